@@ -1,0 +1,65 @@
+"""# The night
+
+From a day's files to tomorrow's lists: ingest, clean, **gate 1 (data)**, gold, score, **gate 3 (slate)**, publish, report.
+It runs at 02:00 UTC and works for the day that ended two hours before. Every task is a command to run by hand; the log of a
+task shows it. `docs/night.md` says what each stage does.
+
+- **A task is red**: its log's last lines say what was found, what was expected and what to do. Mend that, then *clear* the
+  task: a stage can run again at any time.
+- **A gate is closed**: nothing was published, yesterday's lists are served. Mend the cause, or run the gate by hand with
+  `--override "WHO: WHY"` and mark the task a success.
+- **Another date**: trigger with `{"date": "YYYY-MM-DD"}`.
+- **Models**: only when there is no champion does the night train one itself (and **gate 2 (model)** judges it); later
+  `training.due` asks, and starts the DAG `retraining`, for which the night does not wait.
+
+The night's stages share one warm Spark server: a setup task starts it and a teardown task stops it, whatever happened
+between; a failed stage fails the run all the same.
+"""
+
+from datetime import UTC, datetime
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from policy import DATE, POLICY, command, gate, stage
+
+with DAG(
+    "nightly",
+    # The interval's start is the night's date: the run of D starts when its interval ends, at 02:00 on D+1.
+    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
+    tags=["nightloom", "night"],
+    description="From a day's files to tomorrow's published lists.",
+    doc_md=__doc__,
+    **POLICY,
+):
+    spark_start = command("python -m spark_jobs.session start", "spark_jobs.session.start").as_setup()
+    spark_stop = command("python -m spark_jobs.session stop", "spark_jobs.session.stop").as_teardown(setups=spark_start)
+
+    bronze = stage("spark_jobs.bronze")
+    silver = [
+        stage("spark_jobs.silver_items"),
+        stage("spark_jobs.silver_users"),
+        stage("spark_jobs.silver_interactions"),
+    ]
+    data_gate = gate("expectations.gate")
+    gold = [stage("spark_jobs.gold_histories"), stage("spark_jobs.gold_item_stats")]
+    popular = stage("spark_jobs.gold_popular")
+    train = stage("training.train", "--when first")
+    model_gate = gate("training.model_gate")
+    # Both trainings may be skipped: a champion serves already.
+    recommendations = stage("spark_jobs.gold_recommendations", trigger_rule="none_failed")
+    slate_gate = gate("serving.slate_gate")
+    publish = stage("serving.publish")
+    report = stage("serving.report")
+    due = stage("training.due", trigger_rule="none_failed")
+    retrain = TriggerDagRunOperator(
+        task_id="retraining", trigger_dag_id="retraining", conf={"date": DATE}, trigger_run_id="after_{{ run_id }}"
+    )
+
+    spark_start >> bronze >> silver >> data_gate >> gold
+    gold >> popular >> recommendations
+    gold >> train >> model_gate >> recommendations
+    recommendations >> slate_gate >> publish >> report
+    model_gate >> due >> retrain
+    # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
+    [bronze, *silver, data_gate, *gold, popular, recommendations] >> spark_stop

@@ -1,0 +1,78 @@
+"""What every DAG here has in common: owner, retries, time limits, alert, and how a stage becomes a task.
+
+A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow hands its own environment on
+(PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run manifest carries Airflow's run id.
+Exit code 99 marks the task skipped; a gate is asked once, for a closed gate does not open by asking again.
+"""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import BaseNotifier, Param
+
+# The UI's field or `--conf '{"date": ...}'` first; a run that somebody triggers has no logical date, only a moment.
+DATE = "{{ params.date or (dag_run.logical_date or dag_run.run_after) | ds }}"
+
+SKIPPED = 99
+
+
+class Alert(BaseNotifier):
+    """After the last try of a failed task: one line in the task's log, one JSON line in $AIRFLOW_HOME/alerts.jsonl."""
+
+    def notify(self, context: Any) -> None:
+        task = context["ti"]
+        alert = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "dag": task.dag_id,
+            "run": task.run_id,
+            "task": task.task_id,
+            "tries": task.try_number,
+            "error": str(context.get("exception")),
+        }
+        self.log.error("ALERT %s of %s failed: %s", alert["task"], alert["run"], alert["error"])
+        with (Path(os.environ["AIRFLOW_HOME"]) / "alerts.jsonl").open("a", encoding="utf8") as alerts:
+            alerts.write(json.dumps(alert) + "\n")
+
+
+POLICY: dict[str, Any] = {
+    "catchup": False,
+    "max_active_runs": 1,
+    "params": {
+        "date": Param(None, type=["null", "string"], format="date", description="Logical date; empty: the run's own.")
+    },
+    "default_args": {
+        "owner": "nightloom",
+        "retries": 1,
+        "retry_delay": timedelta(seconds=30),
+        "execution_timeout": timedelta(hours=2),
+        "on_failure_callback": Alert(),
+    },
+}
+
+
+def command(line: str, task_id: str, **arguments: Any) -> BashOperator:
+    """A task that runs one command line."""
+    environment = {"NIGHTLOOM_RUN_ID": "{{ run_id }}"}
+    return BashOperator(
+        task_id=task_id,
+        bash_command=line,
+        env=environment,
+        append_env=True,
+        skip_on_exit_code=SKIPPED,
+        do_xcom_push=False,
+        **arguments,
+    )
+
+
+def stage(name: str, options: str = "", **arguments: Any) -> BashOperator:
+    """A task that runs a stage for the night's date; the task carries the stage's name."""
+    return command(f"python -m {name} --date {DATE}{options and ' ' + options}", name, **arguments)
+
+
+def gate(name: str, **arguments: Any) -> BashOperator:
+    """A stage that may say no (exit code 3): asked once."""
+    return stage(name, retries=0, **arguments)

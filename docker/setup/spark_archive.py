@@ -1,0 +1,106 @@
+"""A short Delta night on Spark's Connect server -> an AppCDS archive, FILE, of the classes that it loaded.
+
+`spark_archive.py FILE`, from bootstrap.py. The JVM takes the archive only with the very class path it was made with:
+the jars of .venv/delta-jars by name, then Spark's. So spark_jobs/session.py starts its server with the same
+spark.driver.extraClassPath, and with `-XX:SharedArchiveFile=FILE`.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+PREFIX = Path(sys.prefix)
+FLAGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def server(java_options: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    """Starts the Connect server with Delta; it is ready when the port answers."""
+    settings = {
+        "spark.driver.extraClassPath": ":".join(sorted(str(jar) for jar in (PREFIX / "delta-jars").glob("*.jar"))),
+        "spark.driver.extraJavaOptions": f"{java_options} {FLAGS} -Dderby.system.home={folder}",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.local.dir": folder / "local",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": port,
+        "spark.databricks.delta.snapshotPartitions": 2,
+        "spark.sql.shuffle.partitions": 2,
+        "spark.ui.enabled": "false",
+    }
+    conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+    main = "org.apache.spark.sql.connect.service.SparkConnectServer"
+    command = [str(PREFIX / "bin/spark-submit"), "--master", "local[2]", *conf, "--class", main, "spark-internal"]
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"SPARK_LOCAL_IP": "127.0.0.1"})
+
+
+def wait_for(port: int, process: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"the Spark server did not open port {port} in {seconds:.0f} s (its exit code: {process.poll()})")
+
+
+def night(spark: SparkSession, folder: Path) -> None:
+    """What a night does to tables: create, stream, merge, overwrite a part, read back, through time and by change."""
+    table, landing = f"{folder}/table", f"{folder}/landing"
+    spark.sql(
+        f"CREATE TABLE delta.`{table}` (id BIGINT NOT NULL, day DATE, tags ARRAY<STRING>, value DOUBLE) USING delta "
+        "PARTITIONED BY (day) TBLPROPERTIES (delta.enableChangeDataFeed = true)"
+    )
+    spark.sql(f"ALTER TABLE delta.`{table}` ADD CONSTRAINT positive CHECK (value >= 0)")
+    columns = ("id", "date'2000-01-01' + int(id % 3) AS day", "array(string(id)) AS tags", "rand(7) AS value")
+    spark.range(100).selectExpr(*columns).write.mode("overwrite").json(landing)
+    events = spark.readStream.schema("id BIGINT, day DATE, tags ARRAY<STRING>, value DOUBLE").json(landing)
+    stream = events.writeStream.format("delta").option("checkpointLocation", f"{folder}/checkpoint")
+    stream.trigger(availableNow=True).start(table).awaitTermination()
+    spark.range(50, 150).selectExpr(*columns).createOrReplaceTempView("news")
+    spark.sql(
+        f"MERGE INTO delta.`{table}` old "
+        "USING (SELECT *, row_number() OVER (PARTITION BY id ORDER BY value) AS n FROM news) new ON old.id = new.id "
+        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
+    first = spark.read.format("delta").load(table).where("day = '2000-01-01'")
+    first.write.format("delta").mode("overwrite").option("replaceWhere", "day = '2000-01-01'").save(table)
+    spark.read.format("delta").option("versionAsOf", 2).load(table).groupBy("day").count().toPandas()
+    changes = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 2).load(table)
+    changes.join(spark.table("news"), "id", "left").orderBy("id").limit(10).collect()
+    first.mapInArrow(lambda batches: batches, first.schema).write.format("delta").save(f"{folder}/copy")
+    spark.sql(f"DESCRIBE HISTORY delta.`{table}`").collect()
+
+
+def main(archive: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=archive.parent) as name:
+        folder, port, fresh = Path(name), free_port(), Path(name) / archive.name
+        process = server(f"-XX:ArchiveClassesAtExit={fresh} -Xlog:cds=error,cds+dynamic=error", port, folder)
+        try:
+            wait_for(port, process)
+            spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+            night(spark, folder)
+            spark.stop()
+        finally:
+            process.terminate()  # the JVM ends in good order and writes the archive
+            process.wait(timeout=300)
+        if not fresh.exists():
+            raise SystemExit(f"the JVM wrote no {fresh.name}")
+        fresh.replace(archive)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,125 @@
+"""A table's contract (nightloom/tables.py) -> the expectations that follow from it.
+
+Columns, types, NOT NULL and the key come from here for every table; a table's own file adds only what is special to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import great_expectations as gx
+import great_expectations.expectations as gxe
+import pandas as pd
+import pyarrow as pa
+from great_expectations.expectations.expectation import Expectation
+
+from nightloom.lake import arrow_type
+from nightloom.settings import Settings
+from nightloom.tables import Table
+
+COPIES = "rows_with_this_key"
+"""Column that every frame carries: how many rows of the whole table have the row's key."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a suite looks at: the night's rows of a table, and what SQL (DataFusion's) makes of each row.
+
+    In `derived` the row is `t`; `beside` is one more table, joined to the left as `b` by the condition given.
+    """
+
+    table: Table
+    derived: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[Table, str] | None = None
+
+
+class ExpectArrowType(gxe.ExpectColumnTypeToBe):
+    """A column has exactly the type that the contract declares, lists and maps included (`type_` is Spark DDL)."""
+
+    def _validate_pandas(self, actual_column_type: Any, expected_type: str) -> dict[str, Any]:
+        found = actual_column_type.pyarrow_dtype if isinstance(actual_column_type, pd.ArrowDtype) else None
+        return {"success": found == arrow_type(expected_type), "result": {"observed_value": str(found)}}
+
+
+def suite(frame: Frame, special: Sequence[Expectation] = ()) -> gx.ExpectationSuite:
+    """The table's suite: what its contract says, then what is special to it."""
+    return gx.ExpectationSuite(name=frame.table.full_name, expectations=[*_by_contract(frame), *special])
+
+
+def _by_contract(frame: Frame) -> list[Expectation]:
+    table = frame.table
+    return [
+        gxe.ExpectTableColumnsToMatchSet(
+            column_set=[*table.column_names, *frame.derived, COPIES],
+            exact_match=True,
+            notes=table.grain,
+        ),
+        *(ExpectArrowType(column=column.name, type_=column.type, notes=column.comment) for column in table.columns),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=column.name) for column in table.columns if column.required),
+        gxe.ExpectColumnValuesToBeBetween(
+            column=COPIES, min_value=1, max_value=1, notes=f"The key {', '.join(table.key)} names one row of the table."
+        ),
+    ]
+
+
+def bronze(frame: Frame, kind: str, settings: Settings) -> gx.ExpectationSuite:
+    """Suite of a bronze table: its rows come from the declared sources of one kind, each under the digest of its record."""
+    names = [source.name for source in settings.sources if source.kind == kind]
+    return suite(
+        frame,
+        [
+            gxe.ExpectColumnValuesToBeInSet(column="source", value_set=names),
+            gxe.ExpectColumnValuesToMatchRegex(column="row_id", regex="^[0-9a-f]{64}$"),
+        ],
+    )
+
+
+def not_empty(*columns: str) -> list[Expectation]:
+    """Text that is there has at least one character."""
+    return [gxe.ExpectColumnValueLengthsToBeBetween(column=column, min_value=1) for column in columns]
+
+
+def true(column: str) -> Expectation:
+    """A derived boolean column holds everywhere."""
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True])
+
+
+def same(first: str, *others: str) -> list[Expectation]:
+    """Columns are equal in each row."""
+    return [gxe.ExpectColumnPairValuesToBeEqual(column_A=first, column_B=other) for other in others]
+
+
+def at_least(larger: str, smaller: str) -> Expectation:
+    """In each row the first column is at least the second."""
+    return gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A=larger, column_B=smaller, or_equal=True)
+
+
+LIST_COLUMNS: Mapping[str, str] = {
+    "item_count": "CAST(cardinality(t.items) AS BIGINT)",
+    "distinct_count": "CAST(cardinality(array_distinct(t.items)) AS BIGINT)",
+    "score_count": "CAST(cardinality(t.scores) AS BIGINT)",
+    "best_first": "t.scores = array_sort(t.scores, 'DESC')",
+}
+"""What SQL makes of a row with `items` and `scores`, for `ranked`."""
+
+
+def ranked(settings: Settings) -> list[Expectation]:
+    """A list with scores: one score an item, no item twice, best first, from 1 to slate.stored long."""
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column="item_count", min_value=1, max_value=settings.slate.stored),
+        *same("item_count", "distinct_count", "score_count"),
+        true("best_first"),
+    ]
+
+
+def plain(type: pa.DataType) -> pa.DataType:
+    """The Arrow type as the contract writes it: DataFusion hands out views and names list members its own way."""
+    if pa.types.is_string_view(type) or pa.types.is_large_string(type):
+        return pa.string()
+    if pa.types.is_list(type):
+        return pa.list_(plain(type.value_type))
+    if pa.types.is_map(type):
+        return pa.map_(plain(type.key_type), plain(type.item_type))
+    return type

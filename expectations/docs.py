@@ -1,0 +1,102 @@
+"""Data Docs: validation results and suites -> static pages under settings.place("docs"), kept from night to night."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+from great_expectations.data_context import AbstractDataContext
+from great_expectations.data_context.types.base import DataContextConfig
+from great_expectations.data_context.types.resource_identifiers import (
+    ExpectationSuiteIdentifier,
+    ValidationResultIdentifier,
+)
+from great_expectations.render.view import DefaultJinjaPageView
+from jinja2 import ChoiceLoader, FileSystemLoader
+
+from nightloom.settings import Settings
+
+SITE = "nightloom"
+RUNS_KEPT = 20
+"""Validation pages kept for each suite: some three weeks of nights. The verdicts themselves stay in ops.gates."""
+
+
+def context(settings: Settings) -> AbstractDataContext:
+    """A Great Expectations context whose results and pages are on disk, and whose suites come from this package."""
+    docs = settings.place("docs")
+    project = gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            expectations_store_name="expectations",
+            validation_results_store_name="results",
+            checkpoint_store_name="checkpoints",
+            stores={
+                "expectations": {"class_name": "ExpectationsStore"},
+                "results": {"class_name": "ValidationResultsStore", "store_backend": _folder(docs / "results")},
+                "checkpoints": {"class_name": "CheckpointStore"},
+                "validation_definition_store": {"class_name": "ValidationDefinitionStore"},
+            },
+            data_docs_sites={SITE: _site(docs)},
+            analytics_enabled=False,
+        ),
+    )
+    project.variables.progress_bars = {"globally": False}
+    return project
+
+
+def _site(docs: Path) -> dict[str, Any]:
+    page, index = ({"module_name": __name__, "class_name": name} for name in ("Page", "IndexPage"))
+    return {
+        "class_name": "SiteBuilder",
+        "store_backend": _folder(docs),
+        "site_section_builders": {"expectations": {"view": page}, "validations": {"view": page}},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "view": index},
+    }
+
+
+class Page(DefaultJinjaPageView):
+    """A page made with our frame and style (pages/).
+
+    The built-in ones fetch scripts, styles and a counted logo from seven other hosts, and show next to nothing without.
+    """
+
+    def __init__(self, **folders: Any) -> None:
+        super().__init__(**folders)
+        ours = FileSystemLoader(Path(__file__).parent / "pages")
+        self.env.loader = ChoiceLoader([ours, *filter(None, [self.env.loader])])
+
+
+class IndexPage(Page):
+    """The site's first page."""
+
+    _template = "index_page.j2"
+
+
+def _folder(path: Path) -> dict[str, str]:
+    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(path)}
+
+
+def write(project: AbstractDataContext, settings: Settings, results: Sequence[ValidationResultIdentifier]) -> Path:
+    """Write the pages of these results and of their suites, drop the oldest, write the index anew; returns the index."""
+    _prune(project, settings.place("docs"))
+    suites = {result.expectation_suite_identifier.name for result in results}
+    identifiers = [*results, *(ExpectationSuiteIdentifier(name=name) for name in sorted(suites))]
+    project.build_data_docs(resource_identifiers=identifiers)
+    return settings.place("docs") / "index.html"
+
+
+def _prune(project: AbstractDataContext, docs: Path) -> None:
+    """Remove the results and pages of each suite beyond the newest RUNS_KEPT runs."""
+    store = project.validation_results_store
+    of_suite: dict[str, list[ValidationResultIdentifier]] = defaultdict(list)
+    for key in store.list_keys():
+        of_suite[key.expectation_suite_identifier.name].append(key)
+    for keys in of_suite.values():
+        runs = sorted({key.run_id.run_time for key in keys}, reverse=True)[:RUNS_KEPT]
+        for key in keys:
+            if key.run_id.run_time not in runs:
+                store.remove_key(key)
+                docs.joinpath("validations", *key.to_tuple()).with_suffix(".html").unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""Gate 1, on what came in and what came out: suites of bronze, silver and quarantine, and the night's arithmetic.
+
+bronze.*, silver.*, quarantine.rows, ops.stages -> ops.gates, Data Docs; exit code 3 when the gate is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from expectations.validate import validate
+from nightloom.manifest import Check, Night, judge, run_stage
+from nightloom.tables import (
+    BRONZE,
+    BRONZE_EVENTS,
+    INTERACTIONS,
+    ITEMS,
+    QUARANTINE_ROWS,
+    STAGES,
+    USERS,
+    Table,
+)
+
+SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
+CLEANING = "spark_jobs.silver_interactions"
+OUTCOMES = ("inserted", "duplicates", "quarantined", "skipped")
+"""What can become of a bronze event row, as the cleaning stage counts it."""
+
+
+def main(night: Night) -> None:
+    """Check the night's data; a failed check that is no warning stops the night."""
+    judge(night, "data", [*validate(night, guarded(night)), *arithmetic(night)])
+
+
+def guarded(night: Night) -> list[Table]:
+    """Tables that this project has: those of the kinds its sources bring, and quarantine once something is in it."""
+    kinds = {source.kind for source in night.settings.sources}
+    tables = [layer[kind] for layer in (BRONZE, SILVER) for kind in layer if kind in kinds]
+    return [*tables, *([QUARANTINE_ROWS] if night.lake.exists(QUARANTINE_ROWS) else [])]
+
+
+def arithmetic(night: Night) -> Iterator[Check]:
+    """The gate's own checks, on counts."""
+    came = _count(night, BRONZE_EVENTS, _of_night(night))
+    yield Check("new event rows", came > 0, f"{came:,}", "at least 1", severity="warn")
+    yield _quarantined(night, came)
+    least = night.settings.gates.data.min_rows
+    usable = _count(night, INTERACTIONS, f"occurred_at < TIMESTAMP '{night.end:%Y-%m-%dT%H:%M:%SZ}'")
+    yield Check(f"interactions up to {night.date}", usable >= least, f"{usable:,}", f"at least {least:,}")
+    yield from _nothing_lost(night, came)
+
+
+def _of_night(night: Night) -> str:
+    return f"night = DATE '{night.date}'"
+
+
+def _count(night: Night, table: Table, where: str) -> int:
+    if not night.lake.exists(table):
+        return 0
+    found = night.lake.rows(table, where, ["count(*) AS n"], version=night.pin(table))
+    return int(found["n"][0].as_py())
+
+
+def _quarantined(night: Night, came: int) -> Check:
+    """Share of the night's new event rows that are in quarantine, with the commonest reasons."""
+    reasons = _reasons(night)
+    bad, most = sum(reasons.values()), night.settings.gates.data.max_quarantined
+    share = bad / came if came else 0.0
+    top = ", ".join(f"{reason} {rows:,}" for reason, rows in list(reasons.items())[:3])
+    observed = f"{share:.1%} ({bad:,} of {came:,} rows{f': {top}' if top else ''})"
+    return Check("event rows in quarantine", share <= most, observed, f"at most {most:.1%}")
+
+
+def _reasons(night: Night) -> dict[str, int]:
+    """Reason -> the night's event rows in quarantine for it, commonest first."""
+    if not (night.lake.exists(QUARANTINE_ROWS) and night.lake.exists(BRONZE_EVENTS)):
+        return {}
+    found = night.lake.query(
+        f"""SELECT reason, count(*) AS n FROM q
+            WHERE kind = 'events' AND row_id IN (SELECT row_id FROM b WHERE {_of_night(night)})
+            GROUP BY reason ORDER BY n DESC, reason""",
+        ("q", night.lake.open(QUARANTINE_ROWS, night.pin(QUARANTINE_ROWS))),
+        ("b", night.lake.open(BRONZE_EVENTS, night.pin(BRONZE_EVENTS))),
+    )
+    return dict(zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+
+def _nothing_lost(night: Night, came: int) -> Iterator[Check]:
+    """Every bronze row of the night became something, by the counts that the cleaning stage left."""
+    where = f"{_of_night(night)} AND stage = '{CLEANING}' AND status = 'ok' ORDER BY started_at DESC LIMIT 1"
+    runs = night.lake.rows(STAGES, where, ["rows"]).to_pylist() if night.lake.exists(STAGES) else []
+    for run in runs:
+        counts = dict(run["rows"])
+        became = {outcome: counts[outcome] for outcome in OUTCOMES if outcome in counts}
+        observed = " + ".join(f"{rows:,} {outcome}" for outcome, rows in became.items())
+        yield Check("no event row lost", sum(became.values()) == came, observed, f"{came:,} rows of bronze.events")
+
+
+if __name__ == "__main__":
+    options = {"--override": {"metavar": "WHO: WHY", "help": "let the night pass a closed gate; kept in ops.gates"}}
+    run_stage("expectations.gate", main, options=options)

@@ -1,0 +1,40 @@
+"""silver.interactions: only declared signals, each with the weight and the range of values that nightloom.toml gives it."""
+
+import great_expectations as gx
+import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column
+
+from expectations import contract
+from expectations.contract import Frame, not_empty
+from nightloom.settings import Settings, Signal
+from nightloom.tables import INTERACTIONS
+
+FRAME = Frame(INTERACTIONS)
+
+
+def suite(settings: Settings) -> gx.ExpectationSuite:
+    declared = [signal.event for signal in settings.signals]
+    return contract.suite(
+        FRAME,
+        [
+            *not_empty("event_id", "user_id", "item_id"),
+            gxe.ExpectColumnValuesToBeInSet(column="event", value_set=declared),
+            gxe.ExpectColumnValuesToBeBetween(column="weight", min_value=0),
+            *(expectation for signal in settings.signals for expectation in _of_signal(signal)),
+        ],
+    )
+
+
+def _of_signal(signal: Signal) -> list[Expectation]:
+    """What one declared event promises: its weight or 0 (only seen), and its range of values."""
+    where = Column("event") == signal.event
+    weights = sorted({0.0, signal.weight})
+    weight = gxe.ExpectColumnValuesToBeInSet(column="weight", value_set=weights, row_condition=where)
+    if signal.valid is None:
+        return [weight]
+    low, high = signal.valid
+    return [
+        weight,
+        gxe.ExpectColumnValuesToBeBetween(column="value", min_value=low, max_value=high, row_condition=where),
+    ]

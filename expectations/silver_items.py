@@ -1,0 +1,14 @@
+"""silver.items: every item has an id, a title to show, and categories without gaps."""
+
+import great_expectations as gx
+
+from expectations import contract
+from expectations.contract import Frame, not_empty, true
+from nightloom.settings import Settings
+from nightloom.tables import ITEMS
+
+FRAME = Frame(ITEMS, {"categories_have_names": "array_position(t.categories, NULL) IS NULL"})
+
+
+def suite(settings: Settings) -> gx.ExpectationSuite:
+    return contract.suite(FRAME, [*not_empty("item_id", "title"), true("categories_have_names")])

@@ -1,0 +1,123 @@
+"""Tables -> their suites run through Great Expectations on the night's rows -> checks for a gate, and pages in Data Docs."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from string import Template
+from typing import Any
+
+import great_expectations as gx
+from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context import AbstractDataContext
+from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
+
+from expectations import docs
+from expectations.contract import Frame
+from expectations.rows import frames
+from nightloom.lake import as_json
+from nightloom.manifest import Check, Night
+from nightloom.tables import Table
+
+SAMPLES = 5
+"""Keys of failing rows that a check names; the page in Data Docs shows the same."""
+
+Results = dict[ValidationResultIdentifier, ExpectationSuiteValidationResult]
+
+
+def validate(night: Night, tables: Sequence[Table]) -> list[Check]:
+    """Run the tables' suites on the night's rows, write Data Docs, return one check a table and one a failed expectation.
+
+    A check's severity is `warn` where the expectation's severity is warning, else `stop`.
+    """
+    # Great Expectations tells through its log what the checks below say better.
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    project = docs.context(night.settings)
+    run = RunIdentifier(run_name=f"night-{night.date}", run_time=datetime.now(UTC))
+    results = {table.full_name: _validated(night, table, project, run) for table in tables}
+    docs.write(project, night.settings, [key for of_table in results.values() for key in of_table])
+    return [check for table in tables for check in _checks(table, list(results[table.full_name].values()))]
+
+
+def _validated(night: Night, table: Table, project: AbstractDataContext, run: RunIdentifier) -> Results:
+    """One table's suite, run as a checkpoint on each slice of the night's rows."""
+    module = importlib.import_module(f"expectations.{table.layer}_{table.name}")
+    frame: Frame = module.FRAME
+    suite = project.suites.add(module.suite(night.settings))
+    results: Results = {}
+    for number, rows in enumerate(frames(night, frame), start=1):
+        name = table.full_name if number == 1 else f"{table.full_name} part {number}"
+        asset = _source(project).add_dataframe_asset(name)
+        batch = asset.add_batch_definition_whole_dataframe("night")
+        definition = project.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+        checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format=_format(table))
+        done = project.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows}, run_id=run)
+        results |= done.run_results
+    return results
+
+
+def _source(project: AbstractDataContext) -> Any:
+    return project.data_sources.add_or_update_pandas("lake")
+
+
+def _format(table: Table) -> dict[str, Any]:
+    return {
+        "result_format": "SUMMARY",
+        "unexpected_index_column_names": list(table.key),
+        "partial_unexpected_count": SAMPLES,
+    }
+
+
+def _checks(table: Table, results: Sequence[ExpectationSuiteValidationResult]) -> Iterable[Check]:
+    """One check that sums the table up, then one for each expectation that failed on any slice."""
+    outcomes = list(zip(*(result.results for result in results), strict=True))
+    failed = [parts for parts in outcomes if not all(part.success for part in parts)]
+    stops = [parts for parts in failed if _severity(parts[0]) == "stop"]
+    yield Check(
+        name=f"{table.full_name} as declared",
+        passed=not stops,
+        observed=f"{len(outcomes) - len(failed)} of {len(outcomes)} expectations met",
+        expected=f"{len(outcomes)} met",
+    )
+    for parts in failed:
+        yield Check(
+            name=f"{table.full_name}: {_subject(parts[0])}",
+            passed=False,
+            observed=_observed([part for part in parts if not part.success]),
+            expected=_sentence(parts[0]),
+            severity=_severity(parts[0]),
+        )
+
+
+def _severity(result: ExpectationValidationResult) -> str:
+    return "warn" if result.expectation_config.severity == "warning" else "stop"
+
+
+def _subject(result: ExpectationValidationResult) -> str:
+    """`expect_column_values_to_not_be_null(user_id)`."""
+    kwargs = result.expectation_config.kwargs
+    columns = [str(kwargs[name]) for name in ("column", "column_A", "column_B") if name in kwargs]
+    return f"{result.expectation_config.type}({', '.join(columns)})"
+
+
+def _sentence(result: ExpectationValidationResult) -> str:
+    """The expectation in words, as Data Docs writes it."""
+    result.render()
+    blocks = result.expectation_config.rendered_content or result.rendered_content
+    text = blocks[0].value
+    return Template(text.template).safe_substitute({name: param["value"] for name, param in text.params.items()})
+
+
+def _observed(parts: Sequence[ExpectationValidationResult]) -> str:
+    """How many rows broke it and a few of their keys; for an expectation on the whole frame, what was found."""
+    if raised := next((part for part in parts if part.exception_info.get("raised_exception")), None):
+        return f"an error: {raised.exception_info['exception_message']}"
+    details = [part.result for part in parts]
+    if "unexpected_count" not in details[0]:
+        return str(details[0].get("details") or details[0].get("observed_value"))
+    broken, rows = (sum(detail[name] for detail in details) for name in ("unexpected_count", "element_count"))
+    samples = [row for detail in details for row in detail.get("partial_unexpected_index_list") or []][:SAMPLES]
+    return f"{broken:,} of {rows:,} rows, e.g. {', '.join(as_json(sample) for sample in samples)}"

@@ -1,0 +1,63 @@
+"""`nightloom WORD ...`: one word, one module, imported only when asked for, so that `--help` and quick words stay quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from nightloom.errors import NightloomError
+from nightloom.settings import CONFIG_VARIABLE
+
+WORDS = {
+    "demo": ("nightloom.demo:demo", "Sample data, one night by Airflow's scheduler, a real user's list."),
+    "night": ("nightloom.night:night", "Run one night through Airflow, without a running scheduler."),
+    "airflow": ("nightloom.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),
+    "status": ("nightloom.status:status", "The last nights: stages, seconds, rows, gates, versions."),
+    "recommend": ("serving.commands:recommend", "A user's published list."),
+    "explain": ("serving.commands:explain", "Where one recommendation comes from, down to the events."),
+    "serve": ("serving.commands:serve", "The API and the console."),
+    "sql": ("nightloom.query:sql", "DuckDB over the Delta tables, at any version."),
+    "tables": ("nightloom.query:tables", "The data dictionary."),
+    "sample": ("nightloom.samples.command:sample", "Sample data: MovieLens 100K, or synthetic of any size."),
+}
+"""Word -> (module:click command, one line of help)."""
+
+
+class Words(click.Group):
+    """A click group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(WORDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in WORDS:
+            return None
+        module, attribute = WORDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(word, help_line) for word, (_, help_line) in WORDS.items()])
+
+
+@click.command(cls=Words, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path), help="nightloom.toml; default: the working folder's.")
+def nightloom(config: Path | None) -> None:
+    """Nightloom: from a day's events to tomorrow's recommendations, every night."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+
+
+def main() -> None:
+    """Entry point: a NightloomError is one line on stderr and its exit code."""
+    try:
+        nightloom()
+    except NightloomError as error:
+        print(f"nightloom: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

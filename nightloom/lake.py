@@ -1,0 +1,136 @@
+"""Delta tables of one lake: create by contract, read as Arrow at a pinned version, append and replace without Spark."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, Field, QueryBuilder, Schema, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.schema import ArrayType, MapType, PrimitiveType
+
+from nightloom.errors import DataError, MissingTableError
+from nightloom.tables import Column, Table
+
+PRIMITIVES = {
+    "string": pa.string(), "bigint": pa.int64(), "int": pa.int32(), "double": pa.float64(), "float": pa.float32(),
+    "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"),
+}  # fmt: skip
+"""Spark DDL name -> Arrow type."""
+DELTA_NAMES = {"bigint": "long", "int": "integer"}
+
+
+class Lake:
+    """A folder of Delta tables, LAYER/NAME each."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, table: Table) -> str:
+        """Where the table is; it need not exist."""
+        return str(self.root / table.layer / table.name)
+
+    def exists(self, table: Table) -> bool:
+        return DeltaTable.is_deltatable(self.path(table))
+
+    def create(self, table: Table) -> None:
+        """Make the table by its contract, or leave it when it is there."""
+        DeltaTable.create(
+            self.path(table),
+            Schema([_delta_field(column) for column in table.columns]),
+            mode="ignore",
+            partition_by=[table.partition] if table.partition else None,
+            name=table.full_name.replace(".", "_"),
+            description=table.grain,
+            configuration={"delta.enableChangeDataFeed": "true"},
+        )
+
+    def open(self, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
+        """The table at a version, at a moment (UTC), or now. Raises MissingTableError."""
+        try:
+            opened = DeltaTable(self.path(table), version=version)
+            if as_of is not None:
+                opened.load_as_version(as_of)
+        except (TableNotFoundError, DeltaError, ValueError) as error:
+            raise MissingTableError(f"{table.full_name} has no such table or version in {self.root}: {error}") from None
+        return opened
+
+    def version(self, table: Table) -> int:
+        """Newest version."""
+        return self.open(table).version()
+
+    def query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.Table:
+        """SQL (DataFusion's) over opened tables by name -> Arrow.
+
+        QueryBuilder and not to_pyarrow_table(): the latter may abort the interpreter at exit, and this one streams.
+        """
+        builder = QueryBuilder()
+        for name, table in opened:
+            builder.register(name, table)
+        return pa.table(builder.execute(sql).read_all())
+
+    def rows(
+        self, table: Table, where: str = "true", columns: Sequence[str] = ("*",), version: int | None = None
+    ) -> pa.Table:
+        """Rows of one table as Arrow: `where` and `columns` are SQL."""
+        return self.query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
+
+    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows, checked against the contract. Makes the table at its first use."""
+        self.create(table)
+        write_deltalake(self.path(table), arrow(table, rows), mode="append")
+
+
+def arrow(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows -> Arrow by the contract. Raises DataError when a column is missing, unknown or of another type."""
+    for row in rows:
+        if row.keys() != set(table.column_names):
+            found, expected = sorted(row.keys()), sorted(table.column_names)
+            raise DataError(f"{table.full_name}: a row has columns {found}, expected {expected}")
+    try:
+        return pa.Table.from_pylist(list(rows), schema=arrow_schema(table))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"{table.full_name}: a row does not fit the contract: {error}") from None
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The contract as an Arrow schema."""
+    return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=not c.required) for c in table.columns])
+
+
+def arrow_type(ddl: str) -> pa.DataType:
+    """`array<string>`, `map<string,bigint>` or a primitive's Spark DDL name -> Arrow type."""
+    if nested := re.fullmatch(r"array<(\w+)>", ddl):
+        return pa.list_(PRIMITIVES[nested[1]])
+    if nested := re.fullmatch(r"map<(\w+),(\w+)>", ddl):
+        return pa.map_(PRIMITIVES[nested[1]], PRIMITIVES[nested[2]])
+    return PRIMITIVES[ddl]
+
+
+def _delta_field(column: Column) -> Field:
+    return Field(
+        column.name, _delta_type(column.type), nullable=not column.required, metadata={"comment": column.comment}
+    )
+
+
+def _delta_type(ddl: str) -> Any:
+    if nested := re.fullmatch(r"array<(\w+)>", ddl):
+        return ArrayType(_delta_type(nested[1]), contains_null=True)
+    if nested := re.fullmatch(r"map<(\w+),(\w+)>", ddl):
+        return MapType(_delta_type(nested[1]), _delta_type(nested[2]), value_contains_null=True)
+    return PrimitiveType(DELTA_NAMES.get(ddl, ddl))
+
+
+def now() -> datetime:
+    """This moment, UTC, as Delta keeps it (microseconds)."""
+    return datetime.now(UTC)
+
+
+def as_json(value: Any) -> str:
+    """One value as JSON, dates in ISO form."""
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,346 @@
+"""nightloom.toml (+ NIGHTLOOM_* environment variables) -> Settings, or an error that names the line and the nearest key.
+
+Every key is documented here, under its field; `docs/settings.md` is made from these lines and a test keeps it current.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from nightloom.errors import SettingsError
+
+CONFIG_VARIABLE = "NIGHTLOOM_CONFIG"
+
+
+class Section(BaseModel):
+    """Part of the file: unknown keys are errors, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Project(Section):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    """Short name; the MLflow experiment and the registered model carry it."""
+
+
+class Places(Section):
+    """Where things are. Relative paths are relative to nightloom.toml."""
+
+    home: Path = Path("data")
+    """Folder for everything below that is not named."""
+    lake: Path | None = None
+    """Delta tables; default HOME/lake."""
+    store: Path | None = None
+    """Serving store (LMDB); default HOME/store."""
+    mlflow: str | None = None
+    """MLflow tracking URI; default a SQLite file HOME/mlflow.db."""
+    docs: Path | None = None
+    """Great Expectations' Data Docs; default HOME/data-docs."""
+    airflow: Path | None = None
+    """AIRFLOW_HOME; default HOME/airflow."""
+    spark: str = "warm"
+    """`warm`: one local Spark Connect server shared by the night's stages; or a master URL (local[2], spark://..., yarn)."""
+
+
+class Rule(Section):
+    """A condition under which a row of a source is not used."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Reason written to quarantine, or name under which skipped rows are counted."""
+    when: str
+    """Spark SQL condition over the source's fields, e.g. "InvoiceNo LIKE 'C%'"."""
+    then: Literal["quarantine", "skip"]
+    """`quarantine` keeps the row with the reason, to replay; `skip` leaves it in bronze and counts it."""
+
+
+class Source(Section):
+    """Files of one shape in one folder, and how their fields become our columns."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Unique; part of the ingest checkpoint's path, so do not rename it."""
+    kind: Literal["events", "items", "users"]
+    """What one row is."""
+    path: Path
+    """Landing folder; every file in it is read once. Names that start with `.` or `_` are left alone."""
+    format: Literal["json", "csv", "parquet"]
+    """`json` is one object a line; csv needs a header line; gzip is seen by the file's name."""
+    fields: dict[str, str]
+    """Field in the files = Spark SQL type. A value that does not fit sends its row to quarantine; a field that is not
+    listed here goes to the rescued column."""
+    columns: dict[str, str]
+    """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event, occurred_at (event_id and
+    value if there are any); items need item_id (title, categories, available); users need user_id."""
+    attributes: dict[str, str] = {}
+    """Further attribute of an item or a user = Spark SQL expression over the fields."""
+    rules: tuple[Rule, ...] = ()
+    """Rows that are not used, and where they end."""
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> Self:
+        required, optional = SOURCE_COLUMNS[self.kind]
+        for name in self.columns:
+            if name not in required | optional:
+                raise ValueError(
+                    f"columns has '{name}'; {self.kind} have {_listed(required | optional)}{_nearest(name, required | optional)}"
+                )
+        if missing := required - self.columns.keys():
+            raise ValueError(f"columns lacks {_listed(missing)}; a source of {self.kind} must say how it is made")
+        return self
+
+
+SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "events": (frozenset({"user_id", "item_id", "event", "occurred_at"}), frozenset({"event_id", "value"})),
+    "items": (frozenset({"item_id"}), frozenset({"title", "categories", "available", "updated_at"})),
+    "users": (frozenset({"user_id"}), frozenset({"updated_at"})),
+}
+"""Kind of a source -> columns it must and may give."""
+
+
+class Signal(Section):
+    """An event that counts. An event nobody declared sends its row to quarantine."""
+
+    event: str
+    """Name of the event, as the sources give it."""
+    weight: float = Field(1.0, ge=0)
+    """How much one such event says that the user likes the item."""
+    min_value: float | None = None
+    """Below this value the event counts as seen, but with weight 0 (a rating of 2 is no recommendation)."""
+    valid: tuple[float, float] | None = None
+    """Lowest and highest possible value; anything else is quarantined as impossible."""
+
+
+class ModelSpec(Section):
+    """A model to train, and its hyper-parameters."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Which model: a file of training/models/."""
+    params: dict[str, float | int | str | bool] = {}
+    """Hyper-parameters by name, as the model's docstring lists them."""
+
+
+class Training(Section):
+    holdout_days: int = Field(14, ge=1)
+    """The last days before the night, which no challenger trains on: gate 2 judges on them."""
+    every_days: int = Field(7, ge=1)
+    """Retrain when the champion is older than this."""
+    new_rows_share: float = Field(0.2, gt=0)
+    """Retrain earlier when interactions grew by this share since the champion was trained."""
+    ranks: int | None = Field(None, ge=1)
+    """Horovod ranks; default as many as there are GPUs, else 2."""
+    seed: int = 7
+    """Seed of every random choice in training."""
+
+
+class DataGate(Section):
+    """Gate 1, on what came in and what came out."""
+
+    max_quarantined: float = Field(0.2, ge=0, le=1)
+    """Largest share of the night's new event rows that may be in quarantine."""
+    min_rows: int = Field(1, ge=0)
+    """Fewest interactions there must be up to the night."""
+
+
+class ModelGate(Section):
+    """Gate 2, challenger against champion and popularity on the same later days."""
+
+    metric: Literal["ndcg", "recall", "mrr"] = "ndcg"
+    """What decides."""
+    k: int = Field(10, ge=1)
+    """Length of the list the metric looks at."""
+    min_gain: float = 0.0
+    """The lower end of the paired 95 % interval of challenger minus champion must be above this."""
+
+
+class SlateGate(Section):
+    """Gate 3, on the lists about to be published."""
+
+    min_coverage: float = Field(0.99, ge=0, le=1)
+    """Share of known users who must have a list."""
+    min_fill: float = Field(0.9, ge=0, le=1)
+    """Share of lists that must be full."""
+    min_catalogue: float = Field(0.01, ge=0, le=1)
+    """Share of available items that must be in somebody's first k."""
+    min_overlap: float = Field(0.0, ge=0, le=1)
+    """Mean overlap with the lists served now, first k, same model version; 0 switches the check off."""
+
+
+class Gates(Section):
+    data: DataGate = DataGate()
+    model: ModelGate = ModelGate()
+    slate: SlateGate = SlateGate()
+
+
+class Slate(Section):
+    """The published lists."""
+
+    k: int = Field(20, ge=1)
+    """Length a reader gets unless it asks for another."""
+    stored: int = Field(60, ge=1)
+    """Length stored: more than k, so that a reader's filters do not empty the list."""
+    popular_half_life_days: float = Field(14.0, gt=0)
+    """How fast an old event stops counting for the popular list, which unknown users get."""
+
+    @model_validator(mode="after")
+    def _stored_covers_k(self) -> Self:
+        if self.stored < self.k:
+            raise ValueError(f"stored is {self.stored}, less than k = {self.k}; store at least k, better 2-3 times k")
+        return self
+
+
+class Store(Section):
+    keep: int = Field(3, ge=2)
+    """Versions kept, the current one included: the others are there for an instant rollback."""
+
+
+class Late(Section):
+    clock_ahead_minutes: int = Field(60, ge=0)
+    """An event this much later than the moment it was ingested is quarantined: its sender's clock is wrong."""
+
+
+class Settings(BaseSettings):
+    """All of nightloom.toml."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NIGHTLOOM_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    project: Project
+    places: Places = Places()
+    sources: tuple[Source, ...]
+    signals: tuple[Signal, ...]
+    models: tuple[ModelSpec, ...]
+    training: Training = Training()
+    gates: Gates = Gates()
+    slate: Slate = Slate()
+    store: Store = Store()
+    late: Late = Late()
+
+    file: Path = Field(default=Path("nightloom.toml"), exclude=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = init_settings.init_kwargs["file"]  # type: ignore[attr-defined]  # the one keyword that load() gives
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("sources", [source.name for source in self.sources]),
+            ("signals", [signal.event for signal in self.signals]),
+            ("models", [model.name for model in self.models]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} has {_listed(twice)} more than once; names are unique")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """Folder of nightloom.toml, absolute."""
+        return self.file.parent
+
+    def place(self, name: Literal["home", "lake", "store", "docs", "airflow"]) -> Path:
+        """Absolute path of a place, its default under home when the file does not name it."""
+        default = {"docs": "data-docs"}.get(name, name)
+        return self.root / (getattr(self.places, name) or self.places.home / default)
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI."""
+        return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
+
+    @property
+    def clock_ahead(self) -> timedelta:
+        return timedelta(minutes=self.late.clock_ahead_minutes)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change when any setting but a place does; the run manifest carries them."""
+        return hashlib.sha256(self.model_dump_json(exclude={"places", "file"}).encode()).hexdigest()[:12]
+
+
+def config_file() -> Path:
+    """The nightloom.toml in force: $NIGHTLOOM_CONFIG, else the one in the working folder; absolute."""
+    return Path(os.environ.get(CONFIG_VARIABLE) or "nightloom.toml").absolute()
+
+
+def load(file: Path | None = None) -> Settings:
+    """Read `file` (default: config_file()). Raises SettingsError with the line and what to do."""
+    file = (file or config_file()).absolute()
+    if not file.is_file():
+        raise SettingsError(
+            f"{file} is not there; run in a project's folder or set {CONFIG_VARIABLE} to its nightloom.toml"
+        )
+    try:
+        return Settings(file=file)  # type: ignore[call-arg]  # the rest comes out of the file
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file.name} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explained(item, file) for item in error.errors())) from None
+
+
+def _explained(item: Any, file: Path) -> str:
+    """One pydantic error as `nightloom.toml, line N: what, and the nearest known key`."""
+    location = item["loc"]
+    where = ".".join(str(part) for part in location)
+    line = _line_of(location, file.read_text(encoding="utf8"))
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        known = _keys_beside(location)
+        message = f"unknown key; known here are {_listed(known)}{_nearest(str(location[-1]), known)}"
+    return f"{file.name}{f', line {line}' if line else ''}: {where}: {message}" if where else f"{file.name}: {message}"
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    """Known keys of the section that `location` points into."""
+    fields: dict[str, FieldInfo] = Settings.model_fields
+    for part in location[:-1]:
+        if isinstance(part, str) and part in fields:
+            fields = _section(fields[part].annotation).model_fields
+    return sorted(fields.keys() - {"file"})
+
+
+def _section(annotation: Any) -> type[BaseModel]:
+    """The Section class in an annotation such as `Places` or `tuple[Source, ...]`."""
+    inner = getattr(annotation, "__args__", (annotation,))[0]
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else Section
+
+
+def _line_of(location: tuple[str | int, ...], text: str) -> int | None:
+    """Best guess at the line of a key: the N-th table of its array, then the first line that sets the key."""
+    lines, start = text.splitlines(), 0
+    for depth, part in enumerate(location):
+        if isinstance(part, int):
+            header = re.escape(str(location[depth - 1]))
+            tables = [
+                n for n, row in enumerate(lines) if re.match(rf"\s*\[\[([\w.]+\.)?{header}\]\]", row) and n >= start
+            ]
+            start = tables[part] if part < len(tables) else start
+            continue
+        pattern = rf"\s*(\[+([\w.]+\.)?{re.escape(part)}\]+|\"?{re.escape(part)}\"?\s*=)"
+        start = next((n for n in range(start, len(lines)) if re.match(pattern, lines[n])), start)
+    return start + 1 if start or (lines and location) else None
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(names))
+
+
+def _nearest(name: str, known: Any) -> str:
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f". Did you mean '{match[0]}'?" if match else ""

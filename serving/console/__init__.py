@@ -1,0 +1,1 @@
+"""The operator's page: templates and the routes that fill them."""

@@ -1,0 +1,183 @@
+"""gold.recommendations, gold.popular and silver.items of a night -> one new version of the serving store, then a flip.
+
+Only what gate 3 judged is published: the very table version, and only while that is still the night's last word.
+Lists equal to the ones served make no new version. Facts: published_version, model_version, push.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any
+
+from nightloom.errors import EXIT_CLOSED, StoreError
+from nightloom.lake import now
+from nightloom.manifest import Night, code_revision, run_stage
+from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, Table
+from serving import runs
+from serving.lists import Lists
+from serving.stores import lmdb, versions
+from serving.stores.versions import Push, PushError, Reason, State
+
+MAP_ROOM, MAP_FLOOR = 1.5, 64 << 20
+"""The map is this much larger than the prediction: it costs address space only, the file grows as it fills."""
+SECONDS_BETWEEN_LINES = 2.0
+
+
+def main(night: Night) -> None:
+    """Publish the night's lists as a new version."""
+    store = night.settings.place("store")
+    with versions.exclusive(store):
+        for line in versions.settle(store):
+            print(f"{night.stage}: {line}", file=sys.stderr)
+        served = _served_meta(store)
+        _not_older(night, served)
+        push = versions.begin(store, str(night.date), night.run_id)
+        try:
+            _push(night, store, push, served)
+        except PushError as error:
+            versions.fail(store, push, error.reason, str(error))
+            night.facts["push"] = f"{State.FAILED}: {error.reason}"
+            raise
+        finally:
+            versions.prune(store, night.settings.store.keep)
+
+
+def _push(night: Night, store: Path, push: Push, served: dict[str, Any] | None) -> None:
+    pinned = _judged_inputs(night)
+    lists = Lists(night.lake, night.date, pinned, night.settings.place("home"))
+    folder = versions.folder(store, push.version)
+    size = _within_quota(store, lists)
+    moment = f"{now():%Y-%m-%dT%H:%M:%SZ}"
+    _unchanged(night, pinned)
+    kinds = {kind: lists.rows(kind, push.version, moment) for kind in lmdb.KINDS}
+    loaded = lmdb.load(folder, kinds, int(size * MAP_ROOM) + MAP_FLOOR, _progress(night, push))
+    night.counts |= loaded.counts
+    if served is not None and loaded.checksum == served["checksum"]:
+        versions.discard(store, push)
+        print(f"{night.stage}: the lists equal those of {versions.name(served['version'])}, which stays; nothing new")
+        night.facts |= _published(served, "same lists")
+        return
+    meta = _meta(night, push, lists, moment, loaded)
+    lmdb.finish(folder, meta)
+    push = versions.write(store, push, State.LOADED, **meta)
+    lmdb.verify(folder, push.version, loaded)
+    push = versions.write(store, push, State.VERIFIED)
+    _unchanged(night, pinned)
+    push = versions.flip(store, push)
+    night.facts |= _published(meta, push.state)
+
+
+def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
+    """What the run manifest keeps of a push."""
+    kept = {"published_version": str(meta["version"]), "push": push}
+    return kept | {name: meta[name] for name in ("model_version", "checksum")}
+
+
+def _served_meta(store: Path) -> dict[str, Any] | None:
+    version = versions.current(store)
+    return None if version is None else lmdb.Snapshot(versions.folder(store, version), version).meta
+
+
+def _not_older(night: Night, served: dict[str, Any] | None) -> None:
+    """An old night never replaces a newer one, unless somebody says so by name."""
+    forced = night.arguments.force_older
+    if served is None or served["night"] <= str(night.date):
+        return
+    if not forced:
+        raise StoreError(
+            f"{versions.name(served['version'])} serves the night of {served['night']}, newer than {night.date}; "
+            'nothing published. To publish it all the same: --force-older "WHO: WHY"'
+        )
+    night.facts["forced_older"] = forced
+
+
+def _judged_inputs(night: Night) -> dict[str, int]:
+    """Table versions that gate 3 judged last, noted as read. Raises PushError when it is closed or was never asked."""
+    again = f"run `python -m serving.slate_gate --date {night.date}`"
+    judged = runs.gates(night.lake, night.date).get("slate")
+    if judged is None:
+        raise _closed(f"the slate gate has not judged {night.date}; {again} first")
+    if judged.state == "closed":
+        names = ", ".join(check["check"] for check in judged.failed)
+        raise _closed(f"the slate gate is closed for {night.date} ({names}); yesterday's lists stay")
+    attempts = runs.stage_runs(night.lake, f"night = DATE '{night.date}' AND stage = 'serving.slate_gate'")
+    own = [run for run in attempts if run.run_id == judged.run_id and run.status == "ok"]
+    if not own:
+        raise _closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
+    for table in (RECOMMENDATIONS, POPULAR, ITEMS):
+        night.reads[table.full_name] = own[-1].reads.get(table.full_name, night.lake.version(table))
+    return dict(night.reads)
+
+
+def _closed(message: str) -> PushError:
+    error = PushError(Reason.GATE_CLOSED, message)
+    error.exit_code = EXIT_CLOSED
+    return error
+
+
+def _unchanged(night: Night, pinned: dict[str, int]) -> None:
+    """The night's files are still those that were judged. Raises PushError."""
+    for table in (RECOMMENDATIONS, POPULAR):
+        judged = pinned[table.full_name]
+        if _files(night, table, judged) != _files(night, table, night.lake.version(table)):
+            raise PushError(
+                Reason.DATASET_CHANGED,
+                f"{table.full_name} of {night.date} was written again since the slate gate judged version {judged}; "
+                f"run `python -m serving.slate_gate --date {night.date}`, then publish",
+            )
+
+
+def _files(night: Night, table: Table, version: int) -> set[str]:
+    return set(night.lake.open(table, version).file_uris(file_pruning_predicate=f"night = '{night.date}'"))
+
+
+def _within_quota(store: Path, lists: Lists) -> int:
+    """Predicted bytes of the new version. Raises PushError when the disk has no room for them."""
+    needed, free = sum(lists.bytes_needed(kind) for kind in lmdb.KINDS), disk_usage(store).free
+    if needed > free:
+        raise PushError(
+            Reason.QUOTA,
+            f"the new version needs about {needed:,} bytes, {store} has {free:,} free; free some, or lower "
+            "slate.stored or store.keep",
+        )
+    return needed
+
+
+def _meta(night: Night, push: Push, lists: Lists, moment: str, loaded: lmdb.Loaded) -> dict[str, Any]:
+    """The meta record: what a reader and an explanation need to know of a version."""
+    model_version, generated_at = lists.origin()
+    slate = night.settings.slate
+    return {
+        "version": push.version, "night": str(night.date), "run_id": night.run_id, "generated_at": generated_at,
+        "published_at": moment, "model_version": model_version, "config": night.settings.digest,
+        "code": code_revision(), "counts": loaded.counts, "checksum": loaded.checksum, "k": slate.k,
+        "stored": slate.stored, "inputs": dict(night.reads),
+    }  # fmt: skip
+
+
+def _progress(night: Night, push: Push) -> Callable[[str, int], None]:
+    """A line now and then: rows so far and rows a second."""
+    begun = last = time.monotonic()
+
+    def say(kind: str, rows: int) -> None:
+        nonlocal last
+        if (moment := time.monotonic()) - last > SECONDS_BETWEEN_LINES:
+            last = moment
+            print(
+                f"{night.stage}: {versions.name(push.version)}: {rows:,} {kind}, {rows / (moment - begun):,.0f} rows/s",
+                file=sys.stderr,
+            )
+
+    return say
+
+
+if __name__ == "__main__":
+    run_stage(
+        "serving.publish",
+        main,
+        options={"--force-older": {"metavar": "WHO: WHY", "help": "replace the lists of a newer night"}},
+    )

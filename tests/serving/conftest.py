@@ -1,0 +1,165 @@
+"""A small project whose gold tables are planted by nightloom.lake: what Spark and training would have left."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightloom import settings as settings_module
+from nightloom.manifest import Check, Night, judge, run_stage
+from nightloom.settings import Settings
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, POPULAR, RECOMMENDATIONS
+from serving import publish
+from serving.slate_gate import slate_checks
+
+CONFIG = """
+[project]
+name = "planted"
+
+[[sources]]
+name = "ratings"
+kind = "events"
+path = "landing"
+format = "json"
+fields = { u = "string", i = "string", e = "string", t = "timestamp" }
+columns = { user_id = "u", item_id = "i", event = "e", occurred_at = "t" }
+
+[[signals]]
+event = "rating"
+
+[[models]]
+name = "popularity"
+
+[slate]
+k = 3
+stored = 4
+
+[store]
+keep = 3
+"""
+D = date(1998, 4, 21)
+ITEM_IDS = [str(number) for number in range(1, 13)]
+USERS = [f"u{number}" for number in range(1, 9)]
+
+
+@dataclass
+class Project:
+    """A folder with a nightloom.toml and a lake, and the stages of serving to run on it."""
+
+    root: Path
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return settings_module.load(self.root / "nightloom.toml")
+
+    @property
+    def store(self) -> Path:
+        return self.settings.place("store")
+
+    def night(self, day: date = D, stage: str = "serving.publish", **arguments: Any) -> Night:
+        defaults = {"override": None, "force_older": None}
+        return Night(day, self.settings, f"run-{day}", stage, arguments=argparse.Namespace(**(defaults | arguments)))
+
+    def plant_items(self, unavailable: tuple[str, ...] = ()) -> None:
+        lake = self.night().lake
+        lake.append(
+            ITEMS,
+            [
+                {
+                    "item_id": item, "title": f'Film "{item}" <é>', "categories": ["Drama"], "attributes": [],
+                    "available": item not in unavailable, "updated_at": moment(D), "row_id": item, "night": D,
+                }
+                for item in ITEM_IDS
+            ],
+        )  # fmt: skip
+
+    def plant_histories(self, day: date = D, users: list[str] | None = None) -> None:
+        """Every user has seen items 1 and 2."""
+        lake, users = self.night().lake, users or USERS
+        events = [(user, item) for user in users for item in ("1", "2")]
+        lake.append(
+            INTERACTIONS,
+            [
+                {
+                    "event_id": f"{user}-{item}", "user_id": user, "item_id": item, "event": "rating", "value": 5.0,
+                    "weight": 1.0, "occurred_at": moment(D), "rescued": None, "row_id": f"{user}-{item}", "night": day,
+                }
+                for user, item in events
+            ],
+        )  # fmt: skip
+        lake.append(
+            HISTORIES,
+            [
+                {
+                    "night": day, "user_id": user, "items": ["1", "2"], "weights": [1.0, 1.0],
+                    "at": [moment(D), moment(D)], "event_ids": [f"{user}-1", f"{user}-2"],
+                }
+                for user in users
+            ],
+        )  # fmt: skip
+
+    def plant_lists(self, day: date = D, lists: dict[str, list[str]] | None = None, **columns: Any) -> None:
+        """A list per user: items 3.. in an order of the user's own, or as `lists` says; and a popular list."""
+        lake = self.night().lake
+        lists = (dict(zip(USERS, _turned(ITEM_IDS[2:], 4), strict=False))) | (lists or {})
+        rows = [
+            {
+                "night": day, "user_id": user, "items": items, "scores": [9.5 - rank for rank in range(len(items))],
+                "model_version": "7", "generated_at": moment(day),
+            } | columns
+            for user, items in lists.items()
+        ]  # fmt: skip
+        lake.append(RECOMMENDATIONS, rows)
+        popular = {"night": day, "segment": "all", "items": ["1", "2", "3", "4"], "scores": [4.0, 3.0, 2.0, 1.0]}
+        lake.append(POPULAR, [popular])
+
+    def planted(self, day: date = D) -> Project:
+        """Items, histories and lists that gate 3 lets through."""
+        self.plant_items()
+        self.plant_histories(day)
+        self.plant_lists(day)
+        return self
+
+    def checks(self, day: date = D) -> dict[str, Check]:
+        """Gate 3's own checks by name."""
+        return {check.name: check for check in slate_checks(self.night(day, "serving.slate_gate"))}
+
+    def judge(self, day: date = D, **arguments: Any) -> None:
+        """Gate 3 without the tables' expectations, recorded as its stage records it."""
+
+        def body(night: Night) -> None:
+            judge(night, "slate", slate_checks(night))
+
+        run(self, "serving.slate_gate", body, day, arguments)
+
+    def publish(self, day: date = D, **arguments: Any) -> None:
+        run(self, "serving.publish", publish.main, day, arguments)
+
+
+def run(project: Project, stage: str, body: Any, day: date, arguments: dict[str, Any]) -> None:
+    """Run a stage in this process, as its command would."""
+    argv = ["--date", str(day), "--config", str(project.root / "nightloom.toml")]
+    for name, value in arguments.items():
+        argv += [f"--{name.replace('_', '-')}", value]
+    run_stage(stage, body, options={"--override": {}, "--force-older": {}}, argv=argv)
+
+
+def _turned(items: list[str], length: int) -> list[list[str]]:
+    return [(items[start:] + items[:start])[:length] for start in range(len(USERS))]
+
+
+def moment(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(seconds=5)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project."""
+    (tmp_path / "nightloom.toml").write_text(CONFIG, encoding="utf8")
+    return Project(tmp_path)

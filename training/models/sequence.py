@@ -1,0 +1,162 @@
+"""Self-attentive sequence model: what a user liked, in order -> what comes next, over the whole catalogue.
+
+Causal self-attention over the last `length` likes (Kang and McAuley 2018, SASRec), full softmax, item vectors shared
+between input and output. A learned start token comes first: its state is the cold user's vector.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from training.models.base import F32, Examples, Histories, Params, Report, Strings, leave_one_out, read, write
+from training.models.sequence_batches import windows
+
+USERS_PER_BLOCK = 256
+
+
+class SequenceParams(Params):
+    factors: int = Field(64, ge=1)
+    """Length of a vector; a multiple of heads."""
+    length: int = Field(50, ge=1)
+    """Likes of a user that are looked at, the last ones."""
+    blocks: int = Field(1, ge=1)
+    """Layers of attention."""
+    heads: int = Field(2, ge=1)
+    epochs: int = Field(15, ge=1)
+    """Times that every user is seen, with another window of a long history each time."""
+    batch: int = Field(64, ge=1)
+    """Users per step, over all ranks together."""
+    rate: float = Field(0.003, gt=0)
+    """Peak learning rate: a linear rise over the first tenth of the steps, then a linear fall to zero."""
+    decay: float = Field(0.01, ge=0)
+    """Weight decay (AdamW)."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of features that a user's sequence goes without in a step."""
+    hidden: float = Field(0.2, ge=0, lt=1)
+    """Share of likes that a user's input goes without in a step."""
+    horizon: int = Field(20, ge=1)
+    """A target is drawn from the next so many likes: a nightly list must please the whole next day, not the next click."""
+    half_life_days: float = Field(180.0, gt=0)
+    """After this many days a like counts half as a target."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Users: hot and warm ones by their last likes, also when they came after the training; a cold one by the start
+    token, trained on everybody's first like. Items: hot and warm ones; a cold one is not in the model.
+    """
+
+    name: ClassVar[str] = "sequence"
+    params: SequenceParams
+    item_ids: Strings
+    network: "Network"
+
+    @classmethod
+    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+        """On all ranks together; reports `loss` (mean cross-entropy a target) and `rate`. Every rank gets the model."""
+        from training.models.sequence_training import train
+
+        known = SequenceParams(**params)
+        return cls(known, examples.item_ids, train(examples, known, report))
+
+    @property
+    def items_ID(self) -> F32:
+        return np.asarray(self.network.items.weight.detach().cpu().numpy()[:-1])
+
+    @property
+    def bias_I(self) -> F32:
+        return np.asarray(self.network.bias.detach().cpu().numpy())
+
+    def encode(self, histories: Histories) -> F32:
+        """States after the last like. Users of like length go together: less padding."""
+        self.network.eval()
+        users_BD = np.empty((len(histories), self.params.factors), np.float32)
+        order = np.argsort(histories.lengths_B, kind="stable")
+        device = self.network.bias.device
+        with torch.inference_mode():
+            for start in range(0, len(order), USERS_PER_BLOCK):
+                rows = order[start : start + USERS_PER_BLOCK]
+                firsts = np.maximum(histories.lengths_B[rows] - self.params.length, 0)
+                inputs_BL, lengths_B = windows(histories, rows, firsts, self.params.length, len(self.item_ids))
+                states_BLD = self.network(torch.from_numpy(inputs_BL).to(device))
+                users_BD[rows] = states_BLD[np.arange(len(rows)), lengths_B].cpu().numpy()
+        return users_BD
+
+    def contributions(self, history: Histories, item: int) -> F32:
+        """By leaving each like out in turn."""
+        return leave_one_out(self, history, item)
+
+    def save(self, folder: Path) -> None:
+        weights = {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
+        write(folder, self, **weights)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params, arrays = read(folder)
+        known, item_ids = SequenceParams(**params), arrays.pop("item_ids")
+        network = Network(len(item_ids), known)
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        return cls(known, item_ids, network)
+
+
+class Network(torch.nn.Module):
+    """Shapes: B users, L positions (start token, then likes), D factors, I items."""
+
+    def __init__(self, items: int, params: SequenceParams) -> None:
+        super().__init__()
+        self.items = torch.nn.Embedding(items + 1, params.factors)  # the last one is the start token
+        self.positions = torch.nn.Parameter(torch.zeros(params.length + 1, params.factors))
+        self.blocks = torch.nn.ModuleList(Block(params) for _ in range(params.blocks))
+        self.norm = torch.nn.LayerNorm(params.factors)
+        self.bias = torch.nn.Parameter(torch.zeros(items))
+        torch.nn.init.normal_(self.items.weight, std=0.02)
+        torch.nn.init.normal_(self.positions, std=0.02)
+
+    def forward(
+        self, inputs_BL: torch.Tensor, shown_BL: torch.Tensor | None = None, kept_BD: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """States, B x L x D: position l has seen inputs 0..l. `shown` and `kept` are dropout masks, already scaled."""
+        x_BLD = self.items(inputs_BL)
+        if shown_BL is not None:
+            x_BLD = x_BLD * shown_BL[:, :, None]
+        x_BLD = x_BLD + self.positions[: inputs_BL.shape[1]]
+        for block in self.blocks:
+            x_BLD = block(x_BLD, kept_BD)
+        states_BLD: torch.Tensor = self.norm(x_BLD)
+        return states_BLD
+
+    def scores(self, states_ND: torch.Tensor) -> torch.Tensor:
+        """N x I."""
+        return torch.nn.functional.linear(states_ND, self.items.weight[:-1], self.bias)
+
+
+class Block(torch.nn.Module):
+    """Attention to what came before, then a feed-forward layer, each on a normalised input and added to it.
+
+    Padding is at the end of a sequence, so the causal mask hides it from every position that counts.
+    """
+
+    def __init__(self, params: SequenceParams) -> None:
+        super().__init__()
+        width = params.factors
+        self.heads = params.heads
+        self.norm_attention, self.norm_feed = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+        self.into, self.out = torch.nn.Linear(width, 3 * width, bias=False), torch.nn.Linear(width, width, bias=False)
+        self.wide, self.narrow = torch.nn.Linear(width, 2 * width), torch.nn.Linear(2 * width, width)
+
+    def forward(self, x_BLD: torch.Tensor, kept_BD: torch.Tensor | None) -> torch.Tensor:
+        kept = 1.0 if kept_BD is None else kept_BD[:, None, :]
+        x_BLD = x_BLD + kept * self._attention(self.norm_attention(x_BLD))
+        wide = torch.nn.functional.gelu(self.wide(self.norm_feed(x_BLD)))
+        return x_BLD + kept * self.narrow(wide)
+
+    def _attention(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        users, length, width = x_BLD.shape
+        split = self.into(x_BLD).view(users, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = torch.nn.functional.scaled_dot_product_attention(*split, is_causal=True)
+        mixed_BLD: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(users, length, width))
+        return mixed_BLD

@@ -1,0 +1,62 @@
+"""The training script of the sequence model: one process or many ranks, CPU or GPU, the same lines."""
+
+import numpy as np
+import torch
+
+from training import distributed
+from training.models.base import F32, Examples, Report, decayed
+from training.models.sequence import Network, SequenceParams
+from training.models.sequence_batches import batches, steps_of_an_epoch
+
+
+def train(examples: Examples, params: SequenceParams, report: Report) -> Network:
+    """Train on all ranks of the group this process is in; every rank returns the same weights."""
+    group = distributed.group()
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
+    items = len(examples.item_ids)
+
+    torch.manual_seed(examples.seed)
+    network = Network(items, params)
+    with torch.no_grad():  # start from popularity: the first epochs need not learn it
+        network.bias.copy_(torch.from_numpy(_log_popularity(examples, params)))
+    network.to(device)
+    group.share_weights(network)
+
+    steps = params.epochs * steps_of_an_epoch(examples.histories, params)
+    adam = torch.optim.AdamW(network.parameters(), lr=params.rate, betas=(0.9, 0.98), weight_decay=params.decay)
+    optimizer = group.optimizer(adam, network)
+    rates = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / (0.1 * steps + 1), 1 - step / steps))
+
+    for epoch in range(1, params.epochs + 1):
+        network.train()
+        losses = []
+        for whole in batches(examples.histories, items, params, cut=examples.cut, seed=examples.seed, epoch=epoch):
+            own = whole.share(group.rank, group.size)
+            inputs, targets, weights, shown, kept = (
+                torch.from_numpy(array).to(device)
+                for array in (own.inputs_GL, own.targets_GL, own.weights_GL, own.shown_GL, own.kept_GD)
+            )
+            with torch.autocast("cuda", torch.bfloat16, enabled=gpu):
+                states = network(inputs, shown, kept)
+                counted = weights > 0  # the softmax is most of the work: only where there is a target
+                scores = network.scores(states[counted])
+            surprise = torch.nn.functional.cross_entropy(scores.float(), targets[counted], reduction="none")
+            loss = (surprise * weights[counted]).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rates.step()
+            losses.append(loss.detach())
+        mean = group.mean(float(torch.stack(losses).mean()))
+        if group.rank == 0:
+            report(epoch, {"loss": mean, "rate": rates.get_last_lr()[0]})
+    return network
+
+
+def _log_popularity(examples: Examples, params: SequenceParams) -> F32:
+    """Logarithm of the decayed likes of each item, mean zero."""
+    events = examples.histories
+    worth_N = decayed(events.weights, events.times, examples.cut, params.half_life_days)
+    logs_I = np.log(np.bincount(events.items, worth_N, minlength=len(examples.item_ids)) + 1)
+    return np.asarray(logs_I - logs_I.mean(), np.float32)
