@@ -1,13 +1,13 @@
 """# The night
 
-From a day's files to tomorrow's lists: ingest, clean, **gate 1 (data)**, gold, score, **gate 3 (slate)**, publish, report.
-It runs at 02:00 UTC and works for the day that ended two hours before. Every task is a command to run by hand; the log of a
-task shows it. `docs/night.md` says what each stage does.
+From a day's files to tomorrow's lists: ingest, clean, **gate 1 (data)**, gold, score, **gate 3 (slate)**, publish,
+report. It runs at 02:00 UTC and works for the day that ended two hours before. Every task is a command to run by hand;
+the log of a task shows it. `docs/night.md` says what each stage does.
 
-- **A task is red**: its log's last lines say what was found, what was expected and what to do. Mend that, then *clear* the
-  task: a stage can run again at any time.
-- **A gate is closed**: nothing was published, yesterday's lists are served. Mend the cause, or run the gate by hand with
-  `--override "WHO: WHY"` and mark the task a success.
+- **A task is red**: its log's last lines say what was found, what was expected and what to do. Mend that, then *clear*
+  the task: a stage can run again at any time.
+- **A gate is closed**: nothing was published, yesterday's lists are served. Mend the cause, or run the gate by hand
+  with `--override "WHO: WHY"` and mark the task a success.
 - **Another date**: trigger with `{"date": "YYYY-MM-DD"}`.
 - **Models**: only when there is no champion does the night train one itself (and **gate 2 (model)** judges it); later
   `training.due` asks, and starts the DAG `retraining`, for which the night does not wait.
@@ -32,7 +32,7 @@ with DAG(
     doc_md=__doc__,
     **POLICY,
 ):
-    spark_start = command("python -m spark_jobs.session start", "spark_jobs.session.start").as_setup()
+    spark_start = command("python -m spark_jobs.session start", "spark_jobs.session.start").as_setup()  # type: ignore[no-untyped-call]
     spark_stop = command("python -m spark_jobs.session stop", "spark_jobs.session.stop").as_teardown(setups=spark_start)
 
     bronze = stage("spark_jobs.bronze")
@@ -53,7 +53,11 @@ with DAG(
     report = stage("serving.report")
     due = stage("training.due", trigger_rule="none_failed")
     retrain = TriggerDagRunOperator(
-        task_id="retraining", trigger_dag_id="retraining", conf={"date": DATE}, trigger_run_id="after_{{ run_id }}"
+        task_id="retraining",
+        trigger_dag_id="retraining",
+        trigger_run_id="after_{{ run_id }}",
+        conf={"date": DATE},
+        skip_when_already_exists=True,
     )
 
     spark_start >> bronze >> silver >> data_gate >> gold

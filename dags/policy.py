@@ -47,7 +47,7 @@ POLICY: dict[str, Any] = {
     "default_args": {
         "owner": "nightloom",
         "retries": 1,
-        "retry_delay": timedelta(seconds=30),
+        "retry_delay": timedelta(seconds=15),
         "execution_timeout": timedelta(hours=2),
         "on_failure_callback": Alert(),
     },

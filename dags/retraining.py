@@ -1,11 +1,11 @@
 """# Retraining
 
-Trains every declared model on one pinned version of `silver.interactions`, then **gate 2 (model)** compares the challenger with
-the champion and with popularity on later days. A challenger that wins becomes the champion, which scores from the next
-night on; one that does not changes nothing, and the task is red so that somebody looks at it.
+Trains every declared model on one pinned version of `silver.interactions`, then **gate 2 (model)** compares the
+challenger with the champion and with popularity on later days. A challenger that wins becomes the champion, which
+scores from the next night on; one that does not changes nothing.
 
-`nightly` starts it when `training.due` says so, and does not wait. By hand: trigger it, with `{"date": "YYYY-MM-DD"}` if it
-is not today's; two retrainings never run at once.
+`nightly` starts it when `training.due` says so, and does not wait. By hand: trigger it, with `{"date": "YYYY-MM-DD"}`
+if it is not today's; two retrainings never run at once.
 """
 
 from datetime import UTC, datetime

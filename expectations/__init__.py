@@ -1,4 +1,4 @@
-"""A Great Expectations suite per table, gate 1, and the Data Docs. Stages meet at tables: this package reads them only."""
+"""A Great Expectations suite per table, gate 1, and the Data Docs. Reads tables and changes none."""
 
 import os
 

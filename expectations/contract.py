@@ -54,18 +54,15 @@ def _by_contract(frame: Frame) -> list[Expectation]:
         gxe.ExpectTableColumnsToMatchSet(
             column_set=[*table.column_names, *frame.derived, COPIES],
             exact_match=True,
-            notes=table.grain,
         ),
-        *(ExpectArrowType(column=column.name, type_=column.type, notes=column.comment) for column in table.columns),
+        *(ExpectArrowType(column=column.name, type_=column.type) for column in table.columns),
         *(gxe.ExpectColumnValuesToNotBeNull(column=column.name) for column in table.columns if column.required),
-        gxe.ExpectColumnValuesToBeBetween(
-            column=COPIES, min_value=1, max_value=1, notes=f"The key {', '.join(table.key)} names one row of the table."
-        ),
+        gxe.ExpectColumnValuesToBeBetween(column=COPIES, min_value=1, max_value=1),
     ]
 
 
 def bronze(frame: Frame, kind: str, settings: Settings) -> gx.ExpectationSuite:
-    """Suite of a bronze table: its rows come from the declared sources of one kind, each under the digest of its record."""
+    """Suite of a bronze table: rows come from declared sources of one kind, each under the digest of its record."""
     names = [source.name for source in settings.sources if source.kind == kind]
     return suite(
         frame,

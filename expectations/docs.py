@@ -9,7 +9,7 @@ from typing import Any
 
 import great_expectations as gx
 from great_expectations.data_context import AbstractDataContext
-from great_expectations.data_context.types.base import DataContextConfig
+from great_expectations.data_context.types.base import DataContextConfig, ProgressBarsConfig
 from great_expectations.data_context.types.resource_identifiers import (
     ExpectationSuiteIdentifier,
     ValidationResultIdentifier,
@@ -43,7 +43,7 @@ def context(settings: Settings) -> AbstractDataContext:
             analytics_enabled=False,
         ),
     )
-    project.variables.progress_bars = {"globally": False}
+    project.variables.progress_bars = ProgressBarsConfig(globally=False)
     return project
 
 
@@ -80,23 +80,23 @@ def _folder(path: Path) -> dict[str, str]:
 
 
 def write(project: AbstractDataContext, settings: Settings, results: Sequence[ValidationResultIdentifier]) -> Path:
-    """Write the pages of these results and of their suites, drop the oldest, write the index anew; returns the index."""
+    """Write the pages of these results and of their suites and the index anew, drop the oldest; returns the index."""
     _prune(project, settings.place("docs"))
     suites = {result.expectation_suite_identifier.name for result in results}
-    identifiers = [*results, *(ExpectationSuiteIdentifier(name=name) for name in sorted(suites))]
+    identifiers: list[Any] = [*results]
+    identifiers += [ExpectationSuiteIdentifier(name=name) for name in sorted(suites)]
     project.build_data_docs(resource_identifiers=identifiers)
     return settings.place("docs") / "index.html"
 
 
 def _prune(project: AbstractDataContext, docs: Path) -> None:
     """Remove the results and pages of each suite beyond the newest RUNS_KEPT runs."""
-    store = project.validation_results_store
+    store: Any = project.validation_results_store  # its keys are typed as any store's
     of_suite: dict[str, list[ValidationResultIdentifier]] = defaultdict(list)
     for key in store.list_keys():
         of_suite[key.expectation_suite_identifier.name].append(key)
     for keys in of_suite.values():
         runs = sorted({key.run_id.run_time for key in keys}, reverse=True)[:RUNS_KEPT]
-        for key in keys:
-            if key.run_id.run_time not in runs:
-                store.remove_key(key)
-                docs.joinpath("validations", *key.to_tuple()).with_suffix(".html").unlink(missing_ok=True)
+        for key in (key for key in keys if key.run_id.run_time not in runs):
+            store.remove_key(key)
+            docs.joinpath("validations", *store.key_to_tuple(key)).with_suffix(".html").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""gold.recommendations: every list is ranked, without repeats, at most as long as stored, and holds nothing seen before."""
+"""gold.recommendations: lists are ranked, without repeats, at most as long as stored, and hold nothing seen before."""
 
 import great_expectations as gx
 import great_expectations.expectations as gxe

@@ -15,7 +15,7 @@ from deltalake import QueryBuilder
 from expectations.contract import COPIES, Frame, plain
 from nightloom.manifest import Night
 
-ROWS_AT_ONCE = 1_000_000
+ROWS_AT_ONCE = 500_000
 
 
 def frames(night: Night, frame: Frame) -> Iterator[pd.DataFrame]:
@@ -61,4 +61,5 @@ def statement(night: Night, frame: Frame) -> str:
 
 
 def _pandas(batches: list[pa.RecordBatch], found: pa.Schema, wanted: pa.Schema) -> pd.DataFrame:
-    return pa.Table.from_batches(batches, found).cast(wanted).to_pandas(types_mapper=pd.ArrowDtype)
+    rows: pd.DataFrame = pa.Table.from_batches(batches, found).cast(wanted).to_pandas(types_mapper=pd.ArrowDtype)
+    return rows

@@ -1,4 +1,4 @@
-"""silver.interactions: only declared signals, each with the weight and the range of values that nightloom.toml gives it."""
+"""silver.interactions: only declared signals, each with the weight and the values that nightloom.toml gives it."""
 
 import great_expectations as gx
 import great_expectations.expectations as gxe

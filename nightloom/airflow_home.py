@@ -1,7 +1,7 @@
-"""Settings -> an Airflow of the project's own: its folder, its environment, its database. Airflow itself is not imported.
+"""Settings -> an Airflow of the project's own: its folder, its environment, its database. Imports no Airflow.
 
-Laptop: SQLite and LocalExecutor, DAGs from this checkout. A cluster runs the same DAG files under its own Airflow and never
-comes here. Airflow's first command writes airflow.cfg (mode 0600) with fresh secrets into the folder; nothing else keeps any.
+Laptop: SQLite and LocalExecutor, DAGs from this checkout. A cluster runs the same DAG files under its own Airflow and
+never comes here. Airflow's first command writes airflow.cfg (mode 0600), fresh secrets in it, into the folder.
 """
 
 import os
@@ -53,15 +53,17 @@ def airflow_environment(settings: Settings, port: int = 8080, *, scheduled: bool
 def prepare(settings: Settings, environment: dict[str, str]) -> Path:
     """Make Airflow's folder and database where they are missing; returns the folder."""
     home = settings.place("airflow")
-    # airflow.cfg is written last: with it, an earlier migration came to its end.
-    if not (home / DATABASE).exists() or not (home / "migrated").exists():
+    migrated = home / "migrated"  # the database file alone does not say that its migration came to its end
+    if not migrated.exists():
         home.mkdir(parents=True, exist_ok=True)
         log = home / "migrate.log"
         with log.open("wb") as output:
-            done = subprocess.run(["airflow", "db", "migrate"], env=environment, stdout=output, stderr=output, check=False)
+            done = subprocess.run(
+                ["airflow", "db", "migrate"], env=environment, stdout=output, stderr=output, check=False
+            )
         if done.returncode != 0:
             raise AirflowError(f"airflow db migrate ended with {done.returncode}; {log} ends:\n{tail(log)}")
-        (home / "migrated").touch()
+        migrated.touch()
     return home
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, Field, QueryBuilder, Schema, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 from deltalake.schema import ArrayType, MapType, PrimitiveType
 
 from nightloom.errors import DataError, MissingTableError
@@ -52,12 +52,22 @@ class Lake:
 
     def open(self, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
         """The table at a version, at a moment (UTC), or now. Raises MissingTableError."""
+        if not self.exists(table):
+            raise MissingTableError(
+                f"{table.full_name} is not in {self.root} yet; the night that writes it has to run first"
+            )
+        newest = DeltaTable(self.path(table))
         try:
-            opened = DeltaTable(self.path(table), version=version)
-            if as_of is not None:
-                opened.load_as_version(as_of)
-        except (TableNotFoundError, DeltaError, ValueError) as error:
-            raise MissingTableError(f"{table.full_name} has no such table or version in {self.root}: {error}") from None
+            opened = newest if version is None else DeltaTable(self.path(table), version=version)
+        except (DeltaError, ValueError) as error:
+            raise MissingTableError(
+                f"{table.full_name} has no version {version} (any more); its newest is {newest.version()}: {error}"
+            ) from None
+        if as_of is not None:
+            opened.load_as_version(as_of)
+            # Before the first commit the library gives version 0 without a word.
+            if (begun := datetime.fromtimestamp(opened.history(1)[0]["timestamp"] / 1000, UTC)) > as_of:
+                raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {begun}")
         return opened
 
     def version(self, table: Table) -> int:

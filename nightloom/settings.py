@@ -287,7 +287,7 @@ def load(file: Path | None = None) -> Settings:
             f"{file} is not there; run in a project's folder or set {CONFIG_VARIABLE} to its nightloom.toml"
         )
     try:
-        return Settings(file=file)  # type: ignore[call-arg]  # the rest comes out of the file
+        return Settings(file=file)  # the rest comes out of the file
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file.name} is not valid TOML: {error}") from None
     except ValidationError as error:

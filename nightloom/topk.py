@@ -8,6 +8,8 @@ into one int64 key, so selection and order are one integer comparison and a tie 
 Scores are float32 products; two that differ by less than float32 rounding may change places with another BLAS.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
@@ -18,7 +20,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Seen = csr_matrix | csr_array | tuple[NDArray[np.integer], NDArray[np.integer]]
+Seen: TypeAlias = csr_matrix | csr_array | tuple[NDArray[np.integer], NDArray[np.integer]]
 """Items excluded per user: a U x I sparse matrix, or its (indptr, indices)."""
 
 USERS_PER_BLOCK, ITEMS_PER_BLOCK = 512, 4096  # 8 MiB of scores and 16 MiB of keys: measured on a 2-core laptop
@@ -91,7 +93,9 @@ def _check(users_UD: F32, items_ID: F32, bias_I: F32, k: int, allowed_I: Bools |
     # One bound (Cauchy-Schwarz) covers NaN, infinities and overflow, so that no block needs a look for them.
     largest = _norm(users_UD) * _norm(items_ID) + float(np.abs(bias_I).max(initial=0))
     if not largest < float(np.finfo(np.float32).max) / 2:
-        raise TopKError(f"scores could reach {largest:.3g}; users, items and bias must be finite float32, not near its end")
+        raise TopKError(
+            f"scores could reach {largest:.3g}; users, items and bias must be finite float32, not near its end"
+        )
 
 
 def _norm(rows_ND: F32) -> float:

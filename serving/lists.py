@@ -1,4 +1,4 @@
-"""Gold tables of one night -> key and value rows for a store, sorted by key, by DuckDB; and how many bytes they will take.
+"""Gold tables of one night -> key and value rows for a store, sorted by key, by DuckDB; and the bytes they will take.
 
 gold.recommendations -> users; silver.items -> items; gold.popular -> popular. Values are JSON text made in the engine:
 no Python per row.
@@ -33,9 +33,10 @@ BODIES = {
     "popular": f"""'"segment":' || to_json(segment) || ',' || {LISTS}""",
 }
 """What follows a value's head. A float's text in DuckDB is JSON too: the shortest that reads back as the same float."""
-LIST_BYTES = "list_sum([octet_length(encode(i)) + 4 for i in items])::BIGINT + 11 * len(items) + 120"
+LIST_BYTES = """list_sum([octet_length(encode(i)) + 3 for i in items])::BIGINT + 130
+    + (length(scores[1]::VARCHAR) + 1) * len(items)"""
 BYTES = {"users": LIST_BYTES, "popular": LIST_BYTES, "items": "octet_length(encode(title)) + 160"}
-"""Guess at a value's bytes: ids are exact, a score takes about ten."""
+"""A value's bytes: ids are exact, every score of a list is taken to be as long as its first."""
 
 
 def key_sql(column: str) -> str:
@@ -60,7 +61,7 @@ class Lists:
         first, last = head(version, "|").split("|")
         at = MOMENT if kind == "users" else f"'{moment}'"
         with self._connected(kind) as connection:
-            reader = connection.execute(
+            reader = connection.sql(
                 f"""SELECT {key_sql(IDS[kind])} AS key, encode('{first}' || {at} || '{last}' || {BODIES[kind]} || '}}')
                 AS value FROM rows ORDER BY key"""
             ).to_arrow_reader(BATCH_ROWS)
@@ -71,14 +72,15 @@ class Lists:
         """How many bytes of LMDB a kind will take, about."""
         with self._connected(kind) as connection:
             found = connection.execute(
-                f"""WITH sized AS (SELECT {BYTES[kind]} AS bytes, octet_length({key_sql(IDS[kind])}) + 12 AS own FROM rows)
+                f"""WITH sized AS
+                (SELECT {BYTES[kind]} AS bytes, octet_length({key_sql(IDS[kind])}) + 12 AS own FROM rows)
                 SELECT sum(own + CASE WHEN bytes > {PAGE // 2 - 40} THEN ceil((bytes + 16) / {PAGE}) * {PAGE}
                 ELSE bytes END) FROM sized"""
             ).fetchone()
         return int(found[0] or 0) if found else 0
 
     def origin(self) -> tuple[str, str]:
-        """Version of the model that scored the night's lists (several: comma-separated), and when the last was scored."""
+        """Version of the model that scored the lists (several: comma-separated), and when the last was scored."""
         with self._connected("users", "model_version, generated_at") as connection:
             found = connection.execute(
                 f"SELECT string_agg(DISTINCT model_version, ', ' ORDER BY model_version), max({MOMENT}) FROM rows"

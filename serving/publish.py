@@ -22,6 +22,7 @@ from serving.lists import Lists
 from serving.stores import lmdb, versions
 from serving.stores.versions import Push, PushError, Reason, State
 
+INPUTS = (RECOMMENDATIONS, POPULAR, ITEMS)
 MAP_ROOM, MAP_FLOOR = 1.5, 64 << 20
 """The map is this much larger than the prediction: it costs address space only, the file grows as it fills."""
 SECONDS_BETWEEN_LINES = 2.0
@@ -61,7 +62,7 @@ def _push(night: Night, store: Path, push: Push, served: dict[str, Any] | None) 
         print(f"{night.stage}: the lists equal those of {versions.name(served['version'])}, which stays; nothing new")
         night.facts |= _published(served, "same lists")
         return
-    meta = _meta(night, push, lists, moment, loaded)
+    meta = _meta(night, push, lists, loaded)
     lmdb.finish(folder, meta)
     push = versions.write(store, push, State.LOADED, **meta)
     lmdb.verify(folder, push.version, loaded)
@@ -108,7 +109,7 @@ def _judged_inputs(night: Night) -> dict[str, int]:
     own = [run for run in attempts if run.run_id == judged.run_id and run.status == "ok"]
     if not own:
         raise _closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
-    for table in (RECOMMENDATIONS, POPULAR, ITEMS):
+    for table in INPUTS:
         night.reads[table.full_name] = own[-1].reads.get(table.full_name, night.lake.version(table))
     return dict(night.reads)
 
@@ -147,13 +148,13 @@ def _within_quota(store: Path, lists: Lists) -> int:
     return needed
 
 
-def _meta(night: Night, push: Push, lists: Lists, moment: str, loaded: lmdb.Loaded) -> dict[str, Any]:
+def _meta(night: Night, push: Push, lists: Lists, loaded: lmdb.Loaded) -> dict[str, Any]:
     """The meta record: what a reader and an explanation need to know of a version."""
     model_version, generated_at = lists.origin()
     slate = night.settings.slate
     return {
         "version": push.version, "night": str(night.date), "run_id": night.run_id, "generated_at": generated_at,
-        "published_at": moment, "model_version": model_version, "config": night.settings.digest,
+        "published_at": now().isoformat(), "model_version": model_version, "config": night.settings.digest,
         "code": code_revision(), "counts": loaded.counts, "checksum": loaded.checksum, "k": slate.k,
         "stored": slate.stored, "inputs": dict(night.reads),
     }  # fmt: skip

@@ -1,172 +1,19 @@
 """GATE 3, over the whole slate: gold.recommendations of the night, before anybody can read it -> ops.gates, or exit 3.
 
-Against gold.histories (who must have a list, what they have seen), silver.items (what may be shown) and the version
-served now. Everything is counted by DuckDB, over all users; nothing is sampled.
+Reads gold.recommendations, gold.popular, gold.histories, silver.items and the version served now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import duckdb
-import pyarrow as pa
-
-from expectations.gate import validate
-from nightloom.manifest import Check, Night, judge, run_stage
-from nightloom.tables import HISTORIES, ITEMS, POPULAR, RECOMMENDATIONS
-from serving.lists import connect, stream
-from serving.stores import versions
-from serving.stores.lmdb import Reader, Snapshot
-
-SERVED_BATCH = 10_000
-"""Served lists handed to DuckDB at a time."""
+from expectations.validate import validate
+from nightloom.manifest import Night, judge, run_stage
+from nightloom.tables import POPULAR, RECOMMENDATIONS
+from serving.slate_checks import slate_checks
 
 
 def main(night: Night) -> None:
     """GATE 3: judge the night's lists as a whole before they are published."""
-    checks = slate_checks(night) + validate(night, [RECOMMENDATIONS, POPULAR])
-    judge(night, "slate", checks)
-
-
-def slate_checks(night: Night) -> list[Check]:
-    """Every check of this gate but the tables' own expectations."""
-    with connect(night.settings.place("home")) as db:
-        _tables(night, db)
-        measured = _lists(db) | _against_histories(db, night.settings.slate.stored) | _against_items(db, night)
-        night.counts |= {"lists": measured["rows"], "known_users": measured["known"]}
-        return [*_exact(measured), *_shares(night, measured), _overlap(night, db)]
-
-
-def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
-    """Pin the inputs and copy what is needed of them into DuckDB, which spills to disk: each is read once."""
-    of_night = f"night = DATE '{night.date}'"
-    for name, table, columns, where in (
-        ("lists", RECOMMENDATIONS, "user_id, items, scores, model_version", of_night),
-        ("histories", HISTORIES, "user_id, items", of_night),
-        ("items", ITEMS, "item_id", "available"),
-    ):
-        incoming = stream(night.lake, table, night.pin(table), where, columns)
-        db.register("incoming", incoming)
-        db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
-
-
-def _lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """What a list must hold by itself."""
-    return _one(
-        db,
-        """SELECT count(*) AS rows, count(DISTINCT user_id) AS users,
-        count_if(len(items) <> len(list_distinct(items))) AS duplicates,
-        count_if(len(items) <> len(scores)) AS unequal, count_if(len(items) = 0) AS empty,
-        count_if(len([s FOR s IN scores IF isfinite(s)]) <> len(scores)) AS infinite,
-        count_if(scores <> list_reverse_sort(scores)) AS rising FROM lists""",
-    )
-
-
-def _against_histories(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
-    """Coverage, seen items, and lists shorter than they could be: min(stored, available items not seen)."""
-    return _one(
-        db,
-        f"""WITH joined AS (SELECT h.user_id, l.items AS list, h.items AS seen
-            FROM histories h LEFT JOIN lists l USING (user_id)),
-        room AS (SELECT user_id, count(DISTINCT item) AS used FROM
-            (SELECT user_id, unnest(seen) AS item FROM joined WHERE len(list) < {stored})
-            WHERE item IN (SELECT item_id FROM items) GROUP BY user_id)
-        SELECT count(*) AS known, count(list) AS covered, count_if(list_has_any(list, seen)) AS seen,
-        count_if(len(list) < least({stored}, (SELECT count(*) FROM items) - coalesce(used, 0))) AS short
-        FROM joined LEFT JOIN room USING (user_id)""",
-    )
-
-
-def _against_items(db: duckdb.DuckDBPyConnection, night: Night) -> dict[str, Any]:
-    """Items listed that may not be, and how much of the catalogue somebody is shown first."""
-    return _one(
-        db,
-        f"""WITH listed AS (SELECT unnest(items) AS item, unnest(range(len(items))) < {night.settings.slate.k} AS first
-            FROM lists),
-        counted AS (SELECT item, count(*) AS times, bool_or(first) AS first FROM listed GROUP BY item)
-        SELECT coalesce(sum(times) FILTER (item_id IS NULL), 0) AS unavailable,
-        count_if(first AND item_id IS NOT NULL) AS shown, (SELECT count(*) FROM items) AS available
-        FROM counted LEFT JOIN items ON item = item_id""",
-    )
-
-
-def _exact(measured: dict[str, Any]) -> list[Check]:
-    """What must hold for every list."""
-    rows, users = measured["rows"], measured["users"]
-    return [
-        Check("rows", rows == users > 0, f"{rows:,} lists of {users:,} users", "one list a user, at least one"),
-        *(
-            Check(name.replace(" ", "_"), measured[count] == 0, f"{measured[count]:,} {unit}", f"no {name}")
-            for name, count, unit in (
-                ("duplicates within a list", "duplicates", "lists"),
-                ("empty list", "empty", "lists"),
-                ("list with unequal items and scores", "unequal", "lists"),
-                ("infinite or missing score", "infinite", "lists"),
-                ("rising score", "rising", "lists"),
-                ("seen item", "seen", "lists"),
-                ("unavailable item", "unavailable", "entries"),
-            )
-        ),
-    ]
-
-
-def _shares(night: Night, measured: dict[str, Any]) -> list[Check]:
-    """What must hold for most."""
-    gate = night.settings.gates.slate
-    return [
-        _share("coverage", measured["covered"], measured["known"], gate.min_coverage, "known users have a list"),
-        _share("fill", measured["covered"] - measured["short"], measured["covered"], gate.min_fill, "lists are full"),
-        _share("catalogue", measured["shown"], measured["available"], gate.min_catalogue, "items are in a first page"),
-    ]
-
-
-def _share(name: str, part: int, whole: int, least: float, what: str) -> Check:
-    share = part / whole if whole else 0.0
-    return Check(name, share >= least, f"{share:.4f} ({part:,} of {whole:,} {what})", f"at least {least}")
-
-
-def _overlap(night: Night, db: duckdb.DuckDBPyConnection) -> Check:
-    """Mean share of the first k that a user with the same model version still has; stops only where it is asked for."""
-    least, k = night.settings.gates.slate.min_overlap, night.settings.slate.k
-    severity = "stop" if least > 0 else "warn"
-    if versions.current(night.settings.place("store")) is None:
-        return Check("overlap", True, "nothing is served yet", f"at least {least}", severity)
-    served = Reader(night.settings.place("store")).now()
-    db.register("served", pa.RecordBatchReader.from_batches(SERVED, _served(served)))
-    found = _one(
-        db,
-        f"""WITH parsed AS (SELECT from_json(value, '{{"user":"VARCHAR","model_version":"VARCHAR","items":["VARCHAR"]}}')
-            AS was FROM served)
-        SELECT count(*) AS users, avg(len(list_intersect(items[1:{k}], was.items[1:{k}])) / least({k}, len(was.items)))
-            AS overlap FROM lists JOIN parsed ON user_id = was.user AND model_version = was.model_version""",
-    )
-    if not found["users"]:
-        return Check("overlap", True, "no list of the same model version is served", f"at least {least}", severity)
-    words = f"{found['overlap']:.4f} over {found['users']:,} users against {versions.name(served.version)}"
-    return Check("overlap", found["overlap"] >= least, words, f"at least {least}", severity)
-
-
-SERVED = pa.schema([("value", pa.string())])
-
-
-def _served(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-    """The served users' values, as they are, in batches."""
-    values: list[bytes] = []
-    for value in snapshot.values("users"):
-        values.append(bytes(value))
-        if len(values) == SERVED_BATCH:
-            yield pa.record_batch([pa.array(values, pa.string())], schema=SERVED)
-            values = []
-    yield pa.record_batch([pa.array(values, pa.string())], schema=SERVED)
-
-
-def _one(db: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
-    """The one row of a query, by column."""
-    result = db.execute(sql)
-    row = result.fetchone()
-    assert row is not None  # aggregates without GROUP BY always give a row
-    return dict(zip((column[0] for column in result.description), row, strict=True))
+    judge(night, "slate", [*slate_checks(night), *validate(night, [RECOMMENDATIONS, POPULAR])])
 
 
 if __name__ == "__main__":

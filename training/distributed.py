@@ -4,12 +4,18 @@ Under `horovodrun` (or any of Horovod's launchers) group() gives the ranks; with
 nothing. A job is the same lines either way.
 """
 
-import os
-import sys
-from pathlib import Path
-from typing import Protocol
+from __future__ import annotations
 
-import torch
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch  # whoever only launches ranks need not wait for it
 
 
 class Group(Protocol):
@@ -53,10 +59,11 @@ class Horovod:
     """The ranks that a Horovod launcher started."""
 
     def __init__(self) -> None:
-        import horovod.torch as hvd  # lazily: a group of one does without it
+        import horovod.torch as hvd  # type: ignore[import-untyped]  # lazily: a group of one does without it
+        import torch
 
         hvd.init()
-        self._hvd = hvd
+        self._hvd, self._torch = hvd, torch
         self.rank, self.size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
 
     def optimizer(self, optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -69,9 +76,10 @@ class Horovod:
         self._hvd.broadcast_parameters(model.state_dict(), root_rank=0)
 
     def mean(self, value: float) -> float:
-        return float(self._hvd.allreduce(torch.tensor(value, dtype=torch.float64), name="mean"))
+        return float(self._hvd.allreduce(self._torch.tensor(value, dtype=self._torch.float64), name="mean"))
 
 
+@cache
 def group() -> Group:
     """The ranks this process is one of."""
     return Horovod() if "HOROVOD_RANK" in os.environ else Alone()
@@ -85,5 +93,12 @@ def command(ranks: int, *module_and_arguments: str) -> list[str]:
 
 
 def default_ranks() -> int:
-    """As many as there are GPUs, else 2."""
-    return torch.cuda.device_count() or 2
+    """As many as there are GPUs that this process may use, else 2."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        gpus = len([device for device in chosen.split(",") if device])
+    elif shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+        gpus = listed.stdout.count("GPU ")
+    else:
+        gpus = 0
+    return gpus or 2

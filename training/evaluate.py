@@ -1,4 +1,4 @@
-"""How good lists are: plain functions over hits, per user. Whole catalogue ranked, less what was seen; later days judge.
+"""How good lists are: plain functions over hits, per user. The whole catalogue is ranked, later days judge.
 
 Shapes: T users, K list length, I items. A hit matrix hits_TK says whether the item on place k was a target.
 """
@@ -94,7 +94,10 @@ class Scorecard:
     def means(self, chosen_T: Bools | None = None) -> dict[str, float]:
         """Mean of each metric over the chosen users, nan where none is chosen."""
         chosen = slice(None) if chosen_T is None else chosen_T
-        return {name: float(values[chosen].mean()) if values[chosen].size else float("nan") for name, values in self.per_user.items()}
+        return {
+            name: float(values[chosen].mean()) if values[chosen].size else float("nan")
+            for name, values in self.per_user.items()
+        }
 
 
 def scorecard(model: Model, later: LaterDays, k: int) -> Scorecard:

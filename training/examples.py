@@ -41,9 +41,19 @@ class Log:
         return csr_array((ones, (self.users_N[chosen_N], self.items_N[chosen_N])), shape=shape)
 
 
+def rows_before(lake: Lake, version: int, before: datetime) -> int:
+    """How many interactions there were before a moment, likes or not."""
+    counted = lake.rows(INTERACTIONS, _before(before), ("count(*) AS n",), version)
+    return int(counted["n"][0].as_py())
+
+
+def _before(moment: datetime) -> str:
+    return f"occurred_at < TIMESTAMP '{moment:%Y-%m-%dT%H:%M:%S}Z'"
+
+
 def log(lake: Lake, version: int, before: datetime, *, only_likes: bool) -> Log:
     """Interactions of one table version that happened before a moment. Raises MissingTableError."""
-    where = f"occurred_at < TIMESTAMP '{before:%Y-%m-%dT%H:%M:%S}Z'" + (" AND weight > 0" if only_likes else "")
+    where = _before(before) + (" AND weight > 0" if only_likes else "")
     columns = ("user_id", "item_id", "weight", "to_unixtime(occurred_at) AS at")
     return log_of(lake.rows(INTERACTIONS, where, columns, version))
 

@@ -6,10 +6,10 @@ spark.driver.extraClassPath, and with `-XX:SharedArchiveFile=FILE`.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -86,20 +86,23 @@ def night(spark: SparkSession, folder: Path) -> None:
 
 
 def main(archive: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=archive.parent) as name:
-        folder, port, fresh = Path(name), free_port(), Path(name) / archive.name
-        process = server(f"-XX:ArchiveClassesAtExit={fresh} -Xlog:cds=error,cds+dynamic=error", port, folder)
-        try:
-            wait_for(port, process)
-            spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
-            night(spark, folder)
-            spark.stop()
-        finally:
-            process.terminate()  # the JVM ends in good order and writes the archive
-            process.wait(timeout=300)
-        if not fresh.exists():
-            raise SystemExit(f"the JVM wrote no {fresh.name}")
-        fresh.replace(archive)
+    folder, port = archive.with_suffix(".work"), free_port()
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short
+    folder.mkdir()
+    fresh = folder / archive.name
+    process = server(f"-XX:ArchiveClassesAtExit={fresh} -Xlog:cds=error,cds+dynamic=error", port, folder)
+    try:
+        wait_for(port, process)
+        spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+        night(spark, folder)
+        spark.stop()
+    finally:
+        process.terminate()  # the JVM ends in good order, and writes the archive
+        process.wait(timeout=300)
+    if not fresh.exists():
+        raise SystemExit(f"the JVM wrote no {fresh}")
+    fresh.replace(archive)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,6 @@
-"""The operator's page: templates and the routes that fill them."""
+"""The operator's pages: what is served, gates, last nights, a user's list and the reasons for it. Server-rendered."""
+
+from serving.console.pages import routes
+from serving.console.render import render
+
+__all__ = ["render", "routes"]

@@ -139,8 +139,8 @@ class Snapshot:
         self.version = version
         # No lock file: a version never changes once it can be read.
         self._env = lmdb.open(str(folder), readonly=True, lock=False, max_dbs=len(KINDS), create=False)
+        self._databases = {kind: self._env.open_db(kind.encode(), create=False) for kind in KINDS}
         with self._env.begin() as txn:
-            self._databases = {kind: self._env.open_db(kind.encode(), txn=txn, create=False) for kind in KINDS}
             meta = txn.get(META)
         if meta is None:
             raise StoreError(f"{folder} has no meta record; it was never finished")

@@ -1,4 +1,4 @@
-"""Versions of a store folder: STORE/v000001/push.json (record of one push), STORE/CURRENT (pointer), STORE/LAST, a lock.
+"""Versions of a store folder: STORE/v000001/push.json (record of a push), STORE/CURRENT (pointer), STORE/LAST, a lock.
 
 What a kill can interrupt is ordered so that the next push or rollback can settle it: the pointer is the truth about
 what is served, the records are the truth about what may be. Only the holder of the lock writes.
@@ -106,7 +106,7 @@ def current(store: Path) -> int | None:
 
 @contextmanager
 def exclusive(store: Path) -> Iterator[None]:
-    """Hold the store's lock, which ends with the process, whatever ends that. Raises PushError when another holds it."""
+    """Hold the store's lock, which ends with the process, however that ends. Raises PushError when another holds it."""
     store.mkdir(parents=True, exist_ok=True)
     with (store / LOCK).open("a+", encoding="ascii") as lock:
         try:
@@ -267,5 +267,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-

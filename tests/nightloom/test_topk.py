@@ -76,7 +76,9 @@ def test_more_than_one_block_gives_one_list():
 
 
 def test_seen_may_come_as_indptr_and_indices():
-    ids, _ = topk(np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), 3, seen=(np.array([0, 1, 3]), np.array([0, 1, 2])))
+    ids, _ = topk(
+        np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), 3, seen=(np.array([0, 1, 3]), np.array([0, 1, 2]))
+    )
     assert ids.tolist() == [[1, 2, -1], [0, -1, -1]]
 
 

@@ -15,7 +15,7 @@ from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, POPULAR, RECOMMENDATIONS
 from serving import publish
-from serving.slate_gate import slate_checks
+from serving.slate_checks import slate_checks
 
 CONFIG = """
 [project]
@@ -104,10 +104,13 @@ class Project:
             ],
         )  # fmt: skip
 
-    def plant_lists(self, day: date = D, lists: dict[str, list[str]] | None = None, **columns: Any) -> None:
+    def plant_lists(
+        self, day: date = D, lists: dict[str, list[str]] | None = None, only: list[str] | None = None, **columns: Any
+    ) -> None:
         """A list per user: items 3.. in an order of the user's own, or as `lists` says; and a popular list."""
         lake = self.night().lake
-        lists = (dict(zip(USERS, _turned(ITEM_IDS[2:], 4), strict=False))) | (lists or {})
+        every = dict(zip(USERS, _turned(ITEM_IDS[2:], 4), strict=True)) | (lists or {})
+        lists = {user: every[user] for user in only or every}
         rows = [
             {
                 "night": day, "user_id": user, "items": items, "scores": [9.5 - rank for rank in range(len(items))],
@@ -116,6 +119,8 @@ class Project:
             for user, items in lists.items()
         ]  # fmt: skip
         lake.append(RECOMMENDATIONS, rows)
+        if only is not None:
+            return
         popular = {"night": day, "segment": "all", "items": ["1", "2", "3", "4"], "scores": [4.0, 3.0, 2.0, 1.0]}
         lake.append(POPULAR, [popular])
 

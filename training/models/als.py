@@ -23,19 +23,23 @@ class ALSParams(Params):
     """Times that all users, then all items are solved for."""
     steps: int = Field(3, ge=1)
     """Conjugate gradient steps per row and sweep."""
-    confidence: float = Field(10.0, gt=0)
+    confidence: float = Field(30.0, gt=0)
     """How much more a like of weight 1 counts than a missing one."""
-    regularisation: float = Field(50.0, gt=0)
+    regularisation: float = Field(30.0, gt=0)
     """Pull towards zero; larger for few data."""
-    half_life_days: float = Field(30.0, gt=0)
+    half_life_days: float = Field(15.0, gt=0)
     """In training, after this many days a like's extra confidence is half: the items' factors follow the time."""
+    popularity: float = Field(0.6, ge=0)
+    """How much the logarithm of what is popular adds to a score; 0 leaves the factors alone."""
+    popularity_half_life_days: float = Field(10.0, gt=0)
+    """After this many days a like counts half in what is popular."""
 
 
 @dataclass(frozen=True)
 class ALS:
     """Users: hot and warm ones by exact fold-in of their history, also when they came after the training; a cold one
-    gets the mean vector of all trained users, which ranks much as popularity does. Items: hot and warm ones by their
-    factors; a cold one is not in the model.
+    has the vector zero, so that only the bias, what is popular, ranks. Items: hot and warm ones by their factors; a
+    cold one is not in the model.
     """
 
     name: ClassVar[str] = "als"
@@ -44,8 +48,7 @@ class ALS:
     items_ID: F32
     gram_DD: F32
     """Y'Y + regularisation: what each fold-in starts from."""
-    typical_D: F32
-    bias_I: None = None
+    bias_I: F32
 
     @classmethod
     def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
@@ -64,12 +67,12 @@ class ALS:
             sweep(liked_by, items_ID, users_UD, known)
             report(number, {"loss": objective(likes, users_UD, items_ID, known)})
         gram_DD = items_ID.T @ items_ID + known.regularisation * np.eye(known.factors, dtype=np.float32)
-        return cls(known, examples.item_ids, items_ID, gram_DD, users_UD.mean(axis=0))
+        return cls(known, examples.item_ids, items_ID, gram_DD, _popular(examples, known))
 
     def encode(self, histories: Histories) -> F32:
         """The exact minimum for each user with the items held fixed."""
         merged = histories.matrix(len(self.item_ids))
-        users_BD = np.tile(self.typical_D, (len(histories), 1))
+        users_BD = np.zeros((len(histories), self.items_ID.shape[1]), np.float32)
         for user in np.flatnonzero(np.diff(merged.indptr)):
             own = slice(merged.indptr[user], merged.indptr[user + 1])
             system_DD, liked_ND, confidence_N = self._system(merged.indices[own], merged.data[own])
@@ -77,7 +80,7 @@ class ALS:
         return users_BD
 
     def contributions(self, history: Histories, item: int) -> F32:
-        """Exact: the score is a sum over the liked items, c_j y_item' A^-1 y_j; repeats share theirs by weight."""
+        """Exact: the score less the bias is a sum over the likes, c_j y_item' A^-1 y_j; repeats share by weight."""
         merged = history.matrix(len(self.item_ids))
         if not merged.nnz:
             return np.empty(0, np.float32)
@@ -91,12 +94,21 @@ class ALS:
         """One user's normal equations: A = Y'Y + regularisation + Y_u' (C - 1) Y_u, with Y_u and C."""
         liked_ND = self.items_ID[liked]
         extra_N = np.float32(self.params.confidence) * weights
-        return self.gram_DD + (liked_ND.T * extra_N) @ liked_ND, liked_ND, 1 + extra_N
+        system_DD: F32 = self.gram_DD + (liked_ND.T * extra_N) @ liked_ND
+        return system_DD, liked_ND, np.asarray(1 + extra_N, np.float32)
 
     def save(self, folder: Path) -> None:
-        write(folder, self, items=self.items_ID, gram=self.gram_DD, typical=self.typical_D)
+        write(folder, self, items=self.items_ID, gram=self.gram_DD, bias=self.bias_I)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
-        return cls(ALSParams(**params), arrays["item_ids"], arrays["items"], arrays["gram"], arrays["typical"])
+        return cls(ALSParams(**params), arrays["item_ids"], arrays["items"], arrays["gram"], arrays["bias"])
+
+
+def _popular(examples: Examples, params: ALSParams) -> F32:
+    """The bias: share x log(1 + decayed likes) per item."""
+    likes = examples.histories
+    worth_N = decayed(likes.weights, likes.times, examples.cut, params.popularity_half_life_days)
+    likes_I = np.bincount(likes.items, worth_N, minlength=len(examples.item_ids))
+    return np.asarray(params.popularity * np.log1p(likes_I), np.float32)

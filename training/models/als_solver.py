@@ -25,7 +25,7 @@ def objective(likes: csr_array, users_UD: F32, items_ID: F32, params: ALSParams)
     return float((zeros + likes_part + params.regularisation * norms) / (len(users_UD) * len(items_ID)))
 
 
-@numba.njit(parallel=True, cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, cache=True, fastmath=True)
 def _conjugate_gradient(
     indptr: I32, indices: I32, extra: F32, solved_RD: F32, fixed_ND: F32, gram_DD: F32, steps: int
 ) -> None:
@@ -55,7 +55,7 @@ def _conjugate_gradient(
         solved_RD[row] = x_D
 
 
-@numba.njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, cache=True)
 def _scores(indptr: I32, indices: I32, users_UD: F32, items_ID: F32) -> F32:
     """The score of each like."""
     scores = np.empty(len(indices), np.float32)

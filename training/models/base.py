@@ -1,4 +1,6 @@
-"""What every model is: trained on interactions, then an encoder of histories. Shapes: B users, I items, D factors, N events.
+"""What every model is: trained on interactions, then an encoder of histories.
+
+Shapes: B users, I items, D factors, N events.
 
 Words: a *hot* user or item has many events in training, a *warm* one few, a *cold* one none. Each model's docstring
 says what it does for them.
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +62,9 @@ class Histories:
 
     def matrix(self, items: int, weights: F32 | None = None) -> csr_array:
         """B x `items` float32, the weights (or others given for the events) summed where events repeat."""
-        matrix = csr_array((self.weights if weights is None else weights, self.items, self.indptr), shape=(len(self), items))
+        matrix = csr_array(
+            (self.weights if weights is None else weights, self.items, self.indptr), shape=(len(self), items)
+        )
         matrix.sum_duplicates()
         return matrix
 
@@ -86,13 +90,13 @@ class Histories:
         return cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
 
     @classmethod
-    def from_events(cls, users: int, rows: I64, items: I32, weights: F32, times: I64) -> Self:
+    def from_events(cls, users: int, rows: I32 | I64, items: I32, weights: F32, times: I64) -> Self:
         """Events in any order -> histories of users 0..users - 1; events of one second are put in item order."""
         order = np.lexsort((items, times, rows))
         return cls._of(users, rows[order], items[order], weights[order], times[order])
 
     @classmethod
-    def _of(cls, users: int, rows: I64, items: I32, weights: F32, times: I64) -> Self:
+    def _of(cls, users: int, rows: I32 | I64, items: I32 | I64, weights: F32, times: I64) -> Self:
         indptr = np.zeros(users + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=users), out=indptr[1:])
         return cls(indptr, items.astype(np.int32), weights.astype(np.float32), times.astype(np.int64))
@@ -140,14 +144,22 @@ class Model(Protocol):
     Comparable within one user only. Every history gets a ranking, the empty one too. Immutable once trained.
     """
 
-    name: str
+    name: ClassVar[str]
     """As in nightloom.toml and training.models.KINDS."""
-    params: Any
-    """Its Params."""
-    item_ids: Strings
-    """The model's item order: items that somebody liked before the training's cut."""
-    items_ID: F32
-    bias_I: F32 | None
+
+    @property
+    def params(self) -> Params: ...
+
+    @property
+    def item_ids(self) -> Strings:
+        """The model's item order: items that somebody liked before the training's cut."""
+        ...
+
+    @property
+    def items_ID(self) -> F32: ...
+
+    @property
+    def bias_I(self) -> F32 | None: ...
 
     @classmethod
     def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:

@@ -39,9 +39,9 @@ class SequenceParams(Params):
     hidden: float = Field(0.2, ge=0, lt=1)
     """Share of likes that a user's input goes without in a step."""
     horizon: int = Field(20, ge=1)
-    """A target is drawn from the next so many likes: a nightly list must please the whole next day, not the next click."""
-    half_life_days: float = Field(180.0, gt=0)
-    """After this many days a like counts half as a target."""
+    """A target is drawn from the next so many likes: a nightly list is for a whole day, not for the next click."""
+    popularity_half_life_days: float = Field(10.0, gt=0)
+    """After this many days a like counts half in what is popular, which is given to the model and not learnt by it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Sequence:
 
     @property
     def bias_I(self) -> F32:
-        return np.asarray(self.network.bias.detach().cpu().numpy())
+        """What is liked more than its popularity says, and the popularity as of the training's cut."""
+        return np.asarray((self.network.bias + self.network.trust * self.network.popular_I).detach().cpu().numpy())
 
     def encode(self, histories: Histories) -> F32:
         """States after the last like. Users of like length go together: less padding."""
@@ -113,6 +114,9 @@ class Network(torch.nn.Module):
         self.blocks = torch.nn.ModuleList(Block(params) for _ in range(params.blocks))
         self.norm = torch.nn.LayerNorm(params.factors)
         self.bias = torch.nn.Parameter(torch.zeros(items))
+        self.trust = torch.nn.Parameter(torch.ones(()))  # in popularity
+        self.popular_I: torch.Tensor
+        self.register_buffer("popular_I", torch.zeros(items))
         torch.nn.init.normal_(self.items.weight, std=0.02)
         torch.nn.init.normal_(self.positions, std=0.02)
 
@@ -127,11 +131,12 @@ class Network(torch.nn.Module):
         for block in self.blocks:
             x_BLD = block(x_BLD, kept_BD)
         states_BLD: torch.Tensor = self.norm(x_BLD)
-        return states_BLD
+        return states_BLD - states_BLD[:, :1]  # an empty history is the vector zero: what is popular ranks
 
-    def scores(self, states_ND: torch.Tensor) -> torch.Tensor:
-        """N x I."""
-        return torch.nn.functional.linear(states_ND, self.items.weight[:-1], self.bias)
+    def scores(self, states_ND: torch.Tensor, popular_NI: torch.Tensor) -> torch.Tensor:
+        """N x I, given what was popular when each was asked for."""
+        scores_NI: torch.Tensor = torch.nn.functional.linear(states_ND, self.items.weight[:-1], self.bias) + self.trust * popular_NI
+        return scores_NI
 
 
 class Block(torch.nn.Module):
@@ -156,7 +161,9 @@ class Block(torch.nn.Module):
 
     def _attention(self, x_BLD: torch.Tensor) -> torch.Tensor:
         users, length, width = x_BLD.shape
-        split = self.into(x_BLD).view(users, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = torch.nn.functional.scaled_dot_product_attention(*split, is_causal=True)
+        queries, keys, values = (
+            self.into(x_BLD).view(users, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        mixed = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         mixed_BLD: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(users, length, width))
         return mixed_BLD

@@ -1,12 +1,11 @@
 """The training script of the sequence model: one process or many ranks, CPU or GPU, the same lines."""
 
-import numpy as np
 import torch
 
 from training import distributed
-from training.models.base import F32, Examples, Report, decayed
+from training.models.base import Examples, Report
 from training.models.sequence import Network, SequenceParams
-from training.models.sequence_batches import batches, steps_of_an_epoch
+from training.models.sequence_batches import batches, popularity_by_period, steps_of_an_epoch
 
 
 def train(examples: Examples, params: SequenceParams, report: Report) -> Network:
@@ -18,8 +17,9 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
 
     torch.manual_seed(examples.seed)
     network = Network(items, params)
-    with torch.no_grad():  # start from popularity: the first epochs need not learn it
-        network.bias.copy_(torch.from_numpy(_log_popularity(examples, params)))
+    starts, popular = popularity_by_period(examples, params.popularity_half_life_days)
+    popular_PI = torch.from_numpy(popular).to(device)
+    network.popular_I = popular_PI[-1].clone()
     network.to(device)
     group.share_weights(network)
 
@@ -31,32 +31,24 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
     for epoch in range(1, params.epochs + 1):
         network.train()
         losses = []
-        for whole in batches(examples.histories, items, params, cut=examples.cut, seed=examples.seed, epoch=epoch):
+        for whole in batches(examples.histories, items, params, starts_P=starts, seed=examples.seed, epoch=epoch):
             own = whole.share(group.rank, group.size)
-            inputs, targets, weights, shown, kept = (
+            inputs, targets, periods, weights, shown, kept = (
                 torch.from_numpy(array).to(device)
-                for array in (own.inputs_GL, own.targets_GL, own.weights_GL, own.shown_GL, own.kept_GD)
+                for array in (own.inputs_GL, own.targets_GL, own.periods_GL, own.weights_GL, own.shown_GL, own.kept_GD)
             )
             with torch.autocast("cuda", torch.bfloat16, enabled=gpu):
                 states = network(inputs, shown, kept)
                 counted = weights > 0  # the softmax is most of the work: only where there is a target
-                scores = network.scores(states[counted])
+                scores = network.scores(states[counted], popular_PI[periods[counted]])
             surprise = torch.nn.functional.cross_entropy(scores.float(), targets[counted], reduction="none")
             loss = (surprise * weights[counted]).sum()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rates.step()
             losses.append(loss.detach())
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
-            report(epoch, {"loss": mean, "rate": rates.get_last_lr()[0]})
+            report(epoch, {"loss": mean, "rate": float(rates.get_last_lr()[0])})
     return network
-
-
-def _log_popularity(examples: Examples, params: SequenceParams) -> F32:
-    """Logarithm of the decayed likes of each item, mean zero."""
-    events = examples.histories
-    worth_N = decayed(events.weights, events.times, examples.cut, params.half_life_days)
-    logs_I = np.log(np.bincount(events.items, worth_N, minlength=len(examples.item_ids)) + 1)
-    return np.asarray(logs_I - logs_I.mean(), np.float32)

@@ -1,0 +1,117 @@
+"""The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers in ready-made bytes.
+
+GET /v1/users/{user}/recommendations?k=&exclude=a,b   /v1/popular?k=&exclude=&segment=   /v1/items/{item}
+    /v1/status   /healthz   and the console's pages. Errors are {"error": {"code": .., "message": ..}}.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nightloom import settings as settings_module
+from nightloom.errors import StoreError
+from nightloom.lake import now
+from nightloom.settings import Settings
+from serving import answers, console
+from serving.answers import AskedWrongError
+from serving.stores import versions
+from serving.stores.lmdb import Reader
+
+JSON = "application/json"
+
+
+def create(settings: Settings) -> Starlette:
+    """The app over one project."""
+    app = Starlette(
+        routes=[
+            Route("/v1/users/{user:path}/recommendations", recommendations),
+            Route("/v1/popular", popular),
+            Route("/v1/items/{item:path}", item_card),
+            Route("/v1/status", status),
+            Route("/healthz", healthz),
+            *console.routes(),
+        ],
+        exception_handlers={
+            AskedWrongError: lambda _, error: _error(400, "bad_request", str(error)),
+            StoreError: lambda _, error: _error(503, "nothing_published", str(error)),
+            HTTPException: _http_error,
+        },
+    )
+    app.state.reader, app.state.settings = Reader(settings.place("store")), settings
+    return app
+
+
+def from_config() -> Starlette:
+    """The app of the nightloom.toml in force: what uvicorn's workers call."""
+    return create(settings_module.load())
+
+
+async def recommendations(request: Request) -> Response:
+    """A user's list. An unknown user gets the popular one: never empty, never an error."""
+    reader: Reader = request.app.state.reader
+    snapshot = reader.now()
+    k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
+    user = request.path_params["user"]
+    return Response(answers.recommendations(snapshot, user, k, exclude, reader.stale), media_type=JSON)
+
+
+async def popular(request: Request) -> Response:
+    """The popular list, of a segment if one is asked for."""
+    reader: Reader = request.app.state.reader
+    snapshot = reader.now()
+    k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
+    segment = request.query_params.get("segment", answers.EVERYBODY)
+    return Response(answers.popular(snapshot, segment, k, exclude, reader.stale), media_type=JSON)
+
+
+async def item_card(request: Request) -> Response:
+    """An item's title and categories; 404 for one that nobody described."""
+    item = request.path_params["item"]
+    card = request.app.state.reader.now().get("items", item)
+    if card is None:
+        return _error(404, "unknown_item", f"no item {item!r} in this version")
+    return _json({"item_id": item} | {name: card[name] for name in ("title", "categories", "available")})
+
+
+async def status(request: Request) -> Response:
+    """What is served: the version's meta record, its age, and every push there is a record of."""
+    reader: Reader = request.app.state.reader
+    snapshot = reader.now()
+    age = now() - datetime.fromisoformat(snapshot.meta["published_at"])
+    kept = ("version", "state", "night", "changed_at", "reason", "note")
+    pushes = [{name: getattr(push, name) for name in kept} for push in reversed(versions.pushes(reader.store))]
+    own = {"slate_version": versions.name(snapshot.version), "stale": reader.stale, "pushes": pushes}
+    return _json(snapshot.meta | own | {"age_seconds": round(age.total_seconds())})
+
+
+async def healthz(request: Request) -> Response:
+    """200 when lists can be read, 503 with the reason when not."""
+    reader: Reader = request.app.state.reader
+    snapshot = reader.now()
+    return _json({"status": "stale" if reader.stale else "ok", "slate_version": versions.name(snapshot.version)})
+
+
+def _excluded(request: Request) -> frozenset[str]:
+    text = request.query_params.get("exclude")
+    return frozenset(text.split(",")) if text else frozenset()
+
+
+def _json(content: object, code: int = 200) -> Response:
+    return Response(json.dumps(content, ensure_ascii=False), code, media_type=JSON)
+
+
+def _error(code: int, kind: str, message: str) -> Response:
+    return _json({"error": {"code": kind, "message": message}}, code)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # the only class this handler is registered for
+    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    return _error(error.status_code, kind, f"{request.method} {request.url.path}: {error.detail}")

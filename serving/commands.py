@@ -1,0 +1,112 @@
+"""`nightloom recommend`, `explain`, `serve`: the published lists for a person at a terminal."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from nightloom import settings as settings_module
+from nightloom.lake import as_json
+from serving import answers
+from serving.explain import Explanation
+from serving.stores import versions
+from serving.stores.lmdb import Reader
+
+
+@click.command()
+@click.argument("user")
+@click.option("--k", help="How many; default slate.k.")
+@click.option("--json", "json_out", is_flag=True, help="The API's answer, as it is.")
+def recommend(user: str, k: str | None, json_out: bool) -> None:
+    """A user's published list; the popular one for a user nobody knows."""
+    snapshot = Reader(settings_module.load().place("store")).now()
+    answer = answers.recommendations(snapshot, user, answers.length(snapshot, k)).decode()
+    if json_out:
+        click.echo(answer)
+        return
+    found = json.loads(answer)
+    if found["source"] == "popular":
+        click.echo(f"User {user} has no list of their own: this is the popular list.")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rank", justify="right")
+    table.add_column("title")
+    table.add_column("item")
+    table.add_column("score", justify="right")
+    for rank, item in enumerate(found["items"], 1):
+        table.add_row(str(rank), item["title"], item["item_id"], f"{item['score']:.4f}")
+    Console(highlight=False, markup=False).print(table)
+    click.echo(
+        f"{found['slate_version']}, night of {snapshot.meta['night']}, model version {found['model_version']}, "
+        f"scored {found['generated_at']}"
+    )
+
+
+@click.command()
+@click.argument("user")
+@click.option("--item", required=True, help="An item of the user's list, by id.")
+@click.option("--json", "json_out", is_flag=True, help="Everything, as JSON.")
+def explain(user: str, item: str, json_out: bool) -> None:
+    """Where one recommendation comes from, down to the events."""
+    from serving import explain as explaining
+
+    settings = settings_module.load()
+    reader = Reader(settings.place("store"))
+    why = explaining.explain(settings, reader, user, item)
+    click.echo(as_json(why.as_dict()) if json_out else told(why))
+
+
+def told(why: Explanation) -> str:
+    """An explanation as text."""
+    source = "" if why.source == "personal" else ", from the popular list"
+    causes = [
+        f"  {100 * cause.share:4.0f} %  {cause.title} ({_event(cause.event, cause.value)}, {cause.at:%Y-%m-%d})"
+        for cause in why.causes
+    ]
+    return "\n".join(
+        [
+            f"{why.title} (item {why.item_id})",
+            f"  rank {why.rank} of {why.length} for user {why.user}, score {why.score:.4f}{source}",
+            "",
+            "What weighs most (share of all that speaks for it)",
+            *(causes or ["  no interaction of this user: the list comes from what everybody likes"]),
+            "",
+            "Where it comes from",
+            f"  push    {versions.name(why.push.version)} {why.push.state}, night of {why.meta['night']}, "
+            f"published {why.meta['published_at'][:19]} UTC, run {why.meta['run_id']}",
+            "  gates   " + ", ".join(f"{name} {gate.state} ({gate.night})" for name, gate in why.gates.items()),
+            f"  model   version {why.meta['model_version']}",
+            f"  code    {why.meta['code']}",
+            f"  config  {why.meta['config']}",
+            "  tables  " + ", ".join(f"{name} v{version}" for name, version in why.tables.items()),
+            "",
+            "Stages that made it (table@version read -> written)",
+            *(f"  {run.stage}: {_versions(run.reads)} -> {_versions(run.writes)}" for run in why.stages),
+        ]
+    )
+
+
+def _event(event: str, value: float | None) -> str:
+    return event if value is None else f"{event} {value:g}"
+
+
+def _versions(named: dict[str, int]) -> str:
+    return " ".join(f"{name}@{version}" for name, version in named.items()) or "nothing"
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port.")
+@click.option("--workers", default=1, show_default=True, help="Processes.")
+def serve(host: str, port: int, workers: int) -> None:
+    """The API and the console."""
+    import uvicorn
+
+    settings_module.load()  # a wrong nightloom.toml is told here, not by each worker
+    click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
+    uvicorn.run(
+        "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,
+        log_level="warning",
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""The console's routes. Handlers are plain functions: Starlette runs them in threads, since they read Delta tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Route
+
+from nightloom.errors import NightloomError, StoreError, UnknownUserError
+from nightloom.lake import Lake
+from nightloom.settings import Settings
+from serving import answers, runs
+from serving.console.render import render
+from serving.explain import explain, history_of
+from serving.runs import StageRun
+from serving.stores import versions
+from serving.stores.lmdb import Reader, Snapshot
+
+NIGHTS_SHOWN = 7
+HISTORY_SHOWN = 40
+Page = Callable[[Request], Response]
+
+
+@dataclass(frozen=True)
+class NightRow:
+    """One night on the page; `outcome` is published, closed, failed or unfinished."""
+
+    night: date
+    outcome: str
+    why: str
+    stages: list[StageRun]
+    report: bool
+
+    @property
+    def seconds(self) -> float:
+        """Work, not waiting: the stages' seconds added up."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def routes() -> list[Route]:
+    """Every page of the console."""
+    return [
+        Route("/", _page(home)),
+        Route("/user", _page(user)),
+        Route("/explain", _page(why)),
+        Route("/reports/{night}", _page(report)),
+    ]
+
+
+def home(request: Request) -> Response:
+    """What is served, how fresh, which gates opened, the last nights, the versions."""
+    settings, reader = _state(request)
+    lake, snapshot = Lake(settings.place("lake")), _served(reader)
+    shown = night_rows(settings, NIGHTS_SHOWN)
+    newest = shown[0].night if shown else None
+    pushes = versions.pushes(reader.store) if reader.store.exists() else []
+    return HTMLResponse(
+        render(
+            "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
+            nights=shown, gates=runs.with_gates(lake, newest) if newest else {}, pushes=pushes[::-1],
+        )
+    )  # fmt: skip
+
+
+def night_rows(settings: Settings, limit: int) -> list[NightRow]:
+    """The newest nights, newest first."""
+    reports = settings.place("home") / "reports"
+    found = runs.nights(Lake(settings.place("lake")), limit)
+    return [
+        NightRow(night, *_outcome(stages), stages, (reports / f"{night}.html").exists())
+        for night, stages in found.items()
+    ]
+
+
+def _outcome(stages: list[StageRun]) -> tuple[str, str]:
+    for status in ("failed", "closed"):
+        if stopped := [stage for stage in stages if stage.status == status]:
+            return status, f"{stopped[-1].stage}: {stopped[-1].error}"
+    done = any(stage.stage == "serving.publish" and stage.status == "ok" for stage in stages)
+    return ("published", "") if done else ("unfinished", "not published yet")
+
+
+def user(request: Request) -> Response:
+    """One user: history with titles and weights, list with scores and a way to the reasons."""
+    settings, reader = _state(request)
+    asked, snapshot = request.query_params.get("id", "").strip(), reader.now()
+    answer = json.loads(answers.recommendations(snapshot, asked, snapshot.meta["stored"]))
+    history = history_of(Lake(settings.place("lake")), snapshot.meta["night"], asked)
+    newest = [event | {"title": snapshot.title(event["item_id"])} for event in history[::-1][:HISTORY_SHOWN]]
+    cards = {item["item_id"]: snapshot.get("items", item["item_id"]) or {} for item in answer["items"]}
+    return HTMLResponse(
+        render(
+            "user.html", project=settings.project.name, user=asked, answer=answer, history=newest, cards=cards,
+            events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
+        )
+    )  # fmt: skip
+
+
+def why(request: Request) -> Response:
+    """Why one user is shown one item."""
+    settings, reader = _state(request)
+    asked = request.query_params
+    found = explain(settings, reader, asked.get("user", ""), asked.get("item", ""))
+    return HTMLResponse(render("explain.html", project=settings.project.name, why=found))
+
+
+def report(request: Request) -> Response:
+    """The report that a night left, as it was written."""
+    settings, _ = _state(request)
+    file = settings.place("home") / "reports" / f"{Path(request.path_params['night']).name}.html"
+    if not file.is_file():
+        raise UnknownUserError(f"no report of the night {request.path_params['night']}")
+    return FileResponse(file)
+
+
+def _page(body: Page) -> Page:
+    """A handler whose errors are a page too."""
+
+    def handler(request: Request) -> Response:
+        try:
+            return body(request)
+        except NightloomError as error:
+            code = 404 if isinstance(error, UnknownUserError) else 503 if isinstance(error, StoreError) else 500
+            project = request.app.state.settings.project.name
+            return HTMLResponse(render("problem.html", project=project, message=str(error)), code)
+
+    return handler
+
+
+def _state(request: Request) -> tuple[Settings, Reader]:
+    return request.app.state.settings, request.app.state.reader
+
+
+def _served(reader: Reader) -> Snapshot | None:
+    """The snapshot, None before the first publish."""
+    if versions.current(reader.store) is None:
+        return None
+    return reader.now()

@@ -1,0 +1,125 @@
+"""Landing files -> their records as JSON text, one by one, on Spark's Python workers; bounded memory, nothing dropped.
+
+Spark says which files are new; this reads them. Python and not Spark's own readers: each csv file has the header it
+has (a column more or another order next month is no fault), a row with too many fields or a gzip file cut short is
+kept as an unreadable record, and the good rows around it go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+RECORDS = "raw string, file string, file_modified_at timestamp"
+RECORDS_PER_BATCH = 4_096
+LARGEST_FIELD = 16 << 20  # a quote that is never closed swallows this much of a csv file, and no more
+DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, pa.ArrowException)
+
+SCHEMA = pa.schema([("raw", pa.string()), ("file", pa.string()), ("file_modified_at", pa.timestamp("us", "UTC"))])
+
+
+def read(batches: Iterator[pa.RecordBatch], format: str, root: str) -> Iterator[pa.RecordBatch]:
+    """Batches of (path, modificationTime) -> batches of RECORDS; `file` is relative to `root` where it lies in it."""
+    for batch in batches:
+        for path, modified in zip(batch["path"].to_pylist(), batch["modificationTime"].to_pylist(), strict=True):
+            file = local(path)
+            name = str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+            yield from _batches(records(file, format), name, modified)
+
+
+def local(path: str) -> Path:
+    """Spark's `file:/...` or `file:///...` -> path."""
+    return Path(re.sub("^file:/+", "/", path))
+
+
+def records(file: Path, format: str) -> Iterator[str]:
+    """Each record of a file: a JSON object, or the line as it is where it cannot be read.
+
+    A damaged file gives what comes before the damage, then one record that says so.
+    """
+    number = 0
+    try:
+        for record in READERS[format](file):
+            yield record
+            number += 1
+    except DAMAGE as error:
+        yield f"(file damaged after {number:,} records: {error})"
+
+
+def _batches(records: Iterator[str], name: str, modified: datetime) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(records, RECORDS_PER_BATCH)):
+        columns = [pa.array(chunk, pa.string()), pa.repeat(name, len(chunk)), pa.repeat(pa.scalar(modified, SCHEMA.types[2]), len(chunk))]
+        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _text(file: Path) -> TextIO:
+    """The file as text, unpacked when its name ends in .gz; bytes that are no UTF-8 show as \\xNN."""
+    opened = gzip.open if file.suffix == ".gz" else open
+    return cast("TextIO", opened(file, "rt", encoding="utf-8-sig", errors="backslashreplace", newline=""))
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with _text(file) as text:
+        for line in text:
+            if stripped := line.strip():
+                yield stripped
+
+
+def _csv(file: Path) -> Iterator[str]:
+    csv.field_size_limit(LARGEST_FIELD)
+    with _text(file) as text:
+        rows = csv.reader(text)
+        header = [name.strip() for name in next(rows, [])]
+        distinct = len(set(header)) == len(header)
+        for row in _rows(rows):
+            if isinstance(row, str):
+                yield row
+            elif row:
+                fits = distinct and len(row) == len(header)
+                yield _json(dict(zip(header, row, strict=True))) if fits else _as_line(row)
+
+
+def _rows(rows: Iterator[list[str]]) -> Iterator[list[str] | str]:
+    """Rows, or text that says why there is none; the reader goes on with the next line."""
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield f"(line that is no csv: {error})"
+            continue
+        yield row
+
+
+def _as_line(row: list[str]) -> str:
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(row)
+    return line.getvalue()
+
+
+def _parquet(file: Path) -> Iterator[str]:
+    with pq.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(RECORDS_PER_BATCH):
+            for row in batch.to_pylist():
+                yield _json({name: None if value != value else value for name, value in row.items()})  # NaN: no JSON
+
+
+def _json(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, default=str)
+
+
+READERS: dict[str, Callable[[Path], Iterator[str]]] = {"json": _lines, "csv": _csv, "parquet": _parquet}
+"""Format, as in nightloom.toml -> its records."""

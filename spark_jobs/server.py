@@ -1,0 +1,239 @@
+"""The warm Spark Connect server of one home folder: HOME/spark/{server.json, log, lock} and one process group.
+
+A JVM and a Delta class path cost seconds to start; the night's stages share one that runs already. It listens on the
+loopback address only, and asks for a token that stands in server.json (readable by its owner only).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from nightloom.errors import NightloomError
+
+LAPTOP = "local[*]"
+SECONDS_TO_START = 90  # 3-5 s with a class-data archive, 15-20 s without, more on a busy machine
+SECONDS_TO_STOP = 20
+SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
+TOKEN_VARIABLE = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+
+
+class SparkError(NightloomError):
+    """Spark cannot start, or what it needs is not there."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started: process (and group) id, the kernel's tick at its start, port, token."""
+
+    pid: int
+    started: int
+    port: int
+    token: str
+
+    @property
+    def url(self) -> str:
+        """Connection string. `localhost` by name: for it alone the client sends a token without TLS."""
+        return f"sc://localhost:{self.port}/;token={self.token}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs and is this server: a process id may have been given to another one since."""
+        return _start_tick(self.pid) == self.started
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes connections."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def find(home: Path) -> Server | None:
+    """The running, ready server of a home folder."""
+    server = _recorded(home)
+    return server if server and server.alive and server.ready else None
+
+
+def start(home: Path) -> str:
+    """Start the server unless it runs, and wait until it is ready -> a line that says so. Raises SparkError."""
+    began = time.monotonic()
+    with _lock(home):
+        server = _recorded(home)
+        if server and server.alive and server.ready:
+            return f"Spark server runs already: pid {server.pid}, port {server.port}"
+        if not (server and server.alive):  # else: one that somebody started is still on its way
+            server = _spawn(home)
+        _wait_until_ready(home, server, began + SECONDS_TO_START)
+    return f"Spark server ready in {time.monotonic() - began:.1f} s: pid {server.pid}, port {server.port}"
+
+
+def stop(home: Path) -> str:
+    """End the server's process group, if it runs -> a line that says so."""
+    with _lock(home):
+        server = _recorded(home)
+        if server and server.alive:
+            _end(server)
+        (home / "spark" / "server.json").unlink(missing_ok=True)
+    return f"Spark server stopped: pid {server.pid}" if server else "No Spark server runs"
+
+
+def configuration(home: Path, master: str) -> dict[str, str]:
+    """Spark settings, the same for the server and for Spark inside a process."""
+    jars = delta_jars()
+    shared = {
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),
+        "spark.sql.session.timeZone": "UTC",
+        # One bad value must not end a night: a cast that fails gives NULL, and the row's checks say what was wrong.
+        "spark.sql.ansi.enabled": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "WARN",
+    }
+    if not master.startswith("local"):
+        return shared | {"spark.jars": ",".join(jars)}
+    return shared | {
+        "spark.driver.extraClassPath": ":".join(jars),
+        "spark.driver.extraJavaOptions": " ".join(_java_options()),
+        "spark.driver.memory": "3g",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.shuffle.partitions": "4",
+        # Defaults made for large tables: they read a tiny Delta log in 50 tasks, and list a folder in 10,000.
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    }
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Variables for Spark's own processes: this interpreter, and where these packages lie."""
+    here = str(Path(__file__).parents[1])
+    path = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_DIRS": str(home / "spark" / "tmp"),
+    }
+
+
+def delta_jars() -> list[str]:
+    """The Delta jars that set-up put beside the interpreter, sorted: the class-data archive wants this order."""
+    folder = Path(sys.prefix) / "delta-jars"
+    jars = sorted(str(jar) for jar in folder.glob("*.jar"))
+    if not jars:
+        raise SparkError(f"no Delta jars in {folder}; `./run setup` puts them there")
+    return jars
+
+
+def _java_options() -> list[str]:
+    """A laptop's night is short: the first compiler only, the simplest collector, classes from an archive if there."""
+    archive = Path(sys.prefix) / "spark.jsa"
+    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    return [*options, f"-XX:SharedArchiveFile={archive}"] if archive.exists() else options
+
+
+def _spawn(home: Path) -> Server:
+    port, token = _free_port(), secrets.token_urlsafe(24)
+    settings = configuration(home, LAPTOP) | {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+    }
+    command = [_spark_submit(), "--master", LAPTOP, "--class", SERVER_CLASS]
+    command += [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    with _log(home).open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "spark-internal"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=home / "spark",  # whatever Spark leaves in its working folder is left there
+            env=os.environ | environment(home) | {TOKEN_VARIABLE: token},
+            start_new_session=True,  # a process group of its own: it outlives this command, and stop() ends just it
+        )
+    server = Server(process.pid, _start_tick(process.pid) or 0, port, token)
+    record = home / "spark" / "server.json"
+    record.touch(mode=0o600)
+    record.write_text(json.dumps(asdict(server)))
+    return server
+
+
+def _wait_until_ready(home: Path, server: Server, deadline: float) -> None:
+    while not server.ready:
+        ended = not server.alive
+        if ended or time.monotonic() > deadline:
+            if not ended:
+                _end(server)
+            (home / "spark" / "server.json").unlink()
+            what = "ended before it was ready" if ended else f"was not ready after {SECONDS_TO_START} s"
+            tail = "\n".join(_log(home).read_text(errors="replace").splitlines()[-15:])
+            raise SparkError(f"the Spark server {what}; the end of {_log(home)}:\n{tail}")
+        time.sleep(0.05)
+
+
+def _start_tick(pid: int) -> int | None:
+    """When a process started, in ticks since boot; None when it ended (or waits, dead, for its parent to notice)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _end(server: Server) -> None:
+    os.killpg(server.pid, signal.SIGTERM)
+    deadline = time.monotonic() + SECONDS_TO_STOP
+    while server.alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if server.alive:
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+def _recorded(home: Path) -> Server | None:
+    try:
+        return Server(**json.loads((home / "spark" / "server.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """One start or stop at a time in a home folder; a killed holder frees it."""
+    folder = home / "spark"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _log(home: Path) -> Path:
+    return home / "spark" / "log"
+
+
+def _spark_submit() -> str:
+    package = find_spec("pyspark")
+    assert package is not None and package.submodule_search_locations
+    return str(Path(package.submodule_search_locations[0]) / "bin" / "spark-submit")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,120 @@
+"""The way every silver table takes: new bronze rows -> judged -> bad ones to quarantine, good ones merged, all counted.
+
+read = inserted + updated + duplicates + quarantined + skipped, for each table and night. A line that is in one file
+twice counts as one and a duplicate, whatever its verdict.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from nightloom.tables import BRONZE, QUARANTINE_ROWS, Table
+from spark_jobs.night import SparkNight
+from spark_jobs.parsed import GOOD, QUARANTINE, SKIP, judged, parsed
+
+NEWER = "came.updated_at > kept.updated_at OR (came.updated_at = kept.updated_at AND came.row_id > kept.row_id)"
+"""Row id decides between two descriptions of one moment: any order of delivery ends in the same table."""
+Transform = Callable[[DataFrame], DataFrame]
+
+
+def refine(
+    night: SparkNight,
+    kind: str,
+    table: Table,
+    *,
+    types: Mapping[str, str],
+    questions: Callable[[], tuple[Column, ...]],
+    transform: Transform,
+    update: str | None = None,
+) -> None:
+    """Take what is new in the kind's bronze table into `table`; `transform` makes its rows, keys distinct.
+
+    `questions` are a function, since a column can be made only once there is a session.
+    """
+    bronze = BRONZE[kind]
+    sources = [source for source in night.settings.sources if source.kind == kind]
+    night.lake.create(table)
+    night.lake.create(QUARANTINE_ROWS)
+    new = night.changed(bronze, into=table)
+    with kept(judged(parsed(new, sources, types), *questions())) as rows:
+        counts = tally(rows)
+        if counts["quarantined"]:
+            night.add(QUARANTINE_ROWS, quarantined(rows, kind, night))
+        inserted = updated = 0
+        if counts["read"]:
+            good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
+            inserted, updated = night.merge(table, good, taken=bronze, update=update)
+        if counts["rescued"]:
+            _tell(night, rows)
+    night.wrote(table, inserted + updated)
+    left = counts["read"] - inserted - updated - counts["quarantined"] - counts["skipped"]
+    night.counts |= counts | {"inserted": inserted, "updated": updated, "duplicates": left}
+
+
+@contextmanager
+def kept(rows: DataFrame) -> Iterator[DataFrame]:
+    """The rows, computed once however often they are used."""
+    rows.persist()
+    try:
+        yield rows
+    finally:
+        rows.unpersist()
+
+
+def tally(rows: DataFrame) -> dict[str, int]:
+    """Judged rows -> read, quarantined and quarantined:REASON, skipped and skipped:RULE, rescued."""
+    counts = Counter({"read": 0, "quarantined": 0, "skipped": 0, "rescued": 0})
+    kinds = rows.groupBy("verdict.outcome", "verdict.reason").agg(F.count("*").alias("n"), F.count("rescued").alias("rescued"))
+    for outcome, reason, n, rescued in kinds.collect():
+        counts["read"] += n
+        counts["rescued"] += rescued if outcome == GOOD else 0
+        if outcome == SKIP:
+            counts["skipped"] += n
+            counts[f"skipped:{reason}"] += n
+        if outcome == QUARANTINE:
+            counts["quarantined"] += n
+            counts[f"quarantined:{reason}"] += n
+    if counts["quarantined"]:  # one line, twice in one file: one row of quarantine
+        bad = rows.where(F.col("verdict.outcome") == QUARANTINE)
+        counts["quarantined"] = bad.select("row_id").distinct().count()
+    return dict(counts)
+
+
+def quarantined(rows: DataFrame, kind: str, night: SparkNight) -> DataFrame:
+    """Judged rows -> quarantine.rows: the bad ones."""
+    bad = rows.where(F.col("verdict.outcome") == QUARANTINE)
+    return bad.select(
+        "row_id",
+        F.lit(kind).alias("kind"),
+        "source",
+        "verdict.reason",
+        "verdict.detail",
+        "raw",
+        "file",
+        F.lit(night.date).alias("night"),
+    )
+
+
+def one_of(key: str, *order: Column) -> Transform:
+    """Keep the first row of each key in this order."""
+    first = Window.partitionBy(key).orderBy(*order)
+    return lambda rows: rows.withColumn("_place", F.row_number().over(first)).where("_place = 1").drop("_place")
+
+
+def latest(key: str) -> Transform:
+    """Keep the last description of each key; one without a time of its own has its file's."""
+    last = one_of(key, F.desc("updated_at"), F.desc("row_id"))
+    return lambda rows: last(rows.withColumn("updated_at", F.coalesce("updated_at", "file_modified_at")))
+
+
+def _tell(night: SparkNight, rows: DataFrame) -> None:
+    names = rows.where(F.col("verdict.outcome") == GOOD).select("source", F.explode(F.map_keys("rescued")).alias("field"))
+    for source, fields in names.groupBy("source").agg(F.array_sort(F.collect_set("field"))).collect():
+        night.facts[f"rescued:{source}"] = ", ".join(fields)
+        print(f"warning: source '{source}' has fields that nobody declared: {', '.join(fields)}", file=sys.stderr)

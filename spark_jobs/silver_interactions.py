@@ -1,0 +1,94 @@
+"""silver.interactions: one row per event id: who did what to which item, when, how strongly.
+
+bronze.events (what is new) -> silver.interactions by MERGE, insert only: the first delivery of an event counts. What
+cannot be used -> quarantine.rows with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from nightloom.manifest import run_stage
+from nightloom.settings import Settings, Signal
+from nightloom.tables import INTERACTIONS
+from spark_jobs.night import SparkNight
+from spark_jobs.parsed import clock_ahead, fault, shown
+from spark_jobs.silver import one_of, refine
+
+TYPES = {
+    "event_id": "string", "user_id": "string", "item_id": "string", "event": "string", "value": "double",
+    "occurred_at": "timestamp",
+}  # fmt: skip
+EPOCH = "1970-01-01 00:00:00"  # what a clock that was never set says
+
+
+def interactions(rows: DataFrame, signals: Sequence[Signal]) -> DataFrame:
+    """Good events -> one row per event id, weighed."""
+    return (
+        rows.withColumn("event_id", event_id())
+        .withColumn("weight", weight(signals))
+        .transform(one_of("event_id", F.col("ingested_at"), F.col("file_modified_at"), F.col("file"), F.col("row_id")))
+    )
+
+
+def event_id() -> Column:
+    """The sender's id; else a hash of the record without its file, so that a line delivered again is the same event."""
+    record = F.to_json(F.array_sort(F.map_entries("fields")))
+    own = F.sha2(F.concat_ws("|", "source", record), 256)
+    return F.when(F.col("event_id") != "", F.col("event_id")).otherwise(own)
+
+
+def weight(signals: Sequence[Signal]) -> Column:
+    """The signal's weight; 0 where the value is below its min_value, or lacking."""
+    weighed = F.lit(None).cast("double")
+    for signal in signals:
+        enough = F.lit(True) if signal.min_value is None else F.coalesce(F.col("value") >= signal.min_value, F.lit(False))
+        own = F.when(enough, F.lit(signal.weight)).otherwise(F.lit(0.0))
+        weighed = F.when(F.col("event") == signal.event, own).otherwise(weighed)
+    return weighed
+
+
+def unknown_event(signals: Sequence[Signal]) -> Column:
+    """The question whether the event is declared."""
+    known = [signal.event for signal in signals]
+    told = F.concat(F.lit("event is "), shown(F.col("event")), F.lit(f", declared are {', '.join(known)}"))
+    return F.when(~F.col("event").isin(known), fault("unknown_event", told))
+
+
+def impossible(signals: Sequence[Signal]) -> list[Column]:
+    """The questions whether value and time can be."""
+    told = F.concat(F.lit("value is "), shown(F.col("value")))
+    infinite = F.isnan("value") | (F.abs("value") == float("inf"))
+    asked = [F.when(infinite, fault("impossible_value", F.concat(told, F.lit(", expected a number"))))]
+    for signal in signals:
+        if signal.valid:
+            low, high = signal.valid
+            fits = F.coalesce(F.col("value").between(low, high), F.lit(False))
+            expected = F.concat(told, F.lit(f", expected {low:g} to {high:g}"))
+            asked.append(F.when((F.col("event") == signal.event) & ~fits, fault("impossible_value", expected)))
+    when = F.concat(F.lit("occurred_at is "), shown(F.col("occurred_at")), F.lit(f", expected later than {EPOCH}"))
+    return [*asked, F.when(F.col("occurred_at") <= F.lit(EPOCH).cast("timestamp"), fault("impossible_value", when))]
+
+
+def questions(settings: Settings) -> tuple[Column, ...]:
+    """What an event is asked, after what every row is asked."""
+    return unknown_event(settings.signals), *impossible(settings.signals), clock_ahead("occurred_at", settings)
+
+
+def main(night: SparkNight) -> None:
+    """Merge new events into silver.interactions."""
+    refine(
+        night,
+        "events",
+        INTERACTIONS,
+        types=TYPES,
+        questions=lambda: questions(night.settings),
+        transform=lambda rows: interactions(rows, night.settings.signals),
+    )
+
+
+if __name__ == "__main__":
+    run_stage("spark_jobs.silver_interactions", main, frame=SparkNight)

@@ -1,0 +1,50 @@
+"""silver.items: one row per item that was ever described, as last described.
+
+bronze.items (what is new) -> silver.items by MERGE: the latest description wins, whatever order they come in. What
+cannot be used -> quarantine.rows.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from nightloom.manifest import run_stage
+from nightloom.tables import ITEMS
+from spark_jobs.night import SparkNight
+from spark_jobs.parsed import clock_ahead
+from spark_jobs.silver import NEWER, latest, refine
+
+TYPES = {
+    "item_id": "string", "title": "string", "categories": "array<string>", "available": "boolean",
+    "updated_at": "timestamp", "attributes": "map<string,string>",
+}  # fmt: skip
+
+
+def items(rows: DataFrame) -> DataFrame:
+    """Good descriptions -> the latest of each item, with what is not said filled in."""
+    said = F.filter("categories", lambda category: category != "")
+    return (
+        rows.transform(latest("item_id"))
+        .withColumn("title", F.coalesce(F.nullif(F.trim("title"), F.lit("")), "item_id"))
+        .withColumn("categories", F.coalesce(said, F.array().cast("array<string>")))
+        .withColumn("attributes", F.map_filter("attributes", lambda _, value: value.isNotNull()))
+        .withColumn("available", F.coalesce("available", F.lit(True)))
+    )
+
+
+def main(night: SparkNight) -> None:
+    """Merge new descriptions into silver.items."""
+    refine(
+        night,
+        "items",
+        ITEMS,
+        types=TYPES,
+        questions=lambda: (clock_ahead("updated_at", night.settings),),
+        transform=items,
+        update=NEWER,
+    )
+
+
+if __name__ == "__main__":
+    run_stage("spark_jobs.silver_items", main, frame=SparkNight)

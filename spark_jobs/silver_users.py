@@ -1,0 +1,41 @@
+"""silver.users: one row per user that was ever described, as last described.
+
+bronze.users (what is new) -> silver.users by MERGE: the latest description wins, whatever order they come in. What
+cannot be used -> quarantine.rows.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from nightloom.manifest import run_stage
+from nightloom.tables import USERS
+from spark_jobs.night import SparkNight
+from spark_jobs.parsed import clock_ahead
+from spark_jobs.silver import NEWER, latest, refine
+
+TYPES = {"user_id": "string", "updated_at": "timestamp", "attributes": "map<string,string>"}
+
+
+def users(rows: DataFrame) -> DataFrame:
+    """Good descriptions -> the latest of each user."""
+    said = F.map_filter("attributes", lambda _, value: value.isNotNull())
+    return rows.transform(latest("user_id")).withColumn("attributes", said)
+
+
+def main(night: SparkNight) -> None:
+    """Merge new descriptions into silver.users."""
+    refine(
+        night,
+        "users",
+        USERS,
+        types=TYPES,
+        questions=lambda: (clock_ahead("updated_at", night.settings),),
+        transform=users,
+        update=NEWER,
+    )
+
+
+if __name__ == "__main__":
+    run_stage("spark_jobs.silver_users", main, frame=SparkNight)

@@ -1,0 +1,90 @@
+"""dags/*.py, read as Airflow reads them -> one JSON object on stdout: policy, edges and rendered commands of each task.
+
+A process of its own: Airflow takes its folder from the environment at import, and the tests ask what a DAG file
+imports.
+"""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.models.dagrun import DagRun
+from airflow.sdk import DAG
+from airflow.serialization.encoders import coerce_to_core_timetable
+
+DAGS = Path(__file__).parents[2] / "dags"
+RUN_AFTER = datetime(1998, 4, 22, 2, tzinfo=UTC)
+LOGICAL_DATE = datetime(1998, 4, 21, 2, tzinfo=UTC)
+RUNS: dict[str, tuple[datetime | None, str | None]] = {
+    "scheduled": (LOGICAL_DATE, None),
+    "asked_for_a_date": (None, "1998-04-20"),
+    "asked_for_no_date": (None, None),
+}
+"""A kind of run -> its logical date, the date somebody gave."""
+
+
+def described(dag: DAG) -> dict[str, Any]:
+    return {
+        "doc": dag.doc_md,
+        "tags": sorted(dag.tags),
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "interval": interval(dag),
+        "tasks": {task.task_id: about(task) for task in dag.tasks},
+        "commands": {kind: commands(dag, *run) for kind, run in RUNS.items()},
+    }
+
+
+def interval(dag: DAG) -> list[str] | None:
+    """The data interval of the run that starts at RUN_AFTER."""
+    timetable = coerce_to_core_timetable(dag.timetable)
+    if not timetable.can_be_scheduled:
+        return None
+    found = timetable.infer_manual_data_interval(run_after=RUN_AFTER)  # type: ignore[arg-type]  # wants pendulum's
+    return [found.start.isoformat(), found.end.isoformat()]
+
+
+def about(task: Any) -> dict[str, Any]:
+    return {
+        "owner": task.owner,
+        "retries": task.retries,
+        "retry_seconds": task.retry_delay.total_seconds(),
+        "timeout_seconds": task.execution_timeout and task.execution_timeout.total_seconds(),
+        "alerts": bool(task.on_failure_callback),
+        "after": sorted(task.upstream_task_ids),
+        "rule": str(task.trigger_rule),
+        "kind": "setup" if task.is_setup else "teardown" if task.is_teardown else "task",
+        "skips_on": list(getattr(task, "skip_on_exit_code", [])),
+    }
+
+
+def commands(dag: DAG, logical_date: datetime | None, given: str | None) -> dict[str, str]:
+    """Each task's command as it is run, with the one variable it adds; of a trigger, what it starts."""
+    run = DagRun(dag_id=dag.dag_id, run_id="the_run", logical_date=logical_date, run_after=RUN_AFTER)
+    context: Any = {"dag_run": run, "run_id": run.run_id, "params": {"date": given}}
+    return {task.task_id: rendered(task, context) for task in dag.tasks}
+
+
+def rendered(task: Any, context: Any) -> str:
+    mine = task.prepare_for_execution()
+    mine.render_template_fields(context)
+    if hasattr(mine, "trigger_dag_id"):
+        return f"trigger {mine.trigger_dag_id} as {mine.trigger_run_id} with {json.dumps(mine.conf)}"
+    return " ".join([*(f"{name}={value}" for name, value in mine.env.items()), mine.bash_command])
+
+
+def main() -> None:
+    bag = BundleDagBag(dag_folder=DAGS, bundle_path=DAGS, bundle_name="dags-folder")
+    answer = {
+        "errors": bag.import_errors,
+        "dags": {name: described(dag) for name, dag in bag.dags.items()},
+        "modules": sorted({name.split(".")[0] for name in sys.modules}),
+    }
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What holds for every DAG: owner, tags, retries, time limit, alert, documentation, and what a DAG file may import."""
+
+from typing import Any
+
+DAY = 24 * 3600
+GATES = {"expectations.gate", "training.model_gate", "serving.slate_gate"}
+
+
+def tasks(dags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, task) for dag in dags.values() for name, task in dag["tasks"].items()]
+
+
+def test_every_dag_file_is_read_without_an_error(described: dict[str, Any]) -> None:
+    assert described["errors"] == {}
+    assert described["dags"].keys() == {"nightly", "retraining"}
+
+
+def test_a_dag_file_imports_neither_spark_nor_torch_nor_any_stage(described: dict[str, Any]) -> None:
+    heavy = {"pyspark", "delta", "torch", "horovod", "mlflow", "great_expectations", "deltalake", "pandas"}
+    stages = {"spark_jobs", "expectations", "training", "serving", "nightloom"}
+    assert not (heavy | stages) & set(described["modules"])
+
+
+def test_every_dag_has_documentation_tags_and_runs_one_night_at_a_time(dags: dict[str, Any]) -> None:
+    for name, dag in dags.items():
+        assert dag["doc"].startswith("# "), name
+        assert "nightloom" in dag["tags"], name
+        assert dag["max_active_runs"] == 1, name
+        assert dag["catchup"] is False, name
+
+
+def test_every_task_has_owner_time_limit_and_alert(dags: dict[str, Any]) -> None:
+    for name, task in tasks(dags):
+        assert task["owner"] == "nightloom", name
+        assert 0 < task["timeout_seconds"] <= DAY, name
+        assert task["alerts"], name
+
+
+def test_a_task_is_tried_again_unless_it_is_a_gate(dags: dict[str, Any]) -> None:
+    for name, task in tasks(dags):
+        assert task["retries"] == (0 if name in GATES else 1), name
+
+
+def test_every_stage_may_say_that_there_is_nothing_to_do(dags: dict[str, Any]) -> None:
+    for name, task in tasks(dags):
+        assert task["skips_on"] == ([] if name == "retraining" else [99]), name
+
+
+def test_the_night_that_starts_at_two_works_for_the_day_before(dags: dict[str, Any]) -> None:
+    assert dags["nightly"]["interval"] == ["1998-04-21T02:00:00+00:00", "1998-04-22T02:00:00+00:00"]
+    assert dags["nightly"]["commands"]["scheduled"]["spark_jobs.bronze"].endswith("--date 1998-04-21")
+
+
+def test_spark_is_stopped_only_after_every_stage_that_uses_it(dags: dict[str, Any]) -> None:
+    night = dags["nightly"]["tasks"]
+    stop = night["spark_jobs.session.stop"]
+    spark = {name for name in night if name.startswith("spark_jobs.") and not name.endswith("session.stop")}
+    assert stop["kind"] == "teardown"
+    assert set(stop["after"]) == spark | {"expectations.gate"}
+
+
+def test_nothing_is_published_that_a_gate_has_not_passed(dags: dict[str, Any]) -> None:
+    night = dags["nightly"]["tasks"]
+    before_publish = {"serving.publish"}
+    while more := {name for task in before_publish for name in night[task]["after"]} - before_publish:
+        before_publish |= more
+    assert before_publish >= GATES

@@ -1,0 +1,162 @@
+"""Gate 1 as a whole: what opens it, what closes it, what it says, and the command's exit code."""
+
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expectations.gate import arithmetic, guarded, main
+from nightloom import tables as T
+from nightloom.errors import GateClosedError
+from nightloom.manifest import Check, Night
+
+D = date(1998, 4, 21)
+Put = Callable[..., None]
+
+
+def said(night: Night) -> dict[str, Check]:
+    return {check.name: check for check in arithmetic(night)}
+
+
+def digest(number: int) -> str:
+    return f"{number:064x}"
+
+
+def cleaned(night: Night, day: date = D, status: str = "ok", **counts: int) -> None:
+    """A row that the cleaning stage's frame would have left."""
+    row = dict.fromkeys(T.STAGES.column_names) | {
+        "run_id": "r", "night": day, "stage": "spark_jobs.silver_interactions", "status": status, "seconds": 1.0,
+        "started_at": datetime(1998, 4, 22, tzinfo=UTC), "reads": [], "writes": [], "rows": list(counts.items()),
+        "facts": [], "code": "c", "config": "d",
+    }  # fmt: skip
+    night.lake.append(T.STAGES, [row])
+
+
+@pytest.mark.usefixtures("sound")
+def test_sound_data_opens_the_gate_and_every_verdict_is_kept(night: Night) -> None:
+    main(night)
+    kept = night.lake.rows(T.GATES).to_pylist()
+    assert {row["gate"] for row in kept} == {"data"}
+    assert all(row["passed"] for row in kept)
+    assert {"silver.interactions as declared", "event rows in quarantine"} <= {row["check"] for row in kept}
+    assert night.counts == {"checks": len(kept), "failed": 0}
+
+
+@pytest.mark.usefixtures("sound")
+def test_one_impossible_value_in_silver_closes_the_gate_and_the_line_names_it(night: Night, put: Put) -> None:
+    put(T.INTERACTIONS, {"event_id": "e7", "value": 9.0})
+    with pytest.raises(GateClosedError, match="data gate closed for 1998-04-21") as closed:
+        main(night)
+    assert "silver.interactions: expect_column_values_to_be_between(value)" in str(closed.value)
+    assert "1 of 2 rows, e.g. event_id e7, value 9.0" in str(closed.value)
+
+
+@pytest.mark.usefixtures("sound")
+def test_an_override_lets_the_night_pass_and_is_kept_beside_each_check(night: Night, put: Put) -> None:
+    put(T.INTERACTIONS, {"event_id": "e7", "value": 9.0})
+    night.arguments = Namespace(override="ada: known sensor fault")
+    main(night)
+    kept = night.lake.rows(T.GATES).to_pylist()
+    assert {row["override"] for row in kept} == {"ada: known sensor fault"}
+    assert not all(row["passed"] for row in kept)
+
+
+def test_more_bad_rows_than_allowed_close_the_gate_and_the_commonest_reasons_are_named(night: Night, put: Put) -> None:
+    put(T.BRONZE_EVENTS, *({"row_id": digest(n)} for n in range(10)))
+    put(T.QUARANTINE_ROWS, *({"row_id": digest(n), "reason": "type"} for n in range(2)))
+    put(T.QUARANTINE_ROWS, {"row_id": digest(2), "reason": "missing"})
+    check = said(night)["event rows in quarantine"]
+    assert not check.passed
+    assert check.observed == "30.0% (3 of 10 rows: type 2, missing 1)"
+    assert check.expected == "at most 20.0%"
+
+
+def test_bad_rows_of_other_nights_and_kinds_do_not_count_against_this_night(night: Night, put: Put) -> None:
+    put(T.BRONZE_EVENTS, {"row_id": digest(1)}, {"row_id": digest(2), "night": date(1998, 4, 20)})
+    put(T.QUARANTINE_ROWS, {"row_id": digest(2)}, {"row_id": digest(3), "kind": "items"})
+    check = said(night)["event rows in quarantine"]
+    assert check.passed
+    assert check.observed == "0.0% (0 of 1 rows)"
+
+
+@pytest.mark.usefixtures("sound")
+def test_a_night_on_which_nothing_came_is_a_warning_and_the_gate_stays_open(night: Night) -> None:
+    night.date = date(1998, 4, 22)
+    main(night)
+    kept = {row["check"]: row for row in night.lake.rows(T.GATES).to_pylist()}
+    assert (kept["new event rows"]["passed"], kept["new event rows"]["severity"]) == (False, "warn")
+
+
+def test_fewer_interactions_than_asked_for_close_the_gate_and_later_ones_do_not_count(night: Night, put: Put) -> None:
+    put(T.INTERACTIONS, {"occurred_at": datetime(1998, 4, 22, tzinfo=UTC)})
+    check = said(night)["interactions up to 1998-04-21"]
+    assert (check.passed, check.observed, check.expected, check.severity) == (False, "0", "at least 1", "stop")
+
+
+@pytest.mark.parametrize(
+    ("counts", "passed"),
+    [
+        ({"inserted": 1, "duplicates": 1, "quarantined": 1, "skipped": 1}, True),
+        ({"inserted": 2, "quarantined": 1, "silver.interactions": 2}, False),
+    ],
+)
+def test_bronze_rows_must_all_have_become_something(
+    counts: dict[str, int], passed: bool, night: Night, put: Put
+) -> None:
+    put(T.BRONZE_EVENTS, *({"row_id": digest(n)} for n in range(4)))
+    cleaned(night, **counts)
+    check = said(night)["no event row lost"]
+    assert check.passed is passed
+    assert check.expected == "4 rows of bronze.events"
+    assert check.observed.startswith("4 = 1 inserted" if passed else "3 = 2 inserted")
+
+
+def test_a_second_run_that_found_nothing_new_and_a_failed_one_lose_no_rows(night: Night, put: Put) -> None:
+    put(T.BRONZE_EVENTS, {})
+    cleaned(night, status="failed", inserted=9)
+    cleaned(night, inserted=1)
+    cleaned(night, inserted=0)
+    assert said(night)["no event row lost"].observed.startswith("1 = 1 inserted")
+
+
+def test_rows_that_the_next_night_took_are_not_lost(night: Night, put: Put) -> None:
+    put(T.BRONZE_EVENTS, {"row_id": digest(1)}, {"row_id": digest(2), "night": date(1998, 4, 22)})
+    cleaned(night, day=date(1998, 4, 22), inserted=2)
+    cleaned(night, inserted=0)
+    assert said(night)["no event row lost"].passed
+
+
+def test_without_counts_nothing_is_claimed_about_lost_rows(night: Night, put: Put) -> None:
+    put(T.BRONZE_EVENTS, {})
+    assert "no event row lost" not in said(night)
+
+
+def test_tables_of_kinds_that_no_source_brings_are_not_guarded(night: Night, put: Put) -> None:
+    events_only = tuple(source for source in night.settings.sources if source.kind == "events")
+    night.settings = night.settings.model_copy(update={"sources": events_only})
+    assert guarded(night) == [T.BRONZE_EVENTS, T.INTERACTIONS]
+    put(T.QUARANTINE_ROWS, {})
+    assert guarded(night) == [T.BRONZE_EVENTS, T.INTERACTIONS, T.QUARANTINE_ROWS]
+
+
+@pytest.mark.usefixtures("sound")
+def test_the_command_exits_3_with_one_line_when_closed_and_0_with_an_override(night: Night, put: Put) -> None:
+    put(T.USERS, {"user_id": "", "row_id": "r9"})
+    closed = command(night)
+    assert closed.returncode == 3
+    assert "expectations.gate: data gate closed for 1998-04-21" in closed.stderr.splitlines()[-1]
+    assert "Traceback" not in closed.stderr
+    assert command(night, "--override", "ada: known").returncode == 0
+    runs = night.lake.rows(T.STAGES, columns=["stage", "status"]).to_pylist()
+    assert sorted(run["status"] for run in runs) == ["closed", "ok"]
+
+
+def command(night: Night, *more: str) -> "subprocess.CompletedProcess[str]":
+    words: list[Any] = [sys.executable, "-m", "expectations.gate", "--date", D, "--config", night.settings.file, *more]
+    root = Path(__file__).parents[2]
+    return subprocess.run(list(map(str, words)), cwd=root, capture_output=True, text=True, timeout=120, check=False)

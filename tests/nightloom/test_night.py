@@ -1,0 +1,127 @@
+"""The edges of `nightly`, run by the real Airflow: what happens after a skip, a closed gate and a failed stage.
+
+The stages are stand-ins here, a `python` in front of PATH that ends with the exit code a test asks for: what is tested
+is Airflow's part. tests/test_first_night.py runs the stages themselves.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nightloom import settings as settings_module
+from nightloom.airflow_home import airflow_environment, prepare
+from nightloom.airflow_runs import Runs
+from nightloom.errors import SettingsError
+from nightloom.night import NightFailedError, judge_run, night
+from nightloom.settings import Settings
+
+CHECKOUT = Path(__file__).parents[2]
+DAY = date(1998, 4, 21)
+STAND_IN = """#!/bin/sh
+echo "$2 of $NIGHTLOOM_RUN_ID" >> "$NIGHTLOOM_SAID"
+case $2 in
+{cases}
+esac
+"""
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+
+class Project:
+    """A project with an Airflow of its own and stand-ins for its stages."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "nightloom.toml").write_text((CHECKOUT / "nightloom.toml").read_text(encoding="utf8"), encoding="utf8")
+        self.settings: Settings = settings_module.load(root / "nightloom.toml")
+        self.environment = airflow_environment(self.settings)
+        self.home = prepare(self.settings, self.environment)
+        self.runs = Runs(self.home)
+
+    def run(self, *cases: str) -> tuple[str, int, Path]:
+        """`airflow dags test nightly`; a case is `STAGE) COMMANDS`, any other stage ends well -> run id, code, log."""
+        bin_folder, log, said = self.root / "bin", self.root / "night.log", self.root / "said"
+        bin_folder.mkdir(exist_ok=True)
+        said.unlink(missing_ok=True)
+        lines = "\n".join(f"{case} ;;" for case in cases)
+        (bin_folder / "python").write_text(STAND_IN.format(cases=lines), encoding="utf8")
+        (bin_folder / "python").chmod(0o755)
+        stand_ins = {"PATH": f"{bin_folder}:{self.environment['PATH']}", "NIGHTLOOM_SAID": str(said)}
+        environment = self.environment | stand_ins | {"AIRFLOW__LOGGING__JSON_LOGS": "True"}
+        command = ["airflow", "dags", "test", "nightly", "--conf", json.dumps({"date": str(DAY)})]
+        with log.open("wb") as output:
+            done = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=200, check=False)
+        run = self.runs.newest("nightly")
+        assert run is not None, log.read_text(encoding="utf8")
+        return run, done.returncode, log
+
+    def states(self, run: str) -> dict[str, str]:
+        return {end.task: end.state for end in self.runs.ends("nightly", run)}
+
+    def ran(self) -> list[str]:
+        """Commands that ran, in order."""
+        return [line.split()[0] for line in (self.root / "said").read_text(encoding="utf8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+def test_with_a_champion_the_night_scores_without_training_and_queues_a_retraining_that_is_due(
+    project: Project,
+) -> None:
+    run, code, log = project.run("training.train) exit 99")
+    states = project.states(run)
+    assert code == 0, log.read_text(encoding="utf8")
+    assert {name for name, state in states.items() if state == "skipped"} == {"training.train", "training.model_gate"}
+    assert {name for name, state in states.items() if state == "success"} == states.keys() - {
+        "training.train",
+        "training.model_gate",
+    }
+    assert project.runs.waiting("retraining") == [f"after_{run}"]
+    assert f"serving.publish of {run}" in (project.root / "said").read_text(encoding="utf8")
+
+
+def test_a_closed_gate_fails_the_run_at_once_stops_spark_and_leaves_its_words_and_one_alert(project: Project) -> None:
+    run, code, log = project.run("expectations.gate) echo it says no; exit 3")
+    states = project.states(run)
+    assert code != 0
+    assert project.runs.state("nightly", run) == "failed"
+    assert project.runs.failed("nightly", run) == ["expectations.gate"]
+    assert project.ran().count("expectations.gate") == 1
+    assert states["serving.publish"] == "upstream_failed"
+    assert states["spark_jobs.session.stop"] == "success"
+    assert project.ran()[-1] == "spark_jobs.session"
+    with pytest.raises(NightFailedError, match=r"expectations\.gate: it says no"):
+        judge_run(project.settings, project.runs, "nightly", run, lambda task: log)
+    alerts = [json.loads(line) for line in (project.home / "alerts.jsonl").read_text(encoding="utf8").splitlines()]
+    assert [alert["task"] for alert in alerts if alert["run"] == run] == ["expectations.gate"]
+
+
+@pytest.mark.slow
+def test_a_task_that_failed_and_went_well_the_second_time_is_no_failure(project: Project) -> None:
+    flag = project.root / "once"
+    run, code, _ = project.run(f"serving.publish) test -e {flag} || {{ touch {flag}; exit 1; }}")
+    assert code == 0
+    assert project.ran().count("serving.publish") == 2
+    assert project.runs.failed("nightly", run) == []
+
+
+def test_night_refuses_a_settings_file_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nightloom.toml").write_text("[project]\nnaem = 'x'\n", encoding="utf8")
+    monkeypatch.setenv("NIGHTLOOM_CONFIG", str(tmp_path / "nightloom.toml"))
+    result = CliRunner().invoke(night, ["--date", str(DAY)])
+    assert isinstance(result.exception, SettingsError)
+
+
+def test_airflow_folder_and_secrets_are_the_owners_alone(project: Project) -> None:
+    assert (project.home / "airflow.cfg").stat().st_mode & 0o077 == 0
+    assert project.environment["AIRFLOW_HOME"] == str(project.home)
+    assert project.environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)

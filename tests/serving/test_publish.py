@@ -1,0 +1,186 @@
+"""publish.py: only what gate 3 let through is published, once, whole, and never over a newer night."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nightloom.lake import Lake
+from serving import publish, runs
+from serving.lists import Lists
+from serving.stores import lmdb, versions
+from serving.stores.versions import State
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Project
+
+D, NEXT = date(1998, 4, 21), date(1998, 4, 22)
+
+
+def states(project: Project) -> dict[int, str]:
+    return {push.version: push.state for push in versions.pushes(project.store)}
+
+
+def stopped(
+    project: Project, capsys: pytest.CaptureFixture[str], day: date = D, **arguments: str
+) -> tuple[object, str]:
+    """Exit code and the last line of a publish that does not go through."""
+    with pytest.raises(SystemExit) as left:
+        project.publish(day, **arguments)
+    return left.value.code, capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def next_night(project: Project) -> None:
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
+    project.judge(NEXT)
+
+
+def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Project) -> None:
+    project.planted().judge()
+    project.publish()
+    snapshot = lmdb.Reader(project.store).now()
+    assert snapshot.get("users", "u2") == {
+        "version": "v000001", "generated_at": "1998-04-21T12:00:05Z", "user": "u2", "model_version": "7",
+        "items": ["4", "5", "6", "7"], "scores": [9.5, 8.5, 7.5, 6.5],
+    }  # fmt: skip
+    assert snapshot.title("3") == 'Film "3" <é>'
+    assert snapshot.meta["counts"] == {"users": 8, "items": 12, "popular": 1}
+    assert (snapshot.meta["night"], snapshot.meta["model_version"], snapshot.meta["k"]) == ("1998-04-21", "7", 3)
+    run = runs.stage_runs(Lake(project.settings.place("lake")), "stage = 'serving.publish'")[-1]
+    assert run.facts["published_version"] == "1"
+    assert run.reads.keys() >= {"gold.recommendations", "gold.popular", "silver.items"}
+
+
+def test_the_next_night_serves_version_2_and_keeps_version_1(project: Project) -> None:
+    project.planted().judge()
+    project.publish()
+    next_night(project)
+    project.publish(NEXT)
+    assert states(project) == {1: State.BACKUP, 2: State.CURRENT}
+
+
+def test_the_same_lists_again_publish_nothing_new(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.planted().judge()
+    project.publish()
+    project.judge()
+    project.publish()
+    assert "the lists equal those of v000001, which stays; nothing new" in capsys.readouterr().out
+    assert states(project) == {1: State.CURRENT}
+
+
+def test_without_a_judgement_nothing_is_published(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = stopped(project.planted(), capsys)
+    assert code == 3
+    assert (
+        "the slate gate has not judged 1998-04-21; run `python -m serving.slate_gate --date 1998-04-21` first" in line
+    )
+    assert [(push.state, push.reason) for push in versions.pushes(project.store)] == [("FAILED", "gate_closed")]
+
+
+def test_a_closed_gate_keeps_yesterdays_lists(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.planted().judge()
+    project.publish()
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, lists={"u1": ["1", "2", "3", "4"]})
+    with pytest.raises(SystemExit):
+        project.judge(NEXT)
+    code, line = stopped(project, capsys, NEXT)
+    assert code == 3
+    assert "the slate gate is closed for 1998-04-22 (seen_item)" in line
+    assert lmdb.Reader(project.store).now().version == 1
+
+
+def test_an_override_lets_a_closed_gate_pass_by_name(project: Project) -> None:
+    project.planted()
+    project.plant_histories(users=["without", "too"])
+    project.judge(override="ann: two users are on their way")
+    project.publish()
+    assert states(project) == {1: State.CURRENT}
+    assert runs.gates(Lake(project.settings.place("lake")), D)["slate"].state == "overridden"
+
+
+def test_lists_written_after_the_judgement_are_not_published(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.planted().judge()
+    project.plant_lists(lists={"late": ["3", "4", "5", "6"]}, only=["late"])
+    code, line = stopped(project, capsys)
+    assert code == 1
+    assert "was written again since the slate gate judged version 1" in line
+    assert versions.read(project.store, 1).reason == "dataset_changed"
+
+
+def test_another_nights_lists_do_not_count_as_a_change(project: Project) -> None:
+    project.planted().judge()
+    project.plant_lists(NEXT)
+    project.publish()
+    assert states(project) == {1: State.CURRENT}
+
+
+def test_an_older_night_never_replaces_a_newer_one_unless_forced_by_name(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.planted().judge()
+    next_night(project)
+    project.publish(NEXT)
+    code, line = stopped(project, capsys)
+    assert code == 1
+    assert "v000001 serves the night of 1998-04-22, newer than 1998-04-21; nothing published" in line
+    project.publish(force_older="ann: the newer one was a test")
+    assert lmdb.Reader(project.store).now().meta["night"] == "1998-04-21"
+
+
+def test_a_disk_without_room_stops_the_push_before_it_writes(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only stand-in: a full disk cannot be had here."""
+    project.planted().judge()
+    monkeypatch.setattr(publish, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    code, line = stopped(project, capsys)
+    assert code == 1
+    assert "has 10 free; free some, or lower slate.stored or store.keep" in line
+    assert versions.read(project.store, 1).reason == "quota"
+
+
+def test_a_push_while_another_runs_is_told_and_leaves_nothing(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.planted().judge()
+    with versions.exclusive(project.store):
+        code, line = stopped(project, capsys)
+    assert code == 1
+    assert "another push is under way" in line
+    assert states(project) == {}
+
+
+def test_predicted_bytes_are_near_the_file(project: Project) -> None:
+    project.plant_items()
+    users = {f"user-{number:05d}": [str(3 + number % 9)] * 300 for number in range(2000)}
+    project.plant_lists(lists=users)
+    night = project.night()
+    for table in publish.INPUTS:
+        night.pin(table)
+    lists = Lists(night.lake, D, night.reads, project.root)
+    predicted = sum(lists.bytes_needed(kind) for kind in lmdb.KINDS)
+    lmdb.load(project.root / "sized", {kind: lists.rows(kind, 1, "") for kind in lmdb.KINDS}, predicted * 2, _quiet)
+    actual = (project.root / "sized" / "data.mdb").stat().st_size
+    assert predicted == pytest.approx(actual, rel=0.1)
+
+
+def _quiet(kind: str, rows: int) -> None:
+    pass
+
+
+def test_scores_read_back_as_they_were(project: Project) -> None:
+    scores = [1.2345678e20, 0.1, -1e-7, -3.4e38]
+    project.planted()
+    project.plant_histories(users=["odd"])
+    project.plant_lists(lists={"odd": ["3", "4", "5", "6"]}, only=["odd"], scores=scores)
+    project.judge()
+    project.publish()
+    row = lmdb.Reader(project.store).now().get("users", "odd")
+    assert row is not None
+    assert row["scores"] == pytest.approx(scores, rel=1e-7)

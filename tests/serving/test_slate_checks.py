@@ -1,0 +1,104 @@
+"""slate_checks.py: gate 3 closes on what must not be published, and on nothing else."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Project
+
+NEXT = date(1998, 4, 22)
+
+
+def failing(project: Project, day: date = date(1998, 4, 21)) -> dict[str, str]:
+    """Checks that do not hold, with what they found."""
+    return {name: check.observed for name, check in project.checks(day).items() if not check.passed}
+
+
+def test_good_lists_pass_every_check(project: Project) -> None:
+    assert failing(project.planted()) == {}
+
+
+@pytest.mark.parametrize(
+    ("items", "columns", "check", "found"),
+    [
+        (["3", "4", "5", "1"], {}, "seen_item", "1 lists"),
+        (["3", "4", "5", "4"], {}, "duplicates_within_a_list", "1 lists"),
+        (["3", "4", "5", "99"], {}, "unavailable_item", "1 entries"),
+        (["3", "4", "5", "6"], {"scores": [1.0, 2.0, 0.5, 0.1]}, "rising_score", "1 lists"),
+        (["3", "4", "5", "6"], {"scores": [4.0, 2.0, 0.5, float("-inf")]}, "infinite_or_missing_score", "1 lists"),
+        (["3", "4", "5", "6"], {"scores": [4.0, None, 0.5, 0.1]}, "infinite_or_missing_score", "1 lists"),
+        (["3", "4", "5", "6"], {"scores": [4.0, 2.0]}, "list_with_unequal_items_and_scores", "1 lists"),
+    ],
+)
+def test_one_bad_list_closes_the_gate(
+    project: Project, items: list[str], columns: dict[str, list[float | None]], check: str, found: str
+) -> None:
+    project.planted()
+    project.plant_histories(users=["bad"])
+    project.plant_lists(lists={"bad": items}, only=["bad"], **columns)
+    assert failing(project) == {check: found}
+
+
+def test_an_item_that_is_no_longer_available_closes_the_gate(project: Project) -> None:
+    project.plant_items(unavailable=("12",))
+    project.plant_histories()
+    project.plant_lists()
+    assert failing(project) == {"unavailable_item": "2 entries"}
+
+
+def test_users_without_a_list_close_the_gate_by_coverage(project: Project) -> None:
+    project.planted()
+    project.plant_histories(users=["without", "too"])
+    assert failing(project) == {"coverage": "0.8000 (8 of 10 known users have a list)"}
+
+
+def test_two_lists_of_one_user_close_the_gate(project: Project) -> None:
+    project.planted()
+    project.plant_lists(lists={"u1": ["3", "4", "5", "6"]}, only=["u1"])
+    assert failing(project)["rows"] == "9 lists of 8 users"
+
+
+def test_a_night_without_lists_closes_the_gate(project: Project) -> None:
+    project.planted()
+    assert {"rows", "coverage", "fill", "catalogue"} <= failing(project, NEXT).keys()
+
+
+def test_an_empty_list_and_a_short_one_are_found(project: Project) -> None:
+    project.planted()
+    project.plant_histories(users=["empty", "short"])
+    project.plant_lists(lists={"empty": [], "short": ["3", "4", "5"]}, only=["empty", "short"])
+    assert failing(project) == {"empty_list": "1 lists", "fill": "0.8000 (8 of 10 lists are full)"}
+
+
+def test_a_list_with_every_item_that_is_left_is_full_however_short(project: Project) -> None:
+    project.plant_items(unavailable=("6", "7", "8", "9", "10", "11", "12"))
+    project.plant_histories()
+    project.plant_lists(lists={f"u{number}": ["3", "4", "5"] for number in range(1, 9)})
+    assert failing(project) == {}
+
+
+def test_the_overlap_with_what_is_served_is_told_and_stops_only_where_asked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.planted().judge()
+    project.publish()
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
+    check = project.checks(NEXT)["overlap"]
+    assert (check.passed, check.severity) == (True, "warn")
+    assert check.observed == "0.8750 over 8 users against v000001"
+    monkeypatch.setenv("NIGHTLOOM_GATES__SLATE__MIN_OVERLAP", "0.9")
+    check = project.checks(NEXT)["overlap"]
+    assert (check.passed, check.severity) == (False, "stop")
+
+
+def test_lists_of_another_model_are_not_compared(project: Project) -> None:
+    project.planted().judge()
+    project.publish()
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, model_version="8")
+    assert project.checks(NEXT)["overlap"].observed == "no list of the same model version is served"

@@ -1,0 +1,128 @@
+"""The seam to MLflow: models recorded with the data they saw, versions, the aliases `champion` and `challenger`.
+
+A version's files are fetched once into HOME/models and read from there: loading needs no MLflow, so Spark's workers
+call training.models.load(folder) with the folder that champion() gave the driver.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightloom.errors import NightloomError
+from nightloom.settings import Settings
+from training import models
+from training.models.base import Model
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+FILES = "files"  # the artefact of the logged model that holds the files of Model.save()
+
+
+class RegistryError(NightloomError):
+    """The registry lacks what was asked for."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of the registered model, its files on this machine."""
+
+    version: str
+    name: str
+    """Which model: als, sequence, ..."""
+    folder: Path
+    tags: Mapping[str, str]
+    """night, cut (ISO times), table, table_version, rows, code, config, run_id."""
+
+    @cached_property
+    def model(self) -> Model:
+        return models.load(self.folder)
+
+
+def client(settings: Settings) -> "MlflowClient":
+    """MLflow's client for this project's tracking URI; the fluent functions (mlflow.start_run) use it too."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # 40 lines each time a database is made
+    import mlflow  # 1.5 s: only for those who ask the registry
+
+    if settings.tracking_uri.startswith("sqlite:///"):
+        Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    return mlflow.MlflowClient()
+
+
+def experiment(settings: Settings) -> str:
+    """Id of the project's experiment, made at its first use; without a server its artefacts lie beside the database."""
+    asked = client(settings)
+    if found := asked.get_experiment_by_name(settings.project.name):
+        return str(found.experiment_id)
+    local = (settings.place("home") / "mlflow").as_uri() if settings.tracking_uri.startswith("sqlite:") else None
+    return str(asked.create_experiment(settings.project.name, artifact_location=local))
+
+
+def champion(settings: Settings) -> Registered | None:
+    """The version that scores, or None before the first promotion."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client(settings).get_model_version_by_alias(settings.project.name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return _registered(settings, found)
+
+
+def candidates(settings: Settings, night: date) -> list[Registered]:
+    """What was trained for that night: the newest version of each model."""
+    found = client(settings).search_model_versions(f"name = '{settings.project.name}'")
+    newest: dict[str, ModelVersion] = {}
+    for version in sorted(found, key=lambda each: int(each.version)):
+        if version.tags.get("night") == str(night):
+            newest[version.tags["model"]] = version
+    return [_registered(settings, version) for version in newest.values()]
+
+
+def load(settings: Settings, version: str) -> Model:
+    """A version's model. Raises RegistryError when there is none of that number."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client(settings).get_model_version(settings.project.name, version)
+    except MlflowException as error:
+        raise RegistryError(f"model {settings.project.name} has no version {version}: {error.message}") from None
+    return _registered(settings, found).model
+
+
+def set_alias(settings: Settings, alias: str, version: str) -> None:
+    """Move an alias; whoever asks for the champion next gets the new one."""
+    client(settings).set_registered_model_alias(settings.project.name, alias, version)
+
+
+def _registered(settings: Settings, version: "ModelVersion") -> Registered:
+    folder = settings.place("home") / "models" / f"{version.version}-{str(version.run_id)[:12]}"
+    if not folder.exists():
+        _fetch(f"models:/{version.name}/{version.version}/artifacts/{FILES}", folder)
+    return Registered(str(version.version), version.tags["model"], folder, version.tags)
+
+
+def _fetch(uri: str, folder: Path) -> None:
+    """Download into a scratch folder, then rename: another process sees the whole folder or none."""
+    from mlflow.artifacts import download_artifacts
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+        fetched = download_artifacts(artifact_uri=uri, dst_path=scratch)
+        try:
+            Path(fetched).rename(folder)
+        except OSError:  # another process was quicker
+            if not folder.exists():
+                raise
