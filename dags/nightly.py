@@ -51,7 +51,7 @@ with DAG(
     slate_gate = gate("serving.slate_gate")
     publish = stage("serving.publish")
     report = stage("serving.report")
-    due = stage("training.due", trigger_rule="none_failed")
+    due = stage("training.due")
     retrain = TriggerDagRunOperator(
         task_id="retraining",
         trigger_dag_id="retraining",
@@ -64,6 +64,6 @@ with DAG(
     gold >> popular >> recommendations
     gold >> train >> model_gate >> recommendations
     recommendations >> slate_gate >> publish >> report
-    model_gate >> due >> retrain
+    recommendations >> due >> retrain  # not earlier: scoring uses all cores, the stages after it do not
     # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
     [bronze, *silver, data_gate, *gold, popular, recommendations] >> spark_stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from great_expectations.data_context.types.resource_identifiers import (
     ValidationResultIdentifier,
 )
 from great_expectations.render.view import DefaultJinjaPageView
-from jinja2 import ChoiceLoader, FileSystemLoader
+from jinja2 import ChoiceLoader, FileSystemLoader, pass_context
 
 from nightloom.settings import Settings
 
@@ -25,7 +26,10 @@ RUNS_KEPT = 20
 
 
 def context(settings: Settings) -> AbstractDataContext:
-    """A Great Expectations context whose results and pages are on disk, and whose suites come from this package."""
+    """A Great Expectations context with its suites, results and pages on disk.
+
+    Suites are made anew each night; they are on disk because a page whose suite is in no store is taken off the site.
+    """
     docs = settings.place("docs")
     project = gx.get_context(
         mode="ephemeral",
@@ -34,7 +38,7 @@ def context(settings: Settings) -> AbstractDataContext:
             validation_results_store_name="results",
             checkpoint_store_name="checkpoints",
             stores={
-                "expectations": {"class_name": "ExpectationsStore"},
+                "expectations": {"class_name": "ExpectationsStore", "store_backend": _folder(docs / "suites")},
                 "results": {"class_name": "ValidationResultsStore", "store_backend": _folder(docs / "results")},
                 "checkpoints": {"class_name": "CheckpointStore"},
                 "validation_definition_store": {"class_name": "ValidationDefinitionStore"},
@@ -68,6 +72,17 @@ class Page(DefaultJinjaPageView):
         ours = FileSystemLoader(Path(__file__).parent / "pages")
         self.env.loader = ChoiceLoader([ours, *filter(None, [self.env.loader])])
 
+    @pass_context
+    def render_content_block(self, context: Any, content_block: Any, *rest: Any, **more: Any) -> Any:
+        """As built in, with plain text escaped: it may be a sampled value, so whatever somebody sent as an event."""
+        return super().render_content_block(context, _escaped(content_block), *rest, **more)
+
+
+def _escaped(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_escaped(each) if isinstance(each, str) else each for each in content]
+    return html.escape(content, quote=False) if isinstance(content, str) else content
+
 
 class IndexPage(Page):
     """The site's first page."""
@@ -81,7 +96,7 @@ def _folder(path: Path) -> dict[str, str]:
 
 def write(project: AbstractDataContext, settings: Settings, results: Sequence[ValidationResultIdentifier]) -> Path:
     """Write the pages of these results and of their suites and the index anew, drop the oldest; returns the index."""
-    _prune(project, settings.place("docs"))
+    _prune(project)
     suites = {result.expectation_suite_identifier.name for result in results}
     identifiers: list[Any] = [*results]
     identifiers += [ExpectationSuiteIdentifier(name=name) for name in sorted(suites)]
@@ -89,8 +104,8 @@ def write(project: AbstractDataContext, settings: Settings, results: Sequence[Va
     return settings.place("docs") / "index.html"
 
 
-def _prune(project: AbstractDataContext, docs: Path) -> None:
-    """Remove the results and pages of each suite beyond the newest RUNS_KEPT runs."""
+def _prune(project: AbstractDataContext) -> None:
+    """Remove the results of each suite beyond the newest RUNS_KEPT runs; pages go with their results."""
     store: Any = project.validation_results_store  # its keys are typed as any store's
     of_suite: dict[str, list[ValidationResultIdentifier]] = defaultdict(list)
     for key in store.list_keys():
@@ -99,4 +114,3 @@ def _prune(project: AbstractDataContext, docs: Path) -> None:
         runs = sorted({key.run_id.run_time for key in keys}, reverse=True)[:RUNS_KEPT]
         for key in (key for key in keys if key.run_id.run_time not in runs):
             store.remove_key(key)
-            docs.joinpath("validations", *store.key_to_tuple(key)).with_suffix(".html").unlink(missing_ok=True)

@@ -46,7 +46,7 @@ def _validated(night: Night, table: Table, project: AbstractDataContext, run: Ru
     """One table's suite, run as a checkpoint on each slice of the night's rows."""
     module = importlib.import_module(f"expectations.{table.layer}_{table.name}")
     frame: Frame = module.FRAME
-    suite = project.suites.add(module.suite(night.settings))
+    suite = project.suites.add_or_update(module.suite(night.settings))
     results: Results = {}
     for number, rows in enumerate(frames(night, frame), start=1):
         name = table.full_name if number == 1 else f"{table.full_name} part {number}"

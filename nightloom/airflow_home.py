@@ -55,7 +55,7 @@ def prepare(settings: Settings, environment: dict[str, str]) -> Path:
     home = settings.place("airflow")
     migrated = home / "migrated"  # the database file alone does not say that its migration came to its end
     if not migrated.exists():
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # secrets, and logs that may name people
         log = home / "migrate.log"
         with log.open("wb") as output:
             done = subprocess.run(

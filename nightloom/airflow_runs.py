@@ -110,8 +110,8 @@ def _told(lake: Lake, run: str) -> dict[str, tuple[bool, str]]:
     if not lake.exists(STAGES):
         return {}
     quoted = run.replace("'", "''")
-    rows = lake.rows(STAGES, f"run_id = '{quoted}' AND status IN ('closed', 'failed')").sort_by("started_at")
-    return {row["stage"]: (row["status"] == "closed", str(row["error"])) for row in rows.to_pylist()}
+    rows = lake.rows(STAGES, f"run_id = '{quoted}' AND status IN ('closed', 'failed') ORDER BY started_at").to_pylist()
+    return {row["stage"]: (row["status"] == "closed", str(row["error"])) for row in rows}
 
 
 def said(log: Path, task: str) -> list[str]:

@@ -98,7 +98,8 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
             _wait_until_ready(server)
             yield server
         finally:
-            _stop(server)
+            with _undisturbed():
+                _stop(server)
 
 
 def free_port(wanted: int) -> int:
@@ -182,6 +183,17 @@ def _stop(server: Server) -> None:
     _signal(group, signal.SIGKILL)
     for process in running:
         process.wait()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C must not leave half of Airflow running."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -13,11 +13,12 @@ from nightloom.lake import Lake
 from nightloom.memory import Peak, peak_memory
 from nightloom.night import judge_run, show, terminable
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS, ITEMS, STAGES
+from nightloom.tables import INTERACTIONS, ITEMS, RECOMMENDATIONS, STAGES
 
 DAG = "nightly"
 NIGHT = "1998-04-21"  # the day before the last of MovieLens 100K, so that one more night is left to try
 USER = "196"
+LISTED = 10
 
 
 @click.command()
@@ -35,7 +36,7 @@ def demo(night_date: datetime, user: str) -> None:
             _run(settings, day, peak)
     click.echo("")
     show_user(settings, user)
-    click.echo(what_next(user, later or day))
+    click.echo(what_next(settings, user, later or day))
 
 
 def served_after(settings: Settings, day: date) -> date | None:
@@ -69,10 +70,9 @@ def _run(settings: Settings, day: date, peak: Peak) -> None:
 def show_user(settings: Settings, user: str) -> None:
     """What a user liked last, and the published list, with titles."""
     lake = Lake(settings.place("lake"))
-    quoted = user.replace("'", "''")
     liked = lake.query(
         "SELECT i.title, e.value, CAST(e.occurred_at AS DATE) AS day FROM events e JOIN items i USING (item_id)"
-        f" WHERE e.user_id = '{quoted}' AND e.weight > 0 ORDER BY e.occurred_at DESC, i.title LIMIT 10",
+        f" WHERE e.user_id = {_text(user)} AND e.weight > 0 ORDER BY e.occurred_at DESC, i.title LIMIT {LISTED}",
         ("events", lake.open(INTERACTIONS)),
         ("items", lake.open(ITEMS)),
     ).to_pylist()
@@ -80,19 +80,27 @@ def show_user(settings: Settings, user: str) -> None:
     for row in liked:
         click.echo(f"  {row['day']}  {row['value']:g}  {row['title']}")
     click.echo("")
-    _word("recommend", user)
+    _word("recommend", user, "--k", str(LISTED))
 
 
-def what_next(user: str, day: date) -> str:
+def what_next(settings: Settings, user: str, day: date) -> str:
     """The words to try now."""
     tomorrow = day + timedelta(days=1)
+    own = f"user_id = {_text(user)} AND night = DATE '{day}'"
+    lists = Lake(settings.place("lake")).rows(RECOMMENDATIONS, own, ("items",))["items"].to_pylist()
+    first = lists[0][0] if lists else "ITEM"
     return f"""
 What next:
   ./run status                     where the night's seconds went, rows, gates, versions
-  ./run explain {user} --item ITEM    where a recommendation comes from, down to the events
+  ./run explain {user} --item {first:<7}  where the first recommendation comes from, down to the events
   ./run serve                      API and first page on http://127.0.0.1:8000
   ./run airflow                    Airflow's own page on http://127.0.0.1:8080
   ./run sql "SELECT * FROM gold.item_stats ORDER BY popularity DESC LIMIT 10"
 The next night:
   ./run sample ml-100k --until {tomorrow}
   ./run night --date {tomorrow}"""
+
+
+def _text(value: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"

@@ -64,10 +64,11 @@ class Lake:
                 f"{table.full_name} has no version {version} (any more); its newest is {newest.version()}: {error}"
             ) from None
         if as_of is not None:
+            # Before the first commit the library gives the oldest version without a word.
+            first = datetime.fromtimestamp(min(commit["timestamp"] for commit in newest.history()) / 1000, UTC)
+            if as_of < first:
+                raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {first}")
             opened.load_as_version(as_of)
-            # Before the first commit the library gives version 0 without a word.
-            if (begun := datetime.fromtimestamp(opened.history(1)[0]["timestamp"] / 1000, UTC)) > as_of:
-                raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {begun}")
         return opened
 
     def version(self, table: Table) -> int:
@@ -97,15 +98,18 @@ class Lake:
 
 
 def arrow(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows -> Arrow by the contract. Raises DataError when a column is missing, unknown or of another type."""
+    """Rows -> Arrow by the contract. Raises DataError when a column is missing, unknown, null or of another type."""
     for row in rows:
         if row.keys() != set(table.column_names):
             found, expected = sorted(row.keys()), sorted(table.column_names)
             raise DataError(f"{table.full_name}: a row has columns {found}, expected {expected}")
     try:
-        return pa.Table.from_pylist(list(rows), schema=arrow_schema(table))
+        made = pa.Table.from_pylist(list(rows), schema=arrow_schema(table))
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"{table.full_name}: a row does not fit the contract: {error}") from None
+    if empty := [column.name for column in table.columns if column.required and made[column.name].null_count]:
+        raise DataError(f"{table.full_name}: a row has no {', no '.join(empty)}; the contract requires one")
+    return made
 
 
 def arrow_schema(table: Table) -> pa.Schema:

@@ -80,6 +80,8 @@ def show(runs: Runs, dag: str, run: str, check: Callable[[], None]) -> list[tupl
         if end.state in BY_STATE:
             took = "" if end.seconds is None or end.state == "skipped" else f"{end.seconds:6.1f} s"
             click.echo(f"{moment:6.1f} s  {end.task:<32} {took:>8}  {BY_STATE[end.state]}".rstrip())
+    if missed := sum(end.state == "upstream_failed" for end, _ in ends):
+        click.echo(f"{missed} tasks that come after it were not run")
     return ends
 
 

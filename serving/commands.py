@@ -77,7 +77,7 @@ def told(why: Explanation) -> str:
             f"  push    {versions.name(why.push.version)} {why.push.state}, night of {why.meta['night']}, "
             f"published {why.meta['published_at'][:19]} UTC, run {why.meta['run_id']}",
             "  gates   " + ", ".join(f"{name} {gate.state} ({gate.night})" for name, gate in why.gates.items()),
-            f"  model   version {why.meta['model_version']}",
+            f"  model   {why.model}",
             f"  code    {why.meta['code']}",
             f"  config  {why.meta['config']}",
             "  tables  " + ", ".join(f"{name} v{version}" for name, version in why.tables.items()),

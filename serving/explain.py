@@ -26,7 +26,7 @@ from serving.stores.lmdb import Reader, Snapshot
 if TYPE_CHECKING:
     from training.models.base import Model
 
-SCORING, TRAINING = "spark_jobs.gold_recommendations", "training.train"
+SCORING, TRAINING, JUDGING = "spark_jobs.gold_recommendations", "training.train", "training.model_gate"
 MOST_CAUSES = 5
 
 
@@ -53,6 +53,8 @@ class Explanation:
     rank: int
     length: int
     score: float
+    model: str
+    """Name and version."""
     meta: dict[str, Any]
     push: versions.Push
     causes: list[Cause] = field(default_factory=list)
@@ -83,7 +85,8 @@ def explain(settings: Settings, reader: Reader, user: str, item: str) -> Explana
     rank, stages = found["items"].index(item), lineage(lake, meta)
     return Explanation(
         user=user, item_id=item, title=snapshot.title(item), source=source, rank=rank + 1, length=len(found["items"]),
-        score=found["scores"][rank], meta=meta, push=versions.read(reader.store, snapshot.version),
+        score=found["scores"][rank], model=_model_words(stages, meta), meta=meta,
+        push=versions.read(reader.store, snapshot.version),
         causes=causes(settings, snapshot, stages, user, item, own["model_version"]) if own is not None else [],
         gates=runs.with_gates(lake, date.fromisoformat(meta["night"])), stages=stages, tables=_tables(stages, meta),
     )  # fmt: skip
@@ -93,9 +96,20 @@ def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
     """Stages that made a version: each one's last good attempt of its night before the publish, and the training."""
     published = f"started_at <= TIMESTAMP '{meta['published_at']}'"
     good = runs.stage_runs(lake, f"status = 'ok' AND night <= DATE '{meta['night']}' AND {published}")
-    trained = [run for run in good if run.stage == TRAINING and run.facts.get("model_version") == meta["model_version"]]
+    model = [run for run in good if meta["model_version"] in (run.facts.get("model_version"), *_trained(run))]
     of_night = [run for run in good if str(run.night) == meta["night"] and run.stage != TRAINING]
-    return runs.last_attempts([*trained, *of_night])
+    return runs.last_attempts([*(run for run in model if run.stage in (TRAINING, JUDGING)), *of_night])
+
+
+def _trained(run: StageRun) -> dict[str, str]:
+    """Version -> name of the models that a run trained, from its fact `models`: "als 2, sequence 3"."""
+    pairs = [model.rsplit(" ", 1) for model in run.facts.get("models", "").split(", ") if " " in model]
+    return {version: name for name, version in pairs}
+
+
+def _model_words(stages: list[StageRun], meta: dict[str, Any]) -> str:
+    names = {version: name for run in stages for version, name in _trained(run).items()}
+    return f"{names.get(meta['model_version'], '')} version {meta['model_version']}".strip()
 
 
 def _tables(stages: list[StageRun], meta: dict[str, Any]) -> dict[str, int]:
@@ -122,7 +136,9 @@ def causes(
         [[int(event["at"].timestamp()) for event in used]],
     )  # fmt: skip
     parts = [float(part) for part in model.contributions(one, index[item])]
-    support = sum(part for part in parts if part > 0) or 1.0
+    support = sum(part for part in parts if part > 0)
+    if not support:
+        return []
     top = sorted(zip(parts, used, strict=True), key=lambda pair: -pair[0])[:MOST_CAUSES]
     return _told(lake, snapshot, [(part / support, event) for part, event in top])
 

@@ -32,6 +32,7 @@ def main(night: Night) -> None:
     file = night.settings.place("home") / "reports" / f"{night.date}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf8")
+    night.counts["stages"] = len(stages)
     night.facts["report"] = str(file.relative_to(night.settings.place("home")))
     print(f"{night.date}: {summary} Report: {file}")
 

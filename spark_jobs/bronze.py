@@ -88,7 +88,7 @@ def main(night: SparkNight) -> None:
     for source in night.settings.sources:
         folder(source, night.settings.root)
     for table in BRONZE.values():
-        night.lake.create(table)
+        night.create(table)
     before = {table: night.lake.version(table) for table in BRONZE.values()}
     queries = [ingest(night, source) for source in night.settings.sources]
     for query in queries:

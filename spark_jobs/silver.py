@@ -39,8 +39,8 @@ def refine(
     """
     bronze = BRONZE[kind]
     sources = [source for source in night.settings.sources if source.kind == kind]
-    night.lake.create(table)
-    night.lake.create(QUARANTINE_ROWS)
+    night.create(table)
+    night.create(QUARANTINE_ROWS)
     new = night.changed(bronze, into=table)
     with kept(judged(parsed(new, sources, types), *questions())) as rows:
         counts = tally(rows)

@@ -49,7 +49,7 @@ class Fitted:
 
     @property
     def files(self) -> Path:
-        return self.folder / "model"
+        return self.folder / "files"  # named as registry.FILES: MLflow keeps the name of the folder
 
 
 def fit(task: Task, spec: ModelSpec, folder: Path, *, root: bool = True) -> Fitted:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,12 @@ def record(night: Night, task: Task, fitted: Fitted, rows: int) -> str:
         asked.log_batch(run.info.run_id, metrics=_metrics(fitted))
         mlflow.log_dict(json.loads(night.settings.model_dump_json(exclude={"places", "file"})), "config.json")
         mlflow.log_input(_dataset(night, task), context="training")
-        logged = mlflow.pyfunc.log_model(name=fitted.name, **_pyfunc(fitted))
-    version = mlflow.register_model(logged.model_uri, night.settings.project.name, tags=tags).version
+        with warnings.catch_warnings():  # it asks for an input example, and would load the model to try it
+            warnings.filterwarnings("ignore", message=".*input example was not provided.*")
+            logged = mlflow.pyfunc.log_model(name=fitted.name, **_pyfunc(fitted))
+    version = registry.register(night.settings, logged, run.info.run_id, tags)
     print(f"{fitted.name}: version {version}, {fitted.likes:,} likes, {fitted.seconds:.1f} s", flush=True)
-    return str(version)
+    return version
 
 
 def _metrics(fitted: Fitted) -> list[Any]:

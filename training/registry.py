@@ -21,6 +21,7 @@ from training.models.base import Model
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models.model import ModelInfo
     from mlflow.tracking import MlflowClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -48,13 +49,18 @@ class Registered:
 
 
 def client(settings: Settings) -> "MlflowClient":
-    """MLflow's client for this project's tracking URI; the fluent functions (mlflow.start_run) use it too."""
+    """MLflow's client for this project's tracking URI; the fluent functions (mlflow.start_run) use it too.
+
+    Call it before anything else is imported from MLflow: it reads its environment then.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # 40 lines each time a database is made
     import mlflow  # 1.5 s: only for those who ask the registry
 
     if settings.tracking_uri.startswith("sqlite:///"):
         Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(settings.tracking_uri)
     return mlflow.MlflowClient()
 
@@ -70,10 +76,11 @@ def experiment(settings: Settings) -> str:
 
 def champion(settings: Settings) -> Registered | None:
     """The version that scores, or None before the first promotion."""
+    asked = client(settings)
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client(settings).get_model_version_by_alias(settings.project.name, CHAMPION)
+        found = asked.get_model_version_by_alias(settings.project.name, CHAMPION)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -93,13 +100,28 @@ def candidates(settings: Settings, night: date) -> list[Registered]:
 
 def load(settings: Settings, version: str) -> Model:
     """A version's model. Raises RegistryError when there is none of that number."""
+    asked = client(settings)
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client(settings).get_model_version(settings.project.name, version)
+        found = asked.get_model_version(settings.project.name, version)
     except MlflowException as error:
         raise RegistryError(f"model {settings.project.name} has no version {version}: {error.message}") from None
     return _registered(settings, found).model
+
+
+def register(settings: Settings, logged: "ModelInfo", run_id: str, tags: dict[str, str]) -> str:
+    """Make a logged model the newest version of the project's registered model; returns its number."""
+    asked, name = client(settings), settings.project.name
+    from mlflow.exceptions import MlflowException
+
+    try:
+        asked.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = asked.create_model_version(name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
+    return str(made.version)
 
 
 def set_alias(settings: Settings, alias: str, version: str) -> None:

@@ -17,7 +17,13 @@ from nightloom.settings import Settings
 
 D = date(1998, 4, 21)
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
-BRONZE = {"row_id": sha256(b"1").hexdigest(), "raw": "{}", "file": "f.json", "file_modified_at": NOON, "ingested_at": NOON}
+BRONZE = {
+    "row_id": sha256(b"1").hexdigest(),
+    "raw": "{}",
+    "file": "f.json",
+    "file_modified_at": NOON,
+    "ingested_at": NOON,
+}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "bronze.events": BRONZE | {"source": "ratings"},
     "bronze.items": BRONZE | {"source": "catalogue"},

@@ -33,7 +33,11 @@ def test_each_suite_has_a_page_and_the_index_names_them(night: Night, put: Put) 
 def test_no_page_asks_another_host_for_anything(night: Night, put: Put) -> None:
     put(T.INTERACTIONS, {"value": 9.0})
     validate(night, [T.INTERACTIONS])
-    for page in [night.settings.place("docs") / "index.html", *pages(night, "expectations"), *pages(night, "validations")]:
+    for page in [
+        night.settings.place("docs") / "index.html",
+        *pages(night, "expectations"),
+        *pages(night, "validations"),
+    ]:
         text = page.read_text()
         assert "http://" not in text
         assert "https://" not in text

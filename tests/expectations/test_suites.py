@@ -20,14 +20,18 @@ EARLIER = NOON - timedelta(hours=1)
 
 def faults(checks: list[Check]) -> dict[str, str]:
     """What failed -> what was found, for one table: `values_to_not_be_null(title)` -> `1 of 2 rows, e.g. ...`."""
-    return {check.name.split(": expect_")[1].removeprefix("column_"): check.observed for check in checks if not check.passed}
+    return {
+        check.name.split(": expect_")[1].removeprefix("column_"): check.observed for check in checks if not check.passed
+    }
 
 
 def test_a_row_as_declared_passes_its_suite_whatever_the_table(night: Night, put: Callable[..., None]) -> None:
     for table in WITH_SUITE:
         put(table, {})
     checks = validate(night, WITH_SUITE)
-    assert [(check.name, check.passed) for check in checks] == [(f"{t.full_name} as declared", True) for t in WITH_SUITE]
+    assert [(check.name, check.passed) for check in checks] == [
+        (f"{t.full_name} as declared", True) for t in WITH_SUITE
+    ]
     assert night.reads.keys() == {table.full_name for table in WITH_SUITE}
 
 
@@ -60,7 +64,13 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
             "pair_values_to_be_equal(item_count, weight_count)",
         ),
         (
-            {"user_id": "b", "items": ["i1", "i2"], "weights": [1.0, -1.0], "at": [NOON, EARLIER], "event_ids": ["1", "2"]},
+            {
+                "user_id": "b",
+                "items": ["i1", "i2"],
+                "weights": [1.0, -1.0],
+                "at": [NOON, EARLIER],
+                "event_ids": ["1", "2"],
+            },
             "values_to_be_in_set(oldest_first)",
         ),
     ],

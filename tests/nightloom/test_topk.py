@@ -49,7 +49,8 @@ def test_equals_a_full_sort_whatever_the_block_size(problem, users_per_block, it
             bias_I=problem["bias"], seen=csr_matrix(problem["seen"]), allowed_I=problem["allowed"],
         )  # fmt: skip
     right_ids, right_scores = sorted_whole(**problem)
-    assert (ids.dtype, scores.dtype) == (np.int32, np.float32)
+    assert ids.dtype == np.int32
+    assert scores.dtype == np.float32
     np.testing.assert_array_equal(ids, right_ids)
     np.testing.assert_array_equal(scores, right_scores)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nightloom import settings as settings_module
 from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, POPULAR, RECOMMENDATIONS
-from serving import publish
+from serving import api, publish
 from serving.slate_checks import slate_checks
 
 CONFIG = """
@@ -79,28 +81,35 @@ class Project:
             ],
         )  # fmt: skip
 
-    def plant_histories(self, day: date = D, users: list[str] | None = None) -> None:
-        """Every user has seen items 1 and 2."""
-        lake, users = self.night().lake, users or USERS
-        events = [(user, item) for user in users for item in ("1", "2")]
+    def plant_histories(
+        self,
+        day: date = D,
+        users: list[str] | None = None,
+        likes: dict[str, list[str]] | None = None,
+        at: date = D,
+    ) -> None:
+        """Every user has seen items 1 and 2, or what `likes` says; all of it at one moment."""
+        lake = self.night().lake
+        seen = likes or {user: ["1", "2"] for user in users or USERS}
         lake.append(
             INTERACTIONS,
             [
                 {
                     "event_id": f"{user}-{item}", "user_id": user, "item_id": item, "event": "rating", "value": 5.0,
-                    "weight": 1.0, "occurred_at": moment(D), "rescued": None, "row_id": f"{user}-{item}", "night": day,
+                    "weight": 1.0, "occurred_at": moment(at), "rescued": None, "row_id": f"{user}-{item}", "night": day,
                 }
-                for user, item in events
+                for user, items in seen.items()
+                for item in items
             ],
         )  # fmt: skip
         lake.append(
             HISTORIES,
             [
                 {
-                    "night": day, "user_id": user, "items": ["1", "2"], "weights": [1.0, 1.0],
-                    "at": [moment(D), moment(D)], "event_ids": [f"{user}-1", f"{user}-2"],
+                    "night": day, "user_id": user, "items": items, "weights": [1.0] * len(items),
+                    "at": [moment(at)] * len(items), "event_ids": [f"{user}-{item}" for item in items],
                 }
-                for user in users
+                for user, items in seen.items()
             ],
         )  # fmt: skip
 
@@ -119,10 +128,12 @@ class Project:
             for user, items in lists.items()
         ]  # fmt: skip
         lake.append(RECOMMENDATIONS, rows)
-        if only is not None:
-            return
+        if only is None:
+            self.plant_popular(day)
+
+    def plant_popular(self, day: date = D) -> None:
         popular = {"night": day, "segment": "all", "items": ["1", "2", "3", "4"], "scores": [4.0, 3.0, 2.0, 1.0]}
-        lake.append(POPULAR, [popular])
+        self.night().lake.append(POPULAR, [popular])
 
     def planted(self, day: date = D) -> Project:
         """Items, histories and lists that gate 3 lets through."""
@@ -143,8 +154,26 @@ class Project:
 
         run(self, "serving.slate_gate", body, day, arguments)
 
+    def client(self) -> Client:
+        return Client(self)
+
     def publish(self, day: date = D, **arguments: Any) -> None:
         run(self, "serving.publish", publish.main, day, arguments)
+
+
+class Client:
+    """Requests to one app, without a network."""
+
+    def __init__(self, project: Project) -> None:
+        self.app = api.create(project.settings)
+
+    def get(self, path: str) -> httpx.Response:
+        async def asked() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as client:
+                return await client.get(path)
+
+        return asyncio.run(asked())
 
 
 def run(project: Project, stage: str, body: Any, day: date, arguments: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from training.models.base import F32, I32, Examples, Histories, Params, Report, 
 class ALSParams(Params):
     factors: int = Field(32, ge=1)
     """Length of a vector."""
-    sweeps: int = Field(12, ge=1)
+    sweeps: int = Field(8, ge=1)
     """Times that all users, then all items are solved for."""
     steps: int = Field(3, ge=1)
     """Conjugate gradient steps per row and sweep."""
@@ -94,7 +94,7 @@ class ALS:
         """One user's normal equations: A = Y'Y + regularisation + Y_u' (C - 1) Y_u, with Y_u and C."""
         liked_ND = self.items_ID[liked]
         extra_N = np.float32(self.params.confidence) * weights
-        system_DD: F32 = self.gram_DD + (liked_ND.T * extra_N) @ liked_ND
+        system_DD = np.asarray(self.gram_DD + (liked_ND.T * extra_N) @ liked_ND, np.float32)
         return system_DD, liked_ND, np.asarray(1 + extra_N, np.float32)
 
     def save(self, folder: Path) -> None:

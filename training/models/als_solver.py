@@ -19,47 +19,49 @@ def objective(likes: csr_array, users_UD: F32, items_ID: F32, params: ALSParams)
     """The minimised sum per user-item pair: all pairs as zeros by the Gram matrices, then the likes put right."""
     zeros = np.sum((users_UD.T @ users_UD) * (items_ID.T @ items_ID), dtype=np.float64)
     extra = params.confidence * likes.data
-    scores = _scores(likes.indptr, likes.indices, users_UD, items_ID)
+    scores = _scores(likes, users_UD, items_ID)
     likes_part = np.sum((1 + extra) * (1 - scores) ** 2 - scores**2, dtype=np.float64)
     norms = np.sum(users_UD**2, dtype=np.float64) + np.sum(items_ID**2, dtype=np.float64)
     return float((zeros + likes_part + params.regularisation * norms) / (len(users_UD) * len(items_ID)))
 
 
-@numba.njit(parallel=True, cache=True, fastmath=True)
+@numba.njit(parallel=True, cache=True)
 def _conjugate_gradient(
     indptr: I32, indices: I32, extra: F32, solved_RD: F32, fixed_ND: F32, gram_DD: F32, steps: int
 ) -> None:
-    """`steps` of conjugate gradient on A x = b per row; A = gram + sum (c - 1) y y', b = sum c y, c - 1 = `extra`."""
+    """Every row of `solved_RD`, spread over the cores."""
     for row in numba.prange(len(solved_RD)):
-        x_D = solved_RD[row].copy()
-        own = range(indptr[row], indptr[row + 1])
-        residual_D = -(gram_DD @ x_D)
-        for n in own:
-            y_D = fixed_ND[indices[n]]
-            residual_D += (1 + extra[n] - extra[n] * np.dot(y_D, x_D)) * y_D
-        direction_D = residual_D.copy()
-        size = np.dot(residual_D, residual_D)
-        for _ in range(steps):
-            if size < 1e-12:
-                break
-            applied_D = gram_DD @ direction_D
-            for n in own:
-                y_D = fixed_ND[indices[n]]
-                applied_D += (extra[n] * np.dot(y_D, direction_D)) * y_D
-            step = size / np.dot(direction_D, applied_D)
-            x_D += step * direction_D
-            residual_D -= step * applied_D
-            smaller = np.dot(residual_D, residual_D)
-            direction_D = residual_D + (smaller / size) * direction_D
-            size = smaller
-        solved_RD[row] = x_D
+        own = slice(indptr[row], indptr[row + 1])
+        _solve(indices[own], extra[own], solved_RD[row], fixed_ND, gram_DD, steps)
 
 
-@numba.njit(parallel=True, cache=True)
-def _scores(indptr: I32, indices: I32, users_UD: F32, items_ID: F32) -> F32:
-    """The score of each like."""
-    scores = np.empty(len(indices), np.float32)
-    for row in numba.prange(len(users_UD)):
-        for n in range(indptr[row], indptr[row + 1]):
-            scores[n] = np.dot(users_UD[row], items_ID[indices[n]])
-    return scores
+@numba.njit(cache=True, fastmath=True)
+def _solve(liked: I32, extra: F32, x_D: F32, fixed_ND: F32, gram_DD: F32, steps: int) -> None:
+    """`steps` of conjugate gradient on A x = b; A = gram + sum (c - 1) y y', b = sum c y, c - 1 = `extra`."""
+    residual_D = -np.dot(gram_DD, x_D)
+    for n in range(len(liked)):
+        y_D = fixed_ND[liked[n]]
+        residual_D += (1 + extra[n] - extra[n] * np.dot(y_D, x_D)) * y_D
+    direction_D = residual_D.copy()
+    size = np.dot(residual_D, residual_D)
+    for _ in range(steps):
+        if size < 1e-12:
+            break
+        applied_D = np.dot(gram_DD, direction_D)
+        for n in range(len(liked)):
+            y_D = fixed_ND[liked[n]]
+            applied_D += (extra[n] * np.dot(y_D, direction_D)) * y_D
+        step = size / np.dot(direction_D, applied_D)
+        x_D += step * direction_D
+        residual_D -= step * applied_D
+        smaller = np.dot(residual_D, residual_D)
+        direction_D = residual_D + (smaller / size) * direction_D
+        size = smaller
+
+
+def _scores(likes: csr_array, users_UD: F32, items_ID: F32) -> F32:
+    """The score of each like, a million likes at a time."""
+    rows = np.repeat(np.arange(len(users_UD)), np.diff(likes.indptr))
+    parts = [slice(start, start + 1_000_000) for start in range(0, likes.nnz, 1_000_000)]
+    dots = (np.einsum("nd,nd->n", users_UD[rows[part]], items_ID[likes.indices[part]]) for part in parts)
+    return np.concatenate(list(dots))

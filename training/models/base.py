@@ -62,9 +62,9 @@ class Histories:
 
     def matrix(self, items: int, weights: F32 | None = None) -> csr_array:
         """B x `items` float32, the weights (or others given for the events) summed where events repeat."""
-        matrix = csr_array(
-            (self.weights if weights is None else weights, self.items, self.indptr), shape=(len(self), items)
-        )
+        values = self.weights if weights is None else weights
+        # A copy: summing sorts the arrays where they are, and the order of a history must not change.
+        matrix = csr_array((values, self.items, self.indptr), shape=(len(self), items), copy=True)
         matrix.sum_duplicates()
         return matrix
 

@@ -26,20 +26,22 @@ class SequenceParams(Params):
     blocks: int = Field(1, ge=1)
     """Layers of attention."""
     heads: int = Field(2, ge=1)
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(8, ge=1)
     """Times that every user is seen, with another window of a long history each time."""
     batch: int = Field(64, ge=1)
     """Users per step, over all ranks together."""
-    rate: float = Field(0.003, gt=0)
+    rate: float = Field(0.002, gt=0)
     """Peak learning rate: a linear rise over the first tenth of the steps, then a linear fall to zero."""
     decay: float = Field(0.01, ge=0)
     """Weight decay (AdamW)."""
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
     """Share of features that a user's sequence goes without in a step."""
     hidden: float = Field(0.2, ge=0, lt=1)
     """Share of likes that a user's input goes without in a step."""
-    horizon: int = Field(20, ge=1)
+    horizon: int = Field(100, ge=1)
     """A target is drawn from the next so many likes: a nightly list is for a whole day, not for the next click."""
+    personal: float = Field(0.5, gt=0)
+    """How much of a score's personal part counts when encoding: a network is surer than few data allow."""
     popularity_half_life_days: float = Field(10.0, gt=0)
     """After this many days a like counts half in what is popular, which is given to the model and not learnt by it."""
 
@@ -85,7 +87,7 @@ class Sequence:
                 inputs_BL, lengths_B = windows(histories, rows, firsts, self.params.length, len(self.item_ids))
                 states_BLD = self.network(torch.from_numpy(inputs_BL).to(device))
                 users_BD[rows] = states_BLD[np.arange(len(rows)), lengths_B].cpu().numpy()
-        return users_BD
+        return users_BD * np.float32(self.params.personal)
 
     def contributions(self, history: Histories, item: int) -> F32:
         """By leaving each like out in turn."""
@@ -112,7 +114,7 @@ class Network(torch.nn.Module):
         self.items = torch.nn.Embedding(items + 1, params.factors)  # the last one is the start token
         self.positions = torch.nn.Parameter(torch.zeros(params.length + 1, params.factors))
         self.blocks = torch.nn.ModuleList(Block(params) for _ in range(params.blocks))
-        self.norm = torch.nn.LayerNorm(params.factors)
+        self.norm = torch.nn.LayerNorm(params.factors, bias=False)  # it would cancel: states are differences
         self.bias = torch.nn.Parameter(torch.zeros(items))
         self.trust = torch.nn.Parameter(torch.ones(()))  # in popularity
         self.popular_I: torch.Tensor
@@ -135,7 +137,8 @@ class Network(torch.nn.Module):
 
     def scores(self, states_ND: torch.Tensor, popular_NI: torch.Tensor) -> torch.Tensor:
         """N x I, given what was popular when each was asked for."""
-        scores_NI: torch.Tensor = torch.nn.functional.linear(states_ND, self.items.weight[:-1], self.bias) + self.trust * popular_NI
+        likings_NI = torch.nn.functional.linear(states_ND, self.items.weight[:-1], self.bias)
+        scores_NI: torch.Tensor = likings_NI + self.trust * popular_NI
         return scores_NI
 
 

@@ -26,8 +26,8 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
     steps = params.epochs * steps_of_an_epoch(examples.histories, params)
     adam = torch.optim.AdamW(network.parameters(), lr=params.rate, betas=(0.9, 0.98), weight_decay=params.decay)
     optimizer = group.optimizer(adam, network)
-    rates = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / (0.1 * steps + 1), 1 - step / steps))
 
+    step = 0
     for epoch in range(1, params.epochs + 1):
         network.train()
         losses = []
@@ -45,10 +45,13 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
             loss = (surprise * weights[counted]).sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            rate = params.rate * min((step + 1) / (0.1 * steps + 1), 1 - step / steps)  # a linear rise, a linear fall
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
             optimizer.step()
-            rates.step()
+            step += 1
             losses.append(loss.detach())
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
-            report(epoch, {"loss": mean, "rate": float(rates.get_last_lr()[0])})
+            report(epoch, {"loss": mean, "rate": rate})
     return network

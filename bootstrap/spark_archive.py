@@ -1,7 +1,7 @@
 """A short Delta night on Spark's Connect server -> an AppCDS archive, FILE, of the classes that it loaded.
 
-`spark_archive.py FILE`, from bootstrap.py. The JVM takes the archive only with the very class path it was made with:
-the jars of .venv/delta-jars by name, then Spark's. So spark_jobs/session.py starts its server with the same
+`spark_archive.py FILE`, called by bootstrap/jars.py. The JVM takes it only with the class path that it was made with:
+the jars of .venv/delta-jars by name, then Spark's. So spark_jobs/server.py starts its server with the same
 spark.driver.extraClassPath, and with `-XX:SharedArchiveFile=FILE`.
 """
 

@@ -1,0 +1,19 @@
+"""requirements.lock: pip's format, one version of each package and its files' hashes, for Python 3.11 and 3.12."""
+
+import re
+
+from bootstrap.shell import CHECKOUT, SetupError
+
+LOCK = CHECKOUT / "requirements.lock"
+
+
+def lines_of(name: str) -> str:
+    """The lock's lines of one package, hashes included: themselves a requirements file."""
+    match = re.search(rf"^{re.escape(name)}==.*\n(?: .*\n)*", LOCK.read_text(), re.MULTILINE)
+    if match is None:
+        raise SetupError(f"{LOCK} has no line {name}==...; `git checkout {LOCK.name}` brings it back")
+    return match[0]
+
+
+def version_of(name: str) -> str:
+    return lines_of(name).split()[0].split("==")[1]

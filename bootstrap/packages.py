@@ -1,0 +1,34 @@
+"""requirements.lock -> .venv: Python's packages exactly as locked, bytecode compiled; then Nightloom, editable."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from bootstrap.lock import LOCK, lines_of
+from bootstrap.shell import CHECKOUT, NOTES, PYTHON, VENV, Shell
+
+
+def make_venv(sh: Shell) -> None:
+    """An empty virtual environment with pip, and uv in the locked version."""
+    for path in VENV.iterdir():
+        if path != NOTES:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    sh(Path(sys.executable).resolve(), "-m", "venv", VENV)
+    uv = NOTES / "uv.txt"
+    uv.write_text(lines_of("uv"))
+    sh(PYTHON, "-m", "pip", "install", "--require-hashes", "--no-deps", "--requirement", uv)
+
+
+def sync(sh: Shell) -> None:
+    """All but Horovod: its source does not build as it is, and has a step of its own."""
+    requirements = NOTES / "requirements.txt"
+    requirements.write_text(LOCK.read_text().replace(lines_of("horovod"), ""))
+    uv_pip(sh, "sync", "--require-hashes", "--compile-bytecode", requirements)
+
+
+def install_nightloom(sh: Shell) -> None:
+    uv_pip(sh, "install", "--no-deps", "--no-build-isolation", "--editable", CHECKOUT)
+
+
+def uv_pip(sh: Shell, command: str, *arguments: str | Path) -> None:
+    sh(VENV / "bin/uv", "pip", command, "--python", PYTHON, *arguments)

@@ -1,0 +1,73 @@
+"""What Debian's or Ubuntu's packages give: Java for Spark; to build Horovod, a compiler and Python's headers."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from bootstrap.horovod_wheel import wheels
+from bootstrap.shell import SetupError, Shell
+
+JAVA = 17
+"""The first version that Spark 4 runs on."""
+
+
+def key() -> str:
+    java = java_command()
+    if java is None or missing_tools():
+        return "missing"
+    return f"{java} {java.stat().st_size} {java.stat().st_mtime_ns}"
+
+
+def install(sh: Shell) -> None:
+    packages = missing_tools() + ([f"openjdk-{JAVA}-jre-headless"] if java_version() < JAVA else [])
+    if packages:
+        install_debian(sh, packages)
+    if (version := java_version()) < JAVA:
+        found = f"Java {version} at {java_command()}" if version else "no Java that starts"
+        raise SetupError(f"found {found}, Spark needs {JAVA} or later: point JAVA_HOME at one")
+
+
+def install_debian(sh: Shell, packages: Sequence[str]) -> None:
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if not shutil.which("apt-get") or (root and not sudo_asks_nothing()):
+        raise SetupError(f"missing: {', '.join(packages)}; as root, `{' '.join(install)}` gets them, then run again")
+    noninteractive = [*root, "env", "DEBIAN_FRONTEND=noninteractive"]
+    sh(*noninteractive, "dpkg", "--configure", "-a")  # an apt cut short leaves packages half configured
+    sh(*noninteractive, "apt-get", "--quiet", "update")
+    sh(*noninteractive, *install)
+
+
+def missing_tools() -> list[str]:
+    """Debian packages of what is not there, Java aside. A wheel in the cache needs no compiler."""
+    python = f"python3.{sys.version_info.minor}"
+    found: dict[str, object] = {f"{python}-venv": importlib.util.find_spec("ensurepip")}
+    if not wheels().is_dir():
+        header = Path(sysconfig.get_path("include"), "Python.h")
+        found |= {"g++": shutil.which("g++"), "make": shutil.which("make"), f"{python}-dev": header.exists()}
+    return [package for package, there in found.items() if not there]
+
+
+def java_command() -> Path | None:
+    """The java that Spark will start."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which(f"{home}/bin/java" if home else "java")
+    return Path(found).resolve() if found else None
+
+
+def java_version() -> int:
+    """Major version; 0 where there is no Java."""
+    java = java_command()
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
+    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(match[1]) if match else 0
+
+
+def sudo_asks_nothing() -> bool:
+    return bool(shutil.which("sudo")) and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0

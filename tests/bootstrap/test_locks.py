@@ -1,0 +1,50 @@
+"""The two locks: every package with hashes and none with a host; every jar with its checksum."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bootstrap.jars import JARS_LOCK, check, checksums
+from bootstrap.lock import LOCK, lines_of, version_of
+from bootstrap.shell import CHECKOUT, SetupError
+
+
+def test_the_lock_names_no_registry_and_every_package_has_a_hash() -> None:
+    text = LOCK.read_text()
+    assert "://" not in text
+    assert not re.search(r"^--", text, re.MULTILINE)
+    packages = re.findall(r"^\S.*\n(?: .*\n)*", text, re.MULTILINE)
+    assert all("--hash=sha256:" in lines for lines in packages)
+
+
+def test_every_direct_dependency_is_locked() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    for wanted in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
+        name = re.split(r"[\[=<>]", wanted)[0]
+        assert version_of(name)
+
+
+def test_a_packages_lines_are_its_own() -> None:
+    assert re.fullmatch(r"horovod==\S+ \\\n    --hash=sha256:[0-9a-f]{64}\n", lines_of("horovod"))
+
+
+def test_a_package_that_is_not_locked_is_named() -> None:
+    with pytest.raises(SetupError, match="no line left-pad=="):
+        lines_of("left-pad")
+
+
+def test_the_environments_jars_are_the_locked_ones() -> None:
+    check(Path(sys.prefix) / "delta-jars", JARS_LOCK.read_text())
+
+
+def test_a_jar_with_other_contents_and_one_that_is_missing_are_named(tmp_path: Path) -> None:
+    for name in ("a.jar", "b.jar", "c.jar"):
+        (tmp_path / name).write_text(name)
+    expected = checksums(tmp_path)
+    (tmp_path / "a.jar").write_text("other")
+    (tmp_path / "b.jar").unlink()
+    with pytest.raises(SetupError, match=r"differs from jars\.lock in a\.jar, b\.jar; remove it"):
+        check(tmp_path, expected)

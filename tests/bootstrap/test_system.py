@@ -1,0 +1,26 @@
+"""System packages: where they cannot be installed, the set-up says which are missing and how to get them."""
+
+from pathlib import Path
+
+import pytest
+
+from bootstrap import system
+from bootstrap.shell import SetupError, Shell
+
+
+def test_the_java_here_is_one_that_spark_runs_on() -> None:
+    assert system.java_version() >= system.JAVA
+
+
+def test_without_a_java_there_is_no_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert system.java_version() == 0
+    assert system.key() == "missing"
+
+
+def test_where_apt_is_not_there_the_missing_packages_and_the_command_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match=r"missing: g\+\+, make; as root, `apt-get install .* g\+\+ make` gets them"):
+        system.install_debian(Shell("system", tmp_path), ["g++", "make"])

@@ -1,0 +1,57 @@
+"""The command line: every word is there and leads to a command, errors are one line with a true exit code."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from nightloom import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("word", cli.WORDS)
+def test_every_word_leads_to_a_command_with_help(word: str) -> None:
+    module, attribute = cli.WORDS[word][0].split(":")
+    command = getattr(importlib.import_module(module), attribute)
+    assert isinstance(command, click.Command)
+    assert command.help
+
+
+def test_help_names_every_word_and_imports_none_of_them() -> None:
+    heavy = ("duckdb", "pyarrow", "airflow", "torch", "pyspark", "starlette")
+    code = (
+        "import sys; from nightloom.cli import main; sys.argv = ['nightloom', '--help']\n"
+        f"try: main()\nexcept SystemExit: print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(f"  {word} " in done.stdout for word in cli.WORDS)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_reading_commands_take_json() -> None:
+    for word in ("status", "sql", "tables", "recommend", "explain"):
+        assert "--json" in CliRunner().invoke(cli.nightloom, [word, "--help"]).output, word
+
+
+def test_an_unknown_word_is_a_usage_error() -> None:
+    result = CliRunner().invoke(cli.nightloom, ["recomend"])
+    assert result.exit_code == 2
+    assert "recomend" in result.output
+
+
+def test_our_errors_are_one_line_and_their_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nightloom", "--config", str(tmp_path / "nightloom.toml"), "status"])
+    monkeypatch.setenv("NIGHTLOOM_CONFIG", "restored afterwards")
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    assert exit.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nightloom: ")
+    assert said.count("\n") == 1

@@ -1,0 +1,146 @@
+"""nightloom.toml read for real: values and defaults, and errors that name the line and the nearest key."""
+
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from nightloom import settings as settings_module
+from nightloom.errors import SettingsError
+from nightloom.settings import CONFIG_VARIABLE, Settings, load
+
+SAMPLE = Path(__file__).parents[2] / "nightloom.toml"
+SMALL = """\
+[project]
+name = "shop"
+
+[[sources]]
+name = "clicks"
+kind = "events"
+path = "landing"
+format = "json"
+fields = { u = "string", i = "string", t = "timestamp" }
+
+[sources.columns]
+user_id = "u"
+item_id = "i"
+event = "'click'"
+occurred_at = "t"
+
+[[signals]]
+event = "click"
+
+[[models]]
+name = "popularity"
+"""
+Change = Callable[[str, str], Settings]
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("NIGHTLOOM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def change(tmp_path: Path) -> Change:
+    """Load SMALL after one replacement in it; an empty text to find means: add at the end."""
+
+    def loaded(find: str, put: str) -> Settings:
+        assert find in SMALL
+        file = tmp_path / "nightloom.toml"
+        file.write_text(SMALL.replace(find, put, 1) if find else SMALL + put)
+        return load(file)
+
+    return loaded
+
+
+def test_the_sample_is_valid_and_says_what_it_says() -> None:
+    settings = load(SAMPLE)
+    assert [source.kind for source in settings.sources] == ["events", "items", "users"]
+    assert settings.signals[0].valid == (1, 5)
+    assert settings.slate.stored == 60
+
+
+def test_what_a_small_file_does_not_say_has_a_default_and_places_lie_beside_the_file(
+    change: Change, tmp_path: Path
+) -> None:
+    settings = change("", "")
+    assert settings.place("lake") == tmp_path / "data" / "lake"
+    assert settings.place("docs") == tmp_path / "data" / "data-docs"
+    assert settings.tracking_uri == f"sqlite:///{tmp_path / 'data' / 'mlflow.db'}"
+    assert settings.clock_ahead == timedelta(hours=1)
+
+
+def test_a_place_that_is_named_wins_over_home(change: Change, tmp_path: Path) -> None:
+    settings = change("[[signals]]", '[places]\nhome = "/h"\nlake = "pond"\n\n[[signals]]')
+    assert settings.place("lake") == tmp_path / "pond"
+    assert settings.place("store") == Path("/h/store")
+
+
+def test_a_variable_moves_a_place(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTLOOM_PLACES__HOME", "/elsewhere")
+    assert change("", "").place("lake") == Path("/elsewhere/lake")
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "said"),
+    [
+        ('name = "shop"', 'nmae = "shop"', r"line 2: project\.nmae: unknown key; .*Did you mean 'name'\?"),
+        ("", "[slate]\nk = 10\nstroed = 30\n", r"line 24: slate\.stroed: unknown key; .*Did you mean 'stored'\?"),
+        (
+            "",
+            "[gates.data]\nmax_quarantine = 0.1\n",
+            r"gates\.data\.max_quarantine: .*Did you mean 'max_quarantined'\?",
+        ),
+        ("[[signals]]", "[[signal]]", r"line 17: signal: unknown key; .*Did you mean 'signals'\?"),
+        ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'json', 'csv' or 'parquet'"),
+        ("event = \"'click'\"", "evnt = \"'click'\"", r"columns has 'evnt'; events have .*Did you mean 'event'\?"),
+        ('user_id = "u"\n', "", r"columns lacks user_id; a source of events must say how it is made"),
+        ("", "[slate]\nk = 10\nstored = 5\n", r"line 22: slate: stored is 5, less than k = 10"),
+        ("", "[store]\nkeep = 1\n", r"line 23: store\.keep: .*greater than or equal to 2"),
+        ("", '[[models]]\nname = "popularity"\n', r"models has popularity more than once"),
+        ('name = "shop"', 'name = "The Shop"', r"line 2: project\.name: "),
+        ('name = "shop"', "name = shop", r"not valid TOML: .*line 2"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_the_nearest_key(find: str, put: str, said: str, change: Change) -> None:
+    with pytest.raises(SettingsError) as error:
+        change(find, put)
+    assert re.search(said, str(error.value)), str(error.value)
+
+
+def test_the_line_is_of_the_section_that_is_wrong_where_several_have_the_key(change: Change) -> None:
+    second = '\n[[sources]]\nname = "goods"\nkind = "item"\npath = "x"\nformat = "csv"\nfields = {}\ncolumns = {}\n'
+    with pytest.raises(SettingsError, match=r"line 25: sources\.1\.kind: .*'events', 'items' or 'users'"):
+        change("", second)
+
+
+def test_all_mistakes_are_told_at_once(change: Change) -> None:
+    with pytest.raises(SettingsError) as error:
+        change("", "[slate]\nk = 0\n[store]\nkeeep = 3\n")
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_file_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"is not there; .*{CONFIG_VARIABLE}"):
+        load(tmp_path / "nightloom.toml")
+
+
+def test_the_file_in_force_is_the_variables_else_the_working_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings_module.config_file() == tmp_path / "nightloom.toml"
+    monkeypatch.setenv(CONFIG_VARIABLE, "/etc/nightloom.toml")
+    assert settings_module.config_file() == Path("/etc/nightloom.toml")
+
+
+def test_the_digest_changes_with_a_setting_and_not_with_a_place(change: Change) -> None:
+    plain = change("", "").digest
+    assert re.fullmatch("[0-9a-f]{12}", plain)
+    assert change("", '[places]\nhome = "/elsewhere"\n').digest == plain
+    assert change("", "[slate]\nk = 7\n").digest != plain

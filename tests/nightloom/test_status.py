@@ -1,0 +1,134 @@
+"""`nightloom status` on a run manifest as the stages' frame leaves it."""
+
+import json
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from nightloom.cli import nightloom
+from nightloom.lake import Lake
+from nightloom.status import last_nights
+from nightloom.tables import GATES, STAGES
+
+D = date(1998, 4, 21)
+TWO = datetime(1998, 4, 22, 2, tzinfo=UTC)
+Facts = dict[str, str]
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    shutil.copy(Path(__file__).parents[2] / "nightloom.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return Lake(tmp_path / "data" / "lake")
+
+
+def ran(lake: Lake, stage: str, at: float, seconds: float = 5, facts: Facts | None = None, **given: Any) -> None:
+    """A stage's row, started `at` seconds after two in the morning."""
+    row = {
+        "run_id": "r1", "night": D, "stage": stage, "status": "ok", "started_at": TWO + timedelta(seconds=at),
+        "seconds": float(seconds), "reads": [], "writes": [], "rows": [], "facts": list((facts or {}).items()),
+        "code": "c", "config": "d", "error": None,
+    }  # fmt: skip
+    lake.append(STAGES, [row | given])
+
+
+def asked(lake: Lake, gate: str, *checks: tuple[str, bool, str], at: float = 0, override: str | None = None) -> None:
+    stamp = {"run_id": "r1", "night": D, "gate": gate, "checked_at": TWO + timedelta(seconds=at), "override": override}
+    told = {"observed": "0", "expected": "1"}
+    rows = [stamp | told | {"check": name, "passed": passed, "severity": how} for name, passed, how in checks]
+    lake.append(GATES, rows)
+
+
+def a_night(lake: Lake) -> None:
+    ran(lake, "spark_jobs.bronze", 0, 10, rows=[("bronze.events", 100_000)])
+    ran(lake, "expectations.gate", 10)
+    ran(lake, "spark_jobs.gold_recommendations", 20, facts={"model_version": "3"})
+    ran(lake, "serving.publish", 30, facts={"published_version": "12", "model_version": "3"})
+    ran(lake, "serving.report", 40, 60)
+    asked(lake, "data", ("rows", True, "stop"), ("new rows", False, "warn"), at=12)
+
+
+def show(*words: str) -> str:
+    result = CliRunner().invoke(nightloom, ["status", *words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.usefixtures("lake")
+def test_before_the_first_night_it_says_so_and_how_to_run_one() -> None:
+    assert show() == "No night has run yet. `nightloom night --date YYYY-MM-DD` runs one.\n"
+    assert json.loads(show("--json")) == []
+
+
+def test_a_good_night_shows_stages_in_order_seconds_rows_gates_and_versions(lake: Lake) -> None:
+    a_night(lake)
+    (night,) = last_nights(lake, 3)
+    assert (night.night, night.status) == (D, "published")
+    assert [stage.stage for stage in night.stages][:2] == ["spark_jobs.bronze", "expectations.gate"]
+    assert night.stages[0].rows == {"bronze.events": 100_000}
+    assert (night.model_version, night.published_version) == ("3", "12")
+    shown = show()
+    assert "1998-04-21  published  35 s, model 3, serving version 12" in shown
+    assert "bronze.events 100,000" in shown
+    assert "gate data: open (2 checks)" in shown
+    assert "new rows: 0, expected 1 (warn)" in shown
+
+
+def test_the_wall_ends_with_the_publish_and_not_with_what_came_after(lake: Lake) -> None:
+    a_night(lake)
+    (night,) = last_nights(lake, 1)
+    assert (night.wall_seconds, night.work_seconds) == (35.0, 85.0)
+
+
+def test_stages_by_hand_have_no_wall_but_a_sum_of_work(lake: Lake) -> None:
+    ran(lake, "spark_jobs.bronze", 0, run_id="hand-1")
+    ran(lake, "expectations.gate", 9000, run_id="hand-2")
+    assert last_nights(lake, 1)[0].wall_seconds is None
+    assert "10 s of work" in show()
+
+
+def test_the_latest_attempt_counts_and_the_earlier_ones_are_numbered(lake: Lake) -> None:
+    ran(lake, "spark_jobs.bronze", 0, status="failed", error="DataError: no")
+    ran(lake, "spark_jobs.bronze", 60, 7)
+    (stage,) = last_nights(lake, 1)[0].stages
+    assert (stage.status, stage.seconds, stage.attempts, stage.error) == ("ok", 7.0, 2, None)
+
+
+def test_a_failed_stage_is_the_nights_status_and_its_error_is_shown(lake: Lake) -> None:
+    ran(lake, "spark_jobs.bronze", 0, status="failed", error="DataError: [red] columns")
+    assert last_nights(lake, 1)[0].status == "failed"
+    assert "spark_jobs.bronze failed: DataError: [red] columns" in show()
+
+
+def test_a_closed_gate_is_the_nights_status(lake: Lake) -> None:
+    ran(lake, "expectations.gate", 0, status="closed", error="data gate closed")
+    asked(lake, "data", ("share", False, "stop"))
+    (night,) = last_nights(lake, 1)
+    assert (night.status, night.gates[0].verdict, night.gates[0].failed) == (
+        "closed", "closed", ("share: 0, expected 1 (stop)",),
+    )  # fmt: skip
+
+
+def test_only_the_last_time_that_a_gate_was_asked_counts(lake: Lake) -> None:
+    ran(lake, "expectations.gate", 0)
+    asked(lake, "data", ("share", False, "stop"), at=1)
+    asked(lake, "data", ("share", False, "stop"), at=2, override="ada: known")
+    (gate,) = last_nights(lake, 1)[0].gates
+    assert (gate.verdict, gate.checks, gate.override) == ("overridden", 1, "ada: known")
+    assert "gate data: overridden, by ada: known (1 checks)" in show()
+
+
+def test_as_many_nights_as_asked_for_newest_first(lake: Lake) -> None:
+    for day in (20, 22, 21):
+        ran(lake, "spark_jobs.bronze", 0, night=date(1998, 4, day))
+    assert [night.night.day for night in last_nights(lake, 2)] == [22, 21]
+    assert [night["night"] for night in json.loads(show("--nights", "1", "--json"))] == ["1998-04-22"]
+
+
+def test_a_night_that_is_still_on_its_way_is_unfinished(lake: Lake) -> None:
+    ran(lake, "spark_jobs.bronze", 0)
+    assert last_nights(lake, 1)[0].status == "unfinished"

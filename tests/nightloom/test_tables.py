@@ -1,0 +1,50 @@
+"""The contracts themselves: complete, consistent, and usable by everything that derives from them."""
+
+import re
+
+import pytest
+
+from nightloom.lake import arrow_schema
+from nightloom.tables import TABLES, Table, table
+
+EACH = pytest.mark.parametrize("each", TABLES, ids=lambda each: each.full_name)
+
+
+def test_names_are_unique_and_find_their_table() -> None:
+    assert len({each.full_name for each in TABLES}) == len(TABLES)
+    assert table("silver.items").grain.startswith("One row per item")
+    with pytest.raises(KeyError):
+        table("silver.itmes")
+
+
+@EACH
+def test_key_and_partition_are_required_columns(each: Table) -> None:
+    required = {column.name for column in each.columns if column.required}
+    assert {*each.key, *([each.partition] if each.partition else [])} <= required
+
+
+@EACH
+def test_grain_and_comments_are_there_and_names_are_plain(each: Table) -> None:
+    assert each.grain.startswith(("One row per", "The run manifest: one row per"))
+    assert each.grain.endswith(".")
+    assert len(set(each.column_names)) == len(each.columns)
+    for column in each.columns:
+        assert column.comment, column.name
+        assert re.fullmatch("[a-z][a-z0-9_]*", column.name)
+
+
+@EACH
+def test_every_type_has_an_arrow_type(each: Table) -> None:
+    assert arrow_schema(each).names == list(each.column_names)
+
+
+@EACH
+def test_a_table_by_night_is_rewritten_by_night(each: Table) -> None:
+    assert (each.partition == "night") == (each.layer == "gold")
+
+
+def test_columns_that_name_a_user_are_personal_and_only_engineers_read_raw_records() -> None:
+    for each in TABLES:
+        for column in each.columns:
+            assert column.personal or column.name not in {"user_id", "raw"}, f"{each.full_name}.{column.name}"
+        assert (each.readers == ("engineer",)) == ("raw" in each.column_names)

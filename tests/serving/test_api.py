@@ -1,0 +1,108 @@
+"""api.py over a real store: full lists for anybody, exclusions, clear refusals, a flip seen at the next request."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from serving.stores import versions
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Client, Project
+
+NEXT = date(1998, 4, 22)
+
+
+@pytest.fixture
+def client(project: Project) -> Client:
+    """The API over a project with one night published."""
+    project.planted().judge()
+    project.publish()
+    return project.client()
+
+
+def ids(answer: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]
+
+
+def test_a_known_user_gets_their_own_list_with_titles(client: Client) -> None:
+    answer = client.get("/v1/users/u1/recommendations")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "user": "u1",
+        "items": [
+            {"item_id": "3", "title": 'Film "3" <é>', "score": 9.5},
+            {"item_id": "4", "title": 'Film "4" <é>', "score": 8.5},
+            {"item_id": "5", "title": 'Film "5" <é>', "score": 7.5},
+        ],
+        "slate_version": "v000001", "model_version": "7", "generated_at": "1998-04-21T12:00:05Z",
+        "source": "personal", "stale": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("user", ["nobody", "a/b", "%C3%A9", "%00", "x" * 2000, "%22%5C"])
+def test_an_unknown_user_gets_the_popular_list_whatever_the_id(client: Client, user: str) -> None:
+    answer = client.get(f"/v1/users/{user}/recommendations").json()
+    assert (answer["source"], ids(answer)) == ("popular", ["1", "2", "3"])
+
+
+def test_k_and_exclusions_are_obeyed(client: Client) -> None:
+    assert ids(client.get("/v1/users/u1/recommendations?k=4").json()) == ["3", "4", "5", "6"]
+    assert ids(client.get("/v1/users/u1/recommendations?k=2&exclude=3,5").json()) == ["4", "6"]
+
+
+def test_a_list_of_which_nothing_is_left_gives_way_to_the_popular_one(client: Client) -> None:
+    answer = client.get("/v1/users/u1/recommendations?exclude=3,4,5,6").json()
+    assert (answer["source"], ids(answer)) == ("popular", ["1", "2"])
+
+
+@pytest.mark.parametrize("k", ["0", "5", "-1", "ten", "", "1.5", "²"])
+def test_an_impossible_k_is_refused_with_the_range(client: Client, k: str) -> None:
+    answer = client.get(f"/v1/users/u1/recommendations?k={k}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == f"k is {k!r}, expected a whole number from 1 to 4 (slate.stored)"
+
+
+def test_popular_items_and_status_answer(client: Client) -> None:
+    assert ids(client.get("/v1/popular?k=1&segment=nobody").json()) == ["1"]
+    assert client.get("/v1/items/3").json()["categories"] == ["Drama"]
+    assert client.get("/v1/items/99").status_code == 404
+    status = client.get("/v1/status").json()
+    assert (status["night"], status["slate_version"], status["pushes"][0]["state"]) == (
+        "1998-04-21", "v000001", "CURRENT",
+    )  # fmt: skip
+    assert client.get("/healthz").json() == {"status": "ok", "slate_version": "v000001"}
+
+
+def test_an_unknown_path_is_a_json_error(client: Client) -> None:
+    answer = client.get("/v2/nothing")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_before_the_first_publish_everything_says_so_with_503(project: Project) -> None:
+    client = project.client()
+    for path in ("/healthz", "/v1/users/u1/recommendations", "/v1/popular", "/v1/status"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert "nothing is published yet; run a night first" in answer.json()["error"]["message"]
+
+
+def test_the_next_request_after_a_flip_or_a_rollback_reads_the_other_version(client: Client, project: Project) -> None:
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
+    project.judge(NEXT)
+    project.publish(NEXT)
+    assert ids(client.get("/v1/users/u1/recommendations").json()) == ["9", "10", "11"]
+    versions.rollback(project.store, "test")
+    answer = client.get("/v1/users/u1/recommendations").json()
+    assert (answer["slate_version"], ids(answer)) == ("v000001", ["3", "4", "5"])
+
+
+def test_with_the_store_gone_the_last_good_lists_go_on_marked_stale(client: Client, project: Project) -> None:
+    fresh = client.get("/v1/users/u1/recommendations").json()
+    project.store.rename(project.root / "lost")
+    assert client.get("/v1/users/u1/recommendations").json() == fresh | {"stale": True}
+    assert json.loads(client.get("/healthz").content)["status"] == "stale"

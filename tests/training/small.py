@@ -1,0 +1,53 @@
+"""What the tests of training share: a small project's settings and rows with a known structure."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from nightloom.manifest import Night
+from nightloom.settings import Settings
+
+Row = dict[str, Any]
+MakeProject = Callable[..., Settings]
+Track = Callable[[Settings], Settings]
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+"""The last day of the test projects."""
+
+TOML = """
+[project]
+name = "small"
+
+[[sources]]
+name = "events"
+kind = "events"
+path = "landing"
+format = "json"
+fields = { user = "string", item = "string", at = "timestamp" }
+columns = { user_id = "user", item_id = "item", event = "'like'", occurred_at = "at" }
+
+[[signals]]
+event = "like"
+
+[training]
+holdout_days = 2
+"""
+
+
+def event(user: str, item: str, days_before: float, weight: float = 1.0) -> Row:
+    """One row of silver.interactions, so many days before the end of DAY."""
+    at = DAY + timedelta(days=1 - days_before)
+    key = f"{user}-{item}-{at.isoformat()}"
+    return {
+        "event_id": key, "user_id": user, "item_id": item, "event": "like", "value": None, "weight": weight,
+        "occurred_at": at, "rescued": None, "row_id": key, "night": DAY.date(),
+    }  # fmt: skip
+
+
+LAST = DAY.date()
+
+
+def night_of(settings: Settings, day: date = LAST, **arguments: Any) -> Night:
+    """The night object that a stage would get."""
+    return Night(date=day, settings=settings, run_id="test", stage="test", arguments=Namespace(**arguments))

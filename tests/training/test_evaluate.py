@@ -1,0 +1,69 @@
+"""The metrics on lists made by hand, and against slow definitions on random ones."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from training.evaluate import coverage, hits, lists, mrr, ndcg, paired_interval, recall
+from training.examples import LaterDays
+from training.models.base import Histories
+from training.models.popularity import Popularity, PopularityParams
+
+LISTS = np.array([[0, 1, 2], [3, 4, -1]], np.int32)
+TARGETS = csr_array(np.array([[0, 1, 1, 1, 1], [0, 0, 0, 1, 0]], bool))
+
+
+def test_a_hit_is_a_listed_target_and_an_empty_place_is_none() -> None:
+    assert hits(LISTS, TARGETS).tolist() == [[False, True, True], [True, False, False]]
+
+
+def test_metrics_of_a_hand_made_list() -> None:
+    found, wanted = hits(LISTS, TARGETS), np.array([4, 1])
+    assert recall(found, wanted).tolist() == [0.5, 1.0]
+    assert mrr(found, wanted).tolist() == [0.5, 1.0]
+    first = (1 / math.log2(3) + 1 / math.log2(4)) / (1 + 1 / math.log2(3) + 1 / math.log2(4))
+    np.testing.assert_allclose(ndcg(found, wanted), [first, 1.0])
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 8))), st.integers(0, 5))
+def test_metrics_equal_their_slow_definitions(found: NDArray[np.bool_], beyond: int) -> None:
+    wanted = found.sum(axis=1) + beyond + 1
+    for row, targets, a, b, c in zip(
+        found, wanted, ndcg(found, wanted), recall(found, wanted), mrr(found, wanted), strict=True
+    ):
+        places = [place for place, hit in enumerate(row.tolist(), 1) if hit]
+        best = sum(1 / math.log2(place + 1) for place in range(1, min(len(row), targets) + 1))
+        assert a == pytest.approx(sum(1 / math.log2(place + 1) for place in places) / best)
+        assert b == pytest.approx(len(places) / targets)
+        assert c == (1 / places[0] if places else 0)
+
+
+def test_coverage_counts_distinct_listed_items() -> None:
+    assert coverage(LISTS, 10) == 0.5
+
+
+def test_an_interval_holds_the_mean_shrinks_with_users_and_is_the_same_twice() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0.1, 1, 50), rng.normal(0.1, 1, 5000)
+    narrow, wide = paired_interval(many, seed=1), paired_interval(few, seed=1)
+    assert wide.low < few.mean() < wide.high
+    assert narrow.high - narrow.low < (wide.high - wide.low) / 5
+    # The bootstrap's interval is near the normal one, mean +- 1.96 standard errors.
+    assert narrow.high - narrow.mean == pytest.approx(1.96 * many.std() / math.sqrt(5000), rel=0.1)
+    assert paired_interval(few, seed=1) == wide
+
+
+def test_lists_are_in_the_logs_item_order_without_what_was_seen() -> None:
+    """The model's item order differs from the log's, and it knows an item less."""
+    ids, scores = np.array(["d", "a", "c"]), np.array([[3], [2], [1]], np.float32)
+    model = Popularity(PopularityParams(), ids, scores)
+    empty = Histories.from_lists(ids, [[], []], [[], []], [[], []])
+    seen = csr_array(np.array([[0, 1, 0, 1], [1, 0, 0, 0]], bool))
+    later = LaterDays(np.array(["u", "v"]), np.array(["a", "b", "c", "d"]), empty, seen, seen)
+    assert lists(model, later, 3).tolist() == [[0, 2, -1], [3, 2, -1]]

@@ -1,0 +1,102 @@
+"""training.train as a person runs it: Horovod and MLflow for real, then what MLflow holds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from nightloom.errors import SettingsError
+from nightloom.manifest import NothingToDo
+from nightloom.settings import Settings
+from nightloom.tables import STAGES
+from tests.training.small import MakeProject, Track, event, night_of
+from training import registry, train
+
+# Warnings are errors here, but MLflow's own are not ours to mend.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}:mlflow.*")
+    for kind in ("UserWarning", "DeprecationWarning", "FutureWarning")
+]
+
+
+SEQUENCE = """
+[[models]]
+name = "sequence"
+params = { factors = 8, length = 6, epochs = 2, batch = 5 }
+"""
+
+
+@pytest.fixture
+def trained(project: MakeProject, tracked: Track) -> tuple[Settings, str]:
+    rng = np.random.default_rng(0)
+    rows = [
+        event(f"u{user}", f"i{item}", 3 + 20 * rng.random()) for user in range(12) for item in rng.permutation(8)[:5]
+    ]
+    settings = tracked(project(["popularity", SEQUENCE], rows))
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "training.train", "--date", "2026-03-01", "--config", str(settings.file)]
+    done = subprocess.run(
+        command, cwd=root, env=dict(os.environ), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return settings, done.stdout
+
+
+def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained: tuple[Settings, str]) -> None:
+    settings, said = trained
+    assert "sequence: 2 ranks" in said
+    assert "epoch 2, loss" in said
+    found = {one.name: one for one in registry.candidates(settings, night_of(settings).date)}
+    assert found.keys() == {"popularity", "sequence"}
+    tags = found["sequence"].tags
+    assert (tags["table"], tags["table_version"], tags["rows"], tags["cut"][:10]) == (
+        "silver.interactions", "1", "60", "2026-02-28",
+    )  # fmt: skip
+
+    asked = registry.client(settings)
+    version = asked.get_model_version("small", found["sequence"].version)
+    assert version.run_id is not None
+    run = asked.get_run(version.run_id)
+    assert run.inputs is not None
+    losses = [metric.value for metric in asked.get_metric_history(version.run_id, "loss")]
+    assert len(losses) == 2
+    assert run.data.params["factors"] == "8"
+    assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["silver.interactions v1"]
+    stage = night_of(settings).lake.rows(STAGES).to_pylist()[-1]
+    assert (stage["stage"], stage["status"]) == ("training.train", "ok")
+    assert dict(stage["reads"]) == {"silver.interactions": 1}
+
+    # Any MLflow tool can serve it: a frame in, lists out, without what was liked.
+    served = mlflow.pyfunc.load_model(f"models:/small/{found['sequence'].version}")
+    asked_for = pd.DataFrame({"user_id": ["new", "cold"], "items": [["i1", "i2"], []], "k": [3, 2]})
+    answer = served.predict(asked_for)
+    assert [len(items) for items in answer["items"]] == [3, 2]
+    assert not {"i1", "i2"} & set(answer["items"][0])
+    assert all(np.diff(scores).max() <= 0 for scores in answer["scores"])
+
+
+def test_the_first_night_trains_and_others_skip_while_there_is_a_champion(
+    project: MakeProject, tracked: Track
+) -> None:
+    settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
+    train.main(night_of(settings, when="first", model=None))
+    registry.set_alias(settings, registry.CHAMPION, "1")
+    with pytest.raises(NothingToDo, match="version 1 \\(popularity\\) is champion"):
+        train.main(night_of(settings, when="first", model=None))
+
+
+def test_a_model_nobody_wrote_is_an_error_that_names_those_there_are(project: MakeProject) -> None:
+    settings = project(["magic"], [event("ann", "x", 5)])
+    with pytest.raises(SettingsError, match="'magic'; there are als, popularity, sequence"):
+        train.chosen(settings.models, None)
+
+
+def test_an_unknown_version_is_an_error(project: MakeProject, tracked: Track) -> None:
+    settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
+    with pytest.raises(registry.RegistryError, match="no version 9"):
+        registry.load(settings, "9")
