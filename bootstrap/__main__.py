@@ -32,7 +32,7 @@ class Step:
 SYSTEM = Step("system", system.key, system.install)
 """Apart from the others: a newer Java does not make the Python packages anew."""
 STEPS = (
-    Step("python", lambda: f"{sys.version} {CHECKOUT}", packages.make_venv),
+    Step("python", packages.venv_key, packages.make_venv),
     Step("packages", LOCK.read_text, packages.sync),
     Step("horovod", lambda: horovod_wheel.wheels().name, horovod_wheel.install),
     Step("jars", jars.JARS_LOCK.read_text, jars.install),

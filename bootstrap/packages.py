@@ -8,12 +8,22 @@ from bootstrap.lock import LOCK, lines_of
 from bootstrap.shell import CHECKOUT, NOTES, PYTHON, VENV, Shell
 
 
+def venv_key() -> str:
+    """Without the patch version: the system's updates of Python reach the environment by themselves."""
+    return f"{interpreter()} {sys.version_info[:2]} {VENV}"
+
+
+def interpreter() -> Path:
+    """The Python that an activated environment, or this one, was made from."""
+    return Path(sys.executable).resolve()
+
+
 def make_venv(sh: Shell) -> None:
     """An empty virtual environment with pip, and uv in the locked version."""
     for path in VENV.iterdir():
         if path != NOTES:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    sh(Path(sys.executable).resolve(), "-m", "venv", VENV)
+    sh(interpreter(), "-m", "venv", VENV)
     uv = NOTES / "uv.txt"
     uv.write_text(lines_of("uv"))
     sh(PYTHON, "-m", "pip", "install", "--require-hashes", "--no-deps", "--requirement", uv)

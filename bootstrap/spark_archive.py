@@ -40,6 +40,7 @@ def server(java_options: str, port: int, folder: Path) -> "subprocess.Popen[byte
         "spark.databricks.delta.snapshotPartitions": 2,
         "spark.sql.shuffle.partitions": 2,
         "spark.ui.enabled": "false",
+        "spark.log.level": "WARN",
     }
     conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
     main = "org.apache.spark.sql.connect.service.SparkConnectServer"
@@ -94,8 +95,10 @@ def main(archive: Path) -> None:
     try:
         wait_for(port, process)
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+        print("a night's steps on small tables", flush=True)
         night(spark, folder)
         spark.stop()
+        print("the JVM writes its archive", flush=True)
     finally:
         process.terminate()  # the JVM ends in good order, and writes the archive
         process.wait(timeout=300)

@@ -25,12 +25,14 @@ def key() -> str:
 
 
 def install(sh: Shell) -> None:
+    home = os.environ.get("JAVA_HOME")
+    if home and java_version() < JAVA:
+        raise SetupError(f"JAVA_HOME is {home}: no Java {JAVA} or later there; unset it, or point it at one")
     packages = missing_tools() + ([f"openjdk-{JAVA}-jre-headless"] if java_version() < JAVA else [])
     if packages:
         install_debian(sh, packages)
     if (version := java_version()) < JAVA:
-        found = f"Java {version} at {java_command()}" if version else "no Java that starts"
-        raise SetupError(f"found {found}, Spark needs {JAVA} or later: point JAVA_HOME at one")
+        raise SetupError(f"{java_command()} is Java {version}, Spark needs {JAVA} or later: point JAVA_HOME at one")
 
 
 def install_debian(sh: Shell, packages: Sequence[str]) -> None:

@@ -165,7 +165,7 @@ def _show(night: NightStatus) -> None:
     grid = Grid("stage", "seconds", "rows", "status", "tries")
     grid.columns[1].justify = grid.columns[4].justify = "right"
     for stage in night.stages:
-        rows = ", ".join(f"{what} {count:,}" for what, count in stage.rows.items())
+        rows = ", ".join(f"{what} {count:,}" for what, count in stage.rows.items() if count)
         tries = str(stage.attempts) if stage.attempts > 1 else ""
         grid.add_row(stage.stage, f"{stage.seconds:.1f}", rows, _coloured(stage.status), tries)
     console.print(grid)

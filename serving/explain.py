@@ -75,6 +75,8 @@ def explain(settings: Settings, reader: Reader, user: str, item: str) -> Explana
     snapshot = reader.now()
     lake, meta = Lake(settings.place("lake")), snapshot.meta
     own = snapshot.get("users", user)
+    if own is not None and not own["items"]:
+        own = None  # readers of an empty list get the popular one
     found = own if own is not None else snapshot.get("popular", EVERYBODY) or {"items": [], "scores": []}
     source = "personal" if own is not None else "popular"
     if item not in found["items"]:

@@ -25,7 +25,7 @@ def slate_checks(night: Night) -> list[Check]:
     """Every check of this gate but the tables' own expectations."""
     with connect(night.settings.place("home")) as db:
         _tables(night, db)
-        measured = _lists(db) | _against_histories(db, night.settings.slate.stored) | _against_items(db, night)
+        measured = _lists(db) | _against_histories(db, night.settings.slate.stored) | _against_items(db)
         night.counts |= {"lists": measured["rows"], "known_users": measured["known"]}
         return [*_exact(measured), *_shares(night, measured), _overlap(night, db)]
 
@@ -36,11 +36,17 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     for name, table, columns, where in (
         ("lists", RECOMMENDATIONS, "user_id, items, scores, model_version", of_night),
         ("histories", HISTORIES, "user_id, items", of_night),
-        ("items", ITEMS, "item_id", "available"),
+        ("items", ITEMS, "item_id, available", "true"),
     ):
         incoming = stream(night.lake, table, night.pin(table), where, columns)
         db.register("incoming", incoming)
         db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
+    # An item that nobody described may be listed, one that is not available may not.
+    db.execute(
+        f"""CREATE TEMP TABLE listed AS
+        SELECT item, count(*) AS times, bool_or(rank < {night.settings.slate.k}) AS first
+        FROM (SELECT unnest(items) AS item, unnest(range(len(items))) AS rank FROM lists) GROUP BY item"""
+    )
 
 
 def _lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -50,37 +56,38 @@ def _lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """WITH finite AS (SELECT *, [s FOR s IN scores IF isfinite(s)] AS good FROM lists)
         SELECT count(*) AS rows, count(DISTINCT user_id) AS users,
         count(*) FILTER (len(items) <> len(list_distinct(items))) AS duplicates,
-        count(*) FILTER (len(items) <> len(scores)) AS unequal, count(*) FILTER (len(items) = 0) AS empty,
+        count(*) FILTER (len(items) <> len(scores)) AS unequal,
         count(*) FILTER (len(good) <> len(scores)) AS infinite,
         count(*) FILTER (good <> list_reverse_sort(good)) AS rising FROM finite""",
     )
 
 
 def _against_histories(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
-    """Coverage, seen items, and lists shorter than they could be: min(stored, available items not seen)."""
+    """Coverage, seen items, and lists shorter than they could be: min(stored, items that anybody is listed, unseen).
+
+    What no list holds, the model may not know yet: nobody's list is short for want of it.
+    """
     return _one(
         db,
         f"""WITH joined AS (SELECT h.user_id, l.items AS list, h.items AS seen
             FROM histories h LEFT JOIN lists l USING (user_id)),
         room AS (SELECT user_id, count(DISTINCT item) AS used FROM
             (SELECT user_id, unnest(seen) AS item FROM joined WHERE len(list) < {stored})
-            WHERE item IN (SELECT item_id FROM items) GROUP BY user_id)
+            WHERE item IN (SELECT item FROM listed) GROUP BY user_id)
         SELECT count(*) AS known, count(list) AS covered, count(*) FILTER (list_has_any(list, seen)) AS seen,
-        count(*) FILTER (len(list) < least({stored}, (SELECT count(*) FROM items) - coalesce(used, 0))) AS short
+        count(*) FILTER (len(list) < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short
         FROM joined LEFT JOIN room USING (user_id)""",
     )
 
 
-def _against_items(db: duckdb.DuckDBPyConnection, night: Night) -> dict[str, Any]:
-    """Items listed that may not be, and how much of the catalogue somebody is shown first."""
+def _against_items(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Entries that may not be, and how much of the catalogue (described or listed, available) somebody sees first."""
     return _one(
         db,
-        f"""WITH listed AS (SELECT unnest(items) AS item, unnest(range(len(items))) < {night.settings.slate.k} AS first
-            FROM lists),
-        counted AS (SELECT item, count(*) AS times, bool_or(first) AS first FROM listed GROUP BY item)
-        SELECT coalesce(sum(times) FILTER (item_id IS NULL), 0) AS unavailable,
-        count(*) FILTER (first AND item_id IS NOT NULL) AS shown, (SELECT count(*) FROM items) AS available
-        FROM counted LEFT JOIN items ON item = item_id""",
+        """WITH known AS (SELECT coalesce(item, item_id) AS item, times, first, coalesce(available, true) AS available
+            FROM listed FULL JOIN items ON item = item_id)
+        SELECT coalesce(sum(times) FILTER (NOT available), 0) AS unavailable,
+        count(*) FILTER (first AND available) AS shown, count(*) FILTER (available) AS available FROM known""",
     )
 
 
@@ -93,7 +100,6 @@ def _exact(measured: dict[str, Any]) -> list[Check]:
             Check(name.replace(" ", "_"), measured[count] == 0, f"{measured[count]:,} {unit}", f"no {name}")
             for name, count, unit in (
                 ("duplicates within a list", "duplicates", "lists"),
-                ("empty list", "empty", "lists"),
                 ("list with unequal items and scores", "unequal", "lists"),
                 ("infinite or missing score", "infinite", "lists"),
                 ("rising score", "rising", "lists"),

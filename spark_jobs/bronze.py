@@ -18,7 +18,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from nightloom.errors import SettingsError
 from nightloom.manifest import run_stage
 from nightloom.settings import Source
-from nightloom.tables import BRONZE, Table
+from nightloom.tables import BRONZE, QUARANTINE_ROWS, Table
 from spark_jobs import files
 from spark_jobs.night import SparkNight
 
@@ -29,7 +29,7 @@ FOR_EVER = "36500d"  # Spark forgets to look at a file that is a week older than
 def records(listing: DataFrame, source: Source, root: Path) -> DataFrame:
     """Files of one source -> its records with file and time."""
     read = partial(files.read, format=source.format, root=str(root))
-    return listing.select("path", "modificationTime").mapInArrow(read, files.RECORDS)  # type: ignore[arg-type]
+    return listing.select("path", "modificationTime").mapInArrow(read, files.RECORDS)
 
 
 def rows(records: DataFrame, source: str, night: SparkNight) -> DataFrame:
@@ -87,7 +87,8 @@ def main(night: SparkNight) -> None:
     """Ingest every source's new files."""
     for source in night.settings.sources:
         folder(source, night.settings.root)
-    for table in BRONZE.values():
+    # Quarantine too, for the silver stages run side by side, and two that make one table may collide.
+    for table in (*BRONZE.values(), QUARANTINE_ROWS):
         night.create(table)
     before = {table: night.lake.version(table) for table in BRONZE.values()}
     queries = [ingest(night, source) for source in night.settings.sources]

@@ -60,7 +60,11 @@ def records(file: Path, format: str) -> Iterator[str]:
 
 def _batches(records: Iterator[str], name: str, modified: datetime) -> Iterator[pa.RecordBatch]:
     while chunk := list(islice(records, RECORDS_PER_BATCH)):
-        columns = [pa.array(chunk, pa.string()), pa.repeat(name, len(chunk)), pa.repeat(pa.scalar(modified, SCHEMA.types[2]), len(chunk))]
+        columns = [
+            pa.array(chunk, pa.string()),
+            pa.repeat(name, len(chunk)),
+            pa.repeat(pa.scalar(modified, SCHEMA.types[2]), len(chunk)),
+        ]
         yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 

@@ -1,4 +1,4 @@
-"""gold.item_stats: one row per night and item with any interaction up to that night: how often, by how many, how lately.
+"""gold.item_stats: one row per night and item with any interaction so far: how often, by how many, how lately.
 
 silver.interactions before the night's end -> gold.item_stats, the night's partition.
 """

@@ -53,7 +53,7 @@ class SparkNight(Night):
         return self.frame(table).where(F.col("night") == F.lit(self.date))
 
     def changed(self, table: Table, into: Table) -> DataFrame:
-        """Rows added to `table` that `into` has not taken yet, by whatever night; merge(..., taken=table) takes them."""
+        """Rows of `table`, of whatever night, that `into` has not taken yet; merge(..., taken=table) takes them."""
         newest, taken = self.pin(table), self.taken(table, into)
         if taken is None:
             return self.frame(table)
@@ -130,7 +130,7 @@ class SparkNight(Night):
             before = json.loads(commit.get("userMetadata") or "{}")
             if before.get("night") != now["night"]:
                 continue
-            same = before | {"run_id": ""} == now | {"run_id": ""}
+            same: bool = before | {"run_id": ""} == now | {"run_id": ""}
             if same:
                 self.wrote(table, _rows_of(commit))
                 print(f"{table.full_name}: unchanged, made by {before['run_id']} from the same inputs")

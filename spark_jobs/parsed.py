@@ -60,7 +60,9 @@ def shown(value: Column) -> Column:
 def clock_ahead(time: str, settings: Settings) -> Column:
     """The question whether the sender's clock was right: an event cannot come from after we read it."""
     latest = F.col("ingested_at") + F.expr(f"INTERVAL {settings.late.clock_ahead_minutes} MINUTES")
-    told = F.concat(F.lit(f"{time} is "), F.col(time).cast("string"), F.lit(", read at "), F.col("ingested_at").cast("string"))
+    told = F.concat(
+        F.lit(f"{time} is "), F.col(time).cast("string"), F.lit(", read at "), F.col("ingested_at").cast("string")
+    )
     return F.when(F.col(time) > latest, fault("clock_ahead", told))
 
 
@@ -110,7 +112,7 @@ def _rules(source: Source) -> dict[str, tuple[str, str]]:
 
 
 def _select(rows: DataFrame, source: Source, kept: list[str], made: Mapping[str, tuple[str, str]]) -> DataFrame:
-    """The columns `kept` and the columns `made`. When Spark does not understand them, finds out which and raises SettingsError."""
+    """The columns `kept` and `made`; SettingsError with the one that Spark does not understand."""
     try:
         selected = rows.selectExpr(*kept, *(_named(name, sql) for name, (_, sql) in made.items()))
         selected.columns  # noqa: B018  # a client of a Spark server learns of a mistake only when it asks

@@ -1,62 +1,69 @@
-"""One batch of histories -> exact top-K lists, on a Spark worker. A module of its own, so that workers import it by name.
-
-The champion's files lie on the machine; the item matrix is mapped, so the workers of a machine share one copy.
-Shapes: B users of a batch, N events, I items of the model's order, K list length.
-"""
+"""Histories -> each user's exact top-K of a saved model, on Spark's Python workers. Shapes: B users, I items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from nightloom.topk import topk
 from training import models
-from training.models.base import Histories, Model
+from training.models.base import Histories, Model, positions
 
 LISTS = "user_id string, items array<string>, scores array<float>"
 SCHEMA = pa.schema([("user_id", pa.string()), ("items", pa.list_(pa.string())), ("scores", pa.list_(pa.float32()))])
 
-load = cache(models.load)  # once a worker process, which serves many batches
-
 
 def score(
-    batches: Iterator[pa.RecordBatch], folder: Path, allowed_I: NDArray[np.bool_], k: int
+    batches: Iterator[pa.RecordBatch], folder: str, hidden: Collection[str], length: int
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of (user_id, items, weights, at) -> batches of LISTS, best first, the k best that a user has not touched."""
-    model = load(folder)
+    """Batches of (user_id, items, weights, seconds) -> batches of LISTS: nothing the user touched, nothing hidden.
+
+    A user has fewer than `length` items only where the model knows no more. `folder` is a model's, on this machine.
+    """
     for batch in batches:
         if batch.num_rows:
-            yield _lists(model, batch, allowed_I, k)
+            yield lists(_loaded(folder), batch, hidden, length)
 
 
-def _lists(model: Model, batch: pa.RecordBatch, allowed_I: NDArray[np.bool_], k: int) -> pa.RecordBatch:
-    item_ids = pa.array(model.item_ids, pa.string())
-    rows_N = np.asarray(pc.list_parent_indices(batch["items"]))
-    items_N = pc.index_in(batch["items"].flatten().cast(pa.string()), item_ids).fill_null(-1).to_numpy()
-    known = items_N >= 0
-    rows_N, items_N = rows_N[known], items_N[known]
-    weights_N = batch["weights"].flatten().to_numpy()[known]
-    times_N = batch["at"].flatten().cast(pa.timestamp("s"), safe=False).cast(pa.int64()).to_numpy()[known]
-    liked = weights_N > 0
-    histories = Histories.from_events(
-        batch.num_rows, rows_N[liked], items_N[liked], weights_N[liked], times_N[liked]
+def lists(model: Model, batch: pa.RecordBatch, hidden: Collection[str], length: int) -> pa.RecordBatch:
+    """One batch, see score()."""
+    touched = batch["items"].to_pylist()
+    liked = Histories.from_lists(model.item_ids, touched, batch["weights"].to_pylist(), batch["seconds"].to_pylist())
+    allowed_I = ~np.isin(model.item_ids, list(hidden))
+    found_BK, scores_BK = topk(
+        model.encode(liked),
+        model.items_ID,
+        length,
+        bias_I=model.bias_I,
+        seen=_seen(model, touched),
+        allowed_I=allowed_I,
     )
-    indptr = np.zeros(batch.num_rows + 1, np.int64)
-    np.cumsum(np.bincount(rows_N, minlength=batch.num_rows), out=indptr[1:])
-    ids_BK, scores_BK = topk(
-        model.encode(histories), model.items_ID, k, bias_I=model.bias_I, seen=(indptr, items_N), allowed_I=allowed_I
-    )
-    listed = ids_BK >= 0
-    offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int32)
-    lists = [
-        batch["user_id"].cast(pa.string()),
-        pa.ListArray.from_arrays(offsets, item_ids.take(pa.array(ids_BK[listed]))),
-        pa.ListArray.from_arrays(offsets, pa.array(scores_BK[listed])),
-    ]
-    return pa.RecordBatch.from_arrays(lists, schema=SCHEMA)
+    ends = np.concatenate([[0], np.cumsum((found_BK >= 0).sum(axis=1))])
+    items = pa.array(model.item_ids[found_BK[found_BK >= 0]], pa.string())
+    columns = [batch["user_id"], _lists(ends, items), _lists(ends, pa.array(scores_BK[found_BK >= 0], pa.float32()))]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _seen(model: Model, touched: list[list[str]]) -> csr_array:
+    """B x I: the items of each history, liked or not."""
+    known = positions(model.item_ids)
+    rows = [[known[item] for item in set(items) if item in known] for items in touched]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    indices = np.fromiter((index for row in rows for index in row), np.int64, count=int(indptr[-1]))
+    return csr_array((np.ones(len(indices), np.bool_), indices, indptr), shape=(len(rows), len(known)))
+
+
+def _lists(ends: NDArray[np.int64], values: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
+@cache
+def _loaded(folder: str) -> Model:
+    """Once per worker process; its arrays are mapped, so the workers of a machine share them."""
+    return models.load(Path(folder))

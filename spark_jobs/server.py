@@ -229,7 +229,8 @@ def _log(home: Path) -> Path:
 
 def _spark_submit() -> str:
     package = find_spec("pyspark")
-    assert package is not None and package.submodule_search_locations
+    assert package is not None
+    assert package.submodule_search_locations
     return str(Path(package.submodule_search_locations[0]) / "bin" / "spark-submit")
 
 

@@ -70,7 +70,9 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
 def tally(rows: DataFrame) -> dict[str, int]:
     """Judged rows -> read, quarantined and quarantined:REASON, skipped and skipped:RULE, rescued."""
     counts = Counter({"read": 0, "quarantined": 0, "skipped": 0, "rescued": 0})
-    kinds = rows.groupBy("verdict.outcome", "verdict.reason").agg(F.count("*").alias("n"), F.count("rescued").alias("rescued"))
+    kinds = rows.groupBy("verdict.outcome", "verdict.reason").agg(
+        F.count("*").alias("n"), F.count("rescued").alias("rescued")
+    )
     for outcome, reason, n, rescued in kinds.collect():
         counts["read"] += n
         counts["rescued"] += rescued if outcome == GOOD else 0
@@ -114,7 +116,9 @@ def latest(key: str) -> Transform:
 
 
 def _tell(night: SparkNight, rows: DataFrame) -> None:
-    names = rows.where(F.col("verdict.outcome") == GOOD).select("source", F.explode(F.map_keys("rescued")).alias("field"))
+    names = rows.where(F.col("verdict.outcome") == GOOD).select(
+        "source", F.explode(F.map_keys("rescued")).alias("field")
+    )
     for source, fields in names.groupBy("source").agg(F.array_sort(F.collect_set("field"))).collect():
         night.facts[f"rescued:{source}"] = ", ".join(fields)
         print(f"warning: source '{source}' has fields that nobody declared: {', '.join(fields)}", file=sys.stderr)

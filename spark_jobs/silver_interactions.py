@@ -45,7 +45,9 @@ def weight(signals: Sequence[Signal]) -> Column:
     """The signal's weight; 0 where the value is below its min_value, or lacking."""
     weighed = F.lit(None).cast("double")
     for signal in signals:
-        enough = F.lit(True) if signal.min_value is None else F.coalesce(F.col("value") >= signal.min_value, F.lit(False))
+        enough = (
+            F.lit(True) if signal.min_value is None else F.coalesce(F.col("value") >= signal.min_value, F.lit(False))
+        )
         own = F.when(enough, F.lit(signal.weight)).otherwise(F.lit(0.0))
         weighed = F.when(F.col("event") == signal.event, own).otherwise(weighed)
     return weighed

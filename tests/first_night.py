@@ -4,14 +4,20 @@ import gzip
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from nightloom import settings as settings_module
+from nightloom.airflow_server import free_port
 from nightloom.lake import Lake
 from nightloom.settings import CONFIG_VARIABLE, Settings
 from nightloom.tables import TABLES, Table
@@ -103,17 +109,20 @@ class Project:
     def lake(self) -> Lake:
         return Lake(self.settings.place("lake"))
 
+    @property
+    def environment(self) -> dict[str, str]:
+        checkout = str(Path(__file__).parents[1])
+        own = {CONFIG_VARIABLE: str(self.root / "nightloom.toml"), "PYTHONPATH": checkout}
+        return {
+            name: value for name, value in os.environ.items() if not name.startswith(("NIGHTLOOM_", "AIRFLOW"))
+        } | own
+
     def nightloom(self, *words: str, seconds: int = 900) -> subprocess.CompletedProcess[str]:
         """`nightloom WORD ...` in a process of its own."""
-        checkout = str(Path(__file__).parents[1])
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("NIGHTLOOM_", "AIRFLOW"))
-        }
-        environment |= {CONFIG_VARIABLE: str(self.root / "nightloom.toml"), "PYTHONPATH": checkout}
+        command = [sys.executable, "-c", MAIN, *words]
         return subprocess.run(
-            [sys.executable, "-c", MAIN, *words],
-            cwd=self.root, env=environment, capture_output=True, text=True, timeout=seconds, check=False,
-        )  # fmt: skip
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
 
     def read(self, *words: str) -> Any:
         """A reading command's JSON."""
@@ -131,6 +140,42 @@ class Project:
         names = [name for name in table.column_names if name not in UNSTEADY]
         rows = self.lake.rows(table, columns=[f'"{name}"' for name in names]).to_pylist()
         return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running `nightloom serve`."""
+
+    port: int
+
+    def get(self, path: str) -> Any:
+        """A route's JSON."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def serving(project: Project) -> Iterator[Api]:
+    """`nightloom serve` for as long as the block lasts."""
+    port = free_port(0)
+    command = [sys.executable, "-c", MAIN, "serve", "--port", str(port)]
+    with (project.root / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=project.root, env=project.environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not listening(port):
+            assert process.poll() is None, (project.root / "serve.log").read_text(encoding="utf8")
+            assert time.monotonic() < deadline, "nightloom serve did not listen after 60 s"
+            time.sleep(0.1)
+        yield Api(port)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def days_arrive(made: Path, landing: Path, last: date) -> list[str]:

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from nightloom.airflow_runs import Runs
 from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS, STAGES
-from serving import api
-from tests.first_night import SMALL, Project, days_arrive, event, leave
+from tests.first_night import SMALL, Api, Project, days_arrive, event, leave, serving
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -45,13 +43,11 @@ class After:
     served: dict[str, Any]
 
 
-def after(project: Project, night: date) -> After:
-    """Run a night, then look."""
+def after(project: Project, night: date, api: Api) -> After:
+    """Run a night, then look: into the tables, and through an API that was there all the time."""
     done = project.nightloom("night", "--date", str(night))
-    with TestClient(api.create(project.settings)) as client:
-        lists = {user: client.get(f"/v1/users/{user}/recommendations").json() for user in ("u1", "u2", "nobody")}
-        served = client.get("/v1/status").json()
-    return After(done.returncode, done.stdout, done.stderr, project.content(), lists, served)
+    lists = {user: api.get(f"/v1/users/{user}/recommendations") for user in ("u1", "u2", "nobody")}
+    return After(done.returncode, done.stdout, done.stderr, project.content(), lists, api.get("/v1/status"))
 
 
 @dataclass(frozen=True)
@@ -72,12 +68,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     days_arrive(made, landing, FIRST)
     (landing / "events" / "garbage.jsonl").write_text("\n".join(GARBAGE), encoding="utf8")
     leave(landing / "events" / "impossible.jsonl.gz", list(IMPOSSIBLE.values()))
-    first = after(project, FIRST)
-    days_arrive(made, landing, SECOND)
-    second, again = after(project, SECOND), after(project, SECOND)
-    lines = [event(f"t{n}", THIRD, value=None, event="view" if n % 2 else "teleport") for n in range(400)]
-    leave(landing / "events" / f"{THIRD}.jsonl.gz", lines)
-    return Story(project, first, second, again, after(project, THIRD))
+    with serving(project) as api:
+        first = after(project, FIRST, api)
+        days_arrive(made, landing, SECOND)
+        second, again = after(project, SECOND, api), after(project, SECOND, api)
+        lines = [event(f"t{n}", THIRD, event="view" if n % 2 else "teleport") for n in range(400)]
+        leave(landing / "events" / f"{THIRD}.jsonl.gz", lines)
+        return Story(project, first, second, again, after(project, THIRD, api))
 
 
 def rows(texts: list[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("nightloom", "spark_jobs", "training", "expectations", "serving", "dags")
 ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     "nightloom": {},
-    "spark_jobs": {"": ("nightloom",), "gold_recommendations.py": ("training.registry", "training.models")},
+    "spark_jobs": {
+        "": ("nightloom",),
+        "gold_recommendations.py": ("training.registry", "training.models"),
+        "scoring.py": ("training.models",),
+    },
     "training": {"": ("nightloom",)},
     "expectations": {"": ("nightloom", "spark_jobs.session")},
     "serving": {

@@ -86,35 +86,20 @@ def compare(
 
 def decide(contest: Contest, rules: ModelGate, seed: int) -> Verdict:
     """The rule of this gate; a tie keeps the champion."""
-    served = contest.champion is not None
-    stop = "warn" if served else "stop"  # with a champion in place nothing here stops the night
+    stop = "stop" if contest.champion is None else "warn"  # with a champion in place nothing here stops the night
+    users, models = contest.users, len(contest.challengers)
     checks = [
-        Check(
-            "later_users",
-            contest.users > 0,
-            f"{contest.users} users",
-            "users who liked something new after the cut",
-            stop,
-        ),
-        Check(
-            "challengers",
-            bool(contest.challengers),
-            f"{len(contest.challengers)} models",
-            "a model trained for this night",
-            stop,
-        ),
+        Check("later_users", users > 0, f"{users} users", "users who liked something new after the cut", stop),
+        Check("challengers", models > 0, f"{models} models", "a model trained for this night", stop),
     ]
     if not all(check.passed for check in checks):
-        return Verdict(None, False, checks)
-    metric = f"{rules.metric}@{rules.k}"
+        newest = max(contest.challengers, key=int, default=None)  # for whoever overrides a gate that could not judge
+        return Verdict(newest, False, checks)
     means = {version: card.means()[rules.metric] for version, card in contest.challengers.items()}
     best = max(means, key=lambda version: (means[version], -int(version)))
     floor = contest.popularity.means()[rules.metric]
-    checks.append(
-        Check(
-            "not_below_popularity", means[best] >= floor, f"{metric} {means[best]:.4f}", f"at least {floor:.4f}", stop
-        )
-    )
+    found, wanted = f"{rules.metric}@{rules.k} {means[best]:.4f}", f"at least {floor:.4f}"
+    checks.append(Check("not_below_popularity", means[best] >= floor, found, wanted, stop))
     if contest.champion is not None:
         checks.extend(_against_champion(contest, contest.champion, best, rules, seed))
     return Verdict(best, all(check.passed for check in checks), checks)

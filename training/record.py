@@ -3,6 +3,7 @@
 import json
 import time
 import warnings
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ REQUIREMENTS = {
     "als": ["numpy", "scipy", "pydantic"],
     "sequence": ["numpy", "scipy", "pydantic", "torch"],
 }
-"""What loading each model needs; versions are those installed here."""
+"""What loading each model needs, in the versions installed here."""
 
 
 def record(night: Night, task: Task, fitted: Fitted, rows: int) -> str:
@@ -83,5 +84,5 @@ def _pyfunc(fitted: Fitted) -> dict[str, Any]:
         "artifacts": {registry.FILES: str(fitted.files)},
         "code_paths": [str(package), str(package.parent / "nightloom")],
         "signature": ModelSignature(inputs, outputs),
-        "pip_requirements": REQUIREMENTS[fitted.name],
+        "pip_requirements": [f"{package}=={metadata.version(package)}" for package in REQUIREMENTS[fitted.name]],
     }

@@ -12,10 +12,12 @@ def test_the_java_here_is_one_that_spark_runs_on() -> None:
     assert system.java_version() >= system.JAVA
 
 
-def test_without_a_java_there_is_no_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_java_home_without_a_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert system.java_version() == 0
     assert system.key() == "missing"
+    with pytest.raises(SetupError, match=f"JAVA_HOME is {tmp_path}: no Java 17 or later"):
+        system.install(Shell("system", tmp_path))
 
 
 def test_where_apt_is_not_there_the_missing_packages_and_the_command_are_named(

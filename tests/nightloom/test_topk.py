@@ -1,17 +1,24 @@
 """topk against a full sort in float64, on data where float32 is exact, so that ties are ties."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 import nightloom.topk as module
-from nightloom.topk import TopKError, topk
+from nightloom.topk import F32, Bools, TopKError, topk
+
+Problem = dict[str, Any]
 
 
-def sorted_whole(users, items, k, bias, seen, allowed):
+def sorted_whole(
+    users: F32, items: F32, k: int, bias: NDArray[Any], seen: Bools, allowed: Bools
+) -> tuple[NDArray[Any], NDArray[Any]]:
     scores = users.astype(np.float64) @ items.astype(np.float64).T + bias
     scores[seen | ~allowed] = -np.inf
     order = np.lexsort((np.broadcast_to(np.arange(len(items)), scores.shape), -scores), axis=1)[:, :k]
@@ -22,7 +29,7 @@ def sorted_whole(users, items, k, bias, seen, allowed):
 
 
 @st.composite
-def problems(draw):
+def problems(draw: st.DrawFn) -> Problem:
     users, items, factors = draw(st.integers(0, 9)), draw(st.integers(1, 23)), draw(st.integers(1, 4))
     # Multiples of 1/4 below 2^6: every product and sum is exact in float32, and many scores are equal.
     quarters = st.integers(-256, 256).map(lambda n: n / 4)
@@ -40,7 +47,9 @@ def problems(draw):
 
 @settings(max_examples=300, deadline=None)
 @given(problems(), st.integers(1, 5), st.integers(1, 7))
-def test_equals_a_full_sort_whatever_the_block_size(problem, users_per_block, items_per_block):
+def test_equals_a_full_sort_whatever_the_block_size(
+    problem: Problem, users_per_block: int, items_per_block: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "USERS_PER_BLOCK", users_per_block)
         patch.setattr(module, "ITEMS_PER_BLOCK", items_per_block)
@@ -57,7 +66,7 @@ def test_equals_a_full_sort_whatever_the_block_size(problem, users_per_block, it
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1e-30, 1e15))
-def test_real_numbers_of_any_size_agree_with_float64_up_to_rounding(seed, scale):
+def test_real_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     users = rng.standard_normal((5, 8), np.float32) * np.float32(scale)
     items = rng.standard_normal((40, 8), np.float32)
@@ -66,7 +75,7 @@ def test_real_numbers_of_any_size_agree_with_float64_up_to_rounding(seed, scale)
     np.testing.assert_allclose(scores, whole, rtol=1e-4, atol=scale * 1e-5)
 
 
-def test_more_than_one_block_gives_one_list():
+def test_more_than_one_block_gives_one_list() -> None:
     rng = np.random.default_rng(0)
     users, items = rng.integers(-8, 8, (1100, 6)).astype(np.float32), rng.integers(-8, 8, (9000, 6)).astype(np.float32)
     ids, scores = topk(users, items, 20)
@@ -76,7 +85,7 @@ def test_more_than_one_block_gives_one_list():
     np.testing.assert_array_equal(scores, right_scores)
 
 
-def test_seen_may_come_as_indptr_and_indices():
+def test_seen_may_come_as_indptr_and_indices() -> None:
     ids, _ = topk(
         np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), 3, seen=(np.array([0, 1, 3]), np.array([0, 1, 2]))
     )
@@ -96,7 +105,11 @@ def test_seen_may_come_as_indptr_and_indices():
         ({"items_ID": np.full((3, 1), 3e38, np.float32), "users_UD": np.full((1, 1), 9, np.float32)}, "finite"),
     ],
 )
-def test_what_does_not_fit_together_is_an_error_that_says_so(change, said):
-    arguments = {"users_UD": np.ones((1, 1), np.float32), "items_ID": np.ones((3, 1), np.float32), "k": 1} | change
+def test_what_does_not_fit_together_is_an_error_that_says_so(change: Problem, said: str) -> None:
+    arguments: Problem = {
+        "users_UD": np.ones((1, 1), np.float32),
+        "items_ID": np.ones((3, 1), np.float32),
+        "k": 1,
+    } | change
     with pytest.raises(TopKError, match=said):
         topk(**arguments)

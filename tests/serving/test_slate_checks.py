@@ -27,7 +27,6 @@ def test_good_lists_pass_every_check(project: Project) -> None:
     [
         (["3", "4", "5", "1"], {}, "seen_item", "1 lists"),
         (["3", "4", "5", "4"], {}, "duplicates_within_a_list", "1 lists"),
-        (["3", "4", "5", "99"], {}, "unavailable_item", "1 entries"),
         (["3", "4", "5", "6"], {"scores": [1.0, 2.0, 0.5, 0.1]}, "rising_score", "1 lists"),
         (["3", "4", "5", "6"], {"scores": [4.0, 2.0, 0.5, float("-inf")]}, "infinite_or_missing_score", "1 lists"),
         (["3", "4", "5", "6"], {"scores": [4.0, None, 0.5, 0.1]}, "infinite_or_missing_score", "1 lists"),
@@ -67,11 +66,25 @@ def test_a_night_without_lists_closes_the_gate(project: Project) -> None:
     assert {"rows", "coverage", "fill", "catalogue"} <= failing(project, NEXT).keys()
 
 
-def test_an_empty_list_and_a_short_one_are_found(project: Project) -> None:
+def test_an_empty_list_and_a_short_one_are_not_full(project: Project) -> None:
     project.planted()
     project.plant_histories(users=["empty", "short"])
     project.plant_lists(lists={"empty": [], "short": ["3", "4", "5"]}, only=["empty", "short"])
-    assert failing(project) == {"empty_list": "1 lists", "fill": "0.8000 (8 of 10 lists are full)"}
+    assert failing(project) == {"fill": "0.8000 (8 of 10 lists are full)"}
+
+
+def test_an_item_that_nobody_described_may_be_listed(project: Project) -> None:
+    project.planted()
+    project.plant_histories(users=["u9"])
+    project.plant_lists(lists={"u9": ["3", "4", "5", "99"]}, only=["u9"])
+    assert failing(project) == {}
+
+
+def test_a_user_who_has_seen_everything_may_have_an_empty_list(project: Project) -> None:
+    project.planted()
+    project.plant_histories(likes={"all": [str(number) for number in range(1, 13)]})
+    project.plant_lists(lists={"all": []}, only=["all"])
+    assert failing(project) == {}
 
 
 def test_a_list_with_every_item_that_is_left_is_full_however_short(project: Project) -> None:

@@ -34,9 +34,7 @@ def fitted(settings: settings_module.Settings, ranks: int, folder: Path) -> fit.
     return fit.read(folder)
 
 
-def test_two_horovod_ranks_give_the_loss_curve_and_model_of_one_process(
-    project: MakeProject, tmp_path: Path
-) -> None:
+def test_two_horovod_ranks_give_the_loss_curve_and_model_of_one_process(project: MakeProject, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [
         event(f"u{u}", f"i{rng.integers(9)}", 3 + rng.random() * 20)

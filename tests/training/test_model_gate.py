@@ -1,9 +1,10 @@
 """Gate 2 by real trainings, on data where the right winner is known: two tastes, and new likes that follow them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from collections.abc import Callable
 from nightloom.errors import GateClosedError
 from nightloom.manifest import Night, NothingToDo
 from nightloom.settings import ModelGate, Settings
@@ -68,7 +69,9 @@ def verdicts(night: Night) -> dict[str, bool]:
     return {row["check"]: row["passed"] for row in rows if row["checked_at"] == last}
 
 
-def test_a_better_challenger_is_promoted_and_a_tie_keeps_the_champion(project: MakeProject, tastes: list[Row], tracked: Track, judged: Judged) -> None:
+def test_a_better_challenger_is_promoted_and_a_tie_keeps_the_champion(
+    project: MakeProject, tastes: list[Row], tracked: Track, judged: Judged
+) -> None:
     settings = tracked(project(["popularity", GOOD], tastes))
     night = judged(settings, model="popularity")
     assert (night.facts["verdict"], night.facts["model_version"]) == ("promoted version 1", "1")
@@ -95,7 +98,9 @@ def test_a_better_challenger_is_promoted_and_a_tie_keeps_the_champion(project: M
         due.main(skipped)
 
 
-def test_nobody_below_popularity_is_promoted_and_with_nobody_to_serve_the_gate_closes(project: MakeProject, tracked: Track, judged: Judged) -> None:
+def test_nobody_below_popularity_is_promoted_and_with_nobody_to_serve_the_gate_closes(
+    project: MakeProject, tracked: Track, judged: Judged
+) -> None:
     rows = [event(f"u{user}", item, 5) for user in range(30) for item in (f"a{user:02}", "zz")]
     newcomers = [event(f"new{user}", "zz", 1) for user in range(10)]
     settings = tracked(project([DEAF], rows + newcomers))
@@ -106,10 +111,20 @@ def test_nobody_below_popularity_is_promoted_and_with_nobody_to_serve_the_gate_c
     assert night.facts["verdict"] == "promoted version 2"
 
 
-def test_with_nothing_trained_and_no_champion_the_gate_closes(project: MakeProject, tastes: list[Row], tracked: Track) -> None:
+def test_with_nothing_trained_and_no_champion_the_gate_closes(
+    project: MakeProject, tastes: list[Row], tracked: Track
+) -> None:
     settings = tracked(project(["popularity"], tastes))
     with pytest.raises(GateClosedError, match="challengers"):
         model_gate.main(night_of(settings, override=None))
+
+
+def test_when_nobody_can_be_judged_the_gate_closes_and_says_so(
+    project: MakeProject, tracked: Track, judged: Judged
+) -> None:
+    settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
+    with pytest.raises(GateClosedError, match="later_users is 0 users"):
+        judged(settings)
 
 
 def cards(*means: float) -> list[Scorecard]:

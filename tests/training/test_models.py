@@ -97,9 +97,7 @@ def test_a_batch_gives_what_its_users_give_one_by_one(trained: Trained, examples
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_is_saved_is_loaded_equal(
-    trained: Trained, examples: Examples, name: str, tmp_path: Path
-) -> None:
+def test_what_is_saved_is_loaded_equal(trained: Trained, examples: Examples, name: str, tmp_path: Path) -> None:
     model = trained[name]
     model.save(tmp_path)
     again = models.load(tmp_path)
@@ -130,9 +128,7 @@ def _lopsided(name: str) -> Model:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_contributions_are_one_number_per_event(
-    trained: Trained, examples: Examples, name: str
-) -> None:
+def test_contributions_are_one_number_per_event(trained: Trained, examples: Examples, name: str) -> None:
     model = trained[name]
     one, none = examples.histories.of(np.array([0])), Histories.from_lists(model.item_ids, [[]], [[]], [[]])
     parts = model.contributions(one, 2)
@@ -142,9 +138,7 @@ def test_contributions_are_one_number_per_event(
 
 
 @pytest.mark.parametrize("name", PERSONAL)
-def test_likes_of_the_same_colour_speak_more_for_an_item(
-    trained: Trained, name: str
-) -> None:
+def test_likes_of_the_same_colour_speak_more_for_an_item(trained: Trained, name: str) -> None:
     model = trained[name]
     mixed = Histories.from_lists(model.item_ids, [["i01", "i00", "i04", "i08"]], [[1] * 4], [range(4)])
     parts = model.contributions(mixed, 2)

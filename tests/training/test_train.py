@@ -80,9 +80,7 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
     assert all(np.diff(scores).max() <= 0 for scores in answer["scores"])
 
 
-def test_the_first_night_trains_and_others_skip_while_there_is_a_champion(
-    project: MakeProject, tracked: Track
-) -> None:
+def test_the_first_night_trains_and_others_skip_while_there_is_a_champion(project: MakeProject, tracked: Track) -> None:
     settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
     train.main(night_of(settings, when="first", model=None))
     registry.set_alias(settings, registry.CHAMPION, "1")

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from training.models.base import F32, I32, Examples, Histories, Params, Report, Strings, decayed, read, write
+from training.models.popularity import decayed_likes
 
 
 class ALSParams(Params):
@@ -67,7 +68,8 @@ class ALS:
             sweep(liked_by, items_ID, users_UD, known)
             report(number, {"loss": objective(likes, users_UD, items_ID, known)})
         gram_DD = items_ID.T @ items_ID + known.regularisation * np.eye(known.factors, dtype=np.float32)
-        return cls(known, examples.item_ids, items_ID, gram_DD, _popular(examples, known))
+        popular_I = np.log1p(decayed_likes(examples, known.popularity_half_life_days))
+        return cls(known, examples.item_ids, items_ID, gram_DD, np.float32(known.popularity) * popular_I)
 
     def encode(self, histories: Histories) -> F32:
         """The exact minimum for each user with the items held fixed."""
@@ -104,11 +106,3 @@ class ALS:
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
         return cls(ALSParams(**params), arrays["item_ids"], arrays["items"], arrays["gram"], arrays["bias"])
-
-
-def _popular(examples: Examples, params: ALSParams) -> F32:
-    """The bias: share x log(1 + decayed likes) per item."""
-    likes = examples.histories
-    worth_N = decayed(likes.weights, likes.times, examples.cut, params.popularity_half_life_days)
-    likes_I = np.bincount(likes.items, worth_N, minlength=len(examples.item_ids))
-    return np.asarray(params.popularity * np.log1p(likes_I), np.float32)

@@ -5,13 +5,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 
 from training.models.base import F32, Examples, Histories, Params, Report, Strings, decayed, read, write
 
 
 class PopularityParams(Params):
-    half_life_days: float = 60.0
+    half_life_days: float = Field(15.0, gt=0)
     """After this many days a like counts half."""
+
+
+def decayed_likes(examples: Examples, half_life_days: float) -> F32:
+    """Likes of each item as of the cut, I numbers: a like is halved every `half_life_days`."""
+    likes = examples.histories
+    worth_N = decayed(likes.weights, likes.times, examples.cut, half_life_days)
+    return np.bincount(likes.items, worth_N, minlength=len(examples.item_ids)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -28,10 +36,7 @@ class Popularity:
     def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
         """One pass; nothing to report."""
         known = PopularityParams(**params)
-        likes = examples.histories
-        worth_N = decayed(likes.weights, likes.times, examples.cut, known.half_life_days)
-        scores_I = np.bincount(likes.items, worth_N, minlength=len(examples.item_ids))
-        return cls(known, examples.item_ids, scores_I[:, None].astype(np.float32))
+        return cls(known, examples.item_ids, decayed_likes(examples, known.half_life_days)[:, None])
 
     def encode(self, histories: Histories) -> F32:
         return np.ones((len(histories), 1), np.float32)

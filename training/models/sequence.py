@@ -21,7 +21,7 @@ USERS_PER_BLOCK = 256
 class SequenceParams(Params):
     factors: int = Field(64, ge=1)
     """Length of a vector; a multiple of heads."""
-    length: int = Field(50, ge=1)
+    length: int = Field(100, ge=1)
     """Likes of a user that are looked at, the last ones."""
     blocks: int = Field(1, ge=1)
     """Layers of attention."""
@@ -160,7 +160,8 @@ class Block(torch.nn.Module):
         kept = 1.0 if kept_BD is None else kept_BD[:, None, :]
         x_BLD = x_BLD + kept * self._attention(self.norm_attention(x_BLD))
         wide = torch.nn.functional.gelu(self.wide(self.norm_feed(x_BLD)))
-        return x_BLD + kept * self.narrow(wide)
+        y_BLD: torch.Tensor = x_BLD + kept * self.narrow(wide)
+        return y_BLD
 
     def _attention(self, x_BLD: torch.Tensor) -> torch.Tensor:
         users, length, width = x_BLD.shape

@@ -1,0 +1,153 @@
+"""nightloom/settings.py -> docs/settings.md; nightloom/tables.py -> docs/tables.md.
+
+By hand: .venv/bin/python docs/generate.py
+tests/test_docs.py compares the files with what comes out here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from pydantic import BaseModel  # noqa: E402
+from pydantic.fields import FieldInfo  # noqa: E402
+
+from nightloom.settings import Settings  # noqa: E402
+from nightloom.tables import TABLES, Table  # noqa: E402
+
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
+LAYERS = {
+    "bronze": "As it came, plus where and when it came from.",
+    "quarantine": "What could not be used, with the reason. Nothing is lost.",
+    "silver": "Typed, deduplicated, merged.",
+    "gold": "What models, lists and people read. Each night is a partition of its own.",
+    "ops": "What ran, on which versions, and what the gates said.",
+}
+
+
+def settings_page() -> str:
+    """docs/settings.md: a heading and a table of keys for each section."""
+    return (
+        "# Settings\n\n"
+        "Everything that is yours stands in `nightloom.toml`. An unknown key is an error that names its line and the\n"
+        "nearest known one. A variable such as `NIGHTLOOM_PLACES__HOME=/mnt/lake` overrides the file: `NIGHTLOOM_`,\n"
+        "then the section and the key, joined by two underscores. `NIGHTLOOM_CONFIG` says which file is read.\n\n"
+        "Made from `nightloom/settings.py` by `docs/generate.py`.\n" + "".join(_sections(Settings, ""))
+    )
+
+
+def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
+    """Heading, meaning and keys of each section below a model, in the file's order, sections inside it after it."""
+    for name, field in model.model_fields.items():
+        section, many = _section(field.annotation)
+        if section is None:
+            continue
+        full = f"{path}{name}"
+        keys = [_row(key, each) for key, each in section.model_fields.items() if not _section(each.annotation)[0]]
+        if keys:
+            meaning = field.description or section.__doc__
+            yield f"\n## {f'[[{full}]]' if many else f'[{full}]'}\n"
+            yield f"\n{_flat(meaning)}\n" if meaning else ""
+            yield "\n| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(keys)
+        yield from _sections(section, f"{full}.")
+
+
+def _section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The section class in `Places` or `tuple[Source, ...]`, and whether there may be many."""
+    many = get_origin(annotation) is tuple
+    inner = get_args(annotation)[0] if many else annotation
+    return (inner, many) if isinstance(inner, type) and issubclass(inner, BaseModel) else (None, many)
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "**required**" if field.is_required() else _value(field.default)
+    return f"| `{key}` | {_type(field)} | {default} | {_flat(field.description or '').replace('|', chr(92) + '|')} |\n"
+
+
+def _type(field: FieldInfo) -> str:
+    bounds = [
+        f"{words} {f'`{limit}`' if name == 'pattern' else limit}"
+        for rule in field.metadata
+        for name, words in BOUNDS.items()
+        if (limit := getattr(rule, name, None)) is not None
+    ]
+    return ", ".join([_words(field.annotation), *bounds])
+
+
+def _words(annotation: Any) -> str:
+    """A type as one says it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in inner)
+    if origin in (Union, UnionType):
+        names = {_words(each): None for each in inner if each is not NoneType}  # in order, each once
+        return " or ".join(name for name in names if name != "whole number" or "number" not in names)
+    if origin is dict:
+        return f"table: name = {_words(inner[1])}"
+    if origin is tuple:
+        return f"list: [{', '.join(_words(each) for each in inner)}]"
+    return TYPES[annotation]
+
+
+def _value(default: Any) -> str:
+    if default is None:
+        return "-"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`" if default not in ({}, ()) else "empty"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def tables_page() -> str:
+    """docs/tables.md: a heading a layer, a section a table."""
+    listed = "".join(f"| [{each.full_name}](#{_anchor(each)}) | {each.grain} |\n" for each in TABLES)
+    parts = [
+        "# The data dictionary\n\n"
+        "All tables are Delta tables in the lake, in `LAYER/NAME`. `nightloom sql` reads them by the names below, at\n"
+        "any version; `nightloom tables NAME` prints what stands here, with the current version and rows.\n\n"
+        "Made from `nightloom/tables.py` by `docs/generate.py`.\n\n"
+        f"| table | one row is |\n|---|---|\n{listed}"
+    ]
+    for layer, meaning in LAYERS.items():
+        parts.append(f"\n## {layer}\n\n{meaning}\n")
+        parts += [_table(each) for each in TABLES if each.layer == layer]
+    return "".join(parts)
+
+
+def _anchor(table: Table) -> str:
+    """The anchor that GitHub and others give a heading."""
+    return table.full_name.replace(".", "")
+
+
+def _table(table: Table) -> str:
+    kept = f"kept {table.retention_days} days" if table.retention_days else "kept for good"
+    partition = f", partitioned by {table.partition}" if table.partition else ""
+    key, readers = ", ".join(f"`{name}`" for name in table.key), " and ".join(table.readers)
+    facts = f"Key: {key}{partition}; {kept}; read by {readers}."
+    head = f"\n### {table.full_name}\n\n{table.grain}\n{facts}\n\n| column | type | | meaning |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{column.name}` | {column.type} | {_flags(column.required, column.personal)} | {column.comment} |\n"
+        for column in table.columns
+    )
+
+
+def _flags(required: bool, personal: bool) -> str:
+    return ", ".join(word for word, on in (("not null", required), ("personal", personal)) if on)
+
+
+PAGES = {"settings.md": settings_page, "tables.md": tables_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf8")
+        print(f"wrote {DOCS / name}")

@@ -1,0 +1,52 @@
+"""The pages made from the code are current, and every setting and table is explained in them."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from nightloom.settings import Section
+from nightloom.tables import TABLES
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate() -> Any:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["settings.md", "tables.md"])
+def test_a_page_made_from_the_code_is_current(page: str, generate: Any) -> None:
+    made, kept = generate.PAGES[page](), (DOCS / page).read_text(encoding="utf8")
+    assert made == kept, "run .venv/bin/python docs/generate.py"
+
+
+def sections(model: type[BaseModel] = Section) -> Iterator[type[BaseModel]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from sections(each)
+
+
+def test_every_key_has_a_meaning_and_a_place_on_the_page() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf8")
+    keys = [(each.__name__, key, field) for each in sections() for key, field in each.model_fields.items()]
+    for section, key, field in keys:
+        inner = any(part in str(field.annotation) for part in ("Gate", "Rule"))
+        assert inner or field.description, f"{section}.{key} has no docstring"
+        assert f"`{key}`" in page or f"{key}]" in page, f"{section}.{key} is not on the page"
+
+
+def test_every_table_and_column_is_on_the_page() -> None:
+    page = (DOCS / "tables.md").read_text(encoding="utf8")
+    for table in TABLES:
+        assert f"### {table.full_name}\n" in page
+        assert all(column.comment in page for column in table.columns)
