@@ -44,12 +44,16 @@ def main() -> None:
 
     methods = {"gemm": gemm, "numpy": gemm_and_argpartition, "topk": lambda: topk(users_UD, items_ID, size.k)}
     runs = [{name: seconds(work) for name, work in methods.items()} for _ in range(size.rounds)]
-    table = Table("method", "seconds (median)", title=f"{size.users:,} users x {size.items:,} items, d {size.d}, k {size.k}")
+    table = Table(
+        "method", "seconds (median)", title=f"{size.users:,} users x {size.items:,} items, d {size.d}, k {size.k}"
+    )
     for name in methods:
         table.add_row(name, f"{statistics.median(run[name] for run in runs):.2f}")
     Console().print(table)
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
-    ratios = {f"vs_{peer}": round(statistics.median(run["topk"] / run[peer] for run in runs), 3) for peer in ("gemm", "numpy")}
+    ratios = {
+        f"vs_{peer}": round(statistics.median(run["topk"] / run[peer] for run in runs), 3) for peer in ("gemm", "numpy")
+    }
     print(json.dumps(ratios))
 
 

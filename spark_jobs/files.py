@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 RECORDS = "raw string, file string, file_modified_at timestamp"
+GLUED = re.compile(r"\}\s*\{")
 RECORDS_PER_BATCH = 4_096
 LARGEST_FIELD = 16 << 20  # a quote that is never closed swallows this much of a csv file, and no more
 DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, pa.ArrowException)
@@ -78,7 +79,20 @@ def _lines(file: Path) -> Iterator[str]:
     with _text(file) as text:
         for line in text:
             if stripped := line.strip():
-                yield stripped
+                yield from _apart(stripped) if GLUED.search(stripped) else [stripped]
+
+
+def _apart(line: str) -> Iterator[str]:
+    """Objects that a lost newline glued together, each for itself; what is left after them as it is."""
+    decoder, start = json.JSONDecoder(), 0
+    while start < len(line):
+        try:
+            _, end = decoder.raw_decode(line, start)
+        except ValueError:
+            yield line[start:]
+            return
+        yield line[start:end]
+        start = end + len(line[end:]) - len(line[end:].lstrip())
 
 
 def _csv(file: Path) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """silver.interactions: one row per event id: who did what to which item, when, how strongly.
 
-bronze.events (what is new) -> silver.interactions by MERGE, insert only: the first delivery of an event counts. What
+bronze.events (what is new) -> silver.interactions by MERGE, insert only: the first delivery of an event counts (by
+the file's time; two records of one file have no order, so their hash decides). What
 cannot be used -> quarantine.rows with the reason.
 """
 

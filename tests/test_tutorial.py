@@ -29,14 +29,26 @@ def shop_export(file: Path) -> Path:
         writer.writerow(COLUMNS)
         for invoice in range(2_000):
             customer = int(draw.integers(200))
-            when = f"2011-{draw.integers(10, 12)}-{draw.integers(1, 29):02d} {draw.integers(8, 20):02d}:{draw.integers(60):02d}:00"
+            day, time = f"2011-{draw.integers(10, 12)}-{draw.integers(1, 29):02d}", f"{draw.integers(8, 20):02d}:30:00"
+            when = f"{day} {time}"
             prefix, sign = ("C", -1) if draw.random() < 0.03 else ("", 1)
             for product in draw.choice(60, size=4, replace=False) + 60 * (customer % 2):
                 number, name = f"{10_000 + product}", f"Product {product}, boxed"
                 quantity = -3 if draw.random() < 0.01 else sign * int(draw.integers(1, 9))
                 who = "" if draw.random() < 0.1 else f"{12_000 + customer}.0"
                 writer.writerow([f"{prefix}{500_000 + invoice}", number, name, quantity, when, 1.25, who, "France"])
-            writer.writerow([f"{prefix}{500_000 + invoice}", "POST", "POSTAGE", sign, when, 18.0, f"{12_000 + customer}.0", "France"])
+            writer.writerow(
+                [
+                    f"{prefix}{500_000 + invoice}",
+                    "POST",
+                    "POSTAGE",
+                    sign,
+                    when,
+                    18.0,
+                    f"{12_000 + customer}.0",
+                    "France",
+                ]
+            )
         writer.writerow(["599999", "10001", "Product 1, boxed", 2, "2011-12-09 12:00:00", 1.25, "12001.0", "France"])
     return file
 
@@ -61,7 +73,13 @@ def follow(sales: Path, folder: Path) -> tuple[Path, str]:
             script.append(text.replace("export NIGHTLOOM=$PWD", f"export NIGHTLOOM='{ROOT}'"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTLOOM_", "AIRFLOW"))}
     done = subprocess.run(
-        ["sh", "-c", "\n".join(script)], cwd=checkout, env=environment, capture_output=True, text=True, timeout=900, check=False
+        ["sh", "-c", "\n".join(script)],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return folder / "shop", done.stdout
@@ -69,7 +87,9 @@ def follow(sales: Path, folder: Path) -> tuple[Path, str]:
 
 def nightloom(project: Path, *words: str) -> Any:
     """A reading command's JSON."""
-    done = subprocess.run(["nightloom", *words, "--json"], cwd=project, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["nightloom", *words, "--json"], cwd=project, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -91,11 +111,15 @@ def check_the_shop(sales: Path, tmp_path: Path) -> None:
     expected = Counter(fate(line) for line in distinct.values())
     project, printed = follow(sales, tmp_path)
 
-    quarantined = nightloom(project, "sql", "SELECT reason, count(*) AS n FROM quarantine.rows WHERE kind = 'events' GROUP BY reason")
+    quarantined = nightloom(
+        project, "sql", "SELECT reason, count(*) AS n FROM quarantine.rows WHERE kind = 'events' GROUP BY reason"
+    )
     assert {row["reason"]: row["n"] for row in quarantined} == {
         reason: expected[reason] for reason in ("cancellation", "impossible_value") if expected[reason]
     }
-    kept = nightloom(project, "sql", "SELECT count(*) AS n, count(DISTINCT user_id) AS users FROM silver.interactions")[0]
+    kept = nightloom(project, "sql", "SELECT count(*) AS n, count(DISTINCT user_id) AS users FROM silver.interactions")[
+        0
+    ]
     assert kept["n"] == expected["purchase"]
     served = nightloom(project, "sql", "SELECT count(*) AS n FROM gold.recommendations")[0]
     assert served["n"] == kept["users"]

@@ -1,0 +1,174 @@
+"""A small project in a folder, bronze rows with defaults, nights on it: so that a test shows only what matters."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from nightloom import settings as settings_module
+from nightloom.lake import arrow_schema
+from nightloom.settings import Settings, Source
+from nightloom.tables import BRONZE, BRONZE_EVENTS, Table
+from spark_jobs.night import SparkNight
+
+D = date(2024, 3, 1)
+NEXT = date(2024, 3, 2)
+NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
+READ = datetime(2024, 3, 2, 2, tzinfo=UTC)
+TOML = """
+[project]
+name = "small"
+
+[places]
+spark = "local[2]"
+
+[[sources]]
+name = "ratings"
+kind = "events"
+path = "landing/events"
+format = "json"
+
+[sources.fields]
+event_id = "string"
+user_id = "string"
+item_id = "string"
+event = "string"
+value = "double"
+at = "timestamp"
+
+[sources.columns]
+event_id = "event_id"
+user_id = "user_id"
+item_id = "item_id"
+event = "event"
+value = "value"
+occurred_at = "at"
+
+
+[[sources]]
+name = "catalogue"
+kind = "items"
+path = "landing/items"
+format = "json"
+columns = { item_id = "item_id", title = "title", categories = "genres", available = "`on`", updated_at = "at" }
+attributes = { year = "year" }
+
+[sources.fields]
+item_id = "string"
+title = "string"
+year = "int"
+genres = "array<string>"
+on = "boolean"
+at = "timestamp"
+
+[[sources]]
+name = "members"
+kind = "users"
+path = "landing/users"
+format = "json"
+fields = { user_id = "string", job = "string" }
+columns = { user_id = "user_id" }
+attributes = { job = "job" }
+
+[[signals]]
+event = "rating"
+min_value = 4
+valid = [1, 5]
+
+[[signals]]
+event = "view"
+weight = 0.2
+
+[[models]]
+name = "popularity"
+"""
+Row = dict[str, Any]
+
+
+def event(n: int = 1, **fields: Any) -> Row:
+    """An event of the sample's shape; a field given as ... is left out."""
+    row: Row = {"event_id": f"e{n}", "user_id": "u1", "item_id": f"i{n}", "event": "rating", "value": 5.0}
+    row["at"] = NOON.isoformat()
+    return {name: value for name, value in (row | fields).items() if value is not ...}
+
+
+def bronze(raw: Row | str, source: str = "ratings", file: str = "a.jsonl", **columns: Any) -> Row:
+    """A row of bronze.*."""
+    text = raw if isinstance(raw, str) else json.dumps(raw)
+    row = {
+        "row_id": sha256(f"{source}|{file}|{text}".encode()).hexdigest(), "source": source, "raw": text, "file": file,
+        "file_modified_at": NOON, "ingested_at": READ, "night": D,
+    }  # fmt: skip
+    return row | columns
+
+
+def frame(spark: SparkSession, rows: Iterable[Row], table: Table = BRONZE_EVENTS) -> DataFrame:
+    """Rows -> DataFrame by a contract; columns that the rows lack are null."""
+    schema = ", ".join(f"`{column.name}` {column.type}" for column in table.columns)
+    names = arrow_schema(table).names
+    return spark.createDataFrame([tuple(row.get(name) for name in names) for row in rows], schema)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a nightloom.toml, and the session its nights use."""
+
+    settings: Settings
+    spark: SparkSession
+
+    def night(self, day: date = D) -> SparkNight:
+        night = SparkNight(date=day, settings=self.settings, run_id=f"test-{day}", stage="test")
+        night.__dict__["spark"] = self.spark  # the tests' one session, and not another one of this place
+        return night
+
+    def run(self, *stages: Callable[[SparkNight], None], day: date = D) -> dict[str, int]:
+        """Run stages of one night -> all that they counted."""
+        counts: dict[str, int] = {}
+        for stage in stages:
+            night = self.night(day)
+            stage(night)
+            counts |= night.counts
+        return counts
+
+    def land(self, name: str, lines: Iterable[Row | str]) -> Path:
+        """Put lines into a landing file; gzipped when its name says so."""
+        file = self.settings.root / "landing" / name
+        text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines).encode()
+        file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        return file
+
+    def bring(self, *raws: Row | str, kind: str = "events", file: str = "a.jsonl", **columns: Any) -> None:
+        """Append records to a bronze table, as bronze.py would: most tests are about what becomes of them."""
+        table, source = BRONZE[kind], {"events": "ratings", "items": "catalogue", "users": "members"}[kind]
+        night = self.night()
+        night.create(table)
+        rows = frame(self.spark, [bronze(raw, source, file, **columns) for raw in raws], table)
+        rows.coalesce(1).write.format("delta").mode("append").save(night.lake.path(table))
+
+    def rows(self, table: Table, *columns: str) -> list[Row]:
+        """The table's rows now, in an order of their own."""
+        found = self.night().lake.rows(table, columns=columns or ("*",)).to_pylist()
+        return sorted(found, key=repr)
+
+
+def project(folder: Path, spark: SparkSession, toml: str = TOML) -> Project:
+    """Make the project and its landing folders."""
+    (folder / "nightloom.toml").write_text(toml)
+    settings = settings_module.load(folder / "nightloom.toml")
+    for source in settings.sources:
+        (folder / source.path).mkdir(parents=True, exist_ok=True)
+    return Project(settings, spark)
+
+
+def source(**changes: Any) -> Source:
+    """The ratings source, some of it changed."""
+    fields: Mapping[str, str] = {"user_id": "string", "item_id": "string", "value": "double", "at": "timestamp"}
+    columns = {"user_id": "user_id", "item_id": "item_id", "event": "'rating'", "value": "value", "occurred_at": "at"}
+    given = {"name": "ratings", "kind": "events", "path": "x", "format": "json", "fields": fields, "columns": columns}
+    return Source.model_validate(given | changes)

@@ -1,0 +1,88 @@
+"""files.py: the records of a landing file, whatever state it is in."""
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spark_jobs.files import local, read, records
+
+
+def test_json_lines_come_as_they_are_and_blank_ones_are_no_records(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \nnot json \xff\n{"b":"\xc3\xa9"}')
+    assert list(records(file, "json")) == ['{"a": 1}', "not json \\xff", '{"b":"é"}']
+
+
+def test_two_objects_glued_on_one_line_are_two_records(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"a": {"b": 1}}{"a": 2} {"a"\n{"a": "}{"}\n}{ junk\n')
+    assert list(records(file, "json")) == ['{"a": {"b": 1}}', '{"a": 2}', '{"a"', '{"a": "}{"}', "}{ junk"]
+
+
+def test_each_csv_file_has_the_header_it_has_and_quoted_newlines_are_text(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.csv", tmp_path / "b.csv.gz"
+    one.write_text('id,text\n1,"two\nlines, one field"\n2,\n')
+    two.write_bytes(gzip.compress(b"text,more,id\nx,y,3\n"))
+    assert [json.loads(record) for record in [*records(one, "csv"), *records(two, "csv")]] == [
+        {"id": "1", "text": "two\nlines, one field"},
+        {"id": "2", "text": ""},
+        {"text": "x", "more": "y", "id": "3"},
+    ]
+
+
+def test_a_csv_line_with_too_many_or_too_few_fields_is_kept_as_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('a,b\n1,2,3\n"x, y"\n4,5\n')
+    assert list(records(file, "csv")) == ["1,2,3", '"x, y"', '{"a": "4", "b": "5"}']
+
+
+def test_parquet_rows_are_records_and_a_value_that_json_has_not_is_none(tmp_path: Path) -> None:
+    at = datetime(2024, 3, 1, 12, tzinfo=UTC)
+    rows: list[dict[str, Any]] = [{"at": at, "x": float("nan"), "tags": ["a"]}, {"at": None, "x": 1.5, "tags": None}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    first, second = (json.loads(record) for record in records(tmp_path / "a.parquet", "parquet"))
+    assert first == {"at": "2024-03-01 12:00:00+00:00", "x": None, "tags": ["a"]}
+    assert second == {"at": None, "x": 1.5, "tags": None}
+
+
+def cut_short(content: bytes) -> bytes:
+    return gzip.compress(content)[:-9]
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "spoil"),
+    [
+        ("a.jsonl.gz", "json", cut_short),
+        ("a.jsonl.gz", "json", lambda _: b"no gzip"),
+        ("a.csv.gz", "csv", cut_short),
+        ("a.parquet", "parquet", lambda _: b"PAR1 and nothing else"),
+    ],
+)
+def test_a_damaged_file_gives_what_can_be_read_and_one_record_that_says_so(
+    tmp_path: Path, name: str, format: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / name).write_bytes(spoil(b"one\ntwo\n" * 10_000))
+    *good, last = records(tmp_path / name, format)
+    assert last.startswith(f"(file damaged after {len(good):,} records: ")
+
+
+def test_batches_name_the_file_relative_to_the_project_where_it_lies_in_it(tmp_path: Path) -> None:
+    names = ["in.jsonl", "with space.jsonl"]
+    for name in names:
+        (tmp_path / name).write_text('{"a": 1}\n')
+    at = datetime(2024, 3, 1, tzinfo=UTC)
+    listing = pa.RecordBatch.from_pylist(
+        [{"path": f"file:{tmp_path}/{name}", "modificationTime": at} for name in names]
+    )
+    inside = pa.Table.from_batches(read(iter([listing]), "json", str(tmp_path)))
+    outside = pa.Table.from_batches(read(iter([listing]), "json", "/elsewhere"))
+    assert inside["file"].to_pylist() == names
+    assert outside["file"].to_pylist() == [str(tmp_path / name) for name in names]
+    assert local("file:///a/b") == local("file:/a/b") == Path("/a/b")

@@ -1,0 +1,99 @@
+"""parsed.py: each row gets the first reason that fits, and a good one our columns."""
+
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from nightloom.errors import SettingsError
+from nightloom.settings import Source
+from spark_jobs.parsed import judged, parsed
+from spark_jobs.silver_interactions import TYPES
+from tests.spark_jobs.build import Row, bronze, event, frame, source
+
+CANCELLED = {"name": "cancelled", "when": "item_id LIKE 'C%'", "then": "quarantine"}
+NO_USER = {"name": "no_user", "when": "user_id IS NULL", "then": "skip"}
+
+
+def verdicts(spark: SparkSession, raws: list[Row | str], *sources: Source) -> list[Any]:
+    rows = frame(spark, [bronze(raw, file=f"{n:03}") for n, raw in enumerate(raws)])
+    return judged(parsed(rows, sources or (source(),), TYPES)).orderBy("file").collect()
+
+
+def test_each_kind_of_bad_row_gets_its_own_reason_and_the_good_ones_go_on(spark: SparkSession) -> None:
+    bad: list[tuple[Row | str, str, str]] = [
+        ("}{ garbage", "unreadable", "not a record of a json source"),
+        ("[1, 2]", "unreadable", "not a record"),
+        ("null", "unreadable", "not a record"),
+        (event(value="many"), "type", "field value is 'many', expected double"),
+        (event(at="last night"), "type", "field at is 'last night', expected timestamp"),
+        (event(user_id=None), "missing", "user_id is empty"),
+        (event(user_id=""), "missing", "user_id is empty"),
+        (event(item_id=...), "missing", "item_id is empty"),
+        (event(at=None), "missing", "occurred_at is empty; it is made of: at"),
+    ]
+    found = verdicts(spark, [*(raw for raw, _, _ in bad), event()])
+    for row, (raw, reason, detail) in zip(found, bad, strict=False):
+        assert (row.verdict.outcome, row.verdict.reason) == ("quarantine", reason), raw
+        assert detail in row.verdict.detail
+    assert found[-1].verdict.outcome == "good"
+    assert (found[-1].user_id, found[-1].event, found[-1].value) == ("u1", "rating", 5.0)
+
+
+def test_a_declared_rule_names_the_reason_before_anything_else_does(spark: SparkSession) -> None:
+    cancelled, nobody, unreadable = verdicts(
+        spark,
+        [event(item_id="C1", user_id=None, value="x"), event(user_id=None), "?"],
+        source(rules=[CANCELLED, NO_USER]),
+    )
+    assert tuple(cancelled.verdict)[:2] == ("quarantine", "cancelled")
+    assert tuple(nobody.verdict)[:2] == ("skip", "no_user")
+    assert unreadable.verdict.reason == "unreadable"
+
+
+def test_a_field_that_nobody_declared_is_rescued(spark: SparkSession) -> None:
+    plain, strange = verdicts(spark, [event(event_id=..., event=...), event(event_id=..., event=..., trace={"a": 1})])
+    assert plain.rescued is None
+    assert strange.rescued == {"trace": '{"a":1}'}
+    assert strange.verdict.outcome == "good"
+
+
+def test_an_empty_csv_field_is_no_value(spark: SparkSession) -> None:
+    (row,) = verdicts(spark, [event(user_id="", value="")], source(format="csv", rules=[NO_USER]))
+    assert (row.verdict.reason, row.value) == ("no_user", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"columns": source().columns | {"value": "valeu * 2"}}, "columns.value: Spark cannot make"),
+        ({"columns": source().columns | {"user_id": "upper("}}, "columns.user_id"),
+        ({"fields": source().fields | {"at": "timestmap"}}, "fields.at"),
+        ({"rules": [CANCELLED | {"when": "Status = 1"}]}, "rules.cancelled"),
+    ],
+)
+def test_an_expression_that_spark_does_not_understand_is_named(
+    spark: SparkSession, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"source 'ratings', .*The fields are user_id, item_id, value, at") as error:
+        verdicts(spark, [event()], source(**changes))
+    assert told in str(error.value)
+
+
+def test_an_expression_that_fails_on_one_value_costs_one_row_and_not_the_night(spark: SparkSession) -> None:
+    dated = source(
+        fields=source().fields | {"at": "string"},
+        columns=source().columns | {"occurred_at": "to_timestamp(at, 'd.M.y')"},
+    )
+    bad, good = verdicts(spark, [event(at="soon"), event(at="1.3.2024")], dated)
+    assert (bad.verdict.reason, good.verdict.outcome) == ("missing", "good")
+
+
+def test_rows_of_a_source_that_was_taken_out_of_the_settings_are_not_lost(spark: SparkSession) -> None:
+    (row,) = verdicts(spark, [event()], source(name="clicks"))
+    assert row.verdict.detail == "its source is not in nightloom.toml any more"
+
+
+def test_a_key_that_comes_twice_in_one_record_does_not_end_the_night(spark: SparkSession) -> None:
+    (row,) = verdicts(spark, ['{"user_id": "a", "user_id": "b", "item_id": "i", "at": "2024-03-01", "x": 1, "x": 2}'])
+    assert (row.verdict.outcome, row.user_id) == ("good", "a")

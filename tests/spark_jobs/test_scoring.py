@@ -1,0 +1,70 @@
+"""gold.recommendations: the best that is left, for every user of the night."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from nightloom.tables import HISTORIES
+from spark_jobs.gold_recommendations import recommendations
+from spark_jobs.scoring import lists, score
+from tests.spark_jobs.build import NOON, Row, frame
+from training.models.base import Examples, Histories
+from training.models.popularity import Popularity
+from training.registry import Registered
+
+ITEMS = np.array(["a", "b", "c", "d"])
+
+
+def model() -> Popularity:
+    """Likes d 4 times, c 3 times, b twice, a once: the best is d."""
+    likes = np.repeat(np.arange(4, dtype=np.int32), [1, 2, 3, 4])
+    n = len(likes)
+    histories = Histories.from_events(1, np.zeros(n, np.int64), likes, np.ones(n, np.float32), np.zeros(n, np.int64))
+    return Popularity.fit(Examples(ITEMS, histories, cut=0, seed=0), {}, lambda epoch, figures: None)
+
+
+def batch(**touched: list[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(
+        [{"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items)} for user, items in touched.items()],
+        schema=pa.schema([
+            ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
+            ("seconds", pa.list_(pa.int64())),
+        ]),
+    )  # fmt: skip
+
+
+def test_a_list_holds_the_best_that_the_user_has_not_touched_and_nobody_hid() -> None:
+    found = lists(
+        model(), batch(new=[], seen=["d", "d", "unknown"], all=["a", "b", "d"]), hidden={"c", "gone"}, length=2
+    )
+    assert found["items"].to_pylist() == [["d", "b"], ["b", "a"], []]
+    assert found["scores"].to_pylist() == [[4.0, 2.0], [2.0, 1.0], []]
+
+
+def test_each_user_gets_the_same_list_alone_and_in_a_batch(tmp_path: Path) -> None:
+    model().save(tmp_path)
+    users = {"u1": ["d"], "u2": [], "u3": ["a", "c"]}
+    alone = [
+        row
+        for user, items in users.items()
+        for b in score(iter([batch(**{user: items})]), str(tmp_path), [], 3)
+        for row in b.to_pylist()
+    ]
+    (together,) = score(iter([batch(), batch(**users)]), str(tmp_path), [], 3)
+    assert together.to_pylist() == alone
+
+
+def test_spark_scores_every_user_of_the_histories(spark: SparkSession, tmp_path: Path) -> None:
+    model().save(tmp_path)
+    users: list[Row] = [
+        {"user_id": f"u{n}", "items": [item], "weights": [1.0], "at": [NOON], "event_ids": ["e"]}
+        for n, item in enumerate("abcd")
+    ]
+    registered = Registered("7", "popularity", tmp_path, {})
+    found = (
+        recommendations(frame(spark, users, HISTORIES), len(users), registered, ["b"], 2).orderBy("user_id").collect()
+    )
+    assert [row["items"] for row in found] == [["d", "c"], ["d", "c"], ["d", "a"], ["c", "a"]]
+    assert {row["model_version"] for row in found} == {"7"}

@@ -1,0 +1,89 @@
+"""The warm server: one at a time, ended by its own group, and the same tables as Spark inside the stage's process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, INTERACTIONS, QUARANTINE_ROWS
+from spark_jobs import server
+from tests.spark_jobs.build import D, Project, event, project
+
+STAGES = ("spark_jobs.bronze", "spark_jobs.silver_interactions", "spark_jobs.gold_histories")
+pytestmark = pytest.mark.xdist_group("spark")  # two JVMs at once are enough for a small machine
+
+
+def command(folder: Path, module: str, *words: str, spark: str = "warm") -> str:
+    environment = os.environ | {"NIGHTLOOM_PLACES__SPARK": spark, "PYTHONPATH": str(Path(server.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def small(folder: Path) -> Project:
+    folder.mkdir()
+    made = project(folder, None)  # type: ignore[arg-type]  # its stages are commands here
+    made.land("events/a.jsonl", [event(1), event(2), event(2), "junk"])
+    made.land("items/a.jsonl", [{"item_id": "i1"}])
+    return made
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[Project]:
+    made = small(tmp_path / "warm")
+    yield made
+    command(made.settings.root, "spark_jobs.session", "stop")
+
+
+def test_a_night_by_the_warm_server_gives_the_tables_of_a_night_without_it(warm: Project, tmp_path: Path) -> None:
+    root, home = warm.settings.root, warm.settings.place("home")
+    assert "ready in" in command(root, "spark_jobs.session", "start")
+    assert "runs already" in command(root, "spark_jobs.session", "start")
+    running = server.find(home)
+    assert running
+    assert (home / "spark" / "server.json").stat().st_mode & 0o077 == 0
+    cold = small(tmp_path / "cold")
+    for stage in STAGES:
+        command(root, stage, "--date", str(D))
+        command(cold.settings.root, stage, "--date", str(D), spark="local[2]")
+    for table, columns in (
+        (BRONZE_EVENTS, ("row_id", "raw", "file", "night")),
+        (BRONZE_ITEMS, ("row_id", "raw", "file", "night")),
+        (INTERACTIONS, ("*",)),
+        (QUARANTINE_ROWS, ("*",)),
+    ):
+        assert warm.rows(table, *columns) == cold.rows(table, *columns)
+    assert [path.name for path in root.iterdir() if path.name not in ("data", "landing", "nightloom.toml")] == []
+    assert f"stopped: pid {running.pid}" in command(root, "spark_jobs.session", "stop")
+    assert not running.alive
+    assert "No Spark server runs" in command(root, "spark_jobs.session", "stop")
+
+
+def test_a_server_that_cannot_start_says_what_its_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SERVER_CLASS", "no.such.Server")
+    with pytest.raises(
+        server.SparkError, match=r"ended before it was ready; the end of .*log:\n(.|\n)*no\.such\.Server"
+    ):
+        server.start(tmp_path)
+    assert server.find(tmp_path) is None
+
+
+def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path: Path) -> None:
+    (tmp_path / "spark").mkdir()
+    stale = {"pid": os.getpid(), "started": 1, "port": 1, "token": "t"}
+    (tmp_path / "spark" / "server.json").write_text(json.dumps(stale))
+    assert server.find(tmp_path) is None
+    server.stop(tmp_path)
+    assert not (tmp_path / "spark" / "server.json").exists()
+
+
+def test_missing_delta_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(server.SparkError, match=r"no Delta jars in .*/delta-jars; `./run setup` puts them there"):
+        server.delta_jars()
