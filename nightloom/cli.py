@@ -1,4 +1,4 @@
-"""`nightloom WORD ...`: one word, one module, imported only when asked for, so that `--help` and quick words stay quick."""
+"""`nightloom WORD ...`: one word, one module, imported only when asked for, so that quick words stay quick."""
 
 from __future__ import annotations
 

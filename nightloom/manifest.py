@@ -1,4 +1,4 @@
-"""The night: what a stage is given (date, settings, lake, run id), and what it leaves in the run manifest, ops.stages.
+"""The night: what a stage is given (date, settings, lake, run id), and what it leaves in ops.stages, the run manifest.
 
 A stage's file ends with `run_stage(NAME, body)`: arguments, timing, lineage, errors and exit code are this frame's work,
 so that no stage writes lineage by hand and none can forget to.
@@ -66,7 +66,7 @@ class Night:
         raise NothingToDo(why)
 
 
-class NothingToDo(NightloomError):  # noqa: N818  # not an error to a person: the stage says why and is marked skipped
+class NothingToDo(NightloomError):  # not an error to a person: the stage says why and is marked skipped
     exit_code = EXIT_SKIP
 
 
@@ -185,7 +185,7 @@ _IMPORTED = time.time()
 
 
 def code_revision() -> str:
-    """Git revision of the code, `+` when changed since, `unknown` outside a checkout; $NIGHTLOOM_REVISION in an image."""
+    """Git revision of the code (`+`: changed since; `unknown`: no checkout), or $NIGHTLOOM_REVISION in an image."""
     if revision := os.environ.get("NIGHTLOOM_REVISION"):
         return revision
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]

@@ -1,4 +1,4 @@
-"""nightloom.toml (+ NIGHTLOOM_* environment variables) -> Settings, or an error that names the line and the nearest key.
+"""nightloom.toml (+ NIGHTLOOM_* variables) -> Settings, or an error that names the line and the nearest key.
 
 Every key is documented here, under its field; `docs/settings.md` is made from these lines and a test keeps it current.
 """
@@ -48,7 +48,8 @@ class Places(Section):
     airflow: Path | None = None
     """AIRFLOW_HOME; default HOME/airflow."""
     spark: str = "warm"
-    """`warm`: one local Spark Connect server shared by the night's stages; or a master URL (local[2], spark://..., yarn)."""
+    """`warm`: one local Spark Connect server shared by the night's stages; or a master URL (spark://..., yarn, local[2])
+    with a driver per stage, or the sc://... of a server of your own."""
 
 
 class Rule(Section):
@@ -89,9 +90,8 @@ class Source(Section):
         required, optional = SOURCE_COLUMNS[self.kind]
         for name in self.columns:
             if name not in required | optional:
-                raise ValueError(
-                    f"columns has '{name}'; {self.kind} have {_listed(required | optional)}{_nearest(name, required | optional)}"
-                )
+                known = required | optional
+                raise ValueError(f"columns has '{name}'; {self.kind} have {_listed(known)}{_nearest(name, known)}")
         if missing := required - self.columns.keys():
             raise ValueError(f"columns lacks {_listed(missing)}; a source of {self.kind} must say how it is made")
         return self

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, run as it stands: a shop's CSV and a nightloom.toml of its own end in a published list with names."""
+"""docs/tutorial.md, run as it stands: a shop's CSV and a nightloom.toml of its own end in a list with names."""
 
 import csv
 import gzip
@@ -61,7 +61,7 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 
 def follow(sales: Path, folder: Path) -> tuple[Path, str]:
-    """Do what the tutorial says from a folder that stands for the checkout -> (project folder, all that was printed)."""
+    """Do what the tutorial says, from a folder that stands for the checkout -> (project folder, all printed text)."""
     checkout = folder / "checkout"
     checkout.mkdir()
     (checkout / "sales.csv.gz").symlink_to(sales)
