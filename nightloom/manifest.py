@@ -1,4 +1,4 @@
-"""The night: what a stage is given (date, settings, lake, run id), and what it leaves in ops.stages, the run manifest.
+"""The night: what a stage is given (date, settings, lake, run id), what it leaves in ops.stages, the run manifest.
 
 A stage's file ends with `run_stage(NAME, body)`: arguments, timing, lineage, errors and exit code are this frame's work,
 so that no stage writes lineage by hand and none can forget to.

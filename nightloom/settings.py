@@ -48,7 +48,7 @@ class Places(Section):
     airflow: Path | None = None
     """AIRFLOW_HOME; default HOME/airflow."""
     spark: str = "warm"
-    """`warm`: one local Spark Connect server shared by the night's stages; or a master URL (spark://..., yarn, local[2])
+    """`warm`: a local Spark Connect server shared by the night's stages; or a master URL (spark://..., yarn, local[2])
     with a driver per stage, or the sc://... of a server of your own."""
 
 
