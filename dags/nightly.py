@@ -10,7 +10,7 @@ the log of a task shows it. `docs/night.md` says what each stage does.
   with `--override "WHO: WHY"` and mark the task a success.
 - **Another date**: trigger with `{"date": "YYYY-MM-DD"}`.
 - **Models**: only when there is no champion does the night train one itself (and **gate 2 (model)** judges it); later
-  `training.due` asks, and starts the DAG `retraining`, for which the night does not wait.
+  the DAG `retraining` does, for which the night does not wait.
 
 The night's stages share one warm Spark server: a setup task starts it and a teardown task stops it, whatever happened
 between; a failed stage fails the run all the same.
@@ -18,9 +18,8 @@ between; a failed stage fails the run all the same.
 
 from datetime import UTC, datetime
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from policy import DATE, POLICY, command, gate, stage
+from policy import POLICY, command, gate, stage
 
 with DAG(
     "nightly",
@@ -51,19 +50,10 @@ with DAG(
     slate_gate = gate("serving.slate_gate")
     publish = stage("serving.publish")
     report = stage("serving.report")
-    due = stage("training.due")
-    retrain = TriggerDagRunOperator(
-        task_id="retraining",
-        trigger_dag_id="retraining",
-        trigger_run_id="after_{{ run_id }}",
-        conf={"date": DATE},
-        skip_when_already_exists=True,
-    )
 
     spark_start >> bronze >> silver >> data_gate >> gold
     gold >> popular >> recommendations
-    gold >> train >> model_gate >> recommendations
+    data_gate >> train >> model_gate >> recommendations  # training reads silver, so it need not wait for gold
     recommendations >> slate_gate >> publish >> report
-    recommendations >> due >> retrain  # not earlier: scoring uses all cores, the stages after it do not
     # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
     [bronze, *silver, data_gate, *gold, popular, recommendations] >> spark_stop

@@ -4,22 +4,24 @@ Trains every declared model on one pinned version of `silver.interactions`, then
 challenger with the champion and with popularity on later days. A challenger that wins becomes the champion, which
 scores from the next night on; one that does not changes nothing.
 
-`nightly` starts it when `training.due` says so, and does not wait. By hand: trigger it, with `{"date": "YYYY-MM-DD"}`
-if it is not today's; two retrainings never run at once.
+It asks each day at 04:00 UTC, after the night, whether training is due: `training.due` says why, or the run is skipped.
+`nightly` never waits for it. By hand: trigger it, with `{"date": "YYYY-MM-DD"}` if it is not today's; two retrainings
+never run at once. To train although it is not due, run `python -m training.train --date D` and then the gate.
 """
 
 from datetime import UTC, datetime
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, CronDataIntervalTimetable
 from policy import POLICY, gate, stage
 
 with DAG(
     "retraining",
-    schedule=None,
+    # As in nightly, the interval's start is the date it works for.
+    schedule=CronDataIntervalTimetable("0 4 * * *", timezone="UTC"),
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     tags=["nightloom", "training"],
     description="Train a challenger, and promote it when it is better on later days.",
     doc_md=__doc__,
     **POLICY,
 ):
-    stage("training.train") >> gate("training.model_gate")
+    stage("training.due") >> stage("training.train") >> gate("training.model_gate")

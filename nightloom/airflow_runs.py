@@ -52,10 +52,6 @@ class Runs:
             raise AirflowError(f"Airflow has no run {run} of {dag}; it was deleted while we followed it")
         return rows[0][0]
 
-    def waiting(self, dag: str) -> list[str]:
-        """Runs of `dag` that wait for a scheduler."""
-        return [row[0] for row in self._select("SELECT run_id FROM dag_run WHERE dag_id = ? AND state = 'queued'", dag)]
-
     def ends(self, dag: str, run: str) -> list[TaskEnd]:
         """Tries that ended so far, in the order in which they did."""
         ended = ", ".join(f"'{state}'" for state in ENDED)
@@ -69,12 +65,12 @@ class Runs:
 
     def follow(self, dag: str, run: str, check: Callable[[], None]) -> Iterator[TaskEnd]:
         """Each task's end as it comes, until the run has ended; `check` raises when nobody works on it any more."""
-        seen: set[TaskEnd] = set()
+        seen: set[tuple[str, str, int]] = set()
         while True:
             over = self.state(dag, run) in ("success", "failed")
             for end in self.ends(dag, run):
-                if end not in seen:
-                    seen.add(end)
+                if (key := (end.task, end.state, end.tries)) not in seen:  # its seconds are written again later
+                    seen.add(key)
                     yield end
             if over:
                 return

@@ -16,7 +16,8 @@ from nightloom.settings import Settings
 from nightloom.tables import INTERACTIONS, ITEMS, RECOMMENDATIONS, STAGES
 
 DAG = "nightly"
-NIGHT = "1998-04-21"  # the day before the last of MovieLens 100K, so that one more night is left to try
+LAST_DAY = date(1998, 4, 22)  # of MovieLens 100K
+NIGHT = "1998-04-21"  # the day before it, so that one more night is left to try
 USER = "196"
 LISTED = 10
 
@@ -89,16 +90,17 @@ def what_next(settings: Settings, user: str, day: date) -> str:
     own = f"user_id = {_text(user)} AND night = DATE '{day}'"
     lists = Lake(settings.place("lake")).rows(RECOMMENDATIONS, own, ("items",))["items"].to_pylist()
     first = lists[0][0] if lists else "ITEM"
-    return f"""
-What next:
-  ./run status                     where the night's seconds went, rows, gates, versions
-  ./run explain {user} --item {first:<7}  where the first recommendation comes from, down to the events
-  ./run serve                      API and first page on http://127.0.0.1:8000
-  ./run airflow                    Airflow's own page on http://127.0.0.1:8080
-  ./run sql "SELECT * FROM gold.item_stats ORDER BY popularity DESC LIMIT 10"
-The next night:
-  ./run sample ml-100k --until {tomorrow}
-  ./run night --date {tomorrow}"""
+    words = {
+        "./run status": "where the night's seconds went, rows, gates, versions",
+        f"./run explain {user} --item {first}": "where the first recommendation comes from, down to the events",
+        "./run serve": "API and first page on http://127.0.0.1:8000",
+        "./run airflow": "Airflow's own page on http://127.0.0.1:8080",
+        "./run sql 'SELECT * FROM gold.item_stats LIMIT 10'": "any table, in SQL",
+    }
+    lines = ["", "What next:", *(f"  {word:<52}{what}" for word, what in words.items())]
+    if tomorrow <= LAST_DAY:
+        lines += ["The next night:", f"  ./run sample ml-100k --until {tomorrow}", f"  ./run night --date {tomorrow}"]
+    return "\n".join(lines)
 
 
 def _text(value: str) -> str:

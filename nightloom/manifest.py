@@ -1,6 +1,6 @@
 """The night: what a stage is given (date, settings, lake, run id), what it leaves in ops.stages, the run manifest.
 
-A stage's file ends with `run_stage(NAME, body)`: arguments, timing, lineage, errors and exit code are this frame's work,
+A stage's file ends with `run_stage(NAME, body)`: arguments, timing, lineage, errors and exit code are this frame's,
 so that no stage writes lineage by hand and none can forget to.
 """
 

@@ -1,7 +1,8 @@
 """/proc -> the memory that a project's processes take together: sampled while a block runs, the peak kept.
 
-Proportional set size (a page shared by n processes counts 1/n in each) of every process that carries the project's
-NIGHTLOOM_CONFIG in its environment, wherever its parent went: Airflow, the stages, Spark's JVM. Linux only.
+Proportional set size (a page shared by n processes counts 1/n in each) of this process and all below it, and of every
+process that carries the project's NIGHTLOOM_CONFIG in its environment, as Spark's server does, whose parent has ended.
+Linux only.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from nightloom.settings import CONFIG_VARIABLE, Settings
 
-SECONDS_BETWEEN = 1.0
+SECONDS_BETWEEN = 2.0  # adding up a JVM's pages takes some 50 ms
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Peak:
 
 @contextmanager
 def peak_memory(settings: Settings) -> Iterator[Peak]:
-    """Look once a second for as long as the block runs."""
+    """Look every SECONDS_BETWEEN for as long as the block runs."""
     peak, over = Peak(), threading.Event()
 
     def watch() -> None:
@@ -48,20 +49,26 @@ def peak_memory(settings: Settings) -> Iterator[Peak]:
 def together(settings: Settings) -> int:
     """Bytes that this process and the project's other processes take now."""
     mark = f"{CONFIG_VARIABLE}={settings.file}".encode()
-    processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return sum(_bytes(process) for process in processes if _belongs(process, mark))
+    parents = {int(entry.name): _parent(entry) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
+    ours = {pid for pid in parents if pid == os.getpid() or mark in _read(pid, "environ").split(b"\0")}
+    # Airflow's workers write their titles over their environment: they are found by their parents.
+    while children := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= children
+    return sum(_bytes(pid) for pid in ours)
 
 
-def _belongs(process: Path, mark: bytes) -> bool:
+def _parent(process: Path) -> int:
+    stat = _read(int(process.name), "stat")
+    return int(stat.rsplit(b")", 1)[1].split()[1]) if stat else 0
+
+
+def _bytes(pid: int) -> int:
+    return sum(int(line.split()[1]) * 1024 for line in _read(pid, "smaps_rollup").splitlines() if line[:4] == b"Pss:")
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of /proc; empty when the process has ended meanwhile or is another user's."""
     try:
-        return process.name == str(os.getpid()) or mark in (process / "environ").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended meanwhile, or is another user's
-        return False
-
-
-def _bytes(process: Path) -> int:
-    try:
-        lines = (process / "smaps_rollup").read_text().splitlines()
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        return b""

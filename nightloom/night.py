@@ -20,7 +20,8 @@ from nightloom import settings as settings_module
 from nightloom.airflow_home import AirflowError, airflow_environment, prepare, tail
 from nightloom.airflow_runs import Runs, TaskEnd, failures
 from nightloom.airflow_server import USER, airflow_server
-from nightloom.errors import GateClosedError
+from nightloom.errors import EXIT_SKIP, GateClosedError
+from nightloom.manifest import RUN_VARIABLE
 from nightloom.settings import Settings
 
 BY_STATE = {"success": "", "skipped": "skipped", "failed": "FAILED", "up_for_retry": "failed, tried again in a moment"}
@@ -48,10 +49,8 @@ def night(night_date: datetime, dag: str) -> None:
         show(runs, dag, run, lambda: _alive(process, runs, dag, run, log))
     judge_run(settings, runs, dag, run, lambda task: log)
     click.echo(f"{dag} for {day} is done: {time.monotonic() - began:.0f} s")
-    if dag == "nightly" and runs.waiting("retraining"):
-        click.echo(
-            f"Retraining is due: ./run night --date {day} --dag retraining (or ./run airflow, where it is queued)"
-        )
+    if dag == "nightly":
+        _say_whether_training_is_due(environment | {RUN_VARIABLE: run}, day)
 
 
 @click.command()
@@ -69,6 +68,15 @@ def airflow(port: int, schedule: bool) -> None:
         while True:
             server.check()
             time.sleep(1)
+
+
+def _say_whether_training_is_due(environment: dict[str, str], day: date) -> None:
+    """What the scheduler would do by itself after the night: ask training.due."""
+    asked = subprocess.run([sys.executable, "-m", "training.due", "--date", str(day)], env=environment, check=False)
+    if asked.returncode == 0:
+        click.echo(f"To retrain: ./run night --date {day} --dag retraining")
+    elif asked.returncode != EXIT_SKIP:
+        raise NightFailedError("the lists are published, but training.due could not say whether training is due")
 
 
 def show(runs: Runs, dag: str, run: str, check: Callable[[], None]) -> list[tuple[TaskEnd, float]]:

@@ -230,7 +230,7 @@ STAGES = Table(
         _required("run_id", "string", "Airflow's run id, or hand-... when a person ran the stage"),
         NIGHT,
         _required("stage", "string", "Name of the stage, as in its command"),
-        _required("status", "string", "ok, closed (a gate) or failed"),
+        _required("status", "string", "ok, skipped (nothing to do), closed (a gate) or failed"),
         _required("started_at", "timestamp", "Start of the work, UTC"),
         _required("seconds", "double", "Wall-clock seconds of the work, interpreter start included"),
         _required("reads", "map<string,bigint>", "Table -> version read"),

@@ -42,9 +42,9 @@ def parsed(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str])
 
 
 def judged(rows: DataFrame, *questions: Column) -> DataFrame:
-    """Add `verdict`: the fault found by parsed(), else that of the first failed question (null: passed), else good."""
+    """`verdict` for `fault` and `fields`: the fault, else that of the first question failed (not null), else good."""
     good = _struct(GOOD, F.lit(""), F.lit(""))
-    return rows.withColumn("verdict", F.coalesce("fault", *questions, good)).drop("fault")
+    return rows.withColumn("verdict", F.coalesce("fault", *questions, good)).drop("fault", "fields")
 
 
 def fault(reason: str, detail: Column | str) -> Column:
@@ -72,11 +72,13 @@ def _of_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> Dat
     typed = _select(read, source, ["*"], fields).withColumn("_misfit", _misfit(source))
     # The fields end here: a field and a column of ours may have one name.
     made = _select(typed, source, ["_bronze", "_fields", "_misfit"], _columns(source, types) | _rules(source))
-    undeclared = F.map_filter("_fields", lambda name, _: ~name.isin(list(source.fields)))
+    declared = list(source.fields)
+    strange = F.array_except(F.map_keys("_fields"), F.array(*map(F.lit, declared)))
+    rescued = F.map_filter("_fields", lambda name, _: ~name.isin(declared))  # slow, so only where there is something
     return made.select(
         "_bronze.*",
         F.col("_fields").alias("fields"),
-        F.when(F.size(undeclared) > 0, undeclared).alias("rescued"),
+        F.when(F.size(strange) > 0, rescued).alias("rescued"),
         *types,
         F.coalesce(*_faults(source)).alias("fault"),
     )

@@ -12,7 +12,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -158,17 +157,20 @@ def _spawn(home: Path) -> Server:
     }
     command = [_spark_submit(), "--master", LAPTOP, "--class", SERVER_CLASS]
     command += [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-    with _log(home).open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "spark-internal"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=home / "spark",  # whatever Spark leaves in its working folder is left there
-            env=os.environ | environment(home) | {TOKEN_VARIABLE: token},
-            start_new_session=True,  # a process group of its own: it outlives this command, and stop() ends just it
-        )
-    server = Server(process.pid, _start_tick(process.pid) or 0, port, token)
+    # Not subprocess: nobody waits for this child. A session, so a process group, of its own: it outlives this command,
+    # and stop() ends just it.
+    pid = os.posix_spawn(
+        command[0],
+        [*command, "spark-internal"],
+        os.environ | environment(home) | {TOKEN_VARIABLE: token},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(_log(home)), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    server = Server(pid, _start_tick(pid) or 0, port, token)
     record = home / "spark" / "server.json"
     record.touch(mode=0o600)
     record.write_text(json.dumps(asdict(server)))

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from nightloom.tables import BRONZE, QUARANTINE_ROWS, Table
 from spark_jobs.night import SparkNight
-from spark_jobs.parsed import GOOD, QUARANTINE, SKIP, judged, parsed
+from spark_jobs.parsed import GOOD, QUARANTINE, SKIP, parsed
 
 NEWER = "came.updated_at > kept.updated_at OR (came.updated_at = kept.updated_at AND came.row_id > kept.row_id)"
 """Row id decides between two descriptions of one moment: any order of delivery ends in the same table."""
@@ -29,20 +29,19 @@ def refine(
     table: Table,
     *,
     types: Mapping[str, str],
-    questions: Callable[[], tuple[Column, ...]],
+    judge: Transform,
     transform: Transform,
     update: str | None = None,
 ) -> None:
-    """Take what is new in the kind's bronze table into `table`; `transform` makes its rows, keys distinct.
+    """Take what is new in the kind's bronze table into `table`.
 
-    `questions` are a function, since a column can be made only once there is a session.
+    `judge` gives parsed rows their verdict, `transform` makes the table's rows of the good ones, keys distinct.
     """
     bronze = BRONZE[kind]
     sources = [source for source in night.settings.sources if source.kind == kind]
     night.create(table)
     night.create(QUARANTINE_ROWS)
-    new = night.changed(bronze, into=table)
-    with kept(judged(parsed(new, sources, types), *questions())) as rows:
+    with kept(judge(parsed(night.changed(bronze, into=table), sources, types))) as rows:
         counts = tally(rows)
         if counts["quarantined"]:
             night.add(QUARANTINE_ROWS, quarantined(rows, kind, night))

@@ -1,8 +1,7 @@
 """silver.interactions: one row per event id: who did what to which item, when, how strongly.
 
-bronze.events (what is new) -> silver.interactions by MERGE, insert only: the first delivery of an event counts (by
-the file's time; two records of one file have no order, so their hash decides). What
-cannot be used -> quarantine.rows with the reason.
+bronze.events (what is new) -> silver.interactions by MERGE, insert only: the first delivery of an event counts, by
+its file's time; two records of one file have no order, so their hash decides. What cannot be used -> quarantine.rows.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from nightloom.manifest import run_stage
 from nightloom.settings import Settings, Signal
 from nightloom.tables import INTERACTIONS
 from spark_jobs.night import SparkNight
-from spark_jobs.parsed import clock_ahead, fault, shown
+from spark_jobs.parsed import clock_ahead, fault, judged, shown
 from spark_jobs.silver import one_of, refine
 
 TYPES = {
@@ -28,10 +27,8 @@ EPOCH = "1970-01-01 00:00:00"  # what a clock that was never set says
 
 def interactions(rows: DataFrame, signals: Sequence[Signal]) -> DataFrame:
     """Good events -> one row per event id, weighed."""
-    return (
-        rows.withColumn("event_id", event_id())
-        .withColumn("weight", weight(signals))
-        .transform(one_of("event_id", F.col("ingested_at"), F.col("file_modified_at"), F.col("file"), F.col("row_id")))
+    return rows.withColumn("weight", weight(signals)).transform(
+        one_of("event_id", F.col("ingested_at"), F.col("file_modified_at"), F.col("file"), F.col("row_id"))
     )
 
 
@@ -76,9 +73,10 @@ def impossible(signals: Sequence[Signal]) -> list[Column]:
     return [*asked, F.when(F.col("occurred_at") <= F.lit(EPOCH).cast("timestamp"), fault("impossible_value", when))]
 
 
-def questions(settings: Settings) -> tuple[Column, ...]:
-    """What an event is asked, after what every row is asked."""
-    return unknown_event(settings.signals), *impossible(settings.signals), clock_ahead("occurred_at", settings)
+def judge(rows: DataFrame, settings: Settings) -> DataFrame:
+    """Parsed events -> events with an id and a verdict."""
+    asked = unknown_event(settings.signals), *impossible(settings.signals), clock_ahead("occurred_at", settings)
+    return judged(rows.withColumn("event_id", event_id()), *asked)
 
 
 def main(night: SparkNight) -> None:
@@ -88,7 +86,7 @@ def main(night: SparkNight) -> None:
         "events",
         INTERACTIONS,
         types=TYPES,
-        questions=lambda: questions(night.settings),
+        judge=lambda rows: judge(rows, night.settings),
         transform=lambda rows: interactions(rows, night.settings.signals),
     )
 

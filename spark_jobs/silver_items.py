@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from nightloom.manifest import run_stage
 from nightloom.tables import ITEMS
 from spark_jobs.night import SparkNight
-from spark_jobs.parsed import clock_ahead
+from spark_jobs.parsed import clock_ahead, judged
 from spark_jobs.silver import NEWER, latest, refine
 
 TYPES = {
@@ -40,7 +40,7 @@ def main(night: SparkNight) -> None:
         "items",
         ITEMS,
         types=TYPES,
-        questions=lambda: (clock_ahead("updated_at", night.settings),),
+        judge=lambda rows: judged(rows, clock_ahead("updated_at", night.settings)),
         transform=items,
         update=NEWER,
     )

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from nightloom.manifest import run_stage
 from nightloom.tables import USERS
 from spark_jobs.night import SparkNight
-from spark_jobs.parsed import clock_ahead
+from spark_jobs.parsed import clock_ahead, judged
 from spark_jobs.silver import NEWER, latest, refine
 
 TYPES = {"user_id": "string", "updated_at": "timestamp", "attributes": "map<string,string>"}
@@ -31,7 +31,7 @@ def main(night: SparkNight) -> None:
         "users",
         USERS,
         types=TYPES,
-        questions=lambda: (clock_ahead("updated_at", night.settings),),
+        judge=lambda rows: judged(rows, clock_ahead("updated_at", night.settings)),
         transform=users,
         update=NEWER,
     )

@@ -74,9 +74,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("project"))
 
 
-def test_with_a_champion_the_night_scores_without_training_and_queues_a_retraining_that_is_due(
-    project: Project,
-) -> None:
+def test_with_a_champion_the_night_scores_without_training(project: Project) -> None:
     run, code, log = project.run("training.train) exit 99")
     states = project.states(run)
     assert code == 0, log.read_text(encoding="utf8")
@@ -85,7 +83,6 @@ def test_with_a_champion_the_night_scores_without_training_and_queues_a_retraini
         "training.train",
         "training.model_gate",
     }
-    assert project.runs.waiting("retraining") == [f"after_{run}"]
     assert f"serving.publish of {run}" in (project.root / "said").read_text(encoding="utf8")
 
 

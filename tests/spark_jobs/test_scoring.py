@@ -26,8 +26,12 @@ def model() -> Popularity:
 
 
 def batch(**touched: list[str]) -> pa.RecordBatch:
+    rows = [
+        {"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items)}
+        for user, items in touched.items()
+    ]
     return pa.RecordBatch.from_pylist(
-        [{"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items)} for user, items in touched.items()],
+        rows,
         schema=pa.schema([
             ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
             ("seconds", pa.list_(pa.int64())),

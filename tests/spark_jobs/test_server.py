@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
-from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, INTERACTIONS, QUARANTINE_ROWS
-from spark_jobs import server
+from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, HISTORIES, INTERACTIONS, QUARANTINE_ROWS
+from spark_jobs import gold_histories, server, silver_interactions
 from tests.spark_jobs.build import D, Project, event, project
 
-STAGES = ("spark_jobs.bronze", "spark_jobs.silver_interactions", "spark_jobs.gold_histories")
+STAGES = {"spark_jobs.silver_interactions": silver_interactions.main, "spark_jobs.gold_histories": gold_histories.main}
 pytestmark = pytest.mark.xdist_group("spark")  # two JVMs at once are enough for a small machine
 
 
@@ -26,36 +27,41 @@ def command(folder: Path, module: str, *words: str, spark: str = "warm") -> str:
     return done.stdout
 
 
-def small(folder: Path) -> Project:
+def small(folder: Path, spark: SparkSession) -> Project:
     folder.mkdir()
-    made = project(folder, None)  # type: ignore[arg-type]  # its stages are commands here
+    made = project(folder, spark)
     made.land("events/a.jsonl", [event(1), event(2), event(2), "junk"])
     made.land("items/a.jsonl", [{"item_id": "i1"}])
     return made
 
 
 @pytest.fixture
-def warm(tmp_path: Path) -> Iterator[Project]:
-    made = small(tmp_path / "warm")
+def warm(spark: SparkSession, tmp_path: Path) -> Iterator[Project]:
+    made = small(tmp_path / "warm", spark)
     yield made
     command(made.settings.root, "spark_jobs.session", "stop")
 
 
-def test_a_night_by_the_warm_server_gives_the_tables_of_a_night_without_it(warm: Project, tmp_path: Path) -> None:
+def test_a_night_by_the_warm_server_gives_the_tables_of_a_night_without_it(
+    warm: Project, spark: SparkSession, tmp_path: Path
+) -> None:
     root, home = warm.settings.root, warm.settings.place("home")
     assert "ready in" in command(root, "spark_jobs.session", "start")
     assert "runs already" in command(root, "spark_jobs.session", "start")
     running = server.find(home)
     assert running
     assert (home / "spark" / "server.json").stat().st_mode & 0o077 == 0
-    cold = small(tmp_path / "cold")
-    for stage in STAGES:
+    cold = small(tmp_path / "cold", spark)
+    command(root, "spark_jobs.bronze", "--date", str(D))
+    command(cold.settings.root, "spark_jobs.bronze", "--date", str(D), spark="local[2]")
+    for stage, main in STAGES.items():
         command(root, stage, "--date", str(D))
-        command(cold.settings.root, stage, "--date", str(D), spark="local[2]")
+        cold.run(main)  # the tests' own session: Spark inside a process too, and already there
     for table, columns in (
         (BRONZE_EVENTS, ("row_id", "raw", "file", "night")),
         (BRONZE_ITEMS, ("row_id", "raw", "file", "night")),
         (INTERACTIONS, ("*",)),
+        (HISTORIES, ("*",)),
         (QUARANTINE_ROWS, ("*",)),
     ):
         assert warm.rows(table, *columns) == cold.rows(table, *columns)
