@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -159,7 +160,12 @@ def _healthy(server: Server) -> bool:
 
 def _knows_the_night(server: Server) -> bool:
     """Whether the DAG `nightly` is read; then unpauses every DAG, for one that `dags test` has seen first is paused."""
-    token = server.token()
+    try:
+        token = server.token()
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.UNAUTHORIZED:
+            raise
+        raise AirflowError(f"another Airflow answers on port {server.port}; end it, or take another --port") from None
     known = server.call("GET", "/api/v2/dags", token=token)["dags"]
     for dag in known:
         if dag["is_paused"]:

@@ -20,6 +20,7 @@ LAST_DAY = date(1998, 4, 22)  # of MovieLens 100K
 NIGHT = "1998-04-21"  # the day before it, so that one more night is left to try
 USER = "196"
 LISTED = 10
+ANY = 0  # not 8080: somebody else may be about to take it
 
 
 @click.command()
@@ -58,7 +59,7 @@ def _word(*arguments: str) -> None:
 def _run(settings: Settings, day: date, peak: Peak) -> None:
     """One run of the DAG by a scheduler of our own; from the trigger to the published lists is what counts."""
     began = time.monotonic()
-    with terminable(), airflow_server(settings, free_port(8080)) as server:
+    with terminable(), airflow_server(settings, free_port(ANY)) as server:
         click.echo(f"Airflow is ready: {time.monotonic() - began:.1f} s; {server.url} while the night runs")
         run, runs = server.trigger(DAG, str(day)), Runs(server.home)
         click.echo(f"The night of {day}, run {run}:")

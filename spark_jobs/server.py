@@ -101,6 +101,8 @@ def configuration(home: Path, master: str) -> dict[str, str]:
         # One bad value must not end a night: a cast that fails gives NULL, and the row's checks say what was wrong.
         "spark.sql.ansi.enabled": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # Classes loaded and code compiled for one stage serve the next: no stage brings jars of its own.
+        "spark.sql.artifact.isolation.enabled": "false",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "WARN",
