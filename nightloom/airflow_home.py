@@ -31,6 +31,9 @@ def airflow_environment(settings: Settings, port: int = 8080, *, scheduled: bool
     return os.environ | {
         CONFIG_VARIABLE: str(settings.file),
         "PATH": f"{python}:{os.environ.get('PATH', os.defpath)}",
+        # Airflow gives a task a socket for its input, so bash takes itself for a remote shell and reads .bashrc, which
+        # may put another python in front of PATH. Not so below another shell.
+        "SHLVL": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),

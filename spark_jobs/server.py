@@ -146,7 +146,7 @@ def delta_jars() -> list[str]:
 def _java_options() -> list[str]:
     """A laptop's night is short: the first compiler only, the simplest collector, classes from an archive if there."""
     archive = Path(sys.prefix) / "spark.jsa"
-    # With one compiler Java keeps only 48 MB for compiled code; Spark fills that in a few stages, then slows tenfold.
+    # With one compiler Java keeps only 48 MB for compiled code; a night of many stages should never fill it.
     options = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
     return [*options, f"-XX:SharedArchiveFile={archive}"] if archive.exists() else options
 

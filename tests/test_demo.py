@@ -64,6 +64,7 @@ def test_user_196_gets_ten_titles_that_they_did_not_rate(
     assert not set(titles) & set(rated)
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # MLflow's use of SQLAlchemy
 def test_the_champion_says_which_table_version_it_was_trained_on(
     project: Project, shown: subprocess.CompletedProcess[str]
 ) -> None:

@@ -120,5 +120,6 @@ def test_night_refuses_a_settings_file_that_cannot_be_used(tmp_path: Path, monke
 
 def test_airflow_folder_and_secrets_are_the_owners_alone(project: Project) -> None:
     assert (project.home / "airflow.cfg").stat().st_mode & 0o077 == 0
+    assert project.environment["SHLVL"] == "1"  # or a task's bash may read ~/.bashrc, and another python
     assert project.environment["AIRFLOW_HOME"] == str(project.home)
     assert project.environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)

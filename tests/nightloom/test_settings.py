@@ -62,7 +62,7 @@ def test_the_sample_is_valid_and_says_what_it_says() -> None:
     settings = load(SAMPLE)
     assert [source.kind for source in settings.sources] == ["events", "items", "users"]
     assert settings.signals[0].valid == (1, 5)
-    assert settings.slate.stored == 60
+    assert settings.slate.stored == 30
 
 
 def test_what_a_small_file_does_not_say_has_a_default_and_places_lie_beside_the_file(

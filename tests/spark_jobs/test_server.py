@@ -15,7 +15,6 @@ from spark_jobs import gold_histories, server, silver_interactions
 from tests.spark_jobs.build import D, Project, event, project
 
 STAGES = {"spark_jobs.silver_interactions": silver_interactions.main, "spark_jobs.gold_histories": gold_histories.main}
-pytestmark = pytest.mark.xdist_group("spark")  # two JVMs at once are enough for a small machine
 
 
 def command(folder: Path, module: str, *words: str, spark: str = "warm") -> str:
