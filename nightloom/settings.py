@@ -115,7 +115,7 @@ class Signal(Section):
     min_value: float | None = None
     """Below this value the event counts as seen, but with weight 0 (a rating of 2 is no recommendation)."""
     valid: tuple[float, float] | None = None
-    """Lowest and highest possible value; anything else is quarantined as impossible."""
+    """Lowest and highest possible value; anything else, also no value at all, is quarantined as impossible."""
 
 
 class ModelSpec(Section):

@@ -48,6 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         settings = load(arguments.config)
+        if settings.places.spark != WARM:
+            print(f"places.spark is {settings.places.spark}: there is no warm server to {arguments.action}")
+            return
         print((server.start if arguments.action == "start" else server.stop)(settings.place("home")))
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)

@@ -66,7 +66,10 @@ weight = 0.6
 [[signals]]
 event = "purchase"
 weight = 1.0
-valid = [0, 10000]
+
+[[signals]]
+event = "rating"
+valid = [1, 5]
 
 [[models]]
 name = "popularity"

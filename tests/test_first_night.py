@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
 FIRST, SECOND, THIRD = date(2024, 2, 4), date(2024, 2, 5), date(2024, 2, 6)
 GARBAGE = ["{]", "\x00\x01 not JSON at all", '{"event_id": "g3", "user_id": '] + ["%PDF-1.4 garbage"] * 4
 IMPOSSIBLE = {
-    "impossible_value": event("bad-1", FIRST, event="purchase", value=-5.0),
+    "impossible_value": event("bad-1", FIRST, event="rating", value=9.0),
     "unknown_event": event("bad-2", FIRST, event="teleport"),
     "missing": event("bad-3", FIRST, user_id=None),
     "type": event("bad-4", FIRST, at="last night"),
