@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from expectations.validate import validate
 from nightloom.manifest import Night, judge, run_stage
-from nightloom.tables import POPULAR, RECOMMENDATIONS
+from nightloom.tables import HISTORIES, ITEM_STATS, POPULAR, RECOMMENDATIONS
 from serving.slate_checks import slate_checks
 
 
 def main(night: Night) -> None:
     """GATE 3: judge the night's lists as a whole before they are published."""
-    judge(night, "slate", [*slate_checks(night), *validate(night, [RECOMMENDATIONS, POPULAR])])
+    judge(night, "slate", [*slate_checks(night), *validate(night, [HISTORIES, ITEM_STATS, RECOMMENDATIONS, POPULAR])])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from nightloom import settings as settings_module
 from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, POPULAR, RECOMMENDATIONS
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS
 from serving import api, publish
 from serving.slate_checks import slate_checks
 
@@ -110,6 +112,17 @@ class Project:
                     "at": [moment(at)] * len(items), "event_ids": [f"{user}-{item}" for item in items],
                 }
                 for user, items in seen.items()
+            ],
+        )  # fmt: skip
+        touched = Counter(chain.from_iterable(seen.values()))
+        lake.append(
+            ITEM_STATS,
+            [
+                {
+                    "night": day, "item_id": item, "events_1d": 0, "events_7d": 0, "events_28d": 0, "events": events,
+                    "users": events, "popularity": 1.0, "first_at": moment(at), "last_at": moment(at),
+                }
+                for item, events in touched.items()
             ],
         )  # fmt: skip
 
