@@ -12,7 +12,7 @@ from nightloom.tables import INTERACTIONS, ITEMS
 from tests.first_night import Project
 from training import registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow")]
+pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[1]
 NIGHT, USER = date(1998, 4, 21), "196"

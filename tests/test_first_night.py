@@ -16,8 +16,6 @@ from nightloom.airflow_runs import Runs
 from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS, STAGES
 from tests.first_night import SMALL, Api, Project, days_arrive, event, leave, serving
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 FIRST, SECOND, THIRD = date(2024, 2, 4), date(2024, 2, 5), date(2024, 2, 6)
 GARBAGE = ["{]", "\x00\x01 not JSON at all", '{"event_id": "g3", "user_id": '] + ["%PDF-1.4 garbage"] * 4
 IMPOSSIBLE = {

@@ -30,8 +30,6 @@ case $2 in
 esac
 """
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 
 class Project:
     """A project with an Airflow of its own and stand-ins for its stages."""
