@@ -1,7 +1,7 @@
 """A bare Debian or Ubuntu -> .venv with all that Nightloom needs. `./run` calls it each time: `python3 -m bootstrap`.
 
-A step that is done left a stamp, the hash of all it depends on, and costs nothing more. `--lock-jars` writes jars.lock
-anew on the way.
+A step that is done left a stamp, the hash of all it depends on, and costs nothing more. `--lock-jars` writes the jars'
+locks anew on the way; `--for-tests` brings what only tests need, too.
 """
 
 import fcntl
@@ -35,10 +35,12 @@ STEPS = (
     Step("python", packages.venv_key, packages.make_venv),
     Step("packages", LOCK.read_text, packages.sync),
     Step("horovod", lambda: horovod_wheel.wheels().name, horovod_wheel.install),
-    Step("jars", jars.JARS_LOCK.read_text, jars.install),
+    Step("jars", jars.SPARK_JARS.key, jars.SPARK_JARS.install),
     Step("archive", lambda: jars.ARCHIVER.read_text() + system.key(), jars.make_archive),
     Step("nightloom", (CHECKOUT / "pyproject.toml").read_text, packages.install_nightloom),
 )
+BROKER = Step("broker", jars.BROKER_JARS.key, jars.BROKER_JARS.install)
+"""For tests only."""
 
 
 def set_up(steps: Sequence[Step], notes: Path = NOTES) -> None:
@@ -87,6 +89,8 @@ def main(arguments: Sequence[str]) -> int:
                 set_up(STEPS[:2])
                 jars.lock(Shell("lock-jars"))
             set_up(STEPS)
+            if "--for-tests" in arguments:
+                set_up([BROKER])
     except SetupError as error:
         say(f"set-up: {error}")
         return 1

@@ -17,7 +17,7 @@ PYTHON = VENV / "bin/python"
 NOTES = VENV / "setup"
 """Logs and stamps of the steps."""
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightloom"
-"""What is made once for all checkouts: Horovod's wheel, Delta's jars."""
+"""What is made once for all checkouts: Horovod's wheel, jars."""
 
 
 class SetupError(Exception):

@@ -1,7 +1,7 @@
 """A short Delta night on Spark's Connect server -> an AppCDS archive, FILE, of the classes that it loaded.
 
 `spark_archive.py FILE`, called by bootstrap/jars.py. The JVM takes it only with the class path that it was made with:
-the jars of .venv/delta-jars by name, then Spark's. So spark_jobs/server.py starts its server with the same
+the jars of .venv/spark-jars by name, then Spark's. So spark_jobs/server.py starts its server with the same
 spark.driver.extraClassPath, and with `-XX:SharedArchiveFile=FILE`.
 """
 
@@ -29,7 +29,7 @@ def free_port() -> int:
 def server(java_options: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
     """Starts the Connect server with Delta; it is ready when the port answers."""
     settings = {
-        "spark.driver.extraClassPath": ":".join(sorted(str(jar) for jar in (PREFIX / "delta-jars").glob("*.jar"))),
+        "spark.driver.extraClassPath": ":".join(sorted(str(jar) for jar in (PREFIX / "spark-jars").glob("*.jar"))),
         "spark.driver.extraJavaOptions": f"{java_options} {FLAGS} -Dderby.system.home={folder}",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

@@ -1,7 +1,7 @@
 """Landing files -> their records as JSON text, one by one, on Spark's Python workers; bounded memory, nothing dropped.
 
-Spark says which files are new; this reads them. Python and not Spark's own readers: each csv file has the header it
-has (a column more or another order next month is no fault), a row with too many fields or a gzip file cut short is
+landing.py says which files are new; this reads them. Python and not Spark's own readers: each csv file has the header
+it has (a column more or another order next month is no fault), a row with too many fields or a gzip file cut short is
 kept as an unreadable record, and the good rows around it go on.
 """
 
@@ -14,10 +14,10 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from io import StringIO
+from io import BufferedReader, StringIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,30 +25,25 @@ import pyarrow.parquet as pq
 RECORDS = "raw string, file string, file_modified_at timestamp"
 GLUED = re.compile(r"\}\s*\{")
 RECORDS_PER_BATCH = 4_096
+READ_AHEAD = 1 << 20
 LARGEST_FIELD = 16 << 20  # a quote that is never closed swallows this much of a csv file, and no more
-DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, pa.ArrowException)
+DAMAGE = (OSError, EOFError, zlib.error, pa.ArrowException)
 
 SCHEMA = pa.schema([("raw", pa.string()), ("file", pa.string()), ("file_modified_at", pa.timestamp("us", "UTC"))])
 
 
 def read(batches: Iterator[pa.RecordBatch], format: str, root: str) -> Iterator[pa.RecordBatch]:
-    """Batches of (path, modificationTime) -> batches of RECORDS; `file` is relative to `root` where it lies in it."""
+    """Batches of (file, modified), `file` relative to `root` or absolute -> batches of RECORDS."""
     for batch in batches:
-        for path, modified in zip(batch["path"].to_pylist(), batch["modificationTime"].to_pylist(), strict=True):
-            file = local(path)
-            name = str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
-            yield from _batches(records(file, format), name, modified)
-
-
-def local(path: str) -> Path:
-    """Spark's `file:/...` or `file:///...` -> path."""
-    return Path(re.sub("^file:/+", "/", path))
+        for name, modified in zip(batch["file"].to_pylist(), batch["modified"].to_pylist(), strict=True):
+            yield from _batches(records(Path(root, name), format), name, modified)
 
 
 def records(file: Path, format: str) -> Iterator[str]:
     """Each record of a file: a JSON object, or the line as it is where it cannot be read.
 
-    A damaged file gives what comes before the damage, then one record that says so.
+    A file that is damaged, or gone, gives what comes before the damage, then one record that says so. Raises OSError
+    where the machine and not the file is at fault (no permission, a disk that fails).
     """
     number = 0
     try:
@@ -56,6 +51,8 @@ def records(file: Path, format: str) -> Iterator[str]:
             yield record
             number += 1
     except DAMAGE as error:
+        if getattr(error, "errno", None) is not None and not isinstance(error, FileNotFoundError):
+            raise  # the libraries that unpack give an OSError without a number
         yield f"(file damaged after {number:,} records: {error})"
 
 
@@ -70,9 +67,16 @@ def _batches(records: Iterator[str], name: str, modified: datetime) -> Iterator[
 
 
 def _text(file: Path) -> TextIO:
-    """The file as text, unpacked when its name ends in .gz; bytes that are no UTF-8 show as \\xNN."""
-    opened = gzip.open if file.suffix == ".gz" else open
-    return cast("TextIO", opened(file, "rt", encoding="utf-8-sig", errors="backslashreplace", newline=""))
+    """The file as text, unpacked when its name ends in .gz or .zst; bytes that are no UTF-8 show as \\xNN."""
+    return TextIOWrapper(_bytes(file), encoding="utf-8-sig", errors="backslashreplace", newline="")
+
+
+def _bytes(file: Path) -> BinaryIO:
+    if file.suffix == ".gz":
+        return cast("BinaryIO", gzip.open(file))
+    if file.suffix == ".zst":  # Arrow's reader: the zstandard package takes a file cut short for whole
+        return BufferedReader(pa.input_stream(str(file), compression="zstd"), READ_AHEAD)
+    return file.open("rb")
 
 
 def _lines(file: Path) -> Iterator[str]:

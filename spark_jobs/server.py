@@ -66,15 +66,18 @@ def find(home: Path) -> Server | None:
     return server if server and server.alive and server.ready else None
 
 
-def start(home: Path) -> str:
-    """Start the server unless it runs, and wait until it is ready -> a line that says so. Raises SparkError."""
+def start(home: Path, heavy: bool = False) -> str:
+    """Start the server unless it runs, and wait until it is ready -> a line that says so. Raises SparkError.
+
+    `heavy` readies it for millions of rows instead of for a quick start.
+    """
     began = time.monotonic()
     with _lock(home):
         server = _recorded(home)
         if server and server.alive and server.ready:
             return f"Spark server runs already: pid {server.pid}, port {server.port}"
         if not (server and server.alive):  # else: one that somebody started is still on its way
-            server = _spawn(home)
+            server = _spawn(home, heavy)
         _wait_until_ready(home, server, began + SECONDS_TO_START)
     return f"Spark server ready in {time.monotonic() - began:.1f} s: pid {server.pid}, port {server.port}"
 
@@ -89,9 +92,9 @@ def stop(home: Path) -> str:
     return f"Spark server stopped: pid {server.pid}" if server else "No Spark server runs"
 
 
-def configuration(home: Path, master: str) -> dict[str, str]:
-    """Spark settings, the same for the server and for Spark inside a process."""
-    jars = delta_jars()
+def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str]:
+    """Spark settings, the same for the server and for Spark inside a process; `heavy` as in start()."""
+    jars = further_jars()
     shared = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -111,8 +114,8 @@ def configuration(home: Path, master: str) -> dict[str, str]:
         return shared | {"spark.jars": ",".join(jars)}
     return shared | {
         "spark.driver.extraClassPath": ":".join(jars),
-        "spark.driver.extraJavaOptions": " ".join(_java_options()),
-        "spark.driver.memory": "3g",
+        "spark.driver.extraJavaOptions": " ".join(_java_options(heavy)),
+        "spark.driver.memory": "5g" if heavy else "3g",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "4",
@@ -134,26 +137,29 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def delta_jars() -> list[str]:
-    """The Delta jars that set-up put beside the interpreter, sorted: the class-data archive wants this order."""
-    folder = Path(sys.prefix) / "delta-jars"
+def further_jars() -> list[str]:
+    """Delta's and Kafka's jars, as set-up put them beside the interpreter; the class-data archive wants this order."""
+    folder = Path(sys.prefix) / "spark-jars"
     jars = sorted(str(jar) for jar in folder.glob("*.jar"))
     if not jars:
-        raise SparkError(f"no Delta jars in {folder}; `./run setup` puts them there")
+        raise SparkError(f"no jars in {folder}; `./run setup` puts them there")
     return jars
 
 
-def _java_options() -> list[str]:
-    """A laptop's night is short: the first compiler only, the simplest collector, classes from an archive if there."""
+def _java_options(heavy: bool) -> list[str]:
+    """A laptop's night is short: the first compiler only, the simplest collector, classes from an archive if there.
+
+    On a million rows the second compiler takes half the processor time of the first, on few rows twice (measured).
+    """
     archive = Path(sys.prefix) / "spark.jsa"
     # With one compiler Java keeps only 48 MB for compiled code; a night of many stages should never fill it.
-    options = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
+    options = ["-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC", *([] if heavy else ["-XX:TieredStopAtLevel=1"])]
     return [*options, f"-XX:SharedArchiveFile={archive}"] if archive.exists() else options
 
 
-def _spawn(home: Path) -> Server:
+def _spawn(home: Path, heavy: bool) -> Server:
     port, token = _free_port(), secrets.token_urlsafe(24)
-    settings = configuration(home, LAPTOP) | {
+    settings = configuration(home, LAPTOP, heavy) | {
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(port),
     }

@@ -1,13 +1,14 @@
-"""The two locks: every package with hashes and none with a host; every jar with its checksum."""
+"""The locks: every package with hashes and none with a host; every jar with its checksum."""
 
 import re
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bootstrap.jars import JARS_LOCK, check, checksums
+from bootstrap.jars import BROKER_JARS, SPARK_JARS, Jars, check, checksums
 from bootstrap.lock import LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
@@ -36,15 +37,31 @@ def test_a_package_that_is_not_locked_is_named() -> None:
         lines_of("left-pad")
 
 
-def test_the_environments_jars_are_the_locked_ones() -> None:
-    check(Path(sys.prefix) / "delta-jars", JARS_LOCK.read_text())
+EACH = pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS], ids=lambda jars: jars.folder)
+
+
+@EACH
+def test_the_environments_jars_are_the_locked_ones(jars: Jars) -> None:
+    check(Path(sys.prefix) / jars.folder, jars.lock)
+
+
+@EACH
+def test_the_lock_of_the_jars_is_of_the_versions_that_are_asked_for(jars: Jars) -> None:
+    for package in jars.coordinates():
+        group, name, version = package.split(":")
+        assert f"  {group}_{name}-{version}.jar\n" in jars.lock.read_text()
+
+
+def test_an_environment_without_the_jars_gets_them() -> None:
+    assert replace(SPARK_JARS, folder="not-there").key() != SPARK_JARS.key()
 
 
 def test_a_jar_with_other_contents_and_one_that_is_missing_are_named(tmp_path: Path) -> None:
     for name in ("a.jar", "b.jar", "c.jar"):
         (tmp_path / name).write_text(name)
-    expected = checksums(tmp_path)
+    lock = tmp_path.with_suffix(".lock")
+    lock.write_text(checksums(tmp_path))
     (tmp_path / "a.jar").write_text("other")
     (tmp_path / "b.jar").unlink()
-    with pytest.raises(SetupError, match=r"differs from jars\.lock in a\.jar, b\.jar; remove it"):
-        check(tmp_path, expected)
+    with pytest.raises(SetupError, match=r"differs from .*\.lock in a\.jar, b\.jar; remove it"):
+        check(tmp_path, lock)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.errors import SettingsError
-from nightloom.tables import BRONZE_EVENTS
-from spark_jobs import bronze
+from nightloom.errors import DataError, SettingsError
+from nightloom.tables import BRONZE_EVENTS, ITEMS
+from spark_jobs import bronze, landing, silver_items
 from tests.spark_jobs.build import NEXT, TOML, D, event, project
 
 
@@ -37,6 +37,69 @@ def test_a_missing_landing_folder_is_a_clear_error(spark: SparkSession, tmp_path
     (tmp_path / "landing/users").rmdir()
     with pytest.raises(SettingsError, match=r"source 'members': there is no folder .*landing/users; make it"):
         at.run(bronze.main)
+
+
+def test_a_file_of_events_that_has_grown_brings_what_is_new_in_it(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark)
+    at.land("events/a.jsonl", [event(1), event(2)])
+    at.land("events/b.jsonl", [event(2)])
+    assert at.run(bronze.main)["ratings"] == 3
+    at.land("events/a.jsonl", [event(1), event(2), event(3), event(4)])
+    at.land("events/c.jsonl", [event(5)])
+    assert at.run(bronze.main, day=NEXT)["ratings"] == 3
+    at.land("events/a.jsonl", [event(1), event(2), event(3), event(4)])  # a copy: its time is another
+    os.utime(tmp_path / "landing/events/a.jsonl", (0, 0))
+    assert at.run(bronze.main, day=NEXT)["ratings"] == 0
+    found = [(row["file"][-7], json.loads(row["raw"])["event_id"]) for row in at.rows(BRONZE_EVENTS)]
+    assert sorted(found) == [("a", f"e{n}") for n in (1, 2, 3, 4)] + [("b", "e2"), ("c", "e5")]
+
+
+def test_a_catalogue_that_is_rewritten_counts_as_a_whole_so_that_what_was_so_before_can_be_so_again(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
+    for second, title in enumerate(("old", "new", "old")):
+        file = at.land("items/all.jsonl", [{"item_id": "i1", "title": title}, {"item_id": "i2", "title": "same"}])
+        os.utime(file, (0, 1_000_000 + second))
+        at.run(bronze.main, silver_items.main)
+        assert at.rows(ITEMS, "item_id", "title") == [
+            {"item_id": "i1", "title": title},
+            {"item_id": "i2", "title": "same"},
+        ]
+
+
+def test_a_project_that_has_moved_takes_nothing_twice(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    at = project(tmp_path / "here", spark)
+    at.land("events/a.jsonl", [event(1)])
+    assert at.run(bronze.main)["ratings"] == 1
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = project(tmp_path / "there", spark)
+    moved.land("events/b.jsonl", [event(2)])
+    assert moved.run(bronze.main)["ratings"] == 1
+    assert [row["file"] for row in moved.rows(BRONZE_EVENTS)] == ["landing/events/a.jsonl", "landing/events/b.jsonl"]
+
+
+def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark)
+    file = at.land("events/a.jsonl", [event(1)])
+    landing.note(at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files")
+    file.unlink()
+    at.run(bronze.main)
+    assert "No such file" in at.rows(BRONZE_EVENTS, "raw")[0]["raw"]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_taken_once_it_can(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark)
+    file = at.land("events/a.jsonl", [event(1)])
+    landing.note(at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files")
+    file.unlink()
+    file.mkdir()  # as a missing permission, which a test that runs as root cannot have
+    with pytest.raises(DataError, match=r"source 'ratings': .*Is a directory: .*a.jsonl.*; mend that and run again"):
+        at.run(bronze.main)
+    file.rmdir()
+    at.land("events/a.jsonl", [event(1), event(2)])
+    assert at.run(bronze.main)["ratings"] == 2
 
 
 def test_csv_files_of_another_header_are_read_by_their_own(spark: SparkSession, tmp_path: Path) -> None:

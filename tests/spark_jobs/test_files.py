@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spark_jobs.files import local, read, records
+from spark_jobs.files import read, records
 
 
 def test_json_lines_come_as_they_are_and_blank_ones_are_no_records(tmp_path: Path) -> None:
@@ -52,17 +53,41 @@ def test_parquet_rows_are_records_and_a_value_that_json_has_not_is_none(tmp_path
     assert second == {"at": None, "x": 1.5, "tags": None}
 
 
-def cut_short(content: bytes) -> bytes:
+def zstd(content: bytes) -> bytes:
+    packed = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(packed, "zstd") as out:
+        out.write(content)
+    return bytes(packed.getvalue().to_pybytes())
+
+
+def gzip_cut_short(content: bytes) -> bytes:
     return gzip.compress(content)[:-9]
+
+
+def zstd_cut_short(content: bytes) -> bytes:
+    return zstd(content)[:-9]
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("zst", zstd)])
+def test_a_packed_file_is_read_to_its_end_also_one_made_of_several(
+    tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]
+) -> None:
+    lines = [f'{{"n": {n}}}' for n in range(100_000)]
+    file = tmp_path / f"a.jsonl.{ending}"
+    file.write_bytes(pack("\n".join([*lines[:50_000], ""]).encode()) + pack("\n".join(lines[50_000:]).encode()))
+    assert list(records(file, "json")) == lines
 
 
 @pytest.mark.parametrize(
     ("name", "format", "spoil"),
     [
-        ("a.jsonl.gz", "json", cut_short),
+        ("a.jsonl.gz", "json", gzip_cut_short),
         ("a.jsonl.gz", "json", lambda _: b"no gzip"),
-        ("a.csv.gz", "csv", cut_short),
+        ("a.jsonl.zst", "json", zstd_cut_short),
+        ("a.jsonl.zst", "json", lambda _: b"no zstd"),
+        ("a.csv.gz", "csv", gzip_cut_short),
         ("a.parquet", "parquet", lambda _: b"PAR1 and nothing else"),
+        ("a.parquet", "parquet", lambda _: b"PAR1" + b"\0" * 100 + b"PAR1"),
     ],
 )
 def test_a_damaged_file_gives_what_can_be_read_and_one_record_that_says_so(
@@ -73,16 +98,18 @@ def test_a_damaged_file_gives_what_can_be_read_and_one_record_that_says_so(
     assert last.startswith(f"(file damaged after {len(good):,} records: ")
 
 
-def test_batches_name_the_file_relative_to_the_project_where_it_lies_in_it(tmp_path: Path) -> None:
-    names = ["in.jsonl", "with space.jsonl"]
-    for name in names:
+def test_a_file_that_is_gone_says_so_and_one_that_may_not_be_read_ends_the_run(tmp_path: Path) -> None:
+    (gone,) = records(tmp_path / "a.jsonl", "json")
+    assert re.match(r"\(file damaged after 0 records: .*No such file", gone)
+    with pytest.raises(IsADirectoryError):  # as a missing permission does, which root never lacks
+        list(records(tmp_path, "json"))
+
+
+def test_files_are_named_as_they_are_listed_and_found_relative_to_the_project(tmp_path: Path) -> None:
+    for name in ("in.jsonl", "with space.jsonl"):
         (tmp_path / name).write_text('{"a": 1}\n')
     at = datetime(2024, 3, 1, tzinfo=UTC)
-    listing = pa.RecordBatch.from_pylist(
-        [{"path": f"file:{tmp_path}/{name}", "modificationTime": at} for name in names]
-    )
-    inside = pa.Table.from_batches(read(iter([listing]), "json", str(tmp_path)))
-    outside = pa.Table.from_batches(read(iter([listing]), "json", "/elsewhere"))
-    assert inside["file"].to_pylist() == names
-    assert outside["file"].to_pylist() == [str(tmp_path / name) for name in names]
-    assert local("file:///a/b") == local("file:/a/b") == Path("/a/b")
+    names = ["in.jsonl", str(tmp_path / "with space.jsonl")]
+    listing = pa.RecordBatch.from_pylist([{"file": name, "modified": at} for name in names])
+    found = pa.Table.from_batches(read(iter([listing]), "json", str(tmp_path)))
+    assert found.to_pylist() == [{"raw": '{"a": 1}', "file": name, "file_modified_at": at} for name in names]

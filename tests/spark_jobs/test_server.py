@@ -88,7 +88,7 @@ def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path:
     assert not (tmp_path / "spark" / "server.json").exists()
 
 
-def test_missing_delta_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with pytest.raises(server.SparkError, match=r"no Delta jars in .*/delta-jars; `./run setup` puts them there"):
-        server.delta_jars()
+    with pytest.raises(server.SparkError, match=r"no jars in .*/spark-jars; `./run setup` puts them there"):
+        server.further_jars()

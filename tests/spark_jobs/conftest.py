@@ -1,0 +1,35 @@
+"""The small lake, made once for all tests that only read it; and Spark without its compiler, for tiny statements."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.spark_jobs.build import Project
+from tests.spark_jobs.marts_lake import two_days
+
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+"""For a handful of rows, running a plan step by step takes less time than compiling it."""
+
+
+@contextmanager
+def interpreted(spark: SparkSession) -> Iterator[None]:
+    for name, value in INTERPRETED.items():
+        spark.conf.set(name, value)
+    yield
+    for name in INTERPRETED:
+        spark.conf.unset(name)
+
+
+@pytest.fixture(scope="session")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    with interpreted(spark):
+        return two_days(tmp_path_factory.mktemp("marts"), spark)
+
+
+@pytest.fixture(scope="module")
+def quick(spark: SparkSession) -> Iterator[None]:
+    """Spark without its compiler for a module's tests."""
+    with interpreted(spark):
+        yield

@@ -1,0 +1,115 @@
+"""A stage as a process group of its own, ended by SIGKILL at random moments, run on until it comes through.
+
+    life = undisturbed(twin, "spark_jobs.bronze", D)                      # a project that nobody disturbs
+    kills = killed_until_done(root, "spark_jobs.bronze", D, kills=5, seed=1, life=life)
+    assert content(root, BRONZE_EVENTS) == content(twin, BRONZE_EVENTS)
+
+The project's `places.spark` must be a local[N]: then Spark lives, and dies, in the stage's process group.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+from nightloom import settings as settings_module
+from nightloom.lake import Lake
+from nightloom.settings import CONFIG_VARIABLE
+from nightloom.tables import Table
+
+CHECKOUT = Path(__file__).parents[2]
+UNSTEADY = ("ingested_at", "generated_at", "reopened_at", "decided_at")
+"""Columns that say when a row was written, and so differ from run to run."""
+SECONDS = 180  # a stage that takes longer hangs
+Stage = subprocess.Popen[bytes]
+
+
+def start(root: Path, module: str, day: date) -> Stage:
+    """`python -m MODULE --date DAY` in a session of its own; what it prints goes to ROOT/stage-PID.log."""
+    command = [sys.executable, "-m", module, "--date", day.isoformat()]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTLOOM_", "AIRFLOW"))}
+    environment = inherited | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
+    with (root / "stage.log").open("wb") as log:
+        stage = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
+    (root / "stage.log").rename(said(root, stage))
+    return stage
+
+
+def said(root: Path, stage: Stage) -> Path:
+    """The file with what the stage printed."""
+    return root / f"stage-{stage.pid}.log"
+
+
+def kill(stage: Stage) -> None:
+    """SIGKILL to the whole group, Python and Java alike: nobody can clean up."""
+    os.killpg(stage.pid, signal.SIGKILL)
+    stage.wait()
+
+
+def finish(root: Path, stage: Stage) -> None:
+    """Wait for the end, which must be a good one."""
+    try:
+        code = stage.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        kill(stage)
+        raise AssertionError(f"the stage still ran after {SECONDS} s:\n{_tail(root, stage)}") from None
+    assert code == 0, f"the stage ended with {code}:\n{_tail(root, stage)}"
+
+
+def undisturbed(root: Path, module: str, day: date) -> float:
+    """Run the stage to its good end -> seconds from the moment that Spark was up."""
+    stage = _start_spark(root, module, day)
+    up = time.monotonic()
+    finish(root, stage)
+    return time.monotonic() - up
+
+
+def killed_until_done(root: Path, module: str, day: date, kills: int, seed: int, life: float) -> int:
+    """Kill the stage up to `kills` times, each try at another moment, then let it finish -> how often it was killed.
+
+    The moments are random, one in each of `kills` equal parts of `life` (seconds of an undisturbed run after Spark's
+    start; nothing happens before), early ones first. A try that ends before its moment must end well, and is the last.
+    """
+    draw = random.Random(seed)
+    moments = [(part + draw.random()) / kills * life for part in range(kills)]
+    for killed, moment in enumerate(moments):
+        stage = _start_spark(root, module, day)
+        try:
+            stage.wait(moment)
+        except subprocess.TimeoutExpired:
+            kill(stage)
+            continue
+        finish(root, stage)
+        return killed
+    finish(root, start(root, module, day))
+    return kills
+
+
+def content(root: Path, table: Table, without: tuple[str, ...] = UNSTEADY) -> list[str]:
+    """The table's rows now, one text each, sorted: as often as they are there."""
+    lake = Lake(settings_module.load(root / "nightloom.toml").place("lake"))
+    names = [name for name in table.column_names if name not in without]
+    rows = lake.rows(table, columns=[f'"{name}"' for name in names]).to_pylist()
+    return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
+
+
+def _start_spark(root: Path, module: str, day: date) -> Stage:
+    """Start the stage and wait until its Spark is up: each one makes a scratch folder of its own as it starts."""
+    folder = settings_module.load(root / "nightloom.toml").place("home") / "spark" / "tmp"
+    before, deadline = set(folder.glob("blockmgr-*")), time.monotonic() + SECONDS
+    stage = start(root, module, day)
+    while stage.poll() is None and not set(folder.glob("blockmgr-*")) - before:
+        if time.monotonic() > deadline:
+            kill(stage)
+            raise AssertionError(f"no Spark after {SECONDS} s:\n{_tail(root, stage)}")
+        time.sleep(0.02)
+    return stage
+
+
+def _tail(root: Path, stage: Stage) -> str:
+    return said(root, stage).read_text(encoding="utf8", errors="replace")[-4_000:]

@@ -1,0 +1,109 @@
+"""bronze.*: nothing lost and nothing twice, whenever the stage is killed, and however many run at once."""
+
+import gzip
+import random
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from nightloom.lake import Lake
+from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, STAGES
+from spark_jobs import server
+from tests.spark_jobs.build import NEXT, TOML, D, event
+from tests.spark_jobs.killed import content, finish, kill, killed_until_done, said, start, undisturbed
+
+BRONZE = "spark_jobs.bronze"
+
+
+def new(folder: Path) -> Path:
+    """A project in which nothing has landed."""
+    for landing in ("events", "items", "users"):
+        (folder / "landing" / landing).mkdir(parents=True)
+    (folder / "nightloom.toml").write_text(TOML)
+    return folder
+
+
+def land(root: Path, round: int, rows: int = 4_000) -> None:
+    """Four new files of events, one that grows from round to round, and one of items."""
+    draw = random.Random(round)
+    for part in range(4):
+        lines = [line(round * 100_000 + part * rows + n) for n in range(rows)]
+        draw.shuffle(lines)
+        (root / "landing/events" / f"{round}-{part}.jsonl.gz").write_bytes(gzip.compress("".join(lines).encode()))
+    with (root / "landing/events/growing.jsonl").open("a") as growing:
+        growing.writelines(line(round * 100_000 + 90_000 + n) for n in range(rows))
+    (root / "landing/items" / f"{round}.jsonl").write_text(f'{{"item_id": "i{round}"}}\n')
+
+
+def line(n: int) -> str:
+    return str(event(n)).replace("'", '"') + "\n"
+
+
+def rounds(tmp_path: Path, each: int, times: int, seed: int) -> int:
+    """Land and kill, several times over; compare after each -> kills."""
+    twin, root = new(tmp_path / "twin"), new(tmp_path / "killed")
+    killed = 0
+    for round in range(times):
+        land(twin, round)
+        shutil.copytree(twin / "landing", root / "landing", dirs_exist_ok=True)  # with their times
+        life = undisturbed(twin, BRONZE, D)
+        killed += killed_until_done(root, BRONZE, D, each, seed + round, life)
+        for table in (BRONZE_EVENTS, BRONZE_ITEMS):
+            assert content(root, table) == content(twin, table), f"round {round}"
+        rows = Lake(root / "data/lake").rows(BRONZE_EVENTS, columns=["row_id"])["row_id"].to_pylist()
+        assert max(Counter(rows).values()) == 1
+        assert len(rows) == 5 * 4_000 * (round + 1)
+    return killed
+
+
+def test_an_ingest_killed_twice_ends_in_the_rows_of_an_undisturbed_one(tmp_path: Path) -> None:
+    assert rounds(tmp_path, each=2, times=1, seed=1) >= 1
+
+
+@pytest.mark.slow
+def test_an_ingest_killed_at_20_random_moments_ends_in_the_rows_of_an_undisturbed_one(tmp_path: Path) -> None:
+    assert rounds(tmp_path, each=5, times=6, seed=2) >= 20
+
+
+@pytest.mark.slow
+def test_a_client_of_the_warm_server_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    root, draw = new(tmp_path / "warm"), random.Random(3)
+    (root / "nightloom.toml").write_text(TOML.replace('spark = "local[2]"', 'spark = "warm"'))
+    server.start(root / "data")
+    killed = 0
+    try:
+        for round in range(6):
+            land(root, round)
+            for _ in range(2):  # what the first one asked for, the server may still be doing when the next one asks
+                stage = start(root, BRONZE, D)
+                try:
+                    stage.wait(draw.uniform(1, 6))
+                except subprocess.TimeoutExpired:
+                    kill(stage)
+                    killed += 1
+            finish(root, start(root, BRONZE, D))
+            rows = Lake(root / "data/lake").rows(BRONZE_EVENTS, columns=["row_id"])["row_id"].to_pylist()
+            assert max(Counter(rows).values()) == 1
+            assert len(rows) == 5 * 4_000 * (round + 1)
+    finally:
+        server.stop(root / "data")
+    assert killed >= 3
+
+
+def test_two_ingests_at_once_end_in_the_rows_of_one_and_each_exit_code_is_true(tmp_path: Path) -> None:
+    root = new(tmp_path / "two")
+    land(root, 0)
+    stages = [start(root, BRONZE, day) for day in (D, NEXT)]
+    codes = [stage.wait(120) for stage in stages]
+    told = [said(root, stage).read_text() for stage in stages]
+    assert 0 in codes, told
+    for code, text in zip(codes, told, strict=True):
+        assert code == 0 or (code == 1 and "another run ingests into" in text and "wait for its end" in text), text
+    rows = Lake(root / "data/lake").rows(BRONZE_EVENTS, columns=["row_id"])["row_id"].to_pylist()
+    assert max(Counter(rows).values()) == 1
+    assert len(rows) == 5 * 4_000
+    status = Lake(root / "data/lake").rows(STAGES, columns=["status"])["status"].to_pylist()
+    assert sorted(status) == sorted("ok" if code == 0 else "failed" for code in codes)
