@@ -24,6 +24,10 @@ class DataError(NightloomError):
     """Data that a stage was given breaks its table's contract as a whole (single rows go to quarantine instead)."""
 
 
+class ConcurrentRunError(NightloomError):
+    """Another run changed the same table at the same moment, so this one's work was not written; it can start again."""
+
+
 class StoreError(NightloomError):
     """The serving store cannot do what was asked: no version is current, a push broke, two pushes at once."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from deltalake import DeltaTable, Field, QueryBuilder, Schema, write_deltalake
@@ -23,6 +25,15 @@ PRIMITIVES = {
 }  # fmt: skip
 """Spark DDL name -> Arrow type."""
 DELTA_NAMES = {"bigint": "long", "int": "integer"}
+PROPERTIES = {
+    "delta.enableChangeDataFeed": "true",
+    # The log is shortened by the maintenance alone: it knows which versions are still needed, a writer does not.
+    "delta.enableExpiredLogCleanup": "false",
+}
+"""Properties of every table."""
+CONSTRAINT = "delta.constraints."
+UPKEEP = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
+"""Operations in a table's history that raise its version and change no row."""
 
 
 class Lake:
@@ -39,16 +50,25 @@ class Lake:
         return DeltaTable.is_deltatable(self.path(table))
 
     def create(self, table: Table) -> None:
-        """Make the table by its contract, or leave it when it is there."""
-        DeltaTable.create(
-            self.path(table),
-            Schema([_delta_field(column) for column in table.columns]),
-            mode="ignore",
-            partition_by=[table.partition] if table.partition else None,
-            name=table.full_name.replace(".", "_"),
-            description=table.grain,
-            configuration={"delta.enableChangeDataFeed": "true"},
-        )
+        """Make the table by its contract, or leave it when it is there.
+
+        Made aside and moved into its place: the library takes two commits, and nobody may write between them.
+        """
+        if self.exists(table):
+            return
+        place = Path(self.path(table))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as scratch:
+            _make(table, f"{scratch}/table", "error")
+            try:
+                Path(scratch, "table").rename(place)
+            except OSError:
+                if not self.exists(table):  # else another process was quicker
+                    raise
+
+    def renew(self, table: Table) -> None:
+        """Put an empty table, as its contract is now, in the place of the one there, whose earlier versions stay."""
+        _make(table, self.path(table), "overwrite")
 
     def open(self, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
         """The table at a version, at a moment (UTC), or now. Raises MissingTableError."""
@@ -75,6 +95,20 @@ class Lake:
         """Newest version."""
         return self.open(table).version()
 
+    def same_rows(self, table: Table, earlier: int, later: int) -> bool:
+        """Whether two versions hold the same rows for certain: equal, or only upkeep between them."""
+        between = [commit for commit in self.commits(table, earlier + 1) if commit["version"] <= later]
+        return earlier <= later and all(commit["operation"] in UPKEEP for commit in between)
+
+    def commits(self, table: Table, since: int) -> list[dict[str, Any]]:
+        """The table's history from a version on, newest first."""
+        newest = self.open(table)  # the library's history of an older version counts from the newest all the same
+        return newest.history(newest.version() - since + 1) if since <= newest.version() else []
+
+    def taken(self, table: Table, into: Table) -> int | None:
+        """Version of `table` up to which `into` has taken its rows; None before the first time."""
+        return self.open(into).transaction_version(taking(table, into)) if self.exists(into) else None
+
     def query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.Table:
         """SQL (DataFusion's) over opened tables by name -> Arrow.
 
@@ -94,7 +128,71 @@ class Lake:
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows, checked against the contract. Makes the table at its first use."""
         self.create(table)
-        write_deltalake(self.path(table), arrow(table, rows), mode="append")
+        made = arrow(table, rows)
+        with self._checked(table, made):
+            write_deltalake(self.path(table), made, mode="append")
+
+    def update(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the rows with these keys by these rows, in one commit; a key that is not there is left out."""
+        same = " AND ".join(f"kept.{key} = came.{key}" for key in table.key)
+        made = arrow(table, rows)
+        merge = self.open(table).merge(made, same, source_alias="came", target_alias="kept").when_matched_update_all()
+        with self._checked(table, made):
+            merge.execute()
+
+    @contextmanager
+    def _checked(self, table: Table, rows: pa.Table) -> Iterator[None]:
+        """Within, `rows` are written: one that breaks a check raises DataError, and nothing was written."""
+        try:
+            yield
+        except DeltaError as error:
+            if "failed validation check" not in str(error):
+                raise
+            raise self._refused(table, rows) from None
+
+    def _refused(self, table: Table, rows: pa.Table) -> DataError:
+        """Which check of the table a refused row breaks, and with which values: Delta's own words name neither."""
+        with tempfile.TemporaryDirectory() as scratch:
+            write_deltalake(scratch, rows)
+            for name, condition in table.checks:
+                broken = self.query(
+                    f"SELECT * FROM t WHERE ({condition}) IS NOT TRUE LIMIT 1", ("t", DeltaTable(scratch))
+                )
+                if broken.num_rows:
+                    return refusal(table, name, broken.to_pylist()[0])
+        return DataError(f"{table.full_name}: Delta refused a row that breaks none of the contract's checks")
+
+
+def _make(table: Table, path: str, mode: Literal["error", "overwrite"]) -> None:
+    made = DeltaTable.create(
+        path,
+        Schema([_delta_field(column) for column in table.columns]),
+        mode=mode,
+        partition_by=[table.partition] if table.partition else None,
+        name=table.full_name.replace(".", "_"),
+        description=table.grain,
+        configuration=PROPERTIES,
+    )
+    if table.checks:  # not in the first commit: the library refuses to make a table with a constraint
+        made.alter.add_constraint(dict(table.checks))
+
+
+def taking(table: Table, into: Table) -> str:
+    """Name of the Delta transaction that marks what `into` has taken from `table`."""
+    return f"{into.full_name} from {table.full_name}"
+
+
+def refusal(table: Table, check: str, row: Mapping[str, Any]) -> DataError:
+    """The error for a row that breaks a check: the table, the check, and the row's key and the values it is about."""
+    condition = dict(table.checks)[check]
+    named = [name for name in row if name in table.key or re.search(rf"\b{name}\b", condition)]
+    values = ", ".join(f"{name} {row[name]!r}" for name in named)
+    return DataError(f"{table.full_name}: a row breaks the check {check} ({condition}): {values}; nothing was written")
+
+
+def properties(table: Table) -> dict[str, str]:
+    """Properties that the table is made with, its checks among them."""
+    return PROPERTIES | {f"{CONSTRAINT}{name}": condition for name, condition in table.checks}
 
 
 def arrow(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 import time
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from nightloom import settings as settings_module
-from nightloom.errors import EXIT_SKIP, GateClosedError, NightloomError
+from nightloom.errors import EXIT_SKIP, ConcurrentRunError, GateClosedError, NightloomError
 from nightloom.lake import Lake, now
 from nightloom.settings import Settings
 from nightloom.tables import GATES, STAGES, Table
 
 RUN_VARIABLE = "NIGHTLOOM_RUN_ID"
+TRIES_BESIDE_ANOTHER_RUN = 5
 
 
 @dataclass
@@ -139,7 +141,7 @@ def _recorded(night: Night, body: Callable[[Any], None]) -> None:
     """Run the body; leave one row in ops.stages whatever happens, except when there was nothing to do."""
     started, status, error = now(), "failed", "interrupted"
     try:
-        body(night)
+        _until_alone(night, body)
         status, error = "ok", ""
     except NothingToDo as nothing:
         status, error = "skipped", str(nothing)
@@ -153,6 +155,20 @@ def _recorded(night: Night, body: Callable[[Any], None]) -> None:
     finally:
         night.lake.append(STAGES, [_row(night, started, status, error)])
     print(f"{night.stage} {night.date}: " + ", ".join(f"{what} {rows:,}" for what, rows in night.counts.items()))
+
+
+def _until_alone(night: Night, body: Callable[[Any], None]) -> None:
+    """Run the body; from its start again where another run wrote first, whose rows it then finds there."""
+    for left in reversed(range(TRIES_BESIDE_ANOTHER_RUN)):
+        try:
+            return body(night)
+        except ConcurrentRunError as error:
+            if not left:
+                raise
+            print(f"{night.stage}: {error} Starting again.", file=sys.stderr)
+            for noted in (night.reads, night.writes, night.counts, night.facts):
+                noted.clear()
+            time.sleep(random.uniform(0.5, 2))
 
 
 def _row(night: Night, started: datetime, status: str, error: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Layer = Literal["bronze", "silver", "gold", "quarantine", "ops"]
+TYPES = ("string", "bigint", "int", "double", "float", "boolean", "date", "timestamp")
+"""Types of a column; also array<TYPE> and map<TYPE,TYPE>. Spark, DuckDB, Polars and pandas all read them."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +25,32 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table's contract. `key` identifies a row; `partition` is rewritten as a whole by a rerun of its night."""
+    """One table's contract.
+
+    `key` identifies a row. `period` is the column whose values are rebuilt as a whole: `night` by a run of that night,
+    `day` or `month` when an interaction of it changes, whatever the night. `checks` are (name, SQL
+    condition) pairs that each row meets: Delta constraints and expectations are made of them.
+    """
 
     layer: Layer
     name: str
     grain: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    partition: str | None = None
+    period: Literal["night", "day", "month"] | None = None
     retention_days: int | None = None
+    checks: tuple[tuple[str, str], ...] = ()
     readers: tuple[str, ...] = ("engineer", "analyst")
 
     @property
     def full_name(self) -> str:
         """Name in SQL, e.g. `silver.interactions`."""
         return f"{self.layer}.{self.name}"
+
+    @property
+    def partition(self) -> str | None:
+        """Column that parts the files: nights and months are many rows each, a day's are few."""
+        return None if self.period == "day" else self.period
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -48,6 +61,13 @@ def _required(name: str, type: str, comment: str, *, personal: bool = False) -> 
     return Column(name, type, comment, required=True, personal=personal)
 
 
+def _given(*columns: str) -> tuple[tuple[str, str], ...]:
+    """Checks: a text that is there has at least one character."""
+    return tuple((f"{column}_given", f"{column} <> ''") for column in columns)
+
+
+# Checks are SQL that Spark and DataFusion (delta-rs, expectations) both read: cardinality(), and not size() or len().
+SCORED = ("a_score_per_item", "cardinality(items) = cardinality(scores)")
 NIGHT = _required("night", "date", "Logical date of the run that wrote the row")
 
 
@@ -71,6 +91,7 @@ def _bronze(name: str, what: str) -> Table:
             NIGHT,
         ),
         key=("row_id",),
+        checks=(("row_id_is_a_digest", "character_length(row_id) = 64"), *_given("source", "file")),
         readers=("engineer",),
     )
 
@@ -83,7 +104,7 @@ BRONZE = {"events": BRONZE_EVENTS, "items": BRONZE_ITEMS, "users": BRONZE_USERS}
 QUARANTINE_ROWS = Table(
     "quarantine",
     "rows",
-    "One row per record that could not be used, with the first reason found.",
+    "One row per record that could not be used, with the first reason found and what became of it.",
     (
         _required("row_id", "string", "The record's id in bronze"),
         _required("kind", "string", "events, items or users"),
@@ -91,14 +112,23 @@ QUARANTINE_ROWS = Table(
         _required(
             "reason",
             "string",
-            "unreadable, missing, type, unknown_event, impossible_value, clock_ahead, or the name of a declared rule",
+            "unreadable, missing, type, unknown_event, impossible_value, clock_ahead, too_late, or the name of a rule",
         ),
         _required("detail", "string", "What was found and what was expected"),
         _required("raw", "string", "The record as it came", personal=True),
         _required("file", "string", "File it came out of"),
         NIGHT,
+        _required("state", "string", "waiting, replayed or discarded"),
+        Column("replayed_as", "string", "Id in bronze of the record that went in again in its place"),
+        Column("decided_at", "timestamp", "When it was replayed or discarded, UTC"),
+        Column("decided_by", "string", "Who decided, and why"),
     ),
     key=("row_id",),
+    checks=(
+        ("known_state", "state IN ('waiting', 'replayed', 'discarded')"),
+        ("known_kind", "kind IN ('events', 'items', 'users')"),
+        *_given("reason", "detail"),
+    ),
     readers=("engineer",),
 )
 
@@ -119,6 +149,7 @@ INTERACTIONS = Table(
         NIGHT,
     ),
     key=("event_id",),
+    checks=(*_given("event_id", "user_id", "item_id", "event"), ("weight_not_negative", "weight >= 0")),
 )
 
 ITEMS = Table(
@@ -136,6 +167,7 @@ ITEMS = Table(
         NIGHT,
     ),
     key=("item_id",),
+    checks=_given("item_id", "title"),
 )
 
 USERS = Table(
@@ -150,23 +182,54 @@ USERS = Table(
         NIGHT,
     ),
     key=("user_id",),
+    checks=_given("user_id"),
 )
+
+SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
 
 HISTORIES = Table(
     "gold",
     "histories",
-    "One row per night and user with any interaction up to that night: all of them, oldest first.",
+    "One row per month and user with any interaction in it: all of them, oldest first.",
     (
-        NIGHT,
+        _required("month", "date", "First day of the month, UTC"),
         _required("user_id", "string", "The user", personal=True),
         _required("items", "array<string>", "Items touched, one entry per interaction, oldest first", personal=True),
         _required("weights", "array<float>", "Weight of each, same order; 0 means only seen"),
         _required("at", "array<timestamp>", "Time of each, same order"),
         _required("event_ids", "array<string>", "Event id of each, same order"),
     ),
-    key=("night", "user_id"),
-    partition="night",
-    retention_days=30,
+    key=("month", "user_id"),
+    period="month",
+    checks=(
+        ("an_item_at_least", "cardinality(items) >= 1"),
+        ("a_weight_per_item", "cardinality(items) = cardinality(weights)"),
+        ("a_time_per_item", "cardinality(items) = cardinality(at)"),
+        ("an_event_per_item", "cardinality(items) = cardinality(event_ids)"),
+    ),
+)
+
+ITEM_DAYS = Table(
+    "gold",
+    "item_days",
+    "Item performance: one row per day and item with any interaction on that day.",
+    (
+        _required("day", "date", "The day, UTC"),
+        _required("item_id", "string", "The item"),
+        _required("events", "bigint", "Interactions"),
+        _required("users", "bigint", "Distinct users"),
+        _required("weight", "double", "Sum of the interactions' weights"),
+        _required("first_at", "timestamp", "First interaction"),
+        _required("last_at", "timestamp", "Last interaction"),
+    ),
+    key=("day", "item_id"),
+    period="day",
+    checks=(
+        ("somebody", "users >= 1"),
+        ("no_more_users_than_events", "users <= events"),
+        ("weight_not_negative", "weight >= 0"),
+        ("first_before_last", "first_at <= last_at"),
+    ),
 )
 
 ITEM_STATS = Table(
@@ -180,14 +243,19 @@ ITEM_STATS = Table(
         _required("events_7d", "bigint", "Interactions in the 7 days that end with it"),
         _required("events_28d", "bigint", "Interactions in the 28 days that end with it"),
         _required("events", "bigint", "Interactions ever"),
-        _required("users", "bigint", "Distinct users ever"),
-        _required("popularity", "double", "Sum of weights, halved every slate.popular_half_life_days"),
+        _required("popularity", "double", "Sum of weights, each day's halved every slate.popular_half_life_days"),
         _required("first_at", "timestamp", "First interaction"),
         _required("last_at", "timestamp", "Last interaction"),
     ),
     key=("night", "item_id"),
-    partition="night",
+    period="night",
     retention_days=90,
+    checks=(
+        ("windows_hold_each_other", "0 <= events_1d AND events_1d <= events_7d AND events_7d <= events_28d"),
+        ("windows_within_all", "events_28d <= events AND events >= 1"),
+        ("popularity_not_negative", "popularity >= 0"),
+        ("first_before_last", "first_at <= last_at"),
+    ),
 )
 
 RECOMMENDATIONS = Table(
@@ -203,8 +271,9 @@ RECOMMENDATIONS = Table(
         _required("generated_at", "timestamp", "When it was scored"),
     ),
     key=("night", "user_id"),
-    partition="night",
+    period="night",
     retention_days=30,
+    checks=(*_given("user_id", "model_version"), SCORED),
 )
 
 POPULAR = Table(
@@ -218,8 +287,167 @@ POPULAR = Table(
         _required("scores", "array<float>", "Popularity of each, same order"),
     ),
     key=("night", "segment"),
-    partition="night",
+    period="night",
     retention_days=90,
+    checks=(*_given("segment"), SCORED),
+)
+
+DAY = _required("day", "date", "The day, UTC; the newest is as far as it has come in")
+
+USER_DAYS = Table(
+    "gold",
+    "user_days",
+    "User activity: one row per day and user with any interaction on that day.",
+    (
+        DAY,
+        _required("user_id", "string", "The user", personal=True),
+        _required("events", "bigint", "Interactions"),
+        _required("weight", "double", "Sum of the interactions' weights"),
+        _required("by_event", "map<string,bigint>", "Signal -> interactions"),
+    ),
+    key=("day", "user_id"),
+    period="day",
+    checks=(("came", "events >= 1"), ("weight_not_negative", "weight >= 0")),
+)
+
+DAILY_ACTIVITY = Table(
+    "gold",
+    "daily_activity",
+    "Daily activity: one row per day with any interaction.",
+    (
+        DAY,
+        _required("events", "bigint", "Interactions"),
+        _required("users", "bigint", "Distinct users"),
+        _required("new_users", "bigint", "Users whose first interaction ever is on this day"),
+        _required("items", "bigint", "Distinct items"),
+        _required("weight", "double", "Sum of the interactions' weights"),
+        _required("by_event", "map<string,bigint>", "Signal -> interactions"),
+    ),
+    key=("day",),
+    checks=(
+        ("no_more_users_than_events", "1 <= users AND users <= events"),
+        ("new_users_among_users", "0 <= new_users AND new_users <= users"),
+        ("no_more_items_than_events", "0 <= items AND items <= events"),
+        ("weight_not_negative", "weight >= 0"),
+    ),
+)
+
+RETENTION = Table(
+    "gold",
+    "retention",
+    "User retention: one row per cohort (week of a user's first interaction) and week since, up to the newest week.",
+    (
+        _required("cohort_week", "date", "Monday of the week of the users' first interaction"),
+        _required("weeks_since", "bigint", "0 is that week itself"),
+        _required("cohort_users", "bigint", "Users of the cohort"),
+        _required("users", "bigint", "Of them, those with any interaction in this week"),
+        _required("share", "double", "users / cohort_users"),
+        _required("complete", "boolean", "False: the week is not over in the data"),
+    ),
+    key=("cohort_week", "weeks_since"),
+    checks=(
+        ("no_more_than_the_cohort", "0 <= users AND users <= cohort_users"),
+        ("everybody_came_first", "weeks_since > 0 OR users = cohort_users"),
+    ),
+)
+
+OUTCOMES = Table(
+    "gold",
+    "outcomes",
+    "Recommendation outcomes: one row per day and segment, how the lists of the night before did on the day's likes.",
+    (
+        DAY,
+        _required("segment", "string", "`all`, or attribute=value of the users, from 10 users who came"),
+        _required("lists_night", "date", "Night of the lists: the day before"),
+        _required("model_version", "string", "Version of the registered model that made the lists"),
+        _required("k", "bigint", "slate.k: how far down a list a hit counts"),
+        _required("lists", "bigint", "Users with a list"),
+        _required("came", "bigint", "Of them, those who liked something on the day (weight > 0)"),
+        _required("users_hit", "bigint", "Of them, those with a liked item in their first k"),
+        _required("liked", "bigint", "Items that they liked, each once a user"),
+        _required("hits", "bigint", "Of these, those in the first k"),
+        _required("hits_stored", "bigint", "Of these, those anywhere in the stored list"),
+        Column(
+            "recall", "double", "Mean over who came of hits / liked; what was seen before is no hit: no list has it"
+        ),
+        Column("precision", "double", "Mean over who came of hits / k"),
+        Column("ndcg", "double", "Mean over who came of the discounted gain of the first k over the best possible"),
+    ),
+    key=("day", "segment"),
+    period="day",
+    checks=(
+        *_given("segment", "model_version"),
+        ("some_of_the_lists", "users_hit <= came AND came <= lists"),
+        ("some_of_the_likes", "users_hit <= hits AND hits <= hits_stored AND hits_stored <= liked"),
+        ("means_are_shares", "coalesce(recall, 0) BETWEEN 0 AND 1 AND coalesce(ndcg, 0) BETWEEN 0 AND 1"),
+    ),
+)
+
+COVERAGE = Table(
+    "gold",
+    "coverage",
+    "Catalogue coverage: one row per night with lists.",
+    (
+        NIGHT,
+        _required("k", "bigint", "slate.k: the first page"),
+        _required("lists", "bigint", "Lists"),
+        _required("slots", "bigint", "Places on all first pages"),
+        _required("available", "bigint", "Items that may be listed: described and available, or listed"),
+        _required("items_first", "bigint", "Items on anybody's first page"),
+        _required("items_stored", "bigint", "Items in anybody's stored list"),
+        _required("share_first", "double", "items_first / available"),
+        _required("share_stored", "double", "items_stored / available"),
+        _required("gini", "double", "Of first-page places over available items; 0: equal, near 1: few have all"),
+        _required("top_percent_share", "double", "Share of first-page places of the 1% most placed available items"),
+        Column("mean_popularity_rank", "double", "Mean rank in gold.item_stats of what is on a first page; 1 is top"),
+    ),
+    key=("night",),
+    period="night",
+    checks=(
+        ("first_within_stored", "items_first <= items_stored AND items_stored <= available"),
+        ("gini_is_a_share", "gini BETWEEN 0 AND 1 AND top_percent_share BETWEEN 0 AND 1"),
+    ),
+)
+
+QUALITY_TREND = Table(
+    "gold",
+    "quality_trend",
+    "Data quality trend: one row per night, what became of the event rows that came and what the gates said.",
+    (
+        NIGHT,
+        _required("rows_in", "bigint", "Event rows that ingest took"),
+        _required("good", "bigint", "Event rows that became interactions"),
+        _required("quarantined", "bigint", "Event rows that went to quarantine"),
+        _required("set_aside", "bigint", "The rest: came before, or skipped; below 0 where another night's were taken"),
+        _required("by_reason", "map<string,bigint>", "Reason -> event rows in quarantine"),
+        _required("late", "bigint", "Of the good, those of an earlier day than the night's; first of all the past"),
+        _required("waiting", "bigint", "Of the quarantined, those that nobody has replayed or discarded yet"),
+        _required("quarantined_others", "bigint", "Item and user rows that went to quarantine"),
+        _required("checks_passed", "bigint", "Checks of all gates that held when last asked"),
+        _required("checks_failed", "bigint", "Checks that did not and would stop the night"),
+        _required("checks_warned", "bigint", "Checks that did not and only warn"),
+    ),
+    key=("night",),
+    period="night",
+    checks=(("waiting_among_quarantined", "0 <= waiting AND waiting <= quarantined"),),
+)
+
+REOPENINGS = Table(
+    "ops",
+    "reopenings",
+    "One row per day or month of a gold table that was there already and was rebuilt, because rows came late.",
+    (
+        _required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        _required("table", "string", "The table rebuilt"),
+        _required("period", "date", "The day, or the first day of the month"),
+        _required("why", "string", "What changed below it, with the number of rows of each cause"),
+        _required("rows", "bigint", "Rows of the table below that changed"),
+        _required("reopened_at", "timestamp", "When, UTC"),
+    ),
+    key=("run_id", "table", "period"),
+    retention_days=400,
+    checks=(("something_changed", "rows >= 1"),),
 )
 
 STAGES = Table(
@@ -243,6 +471,7 @@ STAGES = Table(
     ),
     key=("run_id", "stage", "started_at"),
     retention_days=400,
+    checks=(("known_status", "status IN ('ok', 'skipped', 'closed', 'failed')"),),
 )
 
 GATES = Table(
@@ -252,7 +481,7 @@ GATES = Table(
     (
         _required("run_id", "string", "As in ops.stages"),
         NIGHT,
-        _required("gate", "string", "data, model or slate"),
+        _required("gate", "string", "data, model, slate or marts"),
         _required("check", "string", "What was checked"),
         _required("passed", "boolean", "Whether it held"),
         _required("severity", "string", "stop: the gate closes; warn: it is said and the night goes on"),
@@ -263,11 +492,60 @@ GATES = Table(
     ),
     key=("run_id", "gate", "check", "checked_at"),
     retention_days=400,
+    checks=(("known_severity", "severity IN ('stop', 'warn')"),),
+)
+
+EXPECTATIONS = Table(
+    "ops",
+    "expectations",
+    "One row per expectation of a table, each time a gate asked: passed or failed, what was found, and where.",
+    (
+        _required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        _required("table", "string", "The table looked at"),
+        _required("expectation", "string", "What was expected of it: type, columns and limits; the same each night"),
+        _required("severity", "string", "stop: the gate closes when it fails; warn: it is said and the night goes on"),
+        _required("passed", "boolean", "Whether it held"),
+        _required("observed", "string", "What was found, with examples", personal=True),
+        Column("observed_value", "double", "What was found, where it is a number; of row rules, the share that failed"),
+        Column("rows", "bigint", "Rows looked at, where it is about single rows"),
+        Column("failed", "bigint", "Rows that broke it, where it is about single rows"),
+        _required("samples", "array<string>", "Keys of some of these rows, and what is wrong with them", personal=True),
+        _required("files", "array<string>", "Files that these came out of, where bronze still has them"),
+        _required("checked_at", "timestamp", "When, UTC; one moment for all of a table's expectations"),
+    ),
+    key=("run_id", "table", "expectation", "checked_at"),
+    retention_days=400,
+    checks=(("known_severity", "severity IN ('stop', 'warn')"),),
+)
+
+STORAGE = Table(
+    "ops",
+    "storage",
+    "One row per table and run of the maintenance: what it holds and what was done to it.",
+    (
+        _required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        _required("table", "string", "The table"),
+        _required("version", "bigint", "Newest version, after what was done"),
+        _required("rows", "bigint", "Rows"),
+        _required("files", "bigint", "Data files of the newest version"),
+        _required("bytes", "bigint", "Their size"),
+        _required("disk_bytes", "bigint", "Size of the table's folder: old versions, change feed and log too"),
+        _required("log_files", "bigint", "Files in the Delta log"),
+        _required("small_share", "double", "Share of the data files that are small"),
+        _required("done", "string", "What was done, in words; `nothing` where nothing was worth it"),
+        _required("measured_at", "timestamp", "When, UTC"),
+    ),
+    key=("run_id", "table", "measured_at"),
+    retention_days=400,
 )
 
 TABLES: tuple[Table, ...] = (
     BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, QUARANTINE_ROWS, INTERACTIONS, ITEMS, USERS,
-    HISTORIES, ITEM_STATS, RECOMMENDATIONS, POPULAR, STAGES, GATES,
+    HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR,
+    USER_DAYS, DAILY_ACTIVITY, RETENTION, OUTCOMES, COVERAGE, QUALITY_TREND,
+    STAGES, GATES, EXPECTATIONS, STORAGE, REOPENINGS,
 )  # fmt: skip
 
 

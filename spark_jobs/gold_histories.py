@@ -1,7 +1,7 @@
-"""gold.histories: one row per night and user with any interaction up to that night: all of them, oldest first.
+"""gold.histories: one row per month and user with any interaction in it: all of them, oldest first.
 
-silver.interactions before the night's end -> gold.histories, the night's partition. Two events of one moment stand in
-the order of their ids.
+silver.interactions -> gold.histories, the months that changed: a night costs what changed, not years of events.
+up_to() puts a user's months together. Two events of one moment stand in the order of their ids.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from pyspark.sql import functions as F
 
 from nightloom.manifest import run_stage
 from nightloom.tables import HISTORIES, INTERACTIONS
-from spark_jobs.night import SparkNight
+from spark_jobs.night import ALL, SparkNight
+
+ARRAYS = ("items", "weights", "at", "event_ids")
 
 
-def histories(interactions: DataFrame, end: datetime) -> DataFrame:
-    """Interactions -> a row per user: items, weights, times, event ids as arrays of one order."""
+def histories(interactions: DataFrame) -> DataFrame:
+    """Interactions -> a row per month and user: items, weights, times, event ids as arrays of one order."""
     event = F.struct("occurred_at", "event_id", "item_id", F.col("weight").cast("float").alias("weight"))
     return (
-        interactions.where(F.col("occurred_at") < F.lit(end))
-        .groupBy("user_id")
+        interactions.groupBy(F.trunc("occurred_at", "MM").alias("month"), "user_id")
         .agg(F.array_sort(F.collect_list(event)).alias("events"))
         .select(
+            "month",
             "user_id",
             F.col("events.item_id").alias("items"),
             F.col("events.weight").alias("weights"),
@@ -33,11 +35,19 @@ def histories(interactions: DataFrame, end: datetime) -> DataFrame:
     )
 
 
+def up_to(months: DataFrame, end: datetime) -> DataFrame:
+    """Rows of gold.histories -> a row per user with any interaction before `end`: ARRAYS, oldest first."""
+    before = F.size(F.filter("at", lambda time: time < F.lit(end)))
+    cut = months.where(F.col("month") < F.lit(end)).withColumn("_before", before).where("_before > 0")
+    month = F.struct("month", *(F.slice(name, F.lit(1), F.col("_before")).alias(name) for name in ARRAYS))
+    by_user = cut.groupBy("user_id").agg(F.array_sort(F.collect_list(month)).alias("_months"))
+    return by_user.select("user_id", *(F.flatten(f"_months.{name}").alias(name) for name in ARRAYS))
+
+
 def main(night: SparkNight) -> None:
-    """Rewrite the night's histories."""
-    if not night.settled(HISTORIES, INTERACTIONS):
-        night.replace(HISTORIES, histories(night.frame(INTERACTIONS), night.end))
+    """Rebuild the months that changed."""
+    night.refresh(HISTORIES, INTERACTIONS, histories)
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_histories", main, frame=SparkNight)
+    run_stage("spark_jobs.gold_histories", main, frame=SparkNight, options=ALL)

@@ -1,7 +1,8 @@
 """gold.recommendations: one row per night and user with a history: the list to publish, best first.
 
-gold.histories of the night, silver.items (what is available), the champion -> gold.recommendations, the night's
-partition. Exact: every user against every item that the model knows.
+gold.histories up to the night's end, silver.items (what is available), the champion -> gold.recommendations, the
+night's partition. Exact: every user against every item that the model knows. `--model` names another model: a
+backfill takes the one that scored the night when it was first made.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from pyspark.sql import functions as F
 
 from nightloom.lake import now
 from nightloom.manifest import run_stage
+from nightloom.published import model_of
 from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS
+from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
 from spark_jobs.scoring import LISTS, score
-from training.registry import Registered, RegistryError, champion
+from training.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
 
+AS_PUBLISHED = "as-published"
 USERS_PER_TASK = 10_000  # a task of some seconds; its share of the histories fits a worker's memory
 
 
@@ -40,18 +44,44 @@ def stamped(lists: DataFrame, at: datetime) -> DataFrame:
     return lists.withColumn("generated_at", F.lit(at))
 
 
-def main(night: SparkNight) -> None:
-    """Score every user's history with the champion."""
-    model = champion(night.settings)
-    if model is None:
+def _users(night: SparkNight) -> int:
+    """Users in any history, those whose first event is still to come included."""
+    counted = night.lake.rows(HISTORIES, columns=["count(DISTINCT user_id) AS n"], version=night.pin(HISTORIES))
+    return int(counted["n"][0].as_py())
+
+
+def chosen(night: SparkNight, asked: str) -> Registered:
+    """The model that was asked for: champion, as-published or a version. Raises RegistryError when there is none."""
+    found: Registered | None
+    if asked == CHAMPION:
+        found, why = champion(night.settings), "it is the champion"
+    elif asked != AS_PUBLISHED:
+        found, why = registered(night.settings, asked), "it was asked for"
+    elif (known := model_of(night.lake, night.date)) is not None:
+        found, why = registered(night.settings, known.version), known.why
+    else:
+        found, why = oldest(night.settings), "it is the oldest: no champion is known of that day"
+    if found is None:
         name = night.settings.project.name
         raise RegistryError(f"model {name} has no champion yet; run training.train, then training.model_gate")
+    print(f"{night.stage}: model version {found.version}; {why}")
+    return found
+
+
+def main(night: SparkNight) -> None:
+    """Score every user's history."""
+    model = chosen(night, vars(night.arguments).get("model") or CHAMPION)
     if not night.settled(RECOMMENDATIONS, HISTORIES, ITEMS, model_version=model.version):
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-        users = night.lake.rows(HISTORIES, f"night = DATE '{night.date}'", ["user_id"], night.pin(HISTORIES)).num_rows
-        lists = recommendations(night.partition(HISTORIES), users, model, unlisted, night.settings.slate.stored)
+        histories = up_to(night.frame(HISTORIES), night.end)
+        lists = recommendations(histories, _users(night), model, unlisted, night.settings.slate.stored)
         night.replace(RECOMMENDATIONS, stamped(lists, now()))
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_recommendations", main, frame=SparkNight)
+    run_stage(
+        "spark_jobs.gold_recommendations",
+        main,
+        frame=SparkNight,
+        options={"--model": {"default": CHAMPION, "help": f"{CHAMPION} (default), {AS_PUBLISHED} or a version"}},
+    )

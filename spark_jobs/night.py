@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from nightloom.errors import DataError
+from nightloom.errors import ConcurrentRunError, DataError
+from nightloom.lake import now, properties, taking
 from nightloom.manifest import Night
-from nightloom.tables import Table
+from nightloom.marts import tables
+from nightloom.tables import QUARANTINE_ROWS, REOPENINGS, Table
+from spark_jobs import periods
+from spark_jobs.periods import Change
+from spark_jobs.refused import told
 from spark_jobs.session import session
 
 CODE = ("nightloom", "spark_jobs", "training")  # what can change a gold table's rows
 LOOK_BACK = 100  # commits of a gold table in which an earlier run of the same night is looked for
 TXN = "spark.databricks.delta.write.txn"
+METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+ALL = {"--all": {"action": "store_true", "help": "make the table anew from all that is below it"}}
 
 
 class SparkNight(Night):
@@ -34,13 +43,19 @@ class SparkNight(Night):
     def spark(self) -> SparkSession:
         return session(self.settings)
 
+    @property
+    def everything(self) -> bool:
+        """Whether `--all` asks to make the table anew from all that is below it."""
+        return bool(getattr(self.arguments, "all", False))
+
     def create(self, table: Table) -> None:
         """Make the table by its contract, or leave it when it is there.
 
         Spark makes it and not Lake.create(), which Spark would first read back in a job of two seconds.
         """
         if not self.lake.exists(table):
-            self.spark.sql(_ddl(table, self.lake.path(table)))
+            with told(table):
+                self.spark.sql(_ddl(table, self.lake.path(table)))
 
     def frame(self, table: Table) -> DataFrame:
         """The table at its pinned version, the contract's columns."""
@@ -54,40 +69,91 @@ class SparkNight(Night):
 
     def changed(self, table: Table, into: Table) -> DataFrame:
         """Rows of `table`, of whatever night, that `into` has not taken yet; merge(..., taken=table) takes them."""
-        newest, taken = self.pin(table), self.taken(table, into)
-        if taken is None:
+        feed = self._feed(table, into)
+        if feed is None:
             return self.frame(table)
-        if taken >= newest:
-            return self.frame(table).limit(0)
-        feed = (
-            self.spark.read.format("delta")
-            .option("readChangeFeed", "true")
-            .option("startingVersion", str(taken + 1))
-            .option("endingVersion", str(newest))
-            .load(self.lake.path(table))
-        )
         return feed.where("_change_type = 'insert'").select(*table.column_names)
 
-    def taken(self, table: Table, into: Table) -> int | None:
-        """Version of `table` up to which `into` has taken its rows; None before the first time."""
-        return self.lake.open(into).transaction_version(_taking(table, into)) if self.lake.exists(into) else None
+    def _feed(self, table: Table, into: Table) -> DataFrame | None:
+        """The change feed of `table` since `into` last took from it; None when everything is to be taken."""
+        newest, taken = self.pin(table), self.lake.taken(table, into)
+        if taken is None or self.everything:
+            return None
+        feed = self.spark.read.format("delta").option("readChangeFeed", "true")
+        if taken >= newest:  # an empty feed has to name a version that is there
+            return feed.option("startingVersion", str(newest)).load(self.lake.path(table)).limit(0)
+        span = feed.option("startingVersion", str(taken + 1)).option("endingVersion", str(newest))
+        return span.load(self.lake.path(table))
+
+    def refresh(self, table: Table, source: Table, make: Callable[[DataFrame], DataFrame]) -> None:
+        """Rebuild the days or months of `table` (its `period`) whose rows in `source` have changed, whole and once.
+
+        `make` gives the table's rows for the rows of `source` that it gets: whole periods by `occurred_at`. What was
+        there and is rebuilt although its time is over is written down in ops.reopenings.
+        """
+        self.create(table)
+        feed, rows, where, late = self._feed(source, into=table), self.frame(source), "true", {}
+        if feed is not None:
+            changes = periods.changes(feed, table, self._replayed())
+            if not changes:
+                self.wrote(table, 0)
+                return
+            rows, where = rows.where(periods.within(table, changes)), periods.sql(table, changes)
+            late = self._over(table, changes)
+        made = make(rows)
+        _check(table, made)
+        ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
+        self._write(table, ordered, "overwrite", self._mark(source, table), replaceWhere=where)
+        self.wrote(table, _rows_of(self.lake.open(table).history(1)[0]))
+        self._reopened(table, source, late)
+
+    def _over(self, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
+        """The changes in periods whose time is over and that are in the table already."""
+        over = [period for period in changes if period < periods.of(table, self.date)]
+        there = self.lake.rows(table, periods.sql(table, over), [f"DISTINCT {table.period} AS p"]) if over else None
+        return {period: changes[period] for period in sorted(there["p"].to_pylist())} if there else {}
+
+    def _reopened(self, table: Table, source: Table, late: Mapping[date, Change]) -> None:
+        """Write down which periods were rebuilt although their time is over, and why."""
+        fields = {"run_id": self.run_id, "night": self.date, "table": table.full_name, "reopened_at": now()}
+        rows = [{"period": period, "why": change.why(source), "rows": change.rows} for period, change in late.items()]
+        if rows:
+            self.lake.append(REOPENINGS, [fields | row for row in rows])
+        self.counts[f"reopened {table.period}s"] = len(rows)
+
+    def _replayed(self) -> DataFrame | None:
+        """The `row_id`s under which records of quarantine went in again; None when there are none."""
+        where = "state = 'replayed'"
+        if not self.lake.exists(QUARANTINE_ROWS) or not self.lake.rows(QUARANTINE_ROWS, f"{where} LIMIT 1").num_rows:
+            return None
+        return self.frame(QUARANTINE_ROWS).where(where).select(F.col("replayed_as").alias("row_id"))
 
     def merge(self, table: Table, rows: DataFrame, *, taken: Table, update: str | None = None) -> tuple[int, int]:
         """MERGE by the contract's key -> (inserted, updated) rows, and mark `taken` as taken up to its pinned version.
 
         A row whose key is there is left alone, or replaced where the SQL condition `update` over `kept` (there) and
-        `came` (new) holds. Keys in `rows` must be distinct.
+        `came` (new) holds. Keys in `rows` must be distinct. With `--all` the table is made anew of `rows`.
         """
         self.create(table)
         _check(table, rows)
-        came, mark = rows.select(*table.column_names), {"AppId": _taking(taken, table), "Version": str(self.pin(taken))}
-        if self.lake.version(table) == 0:  # nothing to compare with, and an append takes a third of the time
-            self._write(table, came, "append", **{f"txn{name}": value for name, value in mark.items()})
+        came, mark = rows.select(*table.column_names), self._mark(taken, table)
+        first = self.lake.version(table) == 0  # nothing to compare with, and an append takes a third of the time
+        if first or self.everything:
+            self._write(table, came, "append" if first else "overwrite", mark)
             inserted, updated = _rows_of(self.lake.open(table).history(1)[0]), 0
         else:
             inserted, updated = self._merge(table, came, mark, update)
         self.wrote(table, inserted + updated)
         return inserted, updated
+
+    def _mark(self, taken: Table, table: Table) -> dict[str, str]:
+        """The transaction that says up to which version `table` has taken from `taken`.
+
+        Delta silently leaves out a write whose mark is there already: without one, then, as `--all` writes again.
+        """
+        if self.everything and self.lake.taken(taken, table) == self.pin(taken):
+            return {}
+        return {"AppId": taking(taken, table), "Version": str(self.pin(taken))}
 
     def _merge(self, table: Table, came: DataFrame, mark: dict[str, str], update: str | None) -> tuple[int, int]:
         came.createOrReplaceTempView("came")
@@ -99,21 +165,35 @@ class SparkNight(Night):
         )
         # Session settings: they would also silently skip the next, different MERGE, so each is taken back at once.
         values = {f"{TXN}{name}": value for name, value in mark.items()}
-        with self._set(values | {"spark.databricks.delta.commitInfo.userMetadata": self.stamp}):
-            done = self.spark.sql(statement).collect()[0]
-        return int(done["num_inserted_rows"]), int(done["num_updated_rows"])
+        with told(table), self.configured(values | {METADATA: self.stamp}):
+            done = self.spark.sql(statement).collect()
+        if not done:  # Delta left it out: its mark is there already
+            raise ConcurrentRunError(f"{table.full_name} has just taken the same rows in another run.")
+        return int(done[0]["num_inserted_rows"]), int(done[0]["num_updated_rows"])
 
-    def add(self, table: Table, rows: DataFrame) -> None:
+    def add(self, table: Table, rows: DataFrame, *, taken: Table) -> None:
         """Append the rows whose key is not in the table yet: a second try after a crash doubles nothing.
 
-        An append and not a MERGE: stages that run side by side add to one table without a conflict.
+        An append and not a MERGE: stages that run side by side add to one table without a conflict. The mark keeps
+        apart two runs of one stage.
         """
         self.create(table)
         _check(table, rows)
         there = self.spark.read.format("delta").load(self.lake.path(table)).select(*table.key)
         new = rows.select(*table.column_names).dropDuplicates(list(table.key)).join(there, list(table.key), "left_anti")
-        self._write(table, new, mode="append")
+        self._write(table, new, "append", {} if self.everything else self._mark(taken, table))
         self.wrote(table)
+
+    def delete_unless(self, table: Table, rows: DataFrame, where: str) -> int:
+        """Delete the rows that meet `where` (SQL over `kept`) and whose key is not in `rows` -> how many."""
+        rows.createOrReplaceTempView("staying")
+        same = " AND ".join(f"kept.{key} = staying.{key}" for key in table.key)
+        statement = (
+            f"MERGE INTO delta.`{self.lake.path(table)}` AS kept USING staying ON {same} "
+            f"WHEN NOT MATCHED BY SOURCE AND {where} THEN DELETE"
+        )
+        with told(table), self.configured({METADATA: self.stamp}):
+            return int(self.spark.sql(statement).collect()[0]["num_deleted_rows"])
 
     def settled(self, table: Table, *inputs: Table, **facts: str) -> bool:
         """Whether this night's rows were made before from the same versions of `inputs`, settings, code and `facts`.
@@ -130,19 +210,34 @@ class SparkNight(Night):
             before = json.loads(commit.get("userMetadata") or "{}")
             if before.get("night") != now["night"]:
                 continue
-            same: bool = before | {"run_id": ""} == now | {"run_id": ""}
+            same = self._same(before, now)
             if same:
                 self.wrote(table, _rows_of(commit))
                 print(f"{table.full_name}: unchanged, made by {before['run_id']} from the same inputs")
             return same
         return False
 
+    def _same(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        """Whether two stamps speak of the same rows and code; a version that only upkeep has raised has the same."""
+        apart: dict[str, Any] = {"run_id": "", "reads": {}}
+        return before | apart == now | apart and self.same_rows(before["reads"], now["reads"])
+
+    def same_rows(self, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+        """Whether two sets of table versions hold the same rows: equal, or only upkeep between them."""
+        named = {table.full_name: table for table in tables(self.settings)}
+        return before.keys() == now.keys() and all(
+            self.lake.same_rows(named[name], before[name], now[name]) for name in now
+        )
+
     def replace(self, table: Table, rows: DataFrame) -> None:
         """Rewrite the night's own partition of a gold table; `rows` come without the night."""
+        self.overwrite(table, rows.withColumn("night", F.lit(self.date)), f"night = '{self.date}'")
+
+    def overwrite(self, table: Table, rows: DataFrame, where: str = "true") -> None:
+        """Put `rows` in the place of those that meet `where` (SQL), all of them by default."""
         self.create(table)
-        own = rows.withColumn("night", F.lit(self.date))
-        _check(table, own)
-        self._write(table, own.select(*table.column_names), "overwrite", replaceWhere=f"night = '{self.date}'")
+        _check(table, rows)
+        self._write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
         self.wrote(table, _rows_of(self.lake.open(table).history(1)[0]))
 
     @cached_property
@@ -158,11 +253,17 @@ class SparkNight(Night):
         }  # fmt: skip
         return json.dumps(stamp, sort_keys=True)
 
-    def _write(self, table: Table, rows: DataFrame, mode: str, **options: str) -> None:
-        rows.write.format("delta").options(userMetadata=self.stamp, **options).mode(mode).save(self.lake.path(table))
+    def _write(
+        self, table: Table, rows: DataFrame, mode: str, mark: Mapping[str, str] = MappingProxyType({}), **options: str
+    ) -> None:
+        marked = {f"txn{name}": value for name, value in mark.items()}
+        writer = rows.write.format("delta").options(userMetadata=self.stamp, **marked, **options).mode(mode)
+        with told(table):
+            writer.save(self.lake.path(table))
 
     @contextmanager
-    def _set(self, values: dict[str, str]) -> Iterator[None]:
+    def configured(self, values: Mapping[str, str]) -> Iterator[None]:
+        """Settings of the Spark session for what is done within; taken back after it."""
         for key, value in values.items():
             self.spark.conf.set(key, value)
         try:
@@ -187,9 +288,10 @@ def _ddl(table: Table, path: str) -> str:
         for column in table.columns
     )
     partition = f"PARTITIONED BY ({table.partition})" if table.partition else ""
+    kept = ", ".join(f"{_quoted(name)} = {_quoted(value)}" for name, value in properties(table).items())
     return (
         f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({', '.join(columns)}) USING delta {partition} "
-        f"COMMENT {_quoted(table.grain)} TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
+        f"COMMENT {_quoted(table.grain)} TBLPROPERTIES ({kept})"
     )
 
 
@@ -198,12 +300,9 @@ def _quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _taking(table: Table, into: Table) -> str:
-    return f"{into.full_name} from {table.full_name}"
-
-
 def _rows_of(commit: dict[str, Any]) -> int:
-    return int(commit["operationMetrics"]["numOutputRows"])
+    # Delta leaves the number out of a write of which Spark saw beforehand that it has no rows.
+    return int(commit["operationMetrics"].get("numOutputRows", 0))
 
 
 def _check(table: Table, rows: DataFrame) -> None:

@@ -72,13 +72,15 @@ def _of_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> Dat
     typed = _select(read, source, ["*"], fields).withColumn("_misfit", _misfit(source))
     # The fields end here: a field and a column of ours may have one name.
     made = _select(typed, source, ["_bronze", "_fields", "_misfit"], _columns(source, types) | _rules(source))
-    declared = list(source.fields)
-    strange = F.array_except(F.map_keys("_fields"), F.array(*map(F.lit, declared)))
-    rescued = F.map_filter("_fields", lambda name, _: ~name.isin(declared))  # slow, so only where there is something
+    declared = F.array(*map(F.lit, source.fields))
+    rescued = F.map_filter("_fields", lambda name, _: ~F.array_contains(declared, name))
+    # Slow and slower, so only where the record's fields are not just the declared ones in their order.
+    usual = F.map_keys("_fields") == declared
+    strange = F.when(F.size(F.array_except(F.map_keys("_fields"), declared)) > 0, rescued)
     return made.select(
         "_bronze.*",
         F.col("_fields").alias("fields"),
-        F.when(F.size(strange) > 0, rescued).alias("rescued"),
+        F.when(~usual, strange).alias("rescued"),
         *types,
         F.coalesce(*_faults(source)).alias("fault"),
     )

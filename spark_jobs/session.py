@@ -7,23 +7,32 @@ DataFrames only.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
 
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from nightloom.errors import NightloomError
+from nightloom.lake import Lake
+from nightloom.marts import tables
 from nightloom.settings import Settings, load
+from nightloom.tables import BRONZE
 from spark_jobs import server
 
 WARM = "warm"
+HEAVY = 32 << 20
+"""Bytes of new files from which a night is heavy: 1-2 million gzipped JSON events."""
 
 
 def session(settings: Settings) -> SparkSession:
     """The session of this process. Raises SparkError when the Delta jars are not there."""
     place = settings.places.spark
     home = settings.place("home")
+    # A wrong statement would be logged with plan and stack, before our error says in a line what is wrong with it.
+    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     if place.startswith("sc://"):
         return SparkSession.builder.remote(place).getOrCreate()
     if place == WARM and (running := server.find(home)):
@@ -40,6 +49,25 @@ def _inside(home: Path, master: str) -> SparkSession:
     return builder.getOrCreate()
 
 
+def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
+    """The session, in which the lake's tables have their names: `spark.sql("SELECT * FROM silver.items")`."""
+    lake = Lake(settings.place("lake"))
+    for table in tables(settings):
+        if lake.exists(table):
+            spark.sql(f"CREATE SCHEMA IF NOT EXISTS {table.layer}")
+            spark.sql(f"CREATE TABLE IF NOT EXISTS {table.full_name} USING delta LOCATION '{lake.path(table)}'")
+    return spark
+
+
+def _is_heavy(settings: Settings) -> bool:
+    """Whether the files that came since the last night are many; of a topic nobody knows."""
+    lake = Lake(settings.place("lake"))
+    commits = [lake.open(table).history(1)[0]["timestamp"] / 1000 for table in BRONZE.values() if lake.exists(table)]
+    folders = [settings.root / source.path for source in settings.sources if source.path]
+    files = [file.stat() for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0)) > HEAVY
+
+
 def main(argv: list[str] | None = None) -> None:
     """Start or stop the warm server; either is harmless when there is nothing to do."""
     parser = argparse.ArgumentParser(prog="python -m spark_jobs.session", description=main.__doc__)
@@ -51,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
         if settings.places.spark != WARM:
             print(f"places.spark is {settings.places.spark}: there is no warm server to {arguments.action}")
             return
-        print((server.start if arguments.action == "start" else server.stop)(settings.place("home")))
+        home = settings.place("home")
+        print(server.start(home, _is_heavy(settings)) if arguments.action == "start" else server.stop(home))
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -41,19 +41,26 @@ def refine(
     sources = [source for source in night.settings.sources if source.kind == kind]
     night.create(table)
     night.create(QUARANTINE_ROWS)
-    with kept(judge(parsed(night.changed(bronze, into=table), sources, types))) as rows:
+    with kept(slim(judge(parsed(night.changed(bronze, into=table), sources, types)))) as rows:
         counts = tally(rows)
         if counts["quarantined"]:
-            night.add(QUARANTINE_ROWS, quarantined(rows, kind, night))
+            night.add(QUARANTINE_ROWS, quarantined(rows, kind, night), taken=bronze)
         inserted = updated = 0
         if counts["read"]:
             good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
             inserted, updated = night.merge(table, good, taken=bronze, update=update)
         if counts["rescued"]:
             _tell(night, rows)
+        if night.everything:
+            night.counts["left quarantine"] = _let_go(night, rows, kind)
     night.wrote(table, inserted + updated)
     left = counts["read"] - inserted - updated - counts["quarantined"] - counts["skipped"]
     night.counts |= counts | {"inserted": inserted, "updated": updated, "duplicates": left}
+
+
+def slim(rows: DataFrame) -> DataFrame:
+    """Without the records that nobody will ask for again: to keep them costs more than all else."""
+    return rows.withColumn("raw", F.when(F.col("verdict.outcome") == QUARANTINE, F.col("raw")))
 
 
 @contextmanager
@@ -99,6 +106,10 @@ def quarantined(rows: DataFrame, kind: str, night: SparkNight) -> DataFrame:
         "raw",
         "file",
         F.lit(night.date).alias("night"),
+        F.lit("waiting").alias("state"),
+        F.lit(None).cast("string").alias("replayed_as"),
+        F.lit(None).cast("timestamp").alias("decided_at"),
+        F.lit(None).cast("string").alias("decided_by"),
     )
 
 
@@ -112,6 +123,12 @@ def latest(key: str) -> Transform:
     """Keep the last description of each key; one without a time of its own has its file's."""
     last = one_of(key, F.desc("updated_at"), F.desc("row_id"))
     return lambda rows: last(rows.withColumn("updated_at", F.coalesce("updated_at", "file_modified_at")))
+
+
+def _let_go(night: SparkNight, rows: DataFrame, kind: str) -> int:
+    """After all rows were judged anew: those of the kind that wait in quarantine and are bad no more leave it."""
+    bad = rows.where(F.col("verdict.outcome") == QUARANTINE).select("row_id").distinct()
+    return night.delete_unless(QUARANTINE_ROWS, bad, f"kept.kind = '{kind}' AND kept.state = 'waiting'")
 
 
 def _tell(night: SparkNight, rows: DataFrame) -> None:

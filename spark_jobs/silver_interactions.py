@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 
 from nightloom.manifest import run_stage
 from nightloom.settings import Settings, Signal
-from nightloom.tables import INTERACTIONS
-from spark_jobs.night import SparkNight
+from nightloom.tables import BRONZE_EVENTS, INTERACTIONS
+from spark_jobs.night import ALL, SparkNight
 from spark_jobs.parsed import clock_ahead, fault, judged, shown
 from spark_jobs.silver import one_of, refine
 
@@ -73,23 +73,49 @@ def impossible(signals: Sequence[Signal]) -> list[Column]:
     return [*asked, F.when(F.col("occurred_at") <= F.lit(EPOCH).cast("timestamp"), fault("impossible_value", when))]
 
 
-def judge(rows: DataFrame, settings: Settings) -> DataFrame:
+def too_late(settings: Settings) -> Column:
+    """The question whether the event's day was over for longer than the declared window.
+
+    It was over when its source had been read on a night of that day or a later one (`_read_before`) already. After a
+    week without a night nothing of that week is late.
+    """
+    day, window = F.to_date("occurred_at"), settings.late.window_days
+    age = F.datediff("night", day)
+    told = F.concat(
+        F.lit("occurred_at is "), F.col("occurred_at").cast("string"), F.lit(", "), age.cast("string"),
+        F.lit(" days before the night of "), F.col("night").cast("string"), F.lit(f"; late.window_days is {window}"),
+    )  # fmt: skip
+    return F.when((day <= F.col("_read_before")) & (age > window), fault("too_late", told))
+
+
+def nights_before(night: SparkNight) -> DataFrame:
+    """(source, night, _read_before): the last night before each on which the source brought anything."""
+    sql = """SELECT source, night, lag(night) OVER (PARTITION BY source ORDER BY night) AS before
+             FROM (SELECT DISTINCT source, night FROM b)"""
+    found = night.lake.query(sql, ("b", night.lake.open(BRONZE_EVENTS, night.pin(BRONZE_EVENTS))))
+    rows = [(row["source"], row["night"], row["before"]) for row in found.to_pylist()]
+    return night.spark.createDataFrame(rows, "source string, night date, _read_before date")
+
+
+def judge(rows: DataFrame, settings: Settings, before: DataFrame) -> DataFrame:
     """Parsed events -> events with an id and a verdict."""
-    asked = unknown_event(settings.signals), *impossible(settings.signals), clock_ahead("occurred_at", settings)
-    return judged(rows.withColumn("event_id", event_id()), *asked)
+    asked = [unknown_event(settings.signals), *impossible(settings.signals), clock_ahead("occurred_at", settings)]
+    dated = rows.withColumn("event_id", event_id()).join(F.broadcast(before), ["source", "night"], "left")
+    return judged(dated, *asked, too_late(settings)).drop("_read_before")
 
 
 def main(night: SparkNight) -> None:
     """Merge new events into silver.interactions."""
+    before = nights_before(night)
     refine(
         night,
         "events",
         INTERACTIONS,
         types=TYPES,
-        judge=lambda rows: judge(rows, night.settings),
+        judge=lambda rows: judge(rows, night.settings, before),
         transform=lambda rows: interactions(rows, night.settings.signals),
     )
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.silver_interactions", main, frame=SparkNight)
+    run_stage("spark_jobs.silver_interactions", main, frame=SparkNight, options=ALL)

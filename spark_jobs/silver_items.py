@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from nightloom.manifest import run_stage
 from nightloom.tables import ITEMS
-from spark_jobs.night import SparkNight
+from spark_jobs.night import ALL, SparkNight
 from spark_jobs.parsed import clock_ahead, judged
 from spark_jobs.silver import NEWER, latest, refine
 
@@ -47,4 +47,4 @@ def main(night: SparkNight) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.silver_items", main, frame=SparkNight)
+    run_stage("spark_jobs.silver_items", main, frame=SparkNight, options=ALL)

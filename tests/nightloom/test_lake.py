@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from deltalake import DeltaTable
 
 from nightloom.errors import DataError, MissingTableError
 from nightloom.lake import Lake, arrow_schema, arrow_type
-from nightloom.tables import HISTORIES, TABLES, USERS
+from nightloom.tables import HISTORIES, QUARANTINE_ROWS, TABLES, USERS
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 
@@ -81,13 +82,53 @@ def test_a_missing_value_in_a_required_column_is_refused(lake: Lake) -> None:
         lake.append(USERS, [user(row_id=None)])
 
 
+def test_a_row_that_breaks_a_check_is_refused_by_delta_and_the_error_names_check_and_value(lake: Lake) -> None:
+    said = r"silver\.users: a row breaks the check user_id_given \(user_id <> ''\): user_id ''; nothing was written"
+    with pytest.raises(DataError, match=said):
+        lake.append(USERS, [user("u1"), user("")])
+    assert lake.rows(USERS).num_rows == 0
+
+
+def test_an_update_that_breaks_a_check_is_refused_too(lake: Lake) -> None:
+    row = {
+        "row_id": "r", "kind": "events", "source": "s", "reason": "type", "detail": "d", "raw": "{}", "file": "f",
+        "night": date(1998, 4, 21), "state": "waiting", "replayed_as": None, "decided_at": None, "decided_by": None,
+    }  # fmt: skip
+    lake.append(QUARANTINE_ROWS, [row])
+    with pytest.raises(
+        DataError, match=r"quarantine\.rows: a row breaks the check known_state .*: row_id 'r', state 'x'"
+    ):
+        lake.update(QUARANTINE_ROWS, [row | {"state": "x"}])
+    assert lake.rows(QUARANTINE_ROWS, columns=["state"]).to_pylist() == [{"state": "waiting"}]
+
+
+def test_a_table_that_two_make_at_once_has_its_checks_once(lake: Lake) -> None:
+    with ThreadPoolExecutor(8) as makers:
+        list(makers.map(lambda n: lake.append(USERS, [user(f"u{n}")]), range(8)))
+    assert lake.rows(USERS).num_rows == 8
+    checks = {name for name in lake.open(USERS).metadata().configuration if name.startswith("delta.constraints.")}
+    assert checks == {f"delta.constraints.{name}" for name, _ in USERS.checks}
+
+
+def test_versions_that_only_upkeep_parts_hold_the_same_rows(lake: Lake) -> None:
+    for n in range(3):
+        lake.append(USERS, [user(f"u{n}")])
+    before = lake.version(USERS)
+    lake.open(USERS).optimize.compact()
+    assert lake.same_rows(USERS, before, before + 1)
+    assert not lake.same_rows(USERS, before - 1, before + 1)
+    assert not lake.same_rows(USERS, before + 1, before)
+    lake.append(USERS, [user("u9")])
+    assert not lake.same_rows(USERS, before, before + 2)
+
+
 def test_an_old_version_is_as_it_was(lake: Lake) -> None:
     lake.append(USERS, [user("a")])
     then = lake.version(USERS)
     lake.append(USERS, [user("b")])
     assert lake.rows(USERS, version=then).num_rows == 1
     assert lake.rows(USERS).num_rows == 2
-    with pytest.raises(MissingTableError, match=r"silver\.users has no version 99 \(any more\); its newest is 2"):
+    with pytest.raises(MissingTableError, match=r"silver\.users has no version 99 \(any more\); its newest is 3"):
         lake.open(USERS, version=99)
 
 
@@ -95,7 +136,7 @@ def test_a_moment_gives_the_version_of_then_and_before_the_first_one_there_is_no
     lake.append(USERS, [user("a")])
     written = DeltaTable(lake.path(USERS)).history(1)[0]["timestamp"]
     then = datetime.fromtimestamp(written / 1000, UTC)
-    assert lake.open(USERS, as_of=then + timedelta(days=1)).version() == 1
+    assert lake.open(USERS, as_of=then + timedelta(days=1)).version() == lake.version(USERS) == 2
     with pytest.raises(MissingTableError, match="did not exist at"):
         lake.open(USERS, as_of=then - timedelta(days=1))
 

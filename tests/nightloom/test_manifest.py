@@ -74,7 +74,7 @@ def test_a_stage_that_ends_well_leaves_its_lineage_counts_facts_and_time(
     assert (row["run_id"], row["night"], row["stage"], row["status"], row["error"]) == (
         "scheduled__1", D, "demo.stage", "ok", None,
     )  # fmt: skip
-    assert (row["reads"], row["writes"]) == ([("silver.users", 0)], [("silver.users", 1)])
+    assert (row["reads"], row["writes"]) == ([("silver.users", 1)], [("silver.users", 2)])
     assert (row["rows"], row["facts"]) == ([("silver.users", 1)], [("model", "7")])
     assert row["seconds"] > 0
     assert row["code"] == code_revision()
@@ -167,7 +167,7 @@ def test_a_warning_is_said_and_the_gate_stays_open(
 ) -> None:
     assert run(lambda night: judge(night, "data", [WARNING])) == 0
     assert "data gate, warn: new rows: found 0, expected at least 1" in capsys.readouterr().err
-    assert dict(the_stage(lake)["writes"]) == {"ops.gates": 1}
+    assert dict(the_stage(lake)["writes"]) == {"ops.gates": 2}
 
 
 def test_a_stage_by_hand_has_a_run_id_that_says_so(

@@ -33,6 +33,7 @@ name = "ratings"
 kind = "events"
 path = "landing/events"
 format = "json"
+settle_seconds = 0
 
 [sources.fields]
 event_id = "string"
@@ -56,6 +57,7 @@ name = "catalogue"
 kind = "items"
 path = "landing/items"
 format = "json"
+settle_seconds = 0
 columns = { item_id = "item_id", title = "title", categories = "genres", available = "`on`", updated_at = "at" }
 attributes = { year = "year" }
 
@@ -72,6 +74,7 @@ name = "members"
 kind = "users"
 path = "landing/users"
 format = "json"
+settle_seconds = 0
 fields = { user_id = "string", job = "string" }
 columns = { user_id = "user_id" }
 attributes = { job = "job" }
@@ -127,11 +130,12 @@ class Project:
         night.__dict__["spark"] = self.spark  # the tests' one session, and not another one of this place
         return night
 
-    def run(self, *stages: Callable[[SparkNight], None], day: date = D) -> dict[str, int]:
-        """Run stages of one night -> all that they counted."""
+    def run(self, *stages: Callable[[SparkNight], None], day: date = D, everything: bool = False) -> dict[str, int]:
+        """Run stages of one night, with `--all` or without -> all that they counted."""
         counts: dict[str, int] = {}
         for stage in stages:
             night = self.night(day)
+            night.arguments.all = everything
             stage(night)
             counts |= night.counts
         return counts
@@ -159,10 +163,12 @@ class Project:
 
 def project(folder: Path, spark: SparkSession, toml: str = TOML) -> Project:
     """Make the project and its landing folders."""
+    folder.mkdir(exist_ok=True)
     (folder / "nightloom.toml").write_text(toml)
     settings = settings_module.load(folder / "nightloom.toml")
     for source in settings.sources:
-        (folder / source.path).mkdir(parents=True, exist_ok=True)
+        if source.path:
+            (folder / source.path).mkdir(parents=True, exist_ok=True)
     return Project(settings, spark)
 
 

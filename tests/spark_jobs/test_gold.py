@@ -1,20 +1,39 @@
 """gold.*: as of the night's end, in one order, by arithmetic that can be done by hand."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, POPULAR
-from spark_jobs import gold_histories, gold_item_stats, gold_popular, silver_interactions, silver_items
-from spark_jobs.gold_histories import histories
+from nightloom.tables import (
+    HISTORIES,
+    INTERACTIONS,
+    ITEM_DAYS,
+    ITEM_STATS,
+    ITEMS,
+    POPULAR,
+    QUARANTINE_ROWS,
+    REOPENINGS,
+)
+from spark_jobs import (
+    gold_histories,
+    gold_item_days,
+    gold_item_stats,
+    gold_popular,
+    silver_interactions,
+    silver_items,
+)
+from spark_jobs.gold_histories import histories, up_to
+from spark_jobs.gold_item_days import item_days
 from spark_jobs.gold_item_stats import item_stats
 from spark_jobs.gold_popular import popular
-from tests.spark_jobs.build import D, Row, event, frame, project
+from tests.spark_jobs.build import NEXT, READ, TOML, D, Project, Row, event, frame, project
 
 END = datetime(2024, 3, 2, tzinfo=UTC)
+READ_NEXT = READ + timedelta(days=1)
 
 
 def touch(days_ago: float, item: str = "i1", user: str = "u1", **columns: Any) -> Row:
@@ -33,21 +52,37 @@ def interactions(spark: SparkSession, *rows: Row) -> DataFrame:
 
 
 def test_a_history_is_oldest_first_up_to_the_nights_end_and_ties_stand_by_event_id(spark: SparkSession) -> None:
-    rows = [touch(1, "b", event_id="2"), touch(3, "c", weight=0.0), touch(1, "a", event_id="1"), touch(0, "future")]
-    (row,) = histories(interactions(spark, *rows), END).collect()
-    assert (row["items"], row["weights"], row["event_ids"]) == (["c", "a", "b"], [0.0, 1.0, 1.0], ["cu13", "1", "2"])
+    rows = [touch(1, "b", event_id="2"), touch(33, "c", weight=0.0), touch(1, "a", event_id="1"), touch(0, "future")]
+    months = histories(interactions(spark, *rows)).cache()
+    assert {(row.month, len(row["items"])) for row in months.collect()} == {
+        (date(2024, 1, 1), 1),
+        (date(2024, 3, 1), 3),
+    }
+    (row,) = up_to(months, END).collect()
+    assert (row["items"], row["weights"], row["event_ids"]) == (["c", "a", "b"], [0.0, 1.0, 1.0], ["cu133", "1", "2"])
     assert row["at"] == sorted(row["at"])
+
+
+def test_who_comes_after_the_nights_end_has_no_history_yet(spark: SparkSession) -> None:
+    assert up_to(histories(interactions(spark, touch(0, "future"), touch(-40))), END).collect() == []
 
 
 def test_item_statistics_count_windows_that_end_with_the_night(spark: SparkSession) -> None:
     rows = [touch(1), touch(1.01), touch(7, user="u2"), touch(28), touch(28.01), touch(0)]
-    (row,) = item_stats(interactions(spark, *rows), END, half_life_days=14).collect()
-    assert (row.events_1d, row.events_7d, row.events_28d, row.events, row.users) == (1, 3, 4, 5, 2)
+    (row,) = item_stats(item_days(interactions(spark, *rows)), D, half_life_days=14).collect()
+    assert (row.events_1d, row.events_7d, row.events_28d, row.events) == (1, 3, 4, 5)
+
+
+def test_a_days_item_row_counts_users_once(spark: SparkSession) -> None:
+    rows = [touch(1), touch(0.9), touch(0.5, user="u2", weight=0.25), touch(2)]
+    day = {row.day: row for row in item_days(interactions(spark, *rows)).collect()}[D]
+    assert (day.events, day.users, day.weight) == (3, 2, 2.25)
+    assert (day.first_at, day.last_at) == (rows[0]["occurred_at"].replace(tzinfo=None), datetime(2024, 3, 1, 12))
 
 
 def test_popularity_halves_with_each_half_life(spark: SparkSession) -> None:
-    rows = [touch(14), touch(28, weight=2.0), touch(1, weight=0.0)]
-    (row,) = item_stats(interactions(spark, *rows), END, half_life_days=14).collect()
+    rows = [touch(15), touch(29, weight=2.0), touch(1, weight=0.0)]
+    (row,) = item_stats(item_days(interactions(spark, *rows)), D, half_life_days=14).collect()
     assert row.popularity == pytest.approx(0.5 + 2 * 0.25)
 
 
@@ -63,17 +98,74 @@ def test_the_popular_list_leaves_out_what_is_not_available_and_breaks_ties_by_id
     )
 
 
+SILVER = (silver_items.main, silver_interactions.main)
+GOLD = (gold_histories.main, gold_item_days.main, gold_item_stats.main, gold_popular.main)
+
+
 def test_a_night_run_again_leaves_gold_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     at.bring(*(event(n, user_id=f"u{n % 3}") for n in range(9)))
     at.bring({"item_id": "i1", "on": False}, kind="items")
-    silver = (silver_items.main, silver_interactions.main)
-    night = (*silver, gold_histories.main, gold_item_stats.main, gold_popular.main)
-    tables = (HISTORIES, ITEM_STATS, POPULAR)
-    at.run(*night)
+    tables = (HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR)
+    at.run(*SILVER, *GOLD)
     before = [(at.rows(table), at.night().lake.version(table)) for table in tables]
-    assert [len(rows) for rows, _ in before] == [3, 9, 1]
-    assert all(row["night"] == D for rows, _ in before for row in rows)
-    assert len(before[2][0][0]["items"]) == 8
-    at.run(*night)
+    assert [len(rows) for rows, _ in before] == [3, 9, 9, 1]
+    assert {row["night"] for rows, _ in before[2:] for row in rows} == {D}
+    assert len(before[3][0][0]["items"]) == 8
+    at.run(*SILVER, *GOLD)
     assert [(at.rows(table), at.night().lake.version(table)) for table in tables] == before
+
+
+def test_late_events_reopen_just_their_days_and_that_is_written_down(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark)
+    at.bring(event(1), event(2, at="2024-02-28T12:00:00Z"), event(3, at="2024-02-27T12:00:00Z"))
+    at.run(*SILVER[1:], *GOLD[:2])
+    untouched = written(at, date(2024, 2, 27))
+    late = [event(n, at="2024-02-28T13:00:00Z") for n in (4, 5)]
+    at.bring(*late, event(6, at="2024-03-02T01:00:00Z"), file="b.jsonl", night=NEXT, ingested_at=READ_NEXT)
+    counts = at.run(*SILVER[1:], *GOLD[:2], day=NEXT)
+    assert (counts["inserted"], counts["reopened days"], counts["reopened months"]) == (3, 1, 1)
+    assert {(row["day"], row["item_id"]): row["events"] for row in at.rows(ITEM_DAYS)} == {
+        (date(2024, 2, 27), "i3"): 1, (date(2024, 2, 28), "i2"): 1, (date(2024, 2, 28), "i4"): 1,
+        (date(2024, 2, 28), "i5"): 1, (D, "i1"): 1, (NEXT, "i6"): 1,
+    }  # fmt: skip
+    assert written(at, date(2024, 2, 27)) == untouched
+    assert [(row["table"], row["period"], row["rows"], row["why"]) for row in at.rows(REOPENINGS)] == [
+        ("gold.histories", date(2024, 2, 1), 2, "silver.interactions: 2 came late"),
+        ("gold.item_days", date(2024, 2, 28), 2, "silver.interactions: 2 came late"),
+    ]
+
+
+def written(at: Project, day: date) -> list[Row]:
+    """The item rows of a day as the change feed tells them: each time they were written."""
+    feed = at.night().lake.open(ITEM_DAYS).load_cdf(starting_version=0).read_all()
+    return [row for row in pa.table(feed).to_pylist() if row["day"] == day]
+
+
+def test_all_makes_silver_and_gold_anew_from_bronze_alone(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark)
+    at.bring(*(event(n, user_id=f"u{n % 3}") for n in range(5)), event(9, event="teleport"), event(5))
+    at.run(*SILVER[1:], *GOLD[:2])
+    tables = (INTERACTIONS, QUARANTINE_ROWS, HISTORIES, ITEM_DAYS)
+    before = [at.rows(table) for table in tables]
+    assert [len(rows) for rows in before] == [6, 1, 3, 6]
+    at.spark.sql(f"DELETE FROM delta.`{at.night().lake.path(INTERACTIONS)}` WHERE event_id = 'e1'")
+    at.spark.sql(f"UPDATE delta.`{at.night().lake.path(ITEM_DAYS)}` SET weight = 7 WHERE item_id = 'i2'")
+    at.run(*SILVER[1:], *GOLD[:2])
+    assert [at.rows(table) for table in tables[:2]] != before[:2]
+    for _ in range(2):  # a second time right after: its marks are there already
+        at.run(*SILVER[1:], *GOLD[:2], everything=True)
+        assert [at.rows(table) for table in tables] == before
+
+
+def test_rows_that_a_mended_rule_lets_through_leave_quarantine_when_all_is_judged_anew(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
+    at.bring(event(1, event="teleport"), event(2, value=9), event(3))
+    at.run(silver_interactions.main)
+    assert len(at.rows(QUARANTINE_ROWS)) == 2
+    mended = project(tmp_path, spark, TOML.replace('event = "view"', 'event = "teleport"'))
+    counts = mended.run(silver_interactions.main, everything=True)
+    assert (counts["inserted"], counts["left quarantine"]) == (2, 1)
+    assert [row["reason"] for row in at.rows(QUARANTINE_ROWS)] == ["impossible_value"]

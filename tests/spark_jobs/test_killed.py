@@ -1,0 +1,117 @@
+"""SIGKILL in the middle of the silver merge and of the gold write, and two runs at once: no row lost, none twice."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
+from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
+from tests.spark_jobs import killed
+from tests.spark_jobs.build import D, Project, Row, event, project
+
+NIGHT = D + timedelta(days=3)
+SILVER, GOLD = "spark_jobs.silver_interactions", ("spark_jobs.gold_histories", "spark_jobs.gold_item_days")
+WRITTEN: dict[str, tuple[Table, ...]] = {
+    SILVER: (INTERACTIONS, QUARANTINE_ROWS),
+    GOLD[0]: (HISTORIES,),
+    GOLD[1]: (ITEM_DAYS,),
+}
+"""Stage -> tables that it writes rows of."""
+
+
+def day(number: int) -> list[Row | str]:
+    """Events of one day, one in ten of the day before, with garbage and with repetitions of the day before."""
+    at = D + timedelta(days=number)
+    rows: list[Row | str] = []
+    for n in range(1000):
+        when = at - timedelta(days=n % 10 == 0)
+        own = event(number * 1000 + n, user_id=f"u{n % 97}", item_id=f"i{n % 53}", at=f"{when}T{n % 24:02}:30:00Z")
+        rows.append(own)
+    repeated = [event((number - 1) * 1000 + n, at=f"{at - timedelta(days=1)}T00:00:00Z") for n in range(50)]
+    return [*rows, *repeated, *(event(number * 1000 + n, event="teleport") for n in range(30)), f"garbage {number}"]
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two nights behind it and a third one's files in bronze."""
+    at = project(tmp_path_factory.mktemp("killed") / "shop", spark)
+    for number in range(3):
+        at.land(f"events/{number}.jsonl.gz", day(number))
+        at.run(bronze.main, day=D + timedelta(days=number))
+        if number < 2:
+            at.run(*MAINS, day=D + timedelta(days=number))
+    return at.settings.root
+
+
+MAINS = (silver_interactions.main, gold_histories.main, gold_item_days.main)
+
+
+def copies(lake: Path, to: Path) -> Iterator[Path]:
+    """The same project again and again, in folders of their own."""
+    for name in ("undisturbed", "killed"):
+        yield Path(shutil.copytree(lake, to / name))
+
+
+def same(first: Path, second: Path, tables: tuple[Table, ...]) -> None:
+    for table in tables:
+        assert killed.content(first, table) == killed.content(second, table), table.full_name
+
+
+def disturbed(lake: Path, to: Path, spark: SparkSession, module: str, kills: int) -> int:
+    """Kill the stage at as many moments, let it end, and compare with a twin that nobody disturbed -> kills."""
+    twin, victim = copies(lake, to)
+    if module != SILVER:
+        for root in (twin, victim):
+            Project(project(root, spark).settings, spark).run(silver_interactions.main, day=NIGHT)
+    life = killed.undisturbed(twin, module, NIGHT)
+    done = 0
+    for seed in range(100):
+        done += killed.killed_until_done(victim, module, NIGHT, kills=kills - done, seed=seed, life=life)
+        same(twin, victim, WRITTEN[module])
+        if done >= kills:
+            break
+        victim = Path(shutil.copytree(lake, to / f"killed-{seed}"))
+        if module != SILVER:
+            Project(project(victim, spark).settings, spark).run(silver_interactions.main, day=NIGHT)
+    return done
+
+
+def test_a_silver_merge_killed_in_the_middle_loses_and_doubles_nothing(
+    spark: SparkSession, lake: Path, tmp_path: Path
+) -> None:
+    assert disturbed(lake, tmp_path, spark, SILVER, kills=2) == 2
+
+
+def test_a_gold_write_killed_in_the_middle_loses_and_doubles_nothing(
+    spark: SparkSession, lake: Path, tmp_path: Path
+) -> None:
+    assert disturbed(lake, tmp_path, spark, GOLD[0], kills=1) == 1
+    assert disturbed(lake, tmp_path / "days", spark, GOLD[1], kills=1) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [SILVER, *GOLD])
+def test_twenty_kills_of_each_stage_at_random_moments(
+    spark: SparkSession, lake: Path, tmp_path: Path, module: str
+) -> None:
+    assert disturbed(lake, tmp_path, spark, module, kills=20) == 20
+
+
+@pytest.mark.parametrize("module", [SILVER, GOLD[0]])
+def test_two_runs_of_one_night_at_once_do_the_work_of_one(
+    spark: SparkSession, lake: Path, tmp_path: Path, module: str
+) -> None:
+    twin, both = copies(lake, tmp_path)
+    if module != SILVER:
+        for root in (twin, both):
+            Project(project(root, spark).settings, spark).run(silver_interactions.main, day=NIGHT)
+    killed.undisturbed(twin, module, NIGHT)
+    stages = [killed.start(both, module, NIGHT) for _ in range(2)]
+    for stage in stages:
+        killed.finish(both, stage)
+    same(twin, both, WRITTEN[module])
+    assert len(killed.content(both, REOPENINGS)) >= len(killed.content(twin, REOPENINGS))

@@ -1,0 +1,73 @@
+"""Late data: in whatever order the days come in, and however often, the tables are the same; too late is said."""
+
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS
+from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
+from spark_jobs.night import SparkNight
+from tests.spark_jobs.build import READ, D, Project, Row, event, project
+
+STAGES: tuple[Callable[[SparkNight], None], ...] = (
+    bronze.main,
+    silver_interactions.main,
+    gold_histories.main,
+    gold_item_days.main,
+)
+DAYS = [D + timedelta(days=n) for n in range(5)]
+
+
+def lines(day: date) -> list[Row]:
+    """A day's events; some of them also tell of the day before, two are alike."""
+    number = (day - D).days * 10
+    at = [f"{day}T{hour:02}:00:00Z" for hour in (0, 9, 23)] + [f"{day - timedelta(days=1)}T23:59:59Z"]
+    told = [event(number + n, user_id=f"u{n % 2}", at=moment) for n, moment in enumerate(at)]
+    return [*told, told[0]]
+
+
+def content(at: Project, delivered: dict[date, list[tuple[str, date]]]) -> dict[str, list[str]]:
+    """Night -> (file, day it is about) that comes in on it; then the tables' rows but for when they were written."""
+    for night, files in delivered.items():
+        for name, day in files:
+            at.land(f"events/{name}.jsonl.gz", lines(day))
+        at.run(*STAGES, day=night)
+    tables = (INTERACTIONS, HISTORIES, ITEM_DAYS)
+    return {table.full_name: [told(row) for row in at.rows(table)] for table in tables}
+
+
+def told(row: Row) -> str:
+    return json.dumps({name: value for name, value in row.items() if name not in ("night", "row_id")}, default=str)
+
+
+def test_a_file_that_comes_twice_out_of_order_or_three_days_late_changes_nothing(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at_once = content(project(tmp_path / "a", spark), {DAYS[-1]: [(str(day), day) for day in DAYS]})
+    assert len(at_once[INTERACTIONS.full_name]) == 20
+    first, third, fourth, second, fifth = ((str(DAYS[n]), DAYS[n]) for n in (0, 2, 3, 1, 4))
+    disordered = project(tmp_path / "b", spark)
+    again = ("again", DAYS[0])
+    late = {DAYS[0]: [first], DAYS[1]: [third, again], DAYS[3]: [fourth], DAYS[4]: [second, fifth, again]}
+    assert content(disordered, late) == at_once
+    days = {row["period"] for row in disordered.rows(REOPENINGS) if row["table"] == ITEM_DAYS.full_name}
+    assert days == {D, DAYS[1], DAYS[2], DAYS[3]}
+
+
+def test_an_event_from_beyond_the_window_is_in_quarantine_and_says_how_late_it_is(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
+    night, read = D + timedelta(days=9), READ + timedelta(days=9)
+    at.bring(event(1), event(2, at="2009-01-01T00:00:00Z"))
+    late = [event(3, at=f"{D}T23:59:59Z"), event(4, at=f"{D - timedelta(days=1)}T12:00:00Z")]
+    at.bring(event(5, at=f"{D + timedelta(days=1)}T00:00:00Z"), *late, file="b", night=night, ingested_at=read)
+    at.run(silver_interactions.main, day=night)
+    assert {row["event_id"] for row in at.rows(INTERACTIONS)} == {"e1", "e2", "e5"}  # the past and a gap are not late
+    (first, second) = at.rows(QUARANTINE_ROWS)
+    assert {first["reason"], second["reason"]} == {"too_late"}
+    expected = f"occurred_at is {D} 23:59:59, 9 days before the night of {night}; late.window_days is 7"
+    assert expected in {first["detail"], second["detail"]}
