@@ -1,12 +1,14 @@
 """Gate 1, on what came in and what came out: suites of bronze, silver and quarantine, and the night's arithmetic.
 
-bronze.*, silver.*, quarantine.rows, ops.stages -> ops.gates, Data Docs; exit code 3 when the gate is closed.
+bronze.*, silver.*, quarantine.rows, ops.stages -> ops.gates, ops.expectations, Data Docs; exit code 3 when the gate is
+closed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from expectations.past import measures
 from expectations.validate import validate
 from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.tables import (
@@ -22,13 +24,15 @@ from nightloom.tables import (
 
 SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
 CLEANING = "spark_jobs.silver_interactions"
+RESCUED = "rescued:"
+"""Prefix of the fact that names a source's undeclared fields."""
 OUTCOMES = ("inserted", "updated", "duplicates", "quarantined", "skipped")
 """What can become of a bronze event row, as the cleaning stage counts it."""
 
 
 def main(night: Night) -> None:
     """Check the night's data; a failed check that is no warning stops the night."""
-    checks = [*validate(night, guarded(night)), *arithmetic(night)]
+    checks = [*validate(night, guarded(night), measures(night)), *arithmetic(night), *undeclared(night)]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
     judge(night, "data", checks)
 
@@ -98,6 +102,20 @@ def _nothing_lost(night: Night) -> Iterator[Check]:
         came = _count(night, BRONZE_EVENTS, since)
         observed = f"{sum(became.values()):,} = {' + '.join(f'{rows:,} {what}' for what, rows in became.items())}"
         yield Check("no event row lost", sum(became.values()) >= came, observed, f"{came:,} rows of bronze.events")
+
+
+def undeclared(night: Night) -> Iterator[Check]:
+    """A warning for each source whose records had fields that nobody declared, as the cleaning stages noted it."""
+    where = f"night = DATE '{night.date}' AND stage LIKE 'spark_jobs.silver%' AND status = 'ok'"
+    found = night.lake.rows(STAGES, where, ["facts"]) if night.lake.exists(STAGES) else None
+    facts = [fact for facts in (found["facts"].to_pylist() if found else []) for fact in facts]
+    for source in night.settings.sources:
+        fields = sorted(
+            {field for name, told in facts if name == f"{RESCUED}{source.name}" for field in told.split(", ")}
+        )
+        if fields:
+            told = f"{', '.join(fields)} (kept in the column `rescued`)"
+            yield Check(f"undeclared fields of {source.name}", False, told, "none; or declare them", severity="warn")
 
 
 def _cleaned(night: Night, where: str) -> list[dict[str, int]]:

@@ -6,7 +6,7 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column
 
 from expectations import contract
-from expectations.contract import Frame, not_empty
+from expectations.contract import Frame
 from nightloom.settings import Settings, Signal
 from nightloom.tables import INTERACTIONS
 
@@ -18,9 +18,7 @@ def suite(settings: Settings) -> gx.ExpectationSuite:
     return contract.suite(
         FRAME,
         [
-            *not_empty("event_id", "user_id", "item_id"),
             gxe.ExpectColumnValuesToBeInSet(column="event", value_set=declared),
-            gxe.ExpectColumnValuesToBeBetween(column="weight", min_value=0),
             *(expectation for signal in settings.signals for expectation in _of_signal(signal)),
         ],
     )

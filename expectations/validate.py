@@ -1,4 +1,4 @@
-"""Tables -> their suites run by Great Expectations on the night's rows -> checks for a gate, pages in Data Docs."""
+"""Tables -> their suites, run by Great Expectations on the night's rows -> ops.expectations, Data Docs, checks."""
 
 from __future__ import annotations
 
@@ -6,128 +6,126 @@ import importlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from string import Template
 from typing import Any
 
 import great_expectations as gx
-from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+import pandas as pd
+from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context import AbstractDataContext
 from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
-from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-from expectations import docs
+from expectations import contract, docs
 from expectations.contract import Frame
+from expectations.measures import Measure
+from expectations.measures import outcomes as measured
+from expectations.measures import suite as of_measures
+from expectations.origin import files
+from expectations.outcomes import Outcome, asked_for, outcomes
 from expectations.rows import frames
+from nightloom.lake import now
 from nightloom.manifest import Check, Night
-from nightloom.tables import Table
-
-SAMPLES = 5
-"""Keys of failing rows that a check names; the page in Data Docs shows the same."""
+from nightloom.tables import EXPECTATIONS, TABLES, Table
 
 Results = dict[ValidationResultIdentifier, ExpectationSuiteValidationResult]
 
 
-def validate(night: Night, tables: Sequence[Table]) -> list[Check]:
-    """Run the tables' suites on the night's rows and write Data Docs; a check a sound table, one a failed expectation.
+def validate(night: Night, tables: Sequence[Table], measures: Sequence[Measure] = ()) -> list[Check]:
+    """Run the tables' suites on the night's rows, and one on the measures of the night as a whole.
 
-    A check's severity is `warn` where the expectation's severity is warning, else `stop`.
+    Writes every outcome to ops.expectations, and Data Docs. A check a sound table, one a failed expectation, one a
+    measure. A check's severity is `warn` where the expectation's severity is warning, else `stop`.
     """
     # Great Expectations tells through its log what the checks below say better.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    project = docs.context(night.settings)
-    run = RunIdentifier(run_name=f"night-{night.date}", run_time=datetime.now(UTC))
-    results = {table.full_name: _validated(night, table, project, run) for table in tables}
-    docs.write(project, night.settings, [key for of_table in results.values() for key in of_table])
-    return [check for table in tables for check in _checks(table, list(results[table.full_name].values()))]
+    run = _Run(docs.context(night.settings), RunIdentifier(run_name=f"night-{night.date}", run_time=datetime.now(UTC)))
+    by_table = {table: list(outcomes(table, run.on(*_suite(night, table), asked_for(table)))) for table in tables}
+    of_night = _measured(run, measures)
+    found = [outcome for each in by_table.values() for outcome in each] + of_night
+    came_from = files(night, found)
+    _keep(night, found, came_from)
+    docs.write(run.project, night.settings, run.pages)
+    checks = [check for table, each in by_table.items() for check in _checks(table, each, came_from)]
+    return [*checks, *(_check(outcome, came_from) for outcome in of_night)]
 
 
-def _validated(night: Night, table: Table, project: AbstractDataContext, run: RunIdentifier) -> Results:
-    """One table's suite, run as a checkpoint on each slice of the night's rows."""
+class _Run:
+    """Great Expectations' context for one run of the gate, and the pages that came out of it."""
+
+    def __init__(self, project: AbstractDataContext, run: RunIdentifier) -> None:
+        self.project, self.run = project, run
+        self.source: Any = project.data_sources.add_or_update_pandas("lake")
+        self.pages: list[ValidationResultIdentifier] = []
+
+    def on(
+        self, suite: gx.ExpectationSuite, slices: Iterable[pd.DataFrame], result_format: dict[str, Any]
+    ) -> list[ExpectationSuiteValidationResult]:
+        """Run a suite as a checkpoint on each slice of rows."""
+        suite = self.project.suites.add_or_update(suite)
+        results: Results = {}
+        for number, rows in enumerate(slices, start=1):
+            name = suite.name if number == 1 else f"{suite.name} part {number}"
+            batch = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("night")
+            definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+            definition = self.project.validation_definitions.add(definition)
+            checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format=result_format)
+            done = self.project.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows}, run_id=self.run)
+            results |= done.run_results
+        self.pages += results
+        return list(results.values())
+
+
+def _suite(night: Night, table: Table) -> tuple[gx.ExpectationSuite, Iterable[pd.DataFrame]]:
+    """The suite in the table's own file, or by contract alone for a project's own mart, and the rows it looks at."""
+    if table not in TABLES:
+        return contract.suite(Frame(table)), frames(night, Frame(table))
     module = importlib.import_module(f"expectations.{table.layer}_{table.name}")
     frame: Frame = module.FRAME
-    suite = project.suites.add_or_update(module.suite(night.settings))
-    results: Results = {}
-    for number, rows in enumerate(frames(night, frame), start=1):
-        name = table.full_name if number == 1 else f"{table.full_name} part {number}"
-        asset = _source(project).add_dataframe_asset(name)
-        batch = asset.add_batch_definition_whole_dataframe("night")
-        definition = project.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-        checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format=_format(table))
-        done = project.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows}, run_id=run)
-        results |= done.run_results
-    return results
+    return module.suite(night.settings), frames(night, frame)
 
 
-def _source(project: AbstractDataContext) -> Any:
-    return project.data_sources.add_or_update_pandas("lake")
+def _measured(run: _Run, measures: Sequence[Measure]) -> list[Outcome]:
+    """Those with a limit are judged as one row of numbers."""
+    judged = [measure for measure in measures if measure.judged]
+    row = pd.DataFrame([{measure.column: measure.value for measure in judged}])
+    return measured(measures, run.on(of_measures(judged), [row], {"result_format": "SUMMARY"}) if judged else [])
 
 
-def _format(table: Table) -> dict[str, Any]:
-    return {
-        "result_format": "SUMMARY",
-        "unexpected_index_column_names": list(table.key),
-        "partial_unexpected_count": SAMPLES,
-    }
+def _keep(night: Night, found: Sequence[Outcome], came_from: Mapping[str, str]) -> None:
+    """Every outcome as a row of ops.expectations."""
+    stamp = {"run_id": night.run_id, "night": night.date, "checked_at": now()}
+    rows = [
+        {
+            "table": outcome.table, "expectation": outcome.name, "severity": outcome.severity,
+            "passed": outcome.passed, "observed": outcome.observed, "observed_value": outcome.value,
+            "rows": outcome.rows, "failed": outcome.failed, "samples": list(outcome.samples),
+            "files": _files(outcome, came_from),
+        }
+        for outcome in found
+    ]  # fmt: skip
+    night.lake.append(EXPECTATIONS, [stamp | row for row in rows])
+    night.wrote(EXPECTATIONS)
 
 
-def _checks(table: Table, results: Sequence[ExpectationSuiteValidationResult]) -> Iterable[Check]:
-    """One check that sums up a table without faults; else one for each expectation that failed on any slice."""
-    outcomes = list(zip(*(result.results for result in results), strict=True))
-    failed = [[part for part in parts if not part.success] for parts in outcomes]
-    for parts in filter(None, failed):
-        subject, severity = f"{table.full_name}: {_subject(parts[0])}", _severity(parts[0])
-        yield Check(subject, passed=False, observed=_observed(parts), expected=_sentence(parts[0]), severity=severity)
-    if not any(failed):
-        all_met = f"{len(outcomes)} expectations met"
-        yield Check(f"{table.full_name} as declared", passed=True, observed=all_met, expected=all_met)
+def _files(outcome: Outcome, came_from: Mapping[str, str]) -> list[str]:
+    own = [row.get("file") or came_from.get(row.get("row_id", "")) for row in outcome.broke_it]
+    return list(dict.fromkeys(file for file in own if file))
 
 
-def _asked(result: ExpectationValidationResult) -> ExpectationConfiguration:
-    """The expectation behind a result; only a result that was read from an old file may lack it."""
-    assert result.expectation_config is not None
-    return result.expectation_config
+def _checks(table: Table, found: Sequence[Outcome], came_from: Mapping[str, str]) -> list[Check]:
+    """One check that sums up a table without faults; else one for each expectation that failed."""
+    if failed := [outcome for outcome in found if not outcome.passed]:
+        return [_check(outcome, came_from) for outcome in failed]
+    all_met = f"{len(found)} expectations met"
+    return [Check(f"{table.full_name} as declared", passed=True, observed=all_met, expected=all_met)]
 
 
-def _severity(result: ExpectationValidationResult) -> str:
-    return "warn" if _asked(result).severity == "warning" else "stop"
-
-
-def _subject(result: ExpectationValidationResult) -> str:
-    """`expect_column_values_to_not_be_null(user_id)`, without brackets where the whole table is meant."""
-    expectation = _asked(result)
-    columns = [expectation.kwargs[name] for name in ("column", "column_A", "column_B") if name in expectation.kwargs]
-    return f"{expectation.type}({', '.join(columns)})" if columns else expectation.type
-
-
-def _sentence(result: ExpectationValidationResult) -> str:
-    """The expectation in words, as Data Docs writes it."""
-    result.render()
-    blocks: Any = _asked(result).rendered_content or result.rendered_content
-    text = blocks[0].value
-    words = {name: param["value"] for name, param in text.params.items()}
-    return Template(text.template).safe_substitute(words).rstrip(".")
-
-
-def _observed(parts: Sequence[ExpectationValidationResult]) -> str:
-    """How many rows broke it and a few of their keys; for an expectation on the whole frame, what was found."""
-    if raised := [message for part in parts for message in _raised(part)]:
-        return f"an error: {raised[0]}"
-    details = [part.result for part in parts]
-    if "unexpected_count" not in details[0]:
-        return str(details[0].get("details") or details[0].get("observed_value"))
-    broken, rows = (sum(detail[name] for detail in details) for name in ("unexpected_count", "element_count"))
-    samples = [row for detail in details for row in detail.get("partial_unexpected_index_list") or []]
-    return f"{broken:,} of {rows:,} rows, e.g. {'; '.join(_sample(row) for row in samples[:SAMPLES])}"
-
-
-def _raised(result: ExpectationValidationResult) -> list[str]:
-    """Messages of what went wrong inside Great Expectations; it keeps one directly, or one for each metric."""
-    info = result.exception_info
-    kept = [info] if "raised_exception" in info else list(info.values())
-    return [each["exception_message"] for each in kept if each["raised_exception"]]
-
-
-def _sample(row: Mapping[str, Any]) -> str:
-    """A failing row as `event_id e4, value 5.0`: its key, then what is wrong with it."""
-    return ", ".join(f"{name} {value}" for name, value in reversed(list(row.items())))
+def _check(outcome: Outcome, came_from: Mapping[str, str]) -> Check:
+    """The check, with failing rows and the files they came out of."""
+    told = outcome.observed
+    if outcome.samples:
+        told += f", e.g. {'; '.join(outcome.samples)}"
+    if origin := _files(outcome, came_from):
+        told += f"; from {', '.join(origin)}"
+    name = f"{outcome.table}: {outcome.name}"
+    return Check(name, passed=outcome.passed, observed=told, expected=outcome.expected, severity=outcome.severity)

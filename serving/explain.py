@@ -150,10 +150,12 @@ def history_of(lake: Lake, night: str, user: str, version: int | None = None) ->
     if not lake.exists(HISTORIES):
         return []
     quoted = user.replace("'", "''")
-    rows = lake.rows(HISTORIES, f"night = DATE '{night}' AND user_id = '{quoted}'", version=version).to_pylist()
+    rows = lake.rows(HISTORIES, f"month <= DATE '{night}' AND user_id = '{quoted}'", version=version).to_pylist()
     names = ("item_id", "weight", "at", "event_id")
-    lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in rows]
-    return [dict(zip(names, event, strict=True)) for events in lists for event in events]
+    months = sorted(rows, key=lambda row: row["month"])
+    lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in months]
+    events = [dict(zip(names, event, strict=True)) for month in lists for event in month]
+    return [event for event in events if event["at"].date() <= date.fromisoformat(night)]
 
 
 def _told(lake: Lake, snapshot: Snapshot, weighed: list[tuple[float, dict[str, Any]]]) -> list[Cause]:

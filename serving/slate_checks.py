@@ -35,12 +35,18 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     of_night = f"night = DATE '{night.date}'"
     for name, table, columns, where in (
         ("lists", RECOMMENDATIONS, "user_id, items, scores, model_version", of_night),
-        ("histories", HISTORIES, "user_id, items", of_night),
+        ("months", HISTORIES, "user_id, items, at", f"month <= DATE '{night.date}'"),
         ("items", ITEMS, "item_id, available", "true"),
     ):
         incoming = stream(night.lake, table, night.pin(table), where, columns)
         db.register("incoming", incoming)
         db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
+    end = f"TIMESTAMPTZ '{night.end.isoformat()}'"
+    db.execute(
+        f"""CREATE TEMP TABLE histories AS
+        SELECT user_id, flatten(list(items[1:len(list_filter("at", lambda moment: moment < {end}))])) AS items
+        FROM months GROUP BY user_id HAVING min("at"[1]) < {end}"""
+    )
     # An item that nobody described may be listed, one that is not available may not.
     db.execute(
         f"""CREATE TEMP TABLE listed AS

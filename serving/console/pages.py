@@ -16,6 +16,7 @@ from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import Lake
 from nightloom.settings import Settings
 from serving import answers, runs
+from serving.console.quality import data_docs, quality
 from serving.console.render import render
 from serving.explain import explain, history_of
 from serving.runs import StageRun
@@ -50,6 +51,8 @@ def routes() -> list[Route]:
         Route("/user", _page(user)),
         Route("/explain", _page(why)),
         Route("/reports/{night}", _page(report)),
+        Route("/quality", _page(quality)),
+        Route("/data-docs/{page:path}", _page(data_docs)),
     ]
 
 

@@ -52,7 +52,7 @@ def test_one_impossible_value_in_silver_closes_the_gate_and_the_line_names_it(ni
     put(T.INTERACTIONS, {"event_id": "e7", "value": 9.0})
     with pytest.raises(GateClosedError, match="data gate closed for 1998-04-21") as closed:
         main(night)
-    assert "silver.interactions: expect_column_values_to_be_between(value)" in str(closed.value)
+    assert "silver.interactions: column_values_to_be_between(value, row_condition=" in str(closed.value)
     assert "1 of 2 rows, e.g. event_id e7, value 9.0" in str(closed.value)
 
 
@@ -146,7 +146,7 @@ def test_tables_of_kinds_that_no_source_brings_are_not_guarded(night: Night, put
 
 @pytest.mark.usefixtures("sound")
 def test_the_command_exits_3_with_one_line_when_the_gate_is_closed(night: Night, put: Put) -> None:
-    put(T.USERS, {"user_id": "", "row_id": "r9"})
+    put(T.INTERACTIONS, {"event_id": "e7", "value": 9.0})
     closed = command(night)
     assert closed.returncode == 3
     assert "expectations.gate: data gate closed for 1998-04-21" in closed.stderr.splitlines()[-1]

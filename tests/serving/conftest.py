@@ -17,7 +17,7 @@ import pytest
 from nightloom import settings as settings_module
 from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS
 from serving import api, publish
 from serving.slate_checks import slate_checks
 
@@ -108,7 +108,7 @@ class Project:
             HISTORIES,
             [
                 {
-                    "night": day, "user_id": user, "items": items, "weights": [1.0] * len(items),
+                    "month": at.replace(day=1), "user_id": user, "items": items, "weights": [1.0] * len(items),
                     "at": [moment(at)] * len(items), "event_ids": [f"{user}-{item}" for item in items],
                 }
                 for user, items in seen.items()
@@ -116,11 +116,21 @@ class Project:
         )  # fmt: skip
         touched = Counter(chain.from_iterable(seen.values()))
         lake.append(
+            ITEM_DAYS,
+            [
+                {
+                    "day": at, "item_id": item, "events": events, "users": events, "weight": float(events),
+                    "first_at": moment(at), "last_at": moment(at),
+                }
+                for item, events in touched.items()
+            ],
+        )  # fmt: skip
+        lake.append(
             ITEM_STATS,
             [
                 {
                     "night": day, "item_id": item, "events_1d": 0, "events_7d": 0, "events_28d": 0, "events": events,
-                    "users": events, "popularity": 1.0, "first_at": moment(at), "last_at": moment(at),
+                    "popularity": 1.0, "first_at": moment(at), "last_at": moment(at),
                 }
                 for item, events in touched.items()
             ],

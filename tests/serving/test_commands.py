@@ -44,8 +44,8 @@ def test_explain_walks_to_push_gates_tables_and_stages() -> None:
     text = said("explain", "999", "--item", "2")
     assert "push    v000001 CURRENT, night of 1998-04-21" in text
     assert "gates   slate open (1998-04-21)" in text
-    assert "gold.recommendations v1" in text
-    assert "serving.slate_gate: gold.recommendations@1" in text
+    assert "gold.recommendations v2" in text
+    assert "serving.slate_gate: gold.recommendations@2" in text
     assert json.loads(said("explain", "999", "--item", "2", "--json"))["gates"]["slate"]["state"] == "open"
 
 

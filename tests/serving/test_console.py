@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
 
+from expectations.measures import Measure
+from expectations.validate import validate
 from nightloom.manifest import Night, run_stage
+from nightloom.tables import ITEMS
 from serving import report
 
 if TYPE_CHECKING:
@@ -22,6 +26,20 @@ def page(project: Project, path: str = "/", code: int = 200) -> str:
     answer = project.client().get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (code, "text/html; charset=utf-8")
     return unescape(answer.text)
+
+
+def test_data_quality_is_a_page_and_data_docs_are_beside_it(project: Project) -> None:
+    assert "No gate has looked at the data yet." in page(project, "/quality")
+    project.plant_items()
+    validate(project.night(), [ITEMS], [Measure(ITEMS, "rows of items", 3.0, "3 rows", 5.0, 9.0)])
+    text = page(project, "/quality")
+    assert "rows of items" in text
+    assert 'class="mark-of mild" title="1998-04-21"' in text
+    assert re.search(r"\d+ others held every night", text)
+    docs = page(project, "/data-docs/index.html")
+    assert "silver.items" in docs
+    assert "no page of Data Docs" in page(project, "/data-docs/%2e%2e/secret.html", 404)
+    assert "no page of Data Docs" in page(project, "/data-docs/suites/silver/items.json", 404)
 
 
 def test_an_empty_project_says_what_to_do(project: Project) -> None:
@@ -40,12 +58,12 @@ def test_the_first_page_shows_what_is_served_the_gates_and_the_night(project: Pr
 def test_a_closed_gate_says_why_and_what_is_still_served(project: Project) -> None:
     project.planted().judge()
     project.publish()
-    project.plant_lists(NEXT)
+    project.plant_lists(NEXT, only=["u1"])
     with pytest.raises(SystemExit):
         project.judge(NEXT)
     text = page(project)
     assert "The night of 22 April 1998 stopped at a gate." in text
-    assert "coverage: found 0.0000 (0 of 0 known users have a list), expected at least 0.99" in text
+    assert "coverage: found 0.1250 (1 of 8 known users have a list), expected at least 0.99" in text
     assert "Serving the night of 21 April 1998" in text
 
 

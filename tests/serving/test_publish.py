@@ -109,7 +109,7 @@ def test_lists_written_after_the_judgement_are_not_published(
     project.plant_lists(lists={"late": ["3", "4", "5", "6"]}, only=["late"])
     code, line = stopped(project, capsys)
     assert code == 1
-    assert "was written again since the slate gate judged version 1" in line
+    assert "was written again since the slate gate judged version 2" in line
     assert versions.read(project.store, 1).reason == "dataset_changed"
 
 

@@ -1,0 +1,152 @@
+"""How much the night's interactions differ from those of the nights before: event types, values, hours, categories.
+
+silver.interactions, silver.items -> one population stability index (PSI) each: sum of (p - q) ln(p / q) over the bins'
+shares now (p) and before (q). Below 0.1 is usually called steady, above 0.25 a shift. Counted by SQL: no row of the
+past comes into memory. Great Expectations' own expectation for this (Kullback-Leibler) wants the rows, and is infinite
+where a bin was empty before.
+
+A few people differ from many by chance alone, and what one person does in an evening is one choice rather than a
+hundred: the PSI of two samples of one population is about chi-square / (1/n + 1/m), with n and m people and not events.
+A night is judged by the declared limit or by what chance does once in a thousand nights, whichever is larger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from scipy.special import chdtri
+
+from expectations.measures import Measure
+from nightloom.manifest import Night
+from nightloom.tables import INTERACTIONS, ITEMS
+
+BY_CHANCE = 0.001
+DECILES = 9
+"""Inner edges of the value's bins, taken from the nights before."""
+Bins = Mapping[Any, float]
+
+
+def psi(now: Bins, before: Bins) -> float:
+    """Population stability index of two counts by bin. Half an event is added to each bin, so that none is empty."""
+    return sum(_part(p, q) for p, q in _shares(now, before).values())
+
+
+def _part(p: float, q: float) -> float:
+    return (p - q) * math.log(p / q)
+
+
+def by_chance(bins: int, people_now: int, people_before: int) -> float:
+    """The PSI that two samples of one population exceed once in a thousand times."""
+    return float(chdtri(bins - 1, BY_CHANCE)) * (1 / people_now + 1 / people_before)
+
+
+def _shares(now: Bins, before: Bins) -> dict[Any, tuple[float, float]]:
+    """Bin -> its share now and before."""
+    bins = {**now, **before}
+    all_now, all_before = (sum(counts.values()) + len(bins) / 2 for counts in (now, before))
+    return {each: ((now.get(each, 0) + 0.5) / all_now, (before.get(each, 0) + 0.5) / all_before) for each in bins}
+
+
+def drift(night: Night, nights: Sequence[date]) -> Iterator[Measure]:
+    """A measure for each thing that has at least two bins; only noted where there are no `nights` to compare with."""
+    if not night.lake.exists(INTERACTIONS):
+        return
+    if not nights:
+        for what in ("event types", "hours of the day"):
+            yield Measure(INTERACTIONS, f"drift of {what}", None, "no past yet")
+        return
+    people_now, people_before = _people(night, nights)
+    if not (people_now and people_before):
+        return
+    for what, (now, before) in _counted(night, nights).items():
+        if (bins := len({**now, **before})) > 1:
+            limit = max(night.settings.gates.data.max_drift, by_chance(bins, people_now, people_before))
+            severity = "stop" if "drift" in night.settings.gates.data.stop_on else "warn"
+            told = f"{psi(now, before):.3f} against {len(nights)} nights{_most_changed(now, before)}"
+            yield Measure(INTERACTIONS, f"drift of {what}", psi(now, before), told, None, limit, severity)
+
+
+def _most_changed(now: Bins, before: Bins) -> str:
+    """The bin that adds most to the PSI."""
+    name, (p, q) = max(_shares(now, before).items(), key=lambda each: _part(*each[1]))
+    return f"; most in {name}: {q:.1%} before, {p:.1%} now"
+
+
+def _looked_at(night: Night, nights: Sequence[date]) -> str:
+    listed = ", ".join(f"DATE '{each}'" for each in [*nights, night.date])
+    return f"night IN ({listed})"
+
+
+def _query(night: Night, sql: str) -> list[dict[str, Any]]:
+    tables = [("t", night.lake.open(INTERACTIONS, night.pin(INTERACTIONS)))]
+    if night.lake.exists(ITEMS):
+        tables.append(("i", night.lake.open(ITEMS, night.pin(ITEMS))))
+    found: list[dict[str, Any]] = night.lake.query(sql, *tables).to_pylist()
+    return found
+
+
+def _people(night: Night, nights: Sequence[date]) -> tuple[int, int]:
+    """Distinct users of the night and of the nights before."""
+    found = _query(
+        night,
+        f"""SELECT night = DATE '{night.date}' AS is_now, count(DISTINCT user_id) AS n
+            FROM t WHERE {_looked_at(night, nights)} GROUP BY 1""",
+    )
+    people = {row["is_now"]: row["n"] for row in found}
+    return people.get(True, 0), people.get(False, 0)
+
+
+def _counted(night: Night, nights: Sequence[date]) -> dict[str, tuple[Counter[Any], Counter[Any]]]:
+    """What is compared -> events by bin, now and before. One pass over the interactions, one for categories."""
+    rows = _query(
+        night,
+        f"""SELECT night = DATE '{night.date}' AS is_now, event,
+                   concat('hour ', CAST(date_part('hour', occurred_at) AS INT)) AS hour,
+                   {_bin(_edges(night, nights))} AS bin, count(*) AS n
+            FROM t WHERE {_looked_at(night, nights)} GROUP BY 1, 2, 3, 4""",
+    )
+    counted = {
+        "event types": _split(rows, "event"),
+        "values": _split([row for row in rows if row["bin"] is not None], "bin"),
+        "hours of the day": _split(rows, "hour"),
+    }
+    if night.lake.exists(ITEMS):
+        counted["categories"] = _split(_query(night, _categories(night, nights)), "category")
+    return counted
+
+
+def _split(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[Counter[Any], Counter[Any]]:
+    now, before = Counter[Any](), Counter[Any]()
+    for row in rows:
+        (now if row["is_now"] else before)[row[name]] += row["n"]
+    return now, before
+
+
+def _edges(night: Night, nights: Sequence[date]) -> list[float]:
+    """Deciles of the value on the nights before; fewer where many values are equal, none where there are no values."""
+    deciles = ", ".join(f"approx_percentile_cont(value, {k / 10}) AS d{k}" for k in range(1, DECILES + 1))
+    past = ", ".join(f"DATE '{each}'" for each in nights)
+    (row,) = _query(night, f"SELECT {deciles} FROM t WHERE night IN ({past})")
+    return sorted({edge for edge in row.values() if edge is not None})
+
+
+def _bin(edges: Sequence[float]) -> str:
+    """SQL: the bin of a value, in words."""
+    if not edges:
+        return "CASE WHEN value IS NOT NULL THEN 'any value' END"
+    steps = " ".join(f"WHEN value <= {edge} THEN 'values up to {edge:g}'" for edge in edges)
+    return f"CASE WHEN value IS NULL THEN NULL {steps} ELSE 'values above {edges[-1]:g}' END"
+
+
+def _categories(night: Night, nights: Sequence[date]) -> str:
+    """SQL: interactions by the categories of their items."""
+    return f"""
+        WITH touched AS (SELECT night = DATE '{night.date}' AS is_now, item_id, count(*) AS n
+                         FROM t WHERE {_looked_at(night, nights)} GROUP BY 1, 2),
+             named AS (SELECT is_now, n, unnest(i.categories) AS category
+                       FROM touched JOIN i ON touched.item_id = i.item_id)
+        SELECT is_now, category, sum(n) AS n FROM named GROUP BY 1, 2"""

@@ -1,0 +1,14 @@
+"""gold.item_days: what holds of a row stands in the contract's checks."""
+
+import great_expectations as gx
+
+from expectations import contract
+from expectations.contract import Frame
+from nightloom.settings import Settings
+from nightloom.tables import ITEM_DAYS
+
+FRAME = Frame(ITEM_DAYS)
+
+
+def suite(settings: Settings) -> gx.ExpectationSuite:
+    return contract.suite(FRAME)

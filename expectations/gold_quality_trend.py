@@ -1,0 +1,19 @@
+"""gold.quality_trend: every row that came is accounted for."""
+
+import great_expectations as gx
+
+from expectations import contract
+from expectations.contract import Frame, true
+from nightloom.settings import Settings
+from nightloom.tables import QUALITY_TREND
+
+FRAME = Frame(
+    QUALITY_TREND,
+    {
+        "all_accounted_for": "rows_in = good + quarantined + set_aside",
+    },
+)
+
+
+def suite(settings: Settings) -> gx.ExpectationSuite:
+    return contract.suite(FRAME, [true("all_accounted_for")])

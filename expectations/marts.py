@@ -1,0 +1,29 @@
+"""The marts that there are, ours and the project's own: the night's rows -> ops.gates and ops.expectations, Data Docs.
+
+After the publish: nothing waits for it, so a failed expectation fails this stage and its alert, and closes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from expectations.validate import validate
+from nightloom.errors import DataError
+from nightloom.manifest import Night, judge, run_stage
+from nightloom.marts import marts
+
+
+def main(night: Night) -> None:
+    """Check the marts; the error names each expectation that failed."""
+    tables = [mart.table for mart in marts(night.settings) if night.lake.exists(mart.table)]
+    checks = [replace(check, severity="warn") for check in validate(night, tables)]
+    night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
+    judge(night, "marts", checks)
+    if failed := [
+        f"{check.name} is {check.observed}, expected {check.expected}" for check in checks if not check.passed
+    ]:
+        raise DataError("; ".join(failed))
+
+
+if __name__ == "__main__":
+    run_stage("expectations.marts", main)

@@ -1,0 +1,39 @@
+"""The console's page of data quality, and Data Docs beside it."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from nightloom.errors import UnknownUserError
+from nightloom.lake import Lake
+from nightloom.quality import HELD, NOT_ASKED, STOPPED, WARNED, trends
+from nightloom.settings import Settings
+from serving.console.render import render
+
+NIGHTS_SHOWN = 28
+TONES = {HELD: "held", WARNED: "mild", STOPPED: "failed", NOT_ASKED: "none"}
+"""A night's mark -> its class on the page."""
+
+
+def quality(request: Request) -> Response:
+    """Each table's expectations over the last nights: what failed or moves, and the others on demand."""
+    settings: Settings = request.app.state.settings
+    found = trends(Lake(settings.place("lake")), NIGHTS_SHOWN)
+    by_table = {table: list(of_table) for table, of_table in groupby(found, lambda trend: trend.table)}
+    docs = (settings.place("docs") / "index.html").is_file()
+    page = render("quality.html", project=settings.project.name, tables=by_table, tones=TONES, docs=docs)
+    return HTMLResponse(page)
+
+
+def data_docs(request: Request) -> Response:
+    """A page of Data Docs, as it lies on disk."""
+    settings: Settings = request.app.state.settings
+    docs = settings.place("docs").resolve()
+    file = (docs / Path(request.path_params["page"])).resolve()
+    if not (file.is_relative_to(docs) and file.suffix == ".html" and file.is_file()):
+        raise UnknownUserError(f"no page of Data Docs: {request.path_params['page']}")
+    return FileResponse(file)

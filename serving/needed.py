@@ -1,0 +1,47 @@
+"""Kept serving versions and the champion -> the table versions that they were made from, by what ops.stages notes.
+
+A served list is explained, and rolled back to, from the versions that it was made from: maintenance keeps their files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from typing import Any
+
+from nightloom.lake import Lake, now
+from nightloom.published import JUDGING, good_runs
+from nightloom.settings import Settings
+from serving.explain import lineage
+from serving.stores import versions
+from serving.stores.versions import Push, State
+
+KEPT = (State.CURRENT, State.BACKUP)
+
+
+def needed(settings: Settings) -> dict[str, set[int]]:
+    """Table -> versions that a kept serving version or the champion was made from, and read by the stages that did."""
+    lake, found = Lake(settings.place("lake")), defaultdict[str, set[int]](set)
+    for meta in [*(push.facts for push in kept(settings)), *_champion(lake)]:
+        reads = [run.reads for run in lineage(lake, meta)]
+        for table, version in (pair for pairs in (*reads, meta["inputs"]) for pair in pairs.items()):
+            found[table].add(version)
+    return dict(found)
+
+
+def _champion(lake: Lake) -> list[dict[str, Any]]:
+    """What lineage() asks for, for the champion that gate 2 named last: it may not have made a served list yet."""
+    named = [run for run in good_runs(lake, JUDGING) if run.facts.get("model_version", "None") != "None"][-1:]
+    fixed = {"published_at": now().isoformat(), "inputs": {}}
+    return [fixed | {"model_version": run.facts["model_version"], "night": str(run.night)} for run in named]
+
+
+def kept(settings: Settings) -> list[Push]:
+    """The version that is served and those that a rollback may serve again."""
+    store = settings.place("store")
+    return [push for push in versions.pushes(store) if push.state in KEPT] if store.exists() else []
+
+
+def oldest_night(settings: Settings) -> date | None:
+    """The oldest night that a kept version serves."""
+    return min((date.fromisoformat(push.night) for push in kept(settings)), default=None)

@@ -1,0 +1,75 @@
+"""A Delta table -> how it lies on the disk: files, bytes, rows, log, and whether rewriting it would help a reader."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from nightloom.lake import Lake
+from nightloom.tables import Table
+
+SMALL = 16 * 2**20
+"""Bytes below which a file is small: a reader then spends more on opening it than on reading it."""
+EXCESS = 10
+"""Compact when so many small files could be fewer. On a local disk ten files cost some 10 ms to open, on S3 half a
+second; rewriting a few small files costs less than a night of readers opening them."""
+DEPTH, DEPTH_SHARE = 4.0, 0.5
+"""Order anew when a reader of one moment opens more than 4 files and more than half of all: it reads nearly the whole
+table to find one day. Ordering rewrites every file, so it has to be worth it."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One table's newest version. `excess`: small files that could be fewer. `depth`: files that hold one moment."""
+
+    version: int
+    rows: int
+    files: int
+    bytes: int
+    disk_bytes: int
+    log_files: int
+    small_share: float
+    excess: int
+    depth: float
+
+    @property
+    def scattered(self) -> bool:
+        return self.excess >= EXCESS
+
+    @property
+    def mixed(self) -> bool:
+        return self.depth > DEPTH and self.depth > DEPTH_SHARE * self.files
+
+
+def storage(lake: Lake, table: Table, order: str | None = None) -> Storage:
+    """Measure a table; `order` is the time column that its files should be ordered by."""
+    opened, folder = lake.open(table), Path(lake.path(table))
+    files: list[dict[str, Any]] = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
+    small = [file for file in files if file["size_bytes"] < SMALL]
+    parts = Counter(file.get(f"partition.{table.partition}") for file in small)
+    log = sum(1 for _ in (folder / "_delta_log").iterdir())
+    return Storage(
+        version=opened.version(), rows=sum(file["num_records"] for file in files), files=len(files),
+        bytes=sum(file["size_bytes"] for file in files), disk_bytes=_size(folder), log_files=log,
+        small_share=len(small) / len(files) if files else 0.0,
+        excess=sum(count - 1 for count in parts.values()), depth=_depth(files, order),
+    )  # fmt: skip
+
+
+def _size(folder: Path) -> int:
+    return sum((Path(where) / name).stat().st_size for where, _, names in os.walk(folder) for name in names)
+
+
+def _depth(files: list[dict[str, Any]], order: str | None) -> float:
+    """Mean number of files that hold one moment between the first and the last: their spans, added, over the whole."""
+    spans = [(file[f"min.{order}"], file[f"max.{order}"]) for file in files if file.get(f"min.{order}") is not None]
+    if not spans:
+        return 0.0
+    whole = max(last for _, last in spans) - min(first for first, _ in spans)
+    covered = sum((last - first).total_seconds() for first, last in spans)
+    return covered / whole.total_seconds() if whole else float(len(spans))

@@ -1,0 +1,65 @@
+"""needed.py: the table versions behind kept serving versions and the champion, and nobody else's."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from nightloom.tables import STAGES
+from serving.needed import needed, oldest_night
+from serving.stores import versions
+from serving.stores.versions import State
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Project
+
+D = date(1998, 4, 21)
+START = datetime(1998, 4, 22, 2, tzinfo=UTC)
+
+
+def noted(project: Project, stage: str, reads: dict[str, int], day: date = D, **facts: str) -> None:
+    """A row of ops.stages, of a stage that ended well."""
+    row: dict[str, Any] = {
+        "run_id": f"run-{day}", "night": day, "stage": stage, "status": "ok", "seconds": 1.0, "writes": [], "rows": [],
+        "started_at": START + (day - D), "reads": list(reads.items()), "facts": list(facts.items()), "code": "c",
+        "config": "d", "error": None,
+    }  # fmt: skip
+    project.night().lake.append(STAGES, [row])
+
+
+def published(project: Project, day: date, inputs: dict[str, int], model_version: str) -> None:
+    with versions.exclusive(project.store):
+        meta = {
+            "inputs": inputs, "night": str(day), "model_version": model_version,
+            "published_at": (START + (day - D) + timedelta(hours=1)).isoformat(),
+        }  # fmt: skip
+        push = versions.begin(project.store, str(day), f"run-{day}")
+        versions.flip(project.store, versions.write(project.store, push, State.VERIFIED, **meta))
+        versions.prune(project.store, 2)
+
+
+def test_nothing_is_needed_before_anything_is_published(project: Project) -> None:
+    assert (needed(project.settings), oldest_night(project.settings)) == ({}, None)
+
+
+def test_what_kept_versions_were_made_from_is_needed_with_what_their_stages_and_their_training_read(
+    project: Project,
+) -> None:
+    noted(project, "training.train", {"silver.interactions": 3}, models="als 7")
+    for n in range(3):
+        day = D + timedelta(days=n)
+        noted(project, "spark_jobs.gold_recommendations", {"gold.histories": 10 + n}, day)
+        published(project, day, {"gold.recommendations": 20 + n}, "7")
+    assert needed(project.settings) == {
+        "silver.interactions": {3},
+        "gold.histories": {11, 12},
+        "gold.recommendations": {21, 22},
+    }
+    assert oldest_night(project.settings) == D + timedelta(days=1)
+
+
+def test_the_champion_is_needed_before_it_has_made_a_list(project: Project) -> None:
+    noted(project, "training.train", {"silver.interactions": 3}, models="als 7, sequence 8")
+    noted(project, "training.train", {"silver.interactions": 5}, day=D + timedelta(days=7), models="als 9")
+    noted(project, "training.model_gate", {"silver.interactions": 4}, model_version="8")
+    assert needed(project.settings) == {"silver.interactions": {3, 4}}

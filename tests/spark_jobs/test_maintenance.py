@@ -1,0 +1,200 @@
+"""maintenance.py: what is tidied away, what must stay, and that no stage takes it for a change."""
+
+import os
+import re
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from nightloom.lake import now
+from nightloom.tables import (
+    BRONZE_EVENTS,
+    HISTORIES,
+    INTERACTIONS,
+    ITEM_DAYS,
+    ITEM_STATS,
+    ITEMS,
+    POPULAR,
+    STAGES,
+    STORAGE,
+)
+from serving.stores import versions
+from serving.stores.versions import State
+from spark_jobs import (
+    gold_histories,
+    gold_item_days,
+    gold_item_stats,
+    maintenance,
+    silver_interactions,
+    silver_items,
+    storage,
+)
+from tests.spark_jobs.build import D, Project, event, frame, project
+from tests.spark_jobs.test_gold import touch
+from tests.spark_jobs.test_night import lists as popular
+
+GOLD = (gold_histories.main, gold_item_days.main, gold_item_stats.main)
+
+
+def keep(at: Project, days: int) -> Project:
+    """The project, history_days changed."""
+    retention = at.settings.retention.model_copy(update={"history_days": days})
+    return Project(at.settings.model_copy(update={"retention": retention}), at.spark)
+
+
+def upkeep(at: Project) -> dict[str, str]:
+    """Run the maintenance -> what it did, by table."""
+    at.run(maintenance.main)
+    last = max(row["measured_at"] for row in at.rows(STORAGE))
+    return {row["table"]: row["done"] for row in at.rows(STORAGE) if row["measured_at"] == last}
+
+
+def noted(at: Project, stage: str, **columns: Any) -> None:
+    """A row of ops.stages, as the stage's frame would have left it."""
+    row: dict[str, Any] = {
+        "run_id": f"test-{D}", "night": D, "stage": stage, "status": "ok", "started_at": now(), "seconds": 1.0,
+        "reads": [], "writes": [], "rows": [], "facts": [], "code": "c", "config": "d", "error": None,
+    }  # fmt: skip
+    at.night().lake.append(STAGES, [row | columns])
+
+
+def publish(at: Project, inputs: dict[str, int]) -> versions.Push:
+    """A serving version that says that it was made from these table versions."""
+    store = at.settings.place("store")
+    with versions.exclusive(store):
+        meta = {"inputs": inputs, "night": str(D), "published_at": now().isoformat(), "model_version": "1"}
+        push = versions.begin(store, str(D), f"test-{D}")
+        return versions.flip(store, versions.write(store, push, State.VERIFIED, **meta))
+
+
+def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "EXCESS", 1)
+    at = project(tmp_path, spark)
+    for n in range(2):
+        at.bring(event(n), file=f"{n}.jsonl")
+        at.run(silver_interactions.main)
+    at.run(*GOLD)
+    lake, tables = at.night().lake, (BRONZE_EVENTS, INTERACTIONS)
+    gold = {table: lake.version(table) for table in (HISTORIES, ITEM_DAYS, ITEM_STATS)}
+    before = {table: (at.rows(table), storage.storage(lake, table).files) for table in tables}
+    done = upkeep(at)
+    for table in tables:
+        assert done[table.full_name] == f"compacted: {before[table][1]} files -> 1"
+        assert at.rows(table) == before[table][0]
+    assert "silver.interactions v" in capsys.readouterr().out
+    assert at.run(silver_interactions.main)["read"] == 0
+    at.run(*GOLD)
+    assert {table: lake.version(table) for table in gold} == gold
+    assert "gold.item_stats: unchanged" in capsys.readouterr().out
+    assert {did for name, did in upkeep(at).items() if name.split(".")[0] != "ops"} == {"nothing"}
+
+
+def test_old_versions_go_but_for_those_that_a_kept_list_was_made_from_and_changes_still_to_be_taken(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = keep(project(tmp_path, spark), days=0)
+    lake = at.night().lake
+    versions_of: dict[str, list[int]] = {"lists": [], "items": []}
+    for n in range(3):
+        at.night().replace(POPULAR, popular(spark, str(n)))
+        versions_of["lists"].append(lake.version(POPULAR))
+        noted(at, "spark_jobs.gold_popular", reads=[(ITEMS.full_name, n)])
+    kept = versions_of["lists"][1]
+    publish(at, {POPULAR.full_name: kept})
+    done = upkeep(at)
+    assert done["gold.popular"].startswith("removed ")
+    assert lake.rows(POPULAR, version=kept)["items"].to_pylist() == [["1"]]
+    assert lake.rows(POPULAR)["items"].to_pylist() == [["2"]]
+    with pytest.raises(Exception, match="Failed to fetch metadata for file"):  # the library raises no kind of its own
+        lake.rows(POPULAR, version=versions_of["lists"][0])
+
+
+def test_rows_past_the_contracts_retention_are_deleted_counted_from_the_newest_and_never_those_served(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
+    lake, days = at.night().lake, POPULAR.retention_days
+    assert days is not None
+    at.night().create(POPULAR)
+    for back in (0, days, days + 1, days + 2):
+        row = {"night": D - timedelta(days=back), "segment": "all", "items": ["i"], "scores": [1.0]}
+        lake.append(POPULAR, [row])
+    served = versions_served(at, D - timedelta(days=days + 1))
+    done = upkeep(at)
+    assert done["gold.popular"] == f"deleted 1 rows of before {served}"
+    assert sorted(row["night"] for row in at.rows(POPULAR)) == [served, D - timedelta(days=days), D]
+
+
+def versions_served(at: Project, night: date) -> date:
+    store = at.settings.place("store")
+    with versions.exclusive(store):
+        meta = {"inputs": {}, "night": str(night), "published_at": now().isoformat(), "model_version": "1"}
+        push = versions.begin(store, str(night), "test")
+        versions.flip(store, versions.write(store, push, State.VERIFIED, **meta))
+    return night
+
+
+def test_files_that_all_hold_the_same_days_are_ordered_by_time(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = project(tmp_path, spark)
+    night = at.night()
+    night.create(INTERACTIONS)
+    rows = [touch(n, event="rating", row_id="r", night=D) for n in range(64)]
+    for place in range(8):
+        mixed = frame(spark, rows[place::8], INTERACTIONS)
+        mixed.coalesce(1).write.format("delta").mode("append").save(night.lake.path(INTERACTIONS))
+    before = storage.storage(night.lake, INTERACTIONS, "occurred_at")
+    assert before.mixed
+    assert before.depth == pytest.approx(8, abs=1)
+    assert upkeep(at)["silver.interactions"] == "ordered by occurred_at: 8 files -> 1"
+    assert not storage.storage(night.lake, INTERACTIONS, "occurred_at").mixed
+    assert len(at.rows(INTERACTIONS)) == 64
+
+
+def test_the_log_is_cut_at_a_checkpoint_and_no_further_than_a_needed_version(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
+    lake = at.night().lake
+    row = {"segment": "all", "items": ["i"], "scores": [1.0]}
+    at.night().create(POPULAR)
+    for n in range(14):
+        lake.append(POPULAR, [row | {"night": D - timedelta(days=n)}])
+        if n == 9:
+            lake.open(POPULAR).create_checkpoint()
+    log = Path(lake.path(POPULAR)) / "_delta_log"
+    aged(log, 12, days=40)
+    publish(at, {POPULAR.full_name: 3})
+    assert upkeep(at)["gold.popular"] == "nothing"
+    versions.discard(at.settings.place("store"), versions.pushes(at.settings.place("store"))[0])
+    assert "files of the log older than 31 days" in upkeep(at)["gold.popular"]
+    assert lake.rows(POPULAR, version=12).num_rows == 12
+    assert lake.rows(POPULAR).num_rows == 14
+
+
+def aged(log: Path, up_to: int, days: int) -> None:
+    """Make the log's entries look older."""
+    moment = time.time() - days * 86_400
+    for file in log.glob("*.json"):
+        if file.stem.isdigit() and int(file.stem) <= up_to:
+            file.write_text(re.sub(r'"timestamp":\d+', f'"timestamp":{moment * 1000:.0f}', file.read_text()))
+            os.utime(file, (moment, moment))
+
+
+def test_what_changed_and_was_not_taken_yet_can_still_be_taken_when_nothing_else_is_kept(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = keep(project(tmp_path, spark), days=0)
+    at.bring({"item_id": "i1", "title": "One"}, kind="items", file="a.jsonl")
+    at.run(silver_items.main)
+    at.bring({"item_id": "i2", "title": "Two"}, kind="items", file="b.jsonl")
+    upkeep(at)
+    assert at.run(silver_items.main)["inserted"] == 1
+    assert [row["title"] for row in at.rows(ITEMS)] == ["One", "Two"]
