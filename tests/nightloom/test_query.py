@@ -12,11 +12,21 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 
 from nightloom.cli import nightloom
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
-from nightloom.query import QueryError, as_of, tables_in
+from nightloom.marts import tables
+from nightloom.names import tables_in
+from nightloom.plot import PlotError
+from nightloom.prompt import HELP, Names, converse
+from nightloom.query import QueryError, State, as_of
+from nightloom.settings import load
 from nightloom.tables import ITEMS, TABLES, USERS
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
@@ -33,7 +43,7 @@ def item(number: int, **given: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """Two films in version 1 of silver.items, a third since version 2."""
+    """Two films in version 2 of silver.items, a third since version 3: the first two made the table."""
     shutil.copy(Path(__file__).parents[2] / "nightloom.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
     lake = Lake(tmp_path / "data" / "lake")
@@ -72,6 +82,11 @@ def test_csv_is_complete_and_quoted_as_csv_wants(ask: Ask) -> None:
     ]  # fmt: skip
 
 
+def test_a_statement_may_come_by_a_pipe(lake: Lake) -> None:
+    piped = CliRunner().invoke(nightloom, ["sql", "--csv"], input="SELECT count(*) AS n\nFROM silver.items;\n")
+    assert piped.stdout == "n\n3\n"
+
+
 def test_json_keeps_lists_maps_and_moments(ask: Ask) -> None:
     (row,) = json.loads(ask("sql", "SELECT * FROM silver.items WHERE item_id = '1'", "--json"))
     assert row["categories"] == ["drama", "war"]
@@ -97,13 +112,13 @@ def test_tables_join_by_name_quoted_or_not(ask: Ask, lake: Lake) -> None:
 
 
 def test_an_old_version_is_as_it_was(ask: Ask) -> None:
-    assert ask("sql", "SELECT count(*) AS n FROM silver.items", "--version", "1", "--csv") == "n\n2\n"
+    assert ask("sql", "SELECT count(*) AS n FROM silver.items", "--version", "2", "--csv") == "n\n2\n"
 
 
 def test_as_of_a_moment_and_as_of_a_day_which_means_its_end(ask: Ask, lake: Lake) -> None:
     today = datetime.now(UTC)
     assert ask("sql", "SELECT count(*) AS n FROM silver.items", "--as-of", f"{today:%Y-%m-%d}", "--csv") == "n\n3\n"
-    second, first, _ = (commit["timestamp"] / 1000 for commit in lake.open(ITEMS).history())
+    second, first, *_ = (commit["timestamp"] / 1000 for commit in lake.open(ITEMS).history())
     moment = datetime.fromtimestamp((first + second) / 2, UTC).isoformat()
     assert ask("sql", "SELECT count(*) AS n FROM silver.items", "--as-of", moment, "--csv") == "n\n2\n"
     with pytest.raises(MissingTableError, match="did not exist at"):
@@ -128,7 +143,8 @@ def test_a_state_that_cannot_be_meant_is_a_usage_error(words: tuple[str, ...], l
         ("SELECT * FROM items", r"no table items in the lake; did you mean bronze\.items or silver\.items\?"),
         ("SELECT * FROM lake", r"the tables are bronze\.events, "),
         ("SELECT * FROM ITEMS_OF", r"no table ITEMS_OF in the lake"),
-        ("SELECT titel FROM silver.items", r'titel.*(\n.*)*Candidate bindings: "title"'),
+        ("SELECT titel FROM silver.items", r"titel.*(\n.*)*Did you mean title of silver.items?"),
+        ("SELECT i.xyz FROM silver.items i", r"(?s)xyz.*silver.items has item_id, title, "),
         ("SELEC 1", "syntax error"),
         ("DELETE FROM silver.items", "found DELETE, expected one SELECT"),
         ("COPY (SELECT 1) TO 'x.csv'", "found COPY, expected one SELECT"),
@@ -160,7 +176,9 @@ def test_a_table_that_no_night_wrote_yet_is_told_so(ask: Ask) -> None:
 
 def test_names_are_found_whole_in_any_case_and_not_inside_others() -> None:
     found = tables_in(
-        'SELECT * FROM Silver.ITEMS JOIN "gold" . "item_stats" USING (item_id), xsilver.users, silver.users2'
+        'SELECT * FROM Silver.ITEMS JOIN "gold" . "item_stats" USING (item_id), xsilver.users, silver.users2 '
+        "WHERE x = 'gold.popular' -- and silver.users",
+        TABLES,
     )
     assert [each.full_name for each in found] == ["silver.items", "gold.item_stats"]
 
@@ -173,7 +191,7 @@ def test_describe_and_explain_are_reading(ask: Ask) -> None:
 def test_tables_lists_every_table_with_its_rows_and_version(ask: Ask) -> None:
     listed = {each["name"]: each for each in json.loads(ask("tables", "--json"))}
     assert list(listed) == [each.full_name for each in TABLES]
-    assert (listed["silver.items"]["rows"], listed["silver.items"]["version"]) == (3, 2)
+    assert (listed["silver.items"]["rows"], listed["silver.items"]["version"]) == (3, 3)
     assert listed["gold.popular"]["rows"] is None
     shown = ask("tables")
     assert all(each.grain in shown for each in TABLES)
@@ -194,3 +212,118 @@ def test_a_table_is_described_by_key_columns_and_what_is_personal(ask: Ask) -> N
 def test_a_table_nobody_knows_is_told_with_the_nearest(name: str, near: str, ask: Ask) -> None:
     with pytest.raises(QueryError, match=f"no table {name}; did you mean {near}"):
         ask("tables", name)
+
+
+OWN = """
+[[marts]]
+name = "films"
+grain = "One row per film."
+key = ["item_id"]
+columns = { item_id = "string", score = "double" }
+sql = "SELECT item_id, 1.0D AS score FROM silver.items"
+"""
+
+
+def test_a_mart_of_the_projects_own_is_a_table_like_any_other(ask: Ask, lake: Lake) -> None:
+    file = Path("nightloom.toml")
+    file.write_text(file.read_text() + OWN)
+    films = tables(load())[-1]
+    lake.append(films, [{"item_id": "1", "score": 1.5}])
+    assert ask("sql", "SELECT title, score FROM gold.films JOIN silver.items USING (item_id)", "--csv").endswith(
+        "1.5\n"
+    )
+    assert "One row per film." in ask("tables")
+    assert json.loads(ask("tables", "gold.films", "--json"))["key"] == ["item_id"]
+    with pytest.raises(QueryError, match=r"no table gold\.film in the lake; did you mean gold\.films\?"):
+        ask("sql", "SELECT 1 FROM gold.film")
+
+
+def test_plot_draws_numbers_over_days_without_a_terminal_too(ask: Ask) -> None:
+    days = "SELECT DATE '2024-01-01' + i::INT AS day, i AS users, 9 - i AS items FROM range(10) t(i)"
+    drawn = ask("sql", days, "--plot")
+    first, *_, dates, name = [line.strip() for line in drawn.splitlines() if line.strip()]
+    assert (first.split(), name) == (["▚", "users", "o", "items"], "day")
+    assert dates.startswith("2024-01-01")
+    assert dates.endswith("2024-01-10")
+    assert {len(line) for line in drawn.splitlines()} == {80}
+    assert "\x1b" not in drawn
+
+
+def test_plot_draws_a_bar_for_each_text_as_long_as_its_number(ask: Ask) -> None:
+    name, first, second, third = ask(
+        "sql", "SELECT title, CAST(item_id AS INT) * 10.5 AS score FROM silver.items ORDER BY score DESC", "--plot"
+    ).splitlines()
+    assert name.strip() == "score"
+    assert (first.split("┤")[0].strip(), first.rpartition(" ")[2]) == ("Film 3", "31.5")
+    assert [line.count("█") for line in (first, second, third)] == [61, 41, 20]
+    assert second.startswith('Café, "noir"')
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("SELECT title, title FROM silver.items", "needs a number after its first column, found title is text"),
+        ("SELECT title, 1 FROM silver.items WHERE false", "no rows"),
+        ("SELECT title, NULL AS n FROM silver.items", "n is empty"),
+    ],
+)
+def test_plot_says_what_it_cannot_draw(statement: str, said: str, ask: Ask) -> None:
+    with pytest.raises(PlotError, match=said):
+        ask("sql", statement, "--plot")
+
+
+@pytest.fixture
+def typed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[str, str]]:
+    """Type keys at the prompt of `nightloom sql` until it ends -> what it printed, and what it said of errors."""
+
+    def said(keys: str) -> tuple[str, str]:
+        with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=DummyOutput()):
+            keyboard.send_text(keys)
+            converse(State.of(load()), Path("data/sql-history"), "csv")
+        printed = capsys.readouterr()
+        return printed.out.removeprefix(HELP + "\n"), printed.err
+
+    return said
+
+
+def test_the_prompt_answers_statements_of_several_lines_and_goes_on_after_an_error(
+    typed: Callable[[str], tuple[str, str]],
+) -> None:
+    out, error = typed("SELECT item_id\rFROM silver.items\rWHERE item_id = '3';\rSELECT 1 FROM silver.itmes;\rquit\r")
+    assert out == "item_id\n3\n"
+    assert error == "no table silver.itmes in the lake; did you mean silver.items?\n"
+    assert "+WHERE item_id = '3';" in Path("data/sql-history").read_text()
+
+
+def test_the_prompt_draws_explains_tables_and_ends_with_the_input(typed: Callable[[str], tuple[str, str]]) -> None:
+    out, error = typed("plot SELECT title, 1 AS n FROM silver.items;\rtables silver.items\rtables\rhelp\r\x04")
+    assert "Film 1 ┤█" in out
+    assert "Name to show" in out
+    assert "gold.daily_activity" in out
+    assert out.endswith(HELP + "\n")
+    assert error == ""
+
+
+def completed(text: str) -> list[str]:
+    """What the prompt offers at the end of a text."""
+    found = Names(TABLES).get_completions(Document(text, len(text)), CompleteEvent(completion_requested=True))
+    return [completion.text for completion in found]
+
+
+def test_the_prompt_completes_tables_columns_and_words() -> None:
+    assert completed("SELECT * FROM gold.po") == ["gold.popular"]
+    assert completed("select * from ")[0] == "bronze.events"
+    assert completed("SELECT count(*) FROM silver.items WHERE avai") == ["available"]
+    assert completed("SELECT count(*) FROM silver.items WHERE gold.it") == ["gold.item_days", "gold.item_stats"]
+    assert completed("SEL") == ["select"]
+    assert "title" not in completed("SELECT t")
+
+
+def test_a_shell_completes_words_and_tables(lake: Lake) -> None:
+    def offered(words: str, index: int) -> list[str]:
+        variables = {"_NIGHTLOOM_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index)}
+        result = CliRunner().invoke(nightloom, [], prog_name="nightloom", env=variables, standalone_mode=True)
+        return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+    assert offered("nightloom sq", 1) == ["sql"]
+    assert offered("nightloom tables silver.", 2) == ["silver.interactions", "silver.items", "silver.users"]

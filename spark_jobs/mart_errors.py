@@ -1,0 +1,61 @@
+"""What goes wrong with a mart's SQL -> one line that names the mart, where to mend it, and the nearest name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+
+from nightloom.errors import NightloomError
+from nightloom.marts import Mart
+from nightloom.names import nearest, tables_in, view
+from nightloom.settings import nearest_key
+from nightloom.tables import Table
+
+
+class MartError(NightloomError):
+    """A mart cannot be made: its SQL is wrong, or its rows are not what its contract says."""
+
+
+def fitting(rows: DataFrame, mart: Mart) -> DataFrame:
+    """The rows as they are, if their columns are the contract's; MartError with each that is not."""
+    found = dict(rows.dtypes)
+    declared = {c.name: c.type for c in mart.table.columns if (c.name, mart.table.period) != ("night", "night")}
+    faults = [
+        f"{name} is {found[name]}, declared {type}"
+        if name in found
+        else f"{name} is not among them{nearest_key(name, found)}"
+        for name, type in declared.items()
+        if found.get(name) != type
+    ]
+    faults += [f"{name} is not declared{nearest_key(name, declared)}" for name in found if name not in declared]
+    if faults:
+        raise MartError(f"{mart.place()}: its SELECT gives other columns than declared: {'; '.join(faults)}")
+    return rows
+
+
+def explained(error: NightloomError | PySparkException, mart: Mart, tables: Sequence[Table]) -> str:
+    """One error as `nightloom.toml, line N: mart gold.NAME: what, and the nearest name`."""
+    if isinstance(error, MartError):
+        return str(error)
+    if isinstance(error, NightloomError):
+        return f"{mart.place()}: {error}"
+    words = str(error)  # getMessage() leaves the place in the statement out
+    for table in tables:
+        words = words.replace(view(table), table.full_name)
+    line = re.search(r"line (\d+),? pos", words)
+    return f"{mart.place(int(line[1]) if line else 1)}: {_told(words, mart, tables)}"
+
+
+def _told(words: str, mart: Mart, tables: Sequence[Table]) -> str:
+    """What is wrong: a table's or column's name with the nearest, or Spark's message without its plan."""
+    if missing := re.search(r"\[TABLE_OR_VIEW_NOT_FOUND\] The table or view (\S+) cannot", words):
+        name = missing[1].replace("`", "")
+        return f"no table {name} in the lake; {nearest(name, tables)}"
+    if missing := re.search(r"\[UNRESOLVED_COLUMN.*?with name (\S+) cannot", words):
+        name = missing[1].replace("`", "").rpartition(".")[2]
+        known = {column for table in tables_in(mart.sql, tables) for column in table.column_names}
+        return f"no column {name}{nearest_key(name, known)}"
+    return " ".join(re.split(r"; line \d|\n\n|\n==|;\n'", words)[0].split())
