@@ -1,8 +1,8 @@
 """# The night
 
 From a day's files to tomorrow's lists: ingest, clean, **gate 1 (data)**, gold, score, **gate 3 (slate)**, publish,
-report. It runs at 02:00 UTC and works for the day that ended two hours before. Every task is a command to run by hand;
-the log of a task shows it. `docs/night.md` says what each stage does.
+report, marts. It runs at 02:00 UTC and works for the day that ended two hours before. Every task is a command to run by
+hand; the log of a task shows it. `docs/night.md` says what each stage does.
 
 - **A task is red**: its log's last lines say what was found, what was expected and what to do. Mend that, then *clear*
   the task: a stage can run again at any time.
@@ -41,7 +41,8 @@ with DAG(
         stage("spark_jobs.silver_interactions"),
     ]
     data_gate = gate("expectations.gate")
-    gold = [stage("spark_jobs.gold_histories"), stage("spark_jobs.gold_item_stats")]
+    gold = [stage("spark_jobs.gold_histories"), stage("spark_jobs.gold_item_days")]
+    item_stats = stage("spark_jobs.gold_item_stats")
     popular = stage("spark_jobs.gold_popular")
     train = stage("training.train", "--when first")
     model_gate = gate("training.model_gate")
@@ -50,10 +51,13 @@ with DAG(
     slate_gate = gate("serving.slate_gate")
     publish = stage("serving.publish")
     report = stage("serving.report")
+    marts = stage("spark_jobs.marts")
+    marts_checked = stage("expectations.marts")
 
     spark_start >> bronze >> silver >> data_gate >> gold
-    gold >> popular >> recommendations
+    gold >> item_stats >> popular >> recommendations
     data_gate >> train >> model_gate >> recommendations  # training reads silver, so it need not wait for gold
     recommendations >> slate_gate >> publish >> report
+    publish >> marts >> marts_checked  # for analysts: the lists do not wait for them
     # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
-    [bronze, *silver, data_gate, *gold, popular, recommendations] >> spark_stop
+    [bronze, *silver, data_gate, *gold, item_stats, popular, recommendations, marts] >> spark_stop

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from nightloom.airflow_home import DATABASE, AirflowError
 from nightloom.lake import Lake
@@ -27,6 +29,23 @@ class TaskEnd:
     tries: int
     seconds: float | None
     """None: it never ran (a task before it failed or was skipped)."""
+
+
+@dataclass(frozen=True)
+class NightRun:
+    """One run of a DAG for one night, as it stands now."""
+
+    night: date
+    run: str
+    state: str
+    seconds: float
+    """From the start of its first task to the end of its last, as far as they came."""
+    conf: dict[str, Any]
+    """What it was started with."""
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("success", "failed")
 
 
 class Runs:
@@ -51,6 +70,30 @@ class Runs:
         if not rows:
             raise AirflowError(f"Airflow has no run {run} of {dag}; it was deleted while we followed it")
         return rows[0][0]
+
+    def of_nights(self, dag: str) -> list[NightRun]:
+        """Runs of a DAG that have a logical date, of which Airflow has one each, the oldest first."""
+        rows = self._select(
+            "SELECT substr(r.logical_date, 1, 10), r.run_id, r.state, r.conf,"
+            " coalesce((SELECT 86400 * (julianday(max(end_date)) - julianday(min(start_date))) FROM task_instance t"
+            " WHERE t.dag_id = r.dag_id AND t.run_id = r.run_id), 0)"
+            " FROM dag_run r WHERE r.dag_id = ? AND r.logical_date IS NOT NULL ORDER BY r.logical_date",
+            dag,
+        )
+        return [
+            NightRun(date.fromisoformat(night), run, state, float(seconds), json.loads(conf or "{}") or {})
+            for night, run, state, conf, seconds in rows
+        ]
+
+    def conf(self, dag: str, run: str) -> dict[str, Any]:
+        """What a run was started with."""
+        rows = self._select("SELECT conf FROM dag_run WHERE dag_id = ? AND run_id = ?", dag, run)
+        return dict(json.loads(rows[0][0] or "{}") or {}) if rows else {}
+
+    def open_backfill(self, dag: str) -> int | None:
+        """Id of Airflow's backfill of a DAG that is not over; there is one at most."""
+        rows = self._select("SELECT id FROM backfill WHERE dag_id = ? AND completed_at IS NULL", dag)
+        return int(rows[0][0]) if rows else None
 
     def ends(self, dag: str, run: str) -> list[TaskEnd]:
         """Tries that ended so far, in the order in which they did."""

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nightloom.airflow_home import AirflowError, airflow_environment, prepare, tail
+from nightloom.airflow_leftovers import ON_DEMAND, end_leftovers, marked
 from nightloom.settings import Settings
 
 COMMANDS = {
@@ -27,6 +29,7 @@ COMMANDS = {
 }
 READY_SECONDS = 120
 STOP_SECONDS = 20
+TRIES_WHEN_LOCKED = 5
 USER = "admin"
 
 
@@ -81,10 +84,46 @@ class Server:
         answer = self.call("POST", "/auth/token", {"username": USER, "password": self.password})
         return str(answer["access_token"])
 
-    def trigger(self, dag: str, date: str) -> str:
-        """Start a run of a DAG for a logical date; returns its run id."""
-        body = {"logical_date": None, "conf": {"date": date}}
+    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
+        """Start a run of a DAG with these parameters, e.g. its date; returns its run id."""
+        body = {"logical_date": None, "conf": conf}
         return str(self.call("POST", f"/api/v2/dags/{dag}/dagRuns", body, token=self.token())["dag_run_id"])
+
+    def pause(self, dag: str, paused: bool) -> None:
+        """Whether runs of a DAG wait, or start and go on."""
+        self.call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": paused}, token=self.token())
+
+    def backfill(self, dag: str, first: str, last: str, conf: dict[str, Any]) -> int:
+        """Airflow's backfill: one run after the other for each date, again where there was one; returns its id.
+
+        Call it with the DAG paused: where SQLite is locked, Airflow 3.3 takes back the runs that it made so far, and a
+        scheduler that has one of them in hand then ends. Raises AirflowError with Airflow's own words when it refuses.
+        """
+        body = {
+            "dag_id": dag, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T23:59:59Z", "max_active_runs": 1,
+            "reprocess_behavior": "completed", "dag_run_conf": conf,
+        }  # fmt: skip
+        for left in reversed(range(TRIES_WHEN_LOCKED)):
+            try:
+                return int(self.call("POST", "/api/v2/backfills", body, token=self.token())["id"])
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not left:
+                    raise AirflowError(f"Airflow refused the backfill: {error.read().decode()}") from None
+                time.sleep(1)  # SQLite has one writer at a time, and the scheduler is another
+        raise AssertionError
+
+    def end_backfill(self, backfill: int) -> None:
+        """Close a backfill; what of it has not started will not start."""
+        try:
+            self.call("PUT", f"/api/v2/backfills/{backfill}/cancel", token=self.token())
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.CONFLICT:  # the scheduler has closed it since
+                raise
+
+    def give_up(self, dag: str, run: str) -> None:
+        """End a run, as failed."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(run)}"
+        self.call("PATCH", path, {"state": "failed"}, token=self.token())
 
 
 @contextmanager
@@ -92,7 +131,9 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
     """Start Airflow, wait until it is healthy and knows the DAGs, and end all of it when the block is left."""
     environment = airflow_environment(settings, port, scheduled=scheduled)
     home = prepare(settings, environment)
+    environment |= marked(home)
     with _alone(home):
+        end_leftovers(home)
         server = Server(home, port, environment)
         try:
             _start(server)
@@ -101,6 +142,7 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
         finally:
             with _undisturbed():
                 _stop(server)
+                end_leftovers(home)  # a stage is in a session of its own, which the signals to the group did not reach
 
 
 def free_port(wanted: int) -> int:
@@ -143,7 +185,7 @@ def _start(server: Server) -> None:
 
 def _wait_until_ready(server: Server) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while not (_healthy(server) and _knows_the_night(server)):
+    while not (_healthy(server) and _knows_the_dags(server)):
         server.check()
         if time.monotonic() > deadline:
             raise AirflowError(f"Airflow was not ready after {READY_SECONDS} s; its logs are in {server.home}")
@@ -158,8 +200,8 @@ def _healthy(server: Server) -> bool:
     return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
 
 
-def _knows_the_night(server: Server) -> bool:
-    """Whether the DAG `nightly` is read; then unpauses every DAG, for one that `dags test` has seen first is paused."""
+def _knows_the_dags(server: Server) -> bool:
+    """Whether the DAGs are read; unpauses each that may run, for one that `dags test` has seen first is paused."""
     try:
         token = server.token()
     except urllib.error.HTTPError as error:
@@ -168,9 +210,9 @@ def _knows_the_night(server: Server) -> bool:
         raise AirflowError(f"another Airflow answers on port {server.port}; end it, or take another --port") from None
     known = server.call("GET", "/api/v2/dags", token=token)["dags"]
     for dag in known:
-        if dag["is_paused"]:
+        if dag["is_paused"] and dag["dag_id"] not in ON_DEMAND:
             server.call("PATCH", f"/api/v2/dags/{dag['dag_id']}", {"is_paused": False}, token=token)
-    return any(dag["dag_id"] == "nightly" for dag in known)
+    return {"nightly", *ON_DEMAND} <= {dag["dag_id"] for dag in known}
 
 
 def _stop(server: Server) -> None:

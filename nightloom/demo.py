@@ -61,7 +61,7 @@ def _run(settings: Settings, day: date, peak: Peak) -> None:
     began = time.monotonic()
     with terminable(), airflow_server(settings, free_port(ANY)) as server:
         click.echo(f"Airflow is ready: {time.monotonic() - began:.1f} s; {server.url} while the night runs")
-        run, runs = server.trigger(DAG, str(day)), Runs(server.home)
+        run, runs = server.trigger(DAG, {"date": str(day)}), Runs(server.home)
         click.echo(f"The night of {day}, run {run}:")
         ends = show(runs, DAG, run, server.check)
         judge_run(settings, runs, DAG, run, lambda task: server.task_log(DAG, run, task))

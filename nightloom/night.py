@@ -33,7 +33,9 @@ class NightFailedError(AirflowError):
 
 @click.command()
 @click.option("--date", "night_date", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day to work for.")
-@click.option("--dag", type=click.Choice(["nightly", "retraining"]), default="nightly", show_default=True)
+@click.option(
+    "--dag", type=click.Choice(["nightly", "retraining", "maintenance"]), default="nightly", show_default=True
+)
 def night(night_date: datetime, dag: str) -> None:
     """Run one night through Airflow, here and now; exit code 3 when a gate closed, 1 when a task failed."""
     settings = settings_module.load()

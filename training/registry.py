@@ -98,8 +98,14 @@ def candidates(settings: Settings, night: date) -> list[Registered]:
     return [_registered(settings, version) for version in newest.values()]
 
 
-def load(settings: Settings, version: str) -> Model:
-    """A version's model. Raises RegistryError when there is none of that number."""
+def oldest(settings: Settings) -> Registered | None:
+    """The first version that was registered, or None."""
+    found = client(settings).search_model_versions(f"name = '{settings.project.name}'")
+    return _registered(settings, min(found, key=lambda each: int(each.version))) if found else None
+
+
+def registered(settings: Settings, version: str) -> Registered:
+    """A version by its number. Raises RegistryError when there is none of that number."""
     asked = client(settings)
     from mlflow.exceptions import MlflowException
 
@@ -107,7 +113,12 @@ def load(settings: Settings, version: str) -> Model:
         found = asked.get_model_version(settings.project.name, version)
     except MlflowException as error:
         raise RegistryError(f"model {settings.project.name} has no version {version}: {error.message}") from None
-    return _registered(settings, found).model
+    return _registered(settings, found)
+
+
+def load(settings: Settings, version: str) -> Model:
+    """A version's model. Raises RegistryError when there is none of that number."""
+    return registered(settings, version).model
 
 
 def register(settings: Settings, logged: "ModelInfo", run_id: str, tags: dict[str, str]) -> str:

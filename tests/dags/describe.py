@@ -33,6 +33,7 @@ def described(dag: DAG) -> dict[str, Any]:
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "interval": interval(dag),
+        "starts_paused": dag.is_paused_upon_creation is True,
         "tasks": {task.task_id: about(task) for task in dag.tasks},
         "commands": {kind: commands(dag, *run) for kind, run in RUNS.items()},
     }
@@ -64,7 +65,7 @@ def about(task: Any) -> dict[str, Any]:
 def commands(dag: DAG, logical_date: datetime | None, given: str | None) -> dict[str, str]:
     """Each task's command as it is run, with the one variable it adds; of a trigger, what it starts."""
     run = DagRun(dag_id=dag.dag_id, run_id="the_run", logical_date=logical_date, run_after=RUN_AFTER)
-    context: Any = {"dag_run": run, "run_id": run.run_id, "params": {"date": given}}
+    context: Any = {"dag_run": run, "run_id": run.run_id, "params": dag.params.dump() | {"date": given}}
     return {task.task_id: rendered(task, context) for task in dag.tasks}
 
 

@@ -12,7 +12,7 @@ def tasks(dags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_every_dag_file_is_read_without_an_error(described: dict[str, Any]) -> None:
     assert described["errors"] == {}
-    assert described["dags"].keys() == {"nightly", "retraining"}
+    assert described["dags"].keys() == {"backfill", "maintenance", "nightly", "rebuild", "retraining"}
 
 
 def test_a_dag_file_imports_neither_spark_nor_torch_nor_any_stage(described: dict[str, Any]) -> None:
@@ -65,3 +65,11 @@ def test_nothing_is_published_that_a_gate_has_not_passed(dags: dict[str, Any]) -
     while more := {name for task in before_publish for name in night[task]["after"]} - before_publish:
         before_publish |= more
     assert before_publish >= GATES
+
+
+def test_a_backfill_has_the_nights_dates_is_paused_and_neither_trains_nor_publishes(dags: dict[str, Any]) -> None:
+    assert dags["backfill"]["interval"] == dags["nightly"]["interval"]
+    assert dags["backfill"]["starts_paused"] is True
+    for dag in ("backfill", "rebuild"):
+        assert all(name == "from_bronze" or name.startswith("spark_jobs.") for name in dags[dag]["tasks"]), dag
+    assert dags["rebuild"]["interval"] is None

@@ -1,0 +1,128 @@
+"""A small shop whose nights are made stage by stage, in this process: what the tests of a backfill start from."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from nightloom.airflow_leftovers import processes
+from nightloom.airflow_runs import NightRun, Runs
+from nightloom.manifest import RUN_VARIABLE, Night, run_stage
+from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS
+from spark_jobs import (
+    bronze,
+    gold_histories,
+    gold_item_days,
+    gold_item_stats,
+    gold_popular,
+    gold_recommendations,
+    silver_interactions,
+    silver_items,
+    silver_users,
+)
+from spark_jobs.night import SparkNight
+from tests.first_night import MAIN, SMALL, Project, days_arrive
+from training import model_gate, train
+
+Stages = Mapping[str, Callable[[Any], None]]
+LAST = date(2024, 2, 6)
+"""The last day of the sample."""
+
+
+def publish(night: Night) -> None:
+    """Leaves in the run manifest what serving.publish leaves; there is no store here."""
+    for table in (RECOMMENDATIONS, POPULAR, ITEMS):
+        night.pin(table)
+    versions = night.lake.rows(RECOMMENDATIONS, f"night = DATE '{night.date}'", ["DISTINCT model_version"])
+    night.facts["model_version"] = versions["model_version"][0].as_py()
+
+
+SILVER: Stages = {
+    "spark_jobs.bronze": bronze.main,
+    "spark_jobs.silver_items": silver_items.main,
+    "spark_jobs.silver_users": silver_users.main,
+    "spark_jobs.silver_interactions": silver_interactions.main,
+}
+TRAINING: Stages = {"training.train": train.main, "training.model_gate": model_gate.main}
+GOLD: Stages = {
+    "spark_jobs.gold_histories": gold_histories.main,
+    "spark_jobs.gold_item_days": gold_item_days.main,
+    "spark_jobs.gold_item_stats": gold_item_stats.main,
+    "spark_jobs.gold_popular": gold_popular.main,
+    "spark_jobs.gold_recommendations": gold_recommendations.main,
+}
+LISTS: Stages = {name: GOLD[name] for name in ("spark_jobs.gold_popular", "spark_jobs.gold_recommendations")}
+PUBLISHED: Stages = {"serving.publish": publish}
+OPTIONS: Mapping[str, dict[str, Any]] = {
+    "--all": {"action": "store_true"}, "--when": {"default": "due"}, "--model": {}, "--override": {},
+}  # fmt: skip
+"""Every option that one of these stages has."""
+
+
+def create(root: Path) -> Project:
+    """The project, and the files of every day."""
+    project = Project.create(root, SMALL)
+    sample = ("--users", "60", "--items", "40", "--days", "37", "--seed", "11", "--events", "2500")
+    done = project.nightloom("sample", "synthetic", *sample, "--to", str(root / "made"))
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+def night(
+    project: Project, spark: SparkSession, day: date, *parts: Stages, options: tuple[str, ...] = (), run: str = ""
+) -> None:
+    """Run stages of a night, each in its frame, so that the run manifest has them, as `run` where that is given."""
+    days_arrive(project.root / "made", project.root / "landing", day)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(RUN_VARIABLE, run)
+        for name, body in (stage for part in parts for stage in part.items()):
+            frame = partial(_with_session, spark) if name.startswith("spark_jobs.") else Night
+            argv = ["--date", str(day), "--config", str(project.settings.file), *options]
+            run_stage(name, body, frame=frame, options=OPTIONS, argv=argv)
+
+
+def _with_session(spark: SparkSession, **fields: Any) -> SparkNight:
+    made = SparkNight(**fields)
+    made.__dict__["spark"] = spark  # the tests' one session, and not another one of this place
+    return made
+
+
+def kill_in_the_middle(project: Project, words: tuple[str, ...], done: int, *, airflow: bool) -> list[NightRun]:
+    """Start a command, and SIGKILL it while a night is half done, after `done` whole ones -> how its nights stand.
+
+    `airflow`: all that Airflow runs, too, down to the stages; else that is left without its command.
+    """
+    home = project.settings.place("airflow")
+    with (project.root / "killed.log").open("ab") as log:
+        command = [sys.executable, "-c", MAIN, *words]
+        process = subprocess.Popen(
+            command, cwd=project.root, env=project.environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            while not _in_the_middle(Runs(home), done):
+                assert process.poll() is None, (project.root / "killed.log").read_text(encoding="utf8")
+                time.sleep(0.05)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    for pid in processes(home) if airflow else ():
+        os.kill(pid, signal.SIGKILL)
+    return Runs(home).of_nights("backfill")
+
+
+def _in_the_middle(runs: Runs, done: int) -> bool:
+    """Whether `done` nights are rebuilt, and the next has one task behind it and one at work."""
+    if not (runs.home / "migrated").exists():
+        return False
+    nights = runs.of_nights("backfill")
+    running = [each for each in nights if each.state == "running" and runs.ends("backfill", each.run)]
+    return bool(running) and sum(each.state == "success" for each in nights) >= done
