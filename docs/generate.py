@@ -27,7 +27,7 @@ LAYERS = {
     "bronze": "As it came, plus where and when it came from.",
     "quarantine": "What could not be used, with the reason. Nothing is lost.",
     "silver": "Typed, deduplicated, merged.",
-    "gold": "What models, lists and people read. Each night is a partition of its own.",
+    "gold": "What models, lists and people read. Tables with a night have a partition of each.",
     "ops": "What ran, on which versions, and what the gates said.",
 }
 
@@ -49,8 +49,12 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
         section, many = _section(field.annotation)
         if section is None:
             continue
-        full = f"{path}{name}"
-        keys = [_row(key, each) for key, each in section.model_fields.items() if not _section(each.annotation)[0]]
+        full = f"{path}{name}{'.NAME' if get_origin(field.annotation) is dict else ''}"
+        keys = [
+            _row(key, each)
+            for key, each in section.model_fields.items()
+            if not _section(each.annotation)[0] or get_origin(each.annotation) is dict
+        ]
         if keys:
             meaning = field.description or section.__doc__
             yield f"\n## {f'[[{full}]]' if many else f'[{full}]'}\n"
@@ -60,9 +64,11 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 
 
 def _section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The section class in `Places` or `tuple[Source, ...]`, and whether there may be many."""
+    """The section class in `Places`, `tuple[Source, ...]` or `dict[str, MartColumn]`, and whether there may be many."""
     many = get_origin(annotation) is tuple
     inner = get_args(annotation)[0] if many else annotation
+    if get_origin(annotation) is dict:
+        inner = get_args(annotation)[1]
     return (inner, many) if isinstance(inner, type) and issubclass(inner, BaseModel) else (None, many)
 
 
@@ -89,10 +95,12 @@ def _words(annotation: Any) -> str:
     if origin in (Union, UnionType):
         names = {_words(each): None for each in inner if each is not NoneType}  # in order, each once
         return " or ".join(name for name in names if name != "whole number" or "number" not in names)
+    if origin is dict and _section(inner[1])[0]:
+        return f"table: name = {{ {', '.join(f'`{key}`' for key in inner[1].model_fields)} }}"
     if origin is dict:
         return f"table: name = {_words(inner[1])}"
     if origin is tuple:
-        return f"list: [{', '.join(_words(each) for each in inner)}]"
+        return f"list: [{', '.join(_words(each) for each in inner if each is not Ellipsis)}]"
     return TYPES[annotation]
 
 
@@ -134,6 +142,8 @@ def _table(table: Table) -> str:
     partition = f", partitioned by {table.partition}" if table.partition else ""
     key, readers = ", ".join(f"`{name}`" for name in table.key), " and ".join(table.readers)
     facts = f"Key: {key}{partition}; {kept}; read by {readers}."
+    if table.checks:
+        facts += f"\nEach row: {'; '.join(f'`{condition}`' for _, condition in table.checks)}."
     head = f"\n### {table.full_name}\n\n{table.grain}\n{facts}\n\n| column | type | | meaning |\n|---|---|---|---|\n"
     return head + "".join(
         f"| `{column.name}` | {column.type} | {_flags(column.required, column.personal)} | {column.comment} |\n"

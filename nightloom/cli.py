@@ -15,13 +15,19 @@ from nightloom.settings import CONFIG_VARIABLE
 WORDS = {
     "demo": ("nightloom.demo:demo", "Sample data, one night by Airflow's scheduler, a real user's list."),
     "night": ("nightloom.night:night", "Run one night through Airflow, without a running scheduler."),
+    "backfill": ("nightloom.backfill:backfill", "Rebuild past nights; how they differ from what was published."),
     "airflow": ("nightloom.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),
     "status": ("nightloom.status:status", "The last nights: stages, seconds, rows, gates, versions."),
+    "quality": ("nightloom.quality:quality", "What the gates expected of the data, night by night."),
     "recommend": ("serving.commands:recommend", "A user's published list."),
     "explain": ("serving.commands:explain", "Where one recommendation comes from, down to the events."),
     "serve": ("serving.commands:serve", "The API and the console."),
+    "quarantine": (
+        "nightloom.quarantine_commands:quarantine",
+        "Records that could not be used: mend, replay, discard.",
+    ),
     "sql": ("nightloom.query:sql", "DuckDB over the Delta tables, at any version."),
-    "tables": ("nightloom.query:tables", "The data dictionary."),
+    "tables": ("nightloom.dictionary:tables", "The data dictionary."),
     "sample": ("nightloom.samples.command:sample", "Sample data: MovieLens 100K, or synthetic of any size."),
 }
 """Word -> (module:click command, one line of help)."""

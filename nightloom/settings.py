@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from nightloom.errors import SettingsError
+from nightloom.tables import TABLES, TYPES
 
 CONFIG_VARIABLE = "NIGHTLOOM_CONFIG"
 
@@ -64,18 +65,26 @@ class Rule(Section):
 
 
 class Source(Section):
-    """Files of one shape in one folder, and how their fields become our columns."""
+    """Records of one shape, files in one folder or a Kafka topic, and how their fields become our columns."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Unique; part of the ingest checkpoint's path, so do not rename it."""
     kind: Literal["events", "items", "users"]
     """What one row is."""
-    path: Path
-    """Landing folder; every file in it is read once. Names that start with `.` or `_` are left alone."""
-    format: Literal["json", "csv", "parquet"]
-    """`json` is one object a line; csv needs a header line; gzip is seen by the file's name."""
+    format: Literal["json", "csv", "parquet", "kafka"]
+    """`json` is one object a line; csv needs a header line; gzip and zstd are seen by the file's name (.gz, .zst).
+    `kafka`: each message is a JSON object."""
+    path: Path | None = None
+    """Landing folder of a source of files; every file in it is read once, and again when it has grown. Names that start
+    with `.` or `_`, or end like an unfinished file's (.tmp, .part), are left alone."""
+    settle_seconds: float = Field(2, ge=0)
+    """A file that changed within this time is waited for once, and left for the next run if it goes on changing."""
+    servers: str | None = None
+    """Kafka: brokers to ask first, `HOST:PORT`, several with commas between."""
+    topic: str | None = None
+    """Kafka: the topic, read from its oldest message on, each message once."""
     fields: dict[str, str]
-    """Field in the files = Spark SQL type. A value that does not fit sends its row to quarantine; a field that is not
+    """Field in the records = Spark SQL type. A value that does not fit sends its row to quarantine; a field that is not
     listed here goes to the rescued column."""
     columns: dict[str, str]
     """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event, occurred_at (event_id and
@@ -86,12 +95,22 @@ class Source(Section):
     """Rows that are not used, and where they end."""
 
     @model_validator(mode="after")
+    def _keys_of_the_format(self) -> Self:
+        files, kafka = {"path", "settle_seconds"}, {"servers", "topic"}
+        own, others = (kafka, files) if self.format == "kafka" else (files, kafka)
+        if missing := [name for name in own if getattr(self, name) is None]:
+            raise ValueError(f"format is '{self.format}', so it needs {_listed(missing)}")
+        if strange := self.model_fields_set & others:
+            raise ValueError(f"format is '{self.format}', which has no {_listed(strange)}; it has {_listed(own)}")
+        return self
+
+    @model_validator(mode="after")
     def _known_columns(self) -> Self:
         required, optional = SOURCE_COLUMNS[self.kind]
         for name in self.columns:
             if name not in required | optional:
                 known = required | optional
-                raise ValueError(f"columns has '{name}'; {self.kind} have {_listed(known)}{_nearest(name, known)}")
+                raise ValueError(f"columns has '{name}'; {self.kind} have {_listed(known)}{nearest_key(name, known)}")
         if missing := required - self.columns.keys():
             raise ValueError(f"columns lacks {_listed(missing)}; a source of {self.kind} must say how it is made")
         return self
@@ -147,6 +166,18 @@ class DataGate(Section):
     """Largest share of the night's new event rows that may be in quarantine."""
     min_rows: int = Field(1, ge=0)
     """Fewest interactions there must be up to the night."""
+    past_nights: int = Field(28, ge=3)
+    """Nights before this one that it is compared with, as far as they ran; with fewer than 3 nothing is judged yet."""
+    max_rows_change: float = Field(0.5, gt=0)
+    """A source's rows may be this share more or fewer than the median of the same weekday, or of all these nights."""
+    max_age_hours: float = Field(24.0, gt=0)
+    """The newest event may be this much older than the end of the night's day."""
+    max_undescribed: float = Field(0.05, ge=0, le=1)
+    """Largest share of the night's interactions whose item, or user, no source has described."""
+    max_drift: float = Field(0.25, gt=0)
+    """Largest population stability index of event types, values, hours and categories against the nights before."""
+    stop_on: tuple[Literal["rows", "age", "undescribed", "drift"], ...] = ()
+    """Which of these comparisons close the gate; the others warn."""
 
 
 class ModelGate(Section):
@@ -201,7 +232,88 @@ class Store(Section):
     """Versions kept, the current one included: the others are there for an instant rollback."""
 
 
+class MartColumn(Section):
+    """A column of a mart; `name = "type"` alone will do."""
+
+    type: str
+    """string, bigint, int, double, float, boolean, date, timestamp, array<TYPE> or map<TYPE,TYPE>."""
+    comment: str | None = None
+    """What it means, for the data dictionary."""
+    personal: bool = False
+    """Whether it can point to a person; `user_id` always does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_alone(cls, given: Any) -> Any:
+        return {"type": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _known_type(self) -> Self:
+        inner = re.fullmatch(r"array<(\w+)>|map<(\w+),\s*(\w+)>|(\w+)", self.type)
+        for name in (found for found in inner.groups() if found) if inner else (self.type,):
+            if name not in TYPES:
+                raise ValueError(f"type '{name}' is not known; known are {_listed(TYPES)}{nearest_key(name, TYPES)}")
+        return self
+
+
+class Mart(Section):
+    """A table of your own, made each night from the lake's tables by one SELECT: gold.NAME."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """The table is gold.NAME."""
+    grain: str = Field(min_length=1)
+    """What one row is, in a sentence."""
+    key: tuple[str, ...] = Field(min_length=1)
+    """Columns that identify a row: never null, never twice."""
+    columns: dict[str, MartColumn] = Field(min_length=1)
+    """Column = type, or { type, comment, personal }."""
+    sql: str
+    """Spark SQL over the lake's tables by their names. `:k` and `:stored` are slate.k and slate.stored."""
+    period: Literal["night", "day", "month"] | None = None
+    """Left out, all rows are made anew when a table in `sql` has changed. `day` or `month` (a date column of that name,
+    a month's first day, in `key`): only the days or months of silver.interactions that changed are made anew, and `sql`
+    sees no others of it. `night` (no column of yours): each night adds its rows, and `:night` in `sql` is its date."""
+
+    @model_validator(mode="after")
+    def _plain_names(self) -> Self:
+        if strange := [name for name in self.columns if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]:
+            raise ValueError(f"columns has '{strange[0]}'; a name is a-z, 0-9 and _, and begins with a letter")
+        return self
+
+    @model_validator(mode="after")
+    def _key_and_period(self) -> Self:
+        if strange := [name for name in self.key if name not in self.columns]:
+            near = nearest_key(strange[0], self.columns)
+            raise ValueError(f"key has '{strange[0]}'; columns are {_listed(self.columns)}{near}")
+        if self.period == "night" and "night" in self.columns:
+            raise ValueError("columns has 'night'; with period = 'night' Nightloom adds it by itself, take it out")
+        if self.period in ("day", "month") and (
+            self.period not in self.key or self.columns[self.period].type != "date"
+        ):
+            raise ValueError(f"period is '{self.period}': columns needs {self.period} = \"date\", and key holds it too")
+        return self
+
+    @model_validator(mode="after")
+    def _name_is_free(self) -> Self:
+        if any(table.full_name == f"gold.{self.name}" for table in TABLES):
+            raise ValueError(f"gold.{self.name} is Nightloom's own table; take another name")
+        return self
+
+
+class Retention(Section):
+    """What the weekly maintenance keeps. Rows: docs/tables.md says for each table how long."""
+
+    history_days: int = Field(30, ge=1)
+    """Old versions of a table can be read for this long; those that a kept serving version or the champion was made
+    from, and what a later stage has not taken yet, for as long as they are needed."""
+
+
 class Late(Section):
+    """Events that come after their day, or before it."""
+
+    window_days: int = Field(7, ge=0)
+    """How many days after its day an event may still come: the days it belongs to are reopened. A later one goes to
+    quarantine. A source's first night brings its past: nothing in it is late."""
     clock_ahead_minutes: int = Field(60, ge=0)
     """An event this much later than the moment it was ingested is quarantined: its sender's clock is wrong."""
 
@@ -222,7 +334,9 @@ class Settings(BaseSettings):
     gates: Gates = Gates()
     slate: Slate = Slate()
     store: Store = Store()
+    retention: Retention = Retention()
     late: Late = Late()
+    marts: tuple[Mart, ...] = ()
 
     file: Path = Field(default=Path("nightloom.toml"), exclude=True)
 
@@ -244,6 +358,7 @@ class Settings(BaseSettings):
             ("sources", [source.name for source in self.sources]),
             ("signals", [signal.event for signal in self.signals]),
             ("models", [model.name for model in self.models]),
+            ("marts", [mart.name for mart in self.marts]),
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} has {_listed(twice)} more than once; names are unique")
@@ -294,6 +409,11 @@ def load(file: Path | None = None) -> Settings:
         raise SettingsError("\n".join(_explained(item, file) for item in error.errors())) from None
 
 
+def line_of(settings: Settings, *location: str | int) -> int:
+    """Line of nightloom.toml on which a key stands, e.g. of ("marts", 0, "sql")."""
+    return _line_of(location, settings.file.read_text(encoding="utf8")) or 1
+
+
 def _explained(item: Any, file: Path) -> str:
     """One pydantic error as `nightloom.toml, line N: what, and the nearest known key`."""
     location = item["loc"]
@@ -302,7 +422,7 @@ def _explained(item: Any, file: Path) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         known = _keys_beside(location)
-        message = f"unknown key; known here are {_listed(known)}{_nearest(str(location[-1]), known)}"
+        message = f"unknown key; known here are {_listed(known)}{nearest_key(str(location[-1]), known)}"
     return f"{file.name}{f', line {line}' if line else ''}: {where}: {message}" if where else f"{file.name}: {message}"
 
 
@@ -316,9 +436,9 @@ def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
 
 
 def _section(annotation: Any) -> type[BaseModel]:
-    """The Section class in an annotation such as `Places` or `tuple[Source, ...]`."""
-    inner = getattr(annotation, "__args__", (annotation,))[0]
-    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else Section
+    """The Section class in an annotation such as `Places`, `tuple[Source, ...]` or `dict[str, MartColumn]`."""
+    inner = getattr(annotation, "__args__", (annotation,))
+    return next((each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)), Section)
 
 
 def _line_of(location: tuple[str | int, ...], text: str) -> int | None:
@@ -341,6 +461,7 @@ def _listed(names: Any) -> str:
     return ", ".join(sorted(names))
 
 
-def _nearest(name: str, known: Any) -> str:
+def nearest_key(name: str, known: Any) -> str:
+    """`. Did you mean 'k'?`, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f". Did you mean '{match[0]}'?" if match else ""

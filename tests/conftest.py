@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 TOGETHER = {
     "tests/spark_jobs/": "spark",
     "tests/nightloom/test_night.py": "airflow",
+    "tests/nightloom/test_backfill.py": "airflow",
     "tests/test_demo.py": "airflow",
     "tests/test_first_night.py": "airflow",
 }

@@ -14,6 +14,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("nightloom",),
         "gold_recommendations.py": ("training.registry", "training.models"),
         "scoring.py": ("training.models",),
+        "maintenance.py": ("serving.needed",),
     },
     "training": {"": ("nightloom",)},
     "expectations": {"": ("nightloom", "spark_jobs.session")},

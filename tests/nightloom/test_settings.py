@@ -10,7 +10,7 @@ import pytest
 
 from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
-from nightloom.settings import CONFIG_VARIABLE, Settings, load
+from nightloom.settings import CONFIG_VARIABLE, Settings, line_of, load
 
 SAMPLE = Path(__file__).parents[2] / "nightloom.toml"
 SMALL = """\
@@ -97,9 +97,21 @@ def test_a_variable_moves_a_place(change: Change, monkeypatch: pytest.MonkeyPatc
             r"gates\.data\.max_quarantine: .*Did you mean 'max_quarantined'\?",
         ),
         ("[[signals]]", "[[signal]]", r"line 17: signal: unknown key; .*Did you mean 'signals'\?"),
-        ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'json', 'csv' or 'parquet'"),
+        ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'csv', 'parquet' or 'kafka'"),
         ("event = \"'click'\"", "evnt = \"'click'\"", r"columns has 'evnt'; events have .*Did you mean 'event'\?"),
         ('user_id = "u"\n', "", r"columns lacks user_id; a source of events must say how it is made"),
+        ('path = "landing"\n', "", r"line 4: sources\.0: format is 'json', so it needs path"),
+        (
+            'format = "json"',
+            'format = "json"\ntopic = "t"',
+            r"format is 'json', which has no topic; it has path",
+        ),
+        ('format = "json"', 'format = "kafka"\ntopic = "t"', r"format is 'kafka', so it needs servers"),
+        (
+            'format = "json"',
+            'format = "kafka"\nservers = "h:1"\ntopic = "t"',
+            r"format is 'kafka', which has no path; it has servers, topic",
+        ),
         ("", "[slate]\nk = 10\nstored = 5\n", r"line 22: slate: stored is 5, less than k = 10"),
         ("", "[store]\nkeep = 1\n", r"line 23: store\.keep: .*greater than or equal to 2"),
         ("", '[[models]]\nname = "popularity"\n', r"models has popularity more than once"),
@@ -144,3 +156,53 @@ def test_the_digest_changes_with_a_setting_and_not_with_a_place(change: Change) 
     assert re.fullmatch("[0-9a-f]{12}", plain)
     assert change("", '[places]\nhome = "/elsewhere"\n').digest == plain
     assert change("", "[slate]\nk = 7\n").digest != plain
+
+
+MART = """
+[[marts]]
+name = "busy"
+grain = "One row per day."
+key = ["day"]
+period = "day"
+columns = { day = "date", events = { type = "bigint", comment = "How many" } }
+sql = '''
+SELECT to_date(occurred_at) AS day, count(*) AS events FROM silver.interactions GROUP BY 1'''
+"""
+
+
+def test_a_mart_is_a_section_and_its_columns_may_be_a_type_alone(tmp_path: Path) -> None:
+    (tmp_path / "nightloom.toml").write_text(SMALL + MART)
+    settings = load(tmp_path / "nightloom.toml")
+    (mart,) = settings.marts
+    assert {name: (column.type, column.comment) for name, column in mart.columns.items()} == {
+        "day": ("date", None), "events": ("bigint", "How many"),
+    }  # fmt: skip
+    assert (SMALL + MART).splitlines()[line_of(settings, "marts", 0, "sql") - 1] == "sql = '''"
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "said"),
+    [
+        ('"bigint"', '"bigin"', r"line 28: marts.0.columns.events: type 'bigin' is not known; .*mean 'bigint'\?"),
+        (
+            'key = ["day"]',
+            'key = ["dya"]',
+            r"line 23: marts.0: key has 'dya'; columns are day, events. Did you mean 'day'",
+        ),
+        ('day = "date"', 'day = "string"', r"period is 'day': columns needs day = \"date\", and key holds it too"),
+        ('"day"\ncolumns', '"night"\ncolumns', None),
+        ('name = "busy"', 'name = "popular"', r"gold.popular is Nightloom's own table; take another name"),
+        ("events = {", '"Events a day" = {', r"columns has 'Events a day'; a name is a-z, 0-9 and _"),
+        ("comment =", "coment =", r"unknown key; known here are comment, personal, type. Did you mean 'comment'\?"),
+        ("grain =", "grian =", r"known here are columns, grain, key, name, period, sql. Did you mean 'grain'\?"),
+    ],
+)
+def test_a_mart_that_does_not_fit_is_told_with_its_line(find: str, put: str, said: str | None, tmp_path: Path) -> None:
+    assert find in MART
+    file = tmp_path / "nightloom.toml"
+    file.write_text(SMALL + MART.replace(find, put, 1))
+    if said is None:
+        load(file)
+        return
+    with pytest.raises(SettingsError, match=said):
+        load(file)

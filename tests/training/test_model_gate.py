@@ -81,7 +81,7 @@ def test_a_better_challenger_is_promoted_and_a_tie_keeps_the_champion(
     assert all(verdicts(night).values())
     champion = registry.champion(settings)
     assert champion is not None
-    assert (champion.version, champion.name, champion.tags["table_version"]) == ("2", "als", "1")
+    assert (champion.version, champion.name, champion.tags["table_version"]) == ("2", "als", "2")
 
     night = judged(settings, model="als")  # the same data, the same seed: the same model
     assert night.facts["verdict"] == "kept version 2"

@@ -55,7 +55,7 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
     assert found.keys() == {"popularity", "sequence"}
     tags = found["sequence"].tags
     assert (tags["table"], tags["table_version"], tags["rows"], tags["cut"][:10]) == (
-        "silver.interactions", "1", "60", "2026-02-28",
+        "silver.interactions", "2", "60", "2026-02-28",
     )  # fmt: skip
 
     asked = registry.client(settings)
@@ -66,10 +66,10 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
     losses = [metric.value for metric in asked.get_metric_history(version.run_id, "loss")]
     assert len(losses) == 2
     assert run.data.params["factors"] == "8"
-    assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["silver.interactions v1"]
+    assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["silver.interactions v2"]
     stage = night_of(settings).lake.rows(STAGES).to_pylist()[-1]
     assert (stage["stage"], stage["status"]) == ("training.train", "ok")
-    assert dict(stage["reads"]) == {"silver.interactions": 1}
+    assert dict(stage["reads"]) == {"silver.interactions": 2}
 
     # Any MLflow tool can serve it: a frame in, lists out, without what was liked.
     served = mlflow.pyfunc.load_model(f"models:/small/{found['sequence'].version}")

@@ -1,0 +1,222 @@
+"""The lakehouse against a plain DuckDB script that does the same work, and a night with 1 % new events against all.
+
+Synthetic events of 100 days, 1 % of them dirty: 99 days in one first night, stage by stage as a night runs them (one
+warm Spark server, a process per stage), then one day more. etl_plain.sql takes the same 99 days. Last line: JSON.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from nightloom.lake import Lake
+from nightloom.memory import peak_memory
+from nightloom.samples import synthetic
+from nightloom.samples.landing import Landing
+from nightloom.samples.world import Spec
+from nightloom.settings import CONFIG_VARIABLE, Settings, load
+from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
+
+DAYS, START, DIRT = 100, date(2024, 1, 1), 0.01
+EVENTS_PER_USER, EVENTS_PER_ITEM = 100, 500
+PLAIN_MEMORY = "8GB"
+BRONZE = ("spark_jobs.bronze",)
+REST = (
+    "spark_jobs.silver_items", "spark_jobs.silver_users", "spark_jobs.silver_interactions", "spark_jobs.gold_histories",
+    "spark_jobs.gold_item_days", "spark_jobs.gold_item_stats", "spark_jobs.gold_popular",
+)  # fmt: skip
+TOML = """
+[project]
+name = "bench"
+
+[[sources]]
+name = "events"
+kind = "events"
+path = "landing/events"
+format = "json"
+fields = { event_id = "string", user_id = "string", item_id = "string", event = "string", value = "double", at = "timestamp" }
+columns = { event_id = "event_id", user_id = "user_id", item_id = "item_id", event = "event", value = "value", occurred_at = "at" }
+
+[[sources]]
+name = "items"
+kind = "items"
+path = "landing/items"
+format = "json"
+fields = { item_id = "string", title = "string", year = "int", genres = "array<string>", cluster = "int", rising = "boolean" }
+columns = { item_id = "item_id", title = "title", categories = "genres" }
+
+[[sources]]
+name = "users"
+kind = "users"
+path = "landing/users"
+format = "json"
+fields = { user_id = "string", age = "int", gender = "string", occupation = "string", zip = "string", cluster = "int" }
+columns = { user_id = "user_id" }
+
+[[signals]]
+event = "view"
+weight = 0.2
+
+[[signals]]
+event = "cart"
+weight = 0.6
+
+[[signals]]
+event = "purchase"
+
+[[signals]]
+event = "rating"
+valid = [1, 5]
+
+[[models]]
+name = "popularity"
+"""  # noqa: E501  # TOML's inline tables stand on one line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--keep", type=Path, help="folder to work in, left there; default: a temporary one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        run((arguments.keep or Path(scratch)).absolute(), arguments.events)
+
+
+def run(folder: Path, events: int) -> None:
+    settings = project(folder)
+    full, night = first_days(folder, events)
+    with peak_memory(settings) as peak, warm_spark(settings):
+        whole = {stage: seconds(settings, stage, full) for stage in (*BRONZE, *REST)}
+        lines = rows(settings)
+        last_day(folder)
+        part = {stage: seconds(settings, stage, night) for stage in (*BRONZE, *REST)}
+        new = rows(settings)
+    plain, counted = plain_seconds(folder)
+    check(lines, counted)
+    show(whole, part, plain, lines, new)
+    ratios = {
+        "vs_plain": sum(whole.values()) / plain,
+        "incremental_share": sum(part[stage] for stage in REST) / sum(whole[stage] for stage in REST),
+        "peak_gib": peak.gib,
+    }
+    print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))
+
+
+def project(folder: Path) -> Settings:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nightloom.toml").write_text(TOML, encoding="utf8")
+    os.environ[CONFIG_VARIABLE] = str(folder / "nightloom.toml")
+    return load()
+
+
+def first_days(folder: Path, events: int) -> tuple[date, date]:
+    """Make the events, hold the last day back -> the dates of the two nights."""
+    users, items = max(10, events // EVENTS_PER_USER), max(10, events // EVENTS_PER_ITEM)
+    synthetic.make(Spec(users, items, DAYS, 7, events, START, DIRT), Landing(folder / "landing"))
+    last = START + timedelta(days=DAYS - 1)
+    for file in (folder / "landing").glob(f"*/{last}.jsonl.gz"):
+        held = folder / "held" / file.parent.name
+        held.mkdir(parents=True, exist_ok=True)
+        file.rename(held / file.name)
+    return last - timedelta(days=1), last
+
+
+def last_day(folder: Path) -> None:
+    for file in (folder / "held").glob("*/*.gz"):
+        file.rename(folder / "landing" / file.parent.name / file.name)
+
+
+@contextmanager
+def warm_spark(settings: Settings) -> Iterator[None]:
+    session = [sys.executable, "-m", "spark_jobs.session"]
+    subprocess.run([*session, "start"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*session, "stop"], check=True)
+
+
+def seconds(settings: Settings, stage: str, day: date) -> float:
+    """Run a stage as the night does -> its seconds, interpreter start and all."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-m", stage, "--date", str(day)], check=True)
+    return time.monotonic() - began
+
+
+def rows(settings: Settings) -> dict[str, int]:
+    lake = Lake(settings.place("lake"))
+    return {table.full_name: lake.open(table).count() for table in (BRONZE_EVENTS, QUARANTINE_ROWS, INTERACTIONS)}
+
+
+def plain_seconds(folder: Path) -> tuple[float, dict[str, int]]:
+    """The plain script over the first days, in a process of its own -> its seconds and rows."""
+    out = folder / "plain"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    held = START + timedelta(days=DAYS - 1)
+    for file in (folder / "landing").glob(f"*/{held}.jsonl.gz"):
+        file.rename(folder / "held" / file.parent.name / file.name)
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", PLAIN, str(folder), str(out), PLAIN_MEMORY], check=True)
+    took = time.monotonic() - began
+    return took, {
+        name: pq.read_metadata(out / f"{file}.parquet").num_rows
+        for name, file in (
+            (BRONZE_EVENTS.full_name, "bronze"),
+            (QUARANTINE_ROWS.full_name, "quarantine"),
+            (INTERACTIONS.full_name, "interactions"),
+        )
+    }
+
+
+PLAIN = f"""
+import sys, duckdb, os
+folder, out, memory = sys.argv[1:]
+db = duckdb.connect()
+db.execute(f"SET memory_limit = '{{memory}}'; SET threads = {{os.cpu_count()}}; SET temp_directory = '{{out}}/spill'")
+db.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false")
+sql = open({str(Path(__file__).with_name("etl_plain.sql"))!r}).read()
+db.execute(sql.format(landing=f"{{folder}}/landing", out=out))
+"""
+
+
+def check(ours: dict[str, int], plain: dict[str, int]) -> None:
+    """Both did the same work, or the comparison is worth nothing."""
+    if ours != plain:
+        sys.exit(f"etl: the lakehouse has {ours}, the plain script {plain}")
+
+
+def show(
+    whole: dict[str, float], part: dict[str, float], plain: float, lines: dict[str, int], new: dict[str, int]
+) -> None:
+    events = lines[BRONZE_EVENTS.full_name]
+    added = new[BRONZE_EVENTS.full_name] - events
+    table = Table("stage", "seconds", "rows/s", "1 % more: seconds", title=f"{events:,} lines, then {added:,} more")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for stage in whole:
+        table.add_row(stage, f"{whole[stage]:.1f}", f"{events / whole[stage]:,.0f}", f"{part[stage]:.1f}")
+    total = sum(whole.values())
+    table.add_row("all", f"{total:.1f}", f"{events / total:,.0f}", f"{sum(part.values()):.1f}")
+    table.add_row("plain DuckDB", f"{plain:.1f}", f"{events / plain:,.0f}", "")
+    Console().print(table)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pyspark", "delta-spark", "duckdb"))
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {versions}; {new}")
+
+
+if __name__ == "__main__":
+    main()
