@@ -7,13 +7,16 @@ from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TOGETHER = {
+    "tests/spark_jobs/test_bronze_killed.py": "stages",
+    "tests/spark_jobs/test_kafka.py": "stages",
+    "tests/spark_jobs/test_killed.py": "stages",
     "tests/spark_jobs/": "spark",
     "tests/nightloom/test_night.py": "airflow",
     "tests/nightloom/test_backfill.py": "airflow",
     "tests/test_demo.py": "airflow",
     "tests/test_first_night.py": "airflow",
 }
-"""Start of a test's id -> its group: one worker runs a group, so that one JVM, or one Airflow, is up at a time."""
+"""Start of a test's id, the first that fits -> its group: one worker runs a group, for it shares one JVM or Airflow."""
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
