@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from nightloom import settings as settings_module
+from nightloom.lake import Lake
+from nightloom.tables import INTERACTIONS
 from tests.training.small import MakeProject, event
 from training import distributed, fit
 from training.models.sequence_batches import Batch
@@ -23,9 +25,10 @@ params = { factors = 8, length = 6, epochs = 3, batch = 5, dropout = 0.2, hidden
 def fitted(settings: settings_module.Settings, ranks: int, folder: Path) -> fit.Fitted:
     """Train the project's sequence model on so many ranks; what training.fit left."""
     folder.mkdir()
+    version = Lake(settings.place("lake")).version(INTERACTIONS)
     command = distributed.command(
         ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
-        "--model", "sequence", "--version", "1", "--folder", str(folder),
+        "--model", "sequence", "--version", str(version), "--folder", str(folder),
     )  # fmt: skip
     root = Path(__file__).parents[2]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
