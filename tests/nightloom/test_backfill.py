@@ -55,6 +55,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Stor
     return Story(project, undisturbed, compared, killed, project.nightloom(*WORDS))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_called_again_it_ends_equal_to_nights_that_nobody_disturbed(story: Story) -> None:
     assert [run.state for run in story.killed] == ["success", "running"]
     assert story.again.returncode == 0, story.again.stderr
@@ -64,6 +65,7 @@ def test_killed_in_the_middle_and_called_again_it_ends_equal_to_nights_that_nobo
         assert content[table] == rows, table
 
 
+@pytest.mark.slow
 def test_what_was_done_before_the_kill_is_not_done_again(story: Story) -> None:
     ran = story.project.lake.rows(
         STAGES, "run_id LIKE 'backfill__2024-%' AND status = 'ok'", ["night", "stage"]
@@ -72,12 +74,14 @@ def test_what_was_done_before_the_kill_is_not_done_again(story: Story) -> None:
     assert "1 of 2 nights are rebuilt already" in story.again.stdout
 
 
+@pytest.mark.slow
 def test_each_night_is_scored_by_the_model_that_it_was_published_with(story: Story) -> None:
     where = "run_id LIKE 'backfill__2024-%' AND stage = 'spark_jobs.gold_recommendations' AND status = 'ok'"
     rows = story.project.lake.rows(STAGES, where).to_pylist()
     assert {row["night"]: dict(row["facts"])["model_version"] for row in rows} == {DAY_BEFORE: "1", shop.LAST: "2"}
 
 
+@pytest.mark.slow
 def test_it_leaves_no_process_and_no_spark_server_behind_and_publishes_nothing(story: Story) -> None:
     assert processes(story.project.settings.place("airflow")) == []
     assert not (story.project.settings.place("home") / "spark" / "server.json").exists()
@@ -115,6 +119,7 @@ def test_thirty_days_from_bronze_killed_twice_end_equal_to_thirty_that_nobody_di
         assert content[table] == rows, table
 
 
+@pytest.mark.slow
 def test_a_night_that_was_rebuilt_as_it_was_is_the_same_and_nothing_explains_it(story: Story) -> None:
     same = story.compared[0]
     assert (same.verdict, same.overlap, same.popular_differs, same.because) == ("same", 1.0, False, {})
@@ -122,6 +127,7 @@ def test_a_night_that_was_rebuilt_as_it_was_is_the_same_and_nothing_explains_it(
     assert same.versions[RECOMMENDATIONS.full_name][0] < same.versions[RECOMMENDATIONS.full_name][1]
 
 
+@pytest.mark.slow
 def test_another_model_makes_other_lists_and_is_named(story: Story) -> None:
     other = story.compared[1]
     assert (other.verdict, other.because) == ("other", {"model": "2 -> 1"})
@@ -131,10 +137,12 @@ def test_another_model_makes_other_lists_and_is_named(story: Story) -> None:
     assert (other.only_published, other.only_rebuilt, other.popular_differs) == (0, 0, False)
 
 
+@pytest.mark.slow
 def test_a_night_that_was_never_published_cannot_be_compared(story: Story) -> None:
     assert story.compared[2].verdict == "was never published"
 
 
+@pytest.mark.slow
 def test_the_comparison_is_json_for_programs_and_a_table_for_people(
     story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,8 @@ weight = 0.2
 [[models]]
 name = "popularity"
 """
+EVENTS_ONLY = TOML[: TOML.index('[[sources]]\nname = "catalogue"')] + TOML[TOML.index("[[signals]]") :]
+"""The same without items and users, whose streams would run for nothing."""
 Row = dict[str, Any]
 
 

@@ -11,11 +11,11 @@ from pyspark.sql import SparkSession
 from nightloom.errors import DataError, SettingsError
 from nightloom.tables import BRONZE_EVENTS, ITEMS
 from spark_jobs import bronze, landing, silver_items
-from tests.spark_jobs.build import NEXT, TOML, D, event, project
+from tests.spark_jobs.build import EVENTS_ONLY, NEXT, D, event, project
 
 
 def test_each_file_is_read_once_also_one_that_is_older_than_those_before(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.land("events/a.jsonl.gz", [event(1), "junk"])
     assert at.run(bronze.main)["ratings"] == 2
     assert at.run(bronze.main)["ratings"] == 0
@@ -40,7 +40,7 @@ def test_a_missing_landing_folder_is_a_clear_error(spark: SparkSession, tmp_path
 
 
 def test_a_file_of_events_that_has_grown_brings_what_is_new_in_it(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.land("events/a.jsonl", [event(1), event(2)])
     at.land("events/b.jsonl", [event(2)])
     assert at.run(bronze.main)["ratings"] == 3
@@ -70,18 +70,18 @@ def test_a_catalogue_that_is_rewritten_counts_as_a_whole_so_that_what_was_so_bef
 
 def test_a_project_that_has_moved_takes_nothing_twice(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    at = project(tmp_path / "here", spark)
+    at = project(tmp_path / "here", spark, EVENTS_ONLY)
     at.land("events/a.jsonl", [event(1)])
     assert at.run(bronze.main)["ratings"] == 1
     (tmp_path / "here").rename(tmp_path / "there")
-    moved = project(tmp_path / "there", spark)
+    moved = project(tmp_path / "there", spark, EVENTS_ONLY)
     moved.land("events/b.jsonl", [event(2)])
     assert moved.run(bronze.main)["ratings"] == 1
     assert [row["file"] for row in moved.rows(BRONZE_EVENTS)] == ["landing/events/a.jsonl", "landing/events/b.jsonl"]
 
 
 def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     file = at.land("events/a.jsonl", [event(1)])
     landing.note(at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files")
     file.unlink()
@@ -90,7 +90,7 @@ def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: S
 
 
 def test_a_file_that_cannot_be_read_is_named_and_taken_once_it_can(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     file = at.land("events/a.jsonl", [event(1)])
     landing.note(at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files")
     file.unlink()
@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_named_and_taken_once_it_can(spark: SparkS
 
 
 def test_csv_files_of_another_header_are_read_by_their_own(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark, TOML.replace('format = "json"', 'format = "csv"', 1))
+    at = project(tmp_path, spark, EVENTS_ONLY.replace('format = "json"', 'format = "csv"', 1))
     for name, header in {"a.csv": ["user_id", "item_id"], "b.csv": ["item_id", "note", "user_id"]}.items():
         with (tmp_path / "landing/events" / name).open("w", newline="") as file:
             csv.writer(file).writerows([header, [f"{field}, 1" for field in header]])

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from tests.spark_jobs import killed
-from tests.spark_jobs.build import D, Row, event, project
+from tests.spark_jobs.build import EVENTS_ONLY, D, Row, event, project
 
 NIGHT = D + timedelta(days=3)
 SILVER, GOLD = "spark_jobs.silver_interactions", ("spark_jobs.gold_histories", "spark_jobs.gold_item_days")
@@ -37,7 +37,7 @@ def day(number: int) -> list[Row | str]:
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with two nights behind it and a third one's files in bronze."""
-    at = project(tmp_path_factory.mktemp("killed") / "shop", spark)
+    at = project(tmp_path_factory.mktemp("killed") / "shop", spark, EVENTS_ONLY)
     for number in range(3):
         at.land(f"events/{number}.jsonl.gz", day(number))
         at.run(bronze.main, day=D + timedelta(days=number))
@@ -53,7 +53,7 @@ def ready(lake: Path, to: Path, spark: SparkSession, module: str) -> Path:
     """The project in a folder of its own, with everything done that comes before the stage."""
     root = Path(shutil.copytree(lake, to))
     if module != SILVER:
-        project(root, spark).run(silver_interactions.main, day=NIGHT)
+        project(root, spark, EVENTS_ONLY).run(silver_interactions.main, day=NIGHT)
     return root
 
 
@@ -82,6 +82,7 @@ def test_a_silver_merge_killed_in_the_middle_loses_and_doubles_nothing(
     assert kills_of(lake, tmp_path, spark, SILVER, kills=1) == 1
 
 
+@pytest.mark.slow
 def test_a_gold_write_killed_in_the_middle_loses_and_doubles_nothing(
     spark: SparkSession, lake: Path, tmp_path: Path
 ) -> None:

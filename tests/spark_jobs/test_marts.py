@@ -99,6 +99,7 @@ def test_a_night_run_again_and_an_earlier_one_after_it_change_nothing(lake: Proj
 EXACT = (T.USER_DAYS, T.DAILY_ACTIVITY, T.OUTCOMES)
 
 
+@pytest.mark.slow
 def test_events_that_come_late_end_in_the_marts_that_they_would_have_made_in_time(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def warm(spark: SparkSession, tmp_path: Path) -> Iterator[Project]:
     command(made.settings.root, "spark_jobs.session", "stop")
 
 
+@pytest.mark.slow  # tests/test_first_night.py has its nights by a warm server
 def test_a_night_by_the_warm_server_gives_the_tables_of_a_night_without_it(
     warm: Project, spark: SparkSession, tmp_path: Path
 ) -> None:

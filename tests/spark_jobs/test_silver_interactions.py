@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import bronze, silver_interactions
-from tests.spark_jobs.build import NEXT, READ, D, Project, Row, event, project
+from tests.spark_jobs.build import EVENTS_ONLY, NEXT, READ, D, Project, Row, event, project
 
 DIRT: list[tuple[str, Row | str]] = [
     ("unreadable", "\\x00 this is no json"),
@@ -38,7 +38,7 @@ def accounted(at: Project, counts: dict[str, int]) -> bool:
 def test_each_bad_row_is_in_quarantine_with_its_reason_and_the_good_ones_go_on(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.land(
         "events/a.jsonl.gz", [event(1), *(raw for _, raw in DIRT), event(2, value=3), event(3, event="view", value=...)]
     )
@@ -61,7 +61,7 @@ def test_each_bad_row_is_in_quarantine_with_its_reason_and_the_good_ones_go_on(
 def test_the_same_event_delivered_again_counts_once_in_whatever_file_and_night(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.bring(event(1), event(1), "junk", "junk", event(2), file="a")
     at.bring(event(1, value=1), file="later", file_modified_at=READ)
     first = clean(at)
@@ -76,7 +76,7 @@ def test_the_same_event_delivered_again_counts_once_in_whatever_file_and_night(
 def test_where_the_sender_gives_no_id_the_same_line_under_another_name_counts_once(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     line = event(1, event_id=...)
     at.bring(line, event(1, event_id=..., value=4), file="a")
     at.bring(dict(reversed(line.items())), file="copy-of-a")
@@ -85,7 +85,7 @@ def test_where_the_sender_gives_no_id_the_same_line_under_another_name_counts_on
 
 
 def test_a_night_run_again_finds_nothing_new_and_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.bring(event(1), "junk", file="a")
     clean(at)
     tables = (BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS)
@@ -96,7 +96,7 @@ def test_a_night_run_again_finds_nothing_new_and_changes_nothing(spark: SparkSes
 
 
 def test_a_night_that_was_cleaned_late_is_caught_up_by_the_next(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.bring(event(1), file="a")
     clean(at)
     at.bring(event(2), file="b")  # and silver never came that night
@@ -106,7 +106,7 @@ def test_a_night_that_was_cleaned_late_is_caught_up_by_the_next(spark: SparkSess
 
 
 def test_fields_that_nobody_declared_are_kept_and_said(spark: SparkSession, tmp_path: Path) -> None:
-    at = project(tmp_path, spark)
+    at = project(tmp_path, spark, EVENTS_ONLY)
     at.bring(event(1, trace="t", more=1), event(2), file="a")
     night = at.night()
     silver_interactions.main(night)
