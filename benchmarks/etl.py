@@ -1,7 +1,8 @@
 """The lakehouse against a plain DuckDB script that does the same work, and a night with 1 % new events against all.
 
-Synthetic events of 100 days, 1 % of them dirty: 99 days in one first night, stage by stage as a night runs them (one
-warm Spark server, a process per stage), then one day more. etl_plain.sql takes the same 99 days. Last line: JSON.
+Synthetic events, 1 % of them dirty: 107 days in one first night, its stages as the night runs them (one warm Spark
+server, a process per stage, side by side where the DAG has them side by side), then three nights with a day more each,
+some 1 % of what is there, of which the middle one counts. etl_plain.sql takes the same 107 days. Last line: JSON.
 """
 
 import argparse
@@ -10,11 +11,13 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -31,14 +34,15 @@ from nightloom.samples.world import Spec
 from nightloom.settings import CONFIG_VARIABLE, Settings, load
 from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 
-DAYS, START, DIRT = 100, date(2024, 1, 1), 0.01
+DAYS, NIGHTS, START, DIRT = 107, 3, date(2024, 1, 1), 0.01
 EVENTS_PER_USER, EVENTS_PER_ITEM = 100, 500
 PLAIN_MEMORY = "8GB"
-BRONZE = ("spark_jobs.bronze",)
-REST = (
-    "spark_jobs.silver_items", "spark_jobs.silver_users", "spark_jobs.silver_interactions", "spark_jobs.gold_histories",
-    "spark_jobs.gold_item_days", "spark_jobs.gold_item_stats", "spark_jobs.gold_popular",
-)  # fmt: skip
+STEPS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "bronze": (("bronze",),),
+    "silver": (("silver_items",), ("silver_users",), ("silver_interactions",)),
+    "gold": (("gold_histories",), ("gold_item_days", "gold_item_stats", "gold_popular")),
+}
+"""A layer's stages: in each inner tuple one after the other, the tuples side by side, as in the DAG."""
 TOML = """
 [project]
 name = "bench"
@@ -98,19 +102,21 @@ def main() -> None:
 
 def run(folder: Path, events: int) -> None:
     settings = project(folder)
-    full, night = first_days(folder, events)
+    first_days(folder, events)
     with peak_memory(settings) as peak, warm_spark(settings):
-        whole = {stage: seconds(settings, stage, full) for stage in (*BRONZE, *REST)}
+        whole = {layer: seconds(layer, day(0)) for layer in STEPS}
         lines = rows(settings)
-        last_day(folder)
-        part = {stage: seconds(settings, stage, night) for stage in (*BRONZE, *REST)}
+        nights = []
+        for number in range(1, NIGHTS + 1):
+            arrives(folder, day(number))
+            nights.append({layer: seconds(layer, day(number)) for layer in STEPS})
         new = rows(settings)
     plain, counted = plain_seconds(folder)
     check(lines, counted)
-    show(whole, part, plain, lines, new)
+    show(whole, nights, plain, lines, new)
     ratios = {
         "vs_plain": sum(whole.values()) / plain,
-        "incremental_share": sum(part[stage] for stage in REST) / sum(whole[stage] for stage in REST),
+        "incremental_share": statistics.median(map(refining, nights)) / refining(whole),
         "peak_gib": peak.gib,
     }
     print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))
@@ -123,20 +129,33 @@ def project(folder: Path) -> Settings:
     return load()
 
 
-def first_days(folder: Path, events: int) -> tuple[date, date]:
-    """Make the events, hold the last day back -> the dates of the two nights."""
+def refining(night: dict[str, float]) -> float:
+    return night["silver"] + night["gold"]
+
+
+def day(number: int) -> date:
+    """The night of all first days (0), and those with one day more each (1 to NIGHTS)."""
+    return START + timedelta(days=DAYS - 1 + number)
+
+
+def first_days(folder: Path, events: int) -> None:
+    """Make the events, and hold the last days back. `events` is what the first night takes."""
+    all_events = events + events * NIGHTS // 100
     users, items = max(10, events // EVENTS_PER_USER), max(10, events // EVENTS_PER_ITEM)
-    synthetic.make(Spec(users, items, DAYS, 7, events, START, DIRT), Landing(folder / "landing"))
-    last = START + timedelta(days=DAYS - 1)
-    for file in (folder / "landing").glob(f"*/{last}.jsonl.gz"):
-        held = folder / "held" / file.parent.name
-        held.mkdir(parents=True, exist_ok=True)
-        file.rename(held / file.name)
-    return last - timedelta(days=1), last
+    synthetic.make(Spec(users, items, DAYS + NIGHTS, 7, all_events, START, DIRT), Landing(folder / "landing"))
+    for number in range(1, NIGHTS + 1):
+        hold_back(folder, day(number))
 
 
-def last_day(folder: Path) -> None:
-    for file in (folder / "held").glob("*/*.gz"):
+def hold_back(folder: Path, held: date) -> None:
+    for file in (folder / "landing").glob(f"*/{held}.jsonl.gz"):
+        away = folder / "held" / file.parent.name
+        away.mkdir(parents=True, exist_ok=True)
+        file.rename(away / file.name)
+
+
+def arrives(folder: Path, held: date) -> None:
+    for file in (folder / "held").glob(f"*/{held}.jsonl.gz"):
         file.rename(folder / "landing" / file.parent.name / file.name)
 
 
@@ -150,10 +169,16 @@ def warm_spark(settings: Settings) -> Iterator[None]:
         subprocess.run([*session, "stop"], check=True)
 
 
-def seconds(settings: Settings, stage: str, day: date) -> float:
-    """Run a stage as the night does -> its seconds, interpreter start and all."""
+def seconds(layer: str, day: date) -> float:
+    """Run a layer's stages -> seconds from the first one's start, interpreter and all, to the last one's end."""
+
+    def run_chain(stages: tuple[str, ...]) -> None:
+        for stage in stages:
+            subprocess.run([sys.executable, "-m", f"spark_jobs.{stage}", "--date", str(day)], check=True)
+
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", stage, "--date", str(day)], check=True)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run_chain, STEPS[layer]))
     return time.monotonic() - began
 
 
@@ -167,9 +192,8 @@ def plain_seconds(folder: Path) -> tuple[float, dict[str, int]]:
     out = folder / "plain"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    held = START + timedelta(days=DAYS - 1)
-    for file in (folder / "landing").glob(f"*/{held}.jsonl.gz"):
-        file.rename(folder / "held" / file.parent.name / file.name)
+    for number in range(1, NIGHTS + 1):
+        hold_back(folder, day(number))
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", PLAIN, str(folder), str(out), PLAIN_MEMORY], check=True)
     took = time.monotonic() - began
@@ -201,18 +225,20 @@ def check(ours: dict[str, int], plain: dict[str, int]) -> None:
 
 
 def show(
-    whole: dict[str, float], part: dict[str, float], plain: float, lines: dict[str, int], new: dict[str, int]
+    whole: dict[str, float], nights: list[dict[str, float]], plain: float, lines: dict[str, int], new: dict[str, int]
 ) -> None:
     events = lines[BRONZE_EVENTS.full_name]
-    added = new[BRONZE_EVENTS.full_name] - events
-    table = Table("stage", "seconds", "rows/s", "1 % more: seconds", title=f"{events:,} lines, then {added:,} more")
+    added = (new[BRONZE_EVENTS.full_name] - events) / NIGHTS
+    told = f"{events:,} lines; then {NIGHTS} nights of {added:,.0f} more, {added / events:.2%}"
+    table = Table("stages of", "seconds", "rows/s", *(f"night {n}: seconds" for n in range(1, NIGHTS + 1)), title=told)
     for column in table.columns[1:]:
         column.justify = "right"
-    for stage in whole:
-        table.add_row(stage, f"{whole[stage]:.1f}", f"{events / whole[stage]:,.0f}", f"{part[stage]:.1f}")
+    for layer in STEPS:
+        later = (f"{night[layer]:.1f}" for night in nights)
+        table.add_row(layer, f"{whole[layer]:.1f}", f"{events / whole[layer]:,.0f}", *later)
     total = sum(whole.values())
-    table.add_row("all", f"{total:.1f}", f"{events / total:,.0f}", f"{sum(part.values()):.1f}")
-    table.add_row("plain DuckDB", f"{plain:.1f}", f"{events / plain:,.0f}", "")
+    table.add_row("all", f"{total:.1f}", f"{events / total:,.0f}", *(f"{sum(night.values()):.1f}" for night in nights))
+    table.add_row("plain DuckDB", f"{plain:.1f}", f"{events / plain:,.0f}")
     Console().print(table)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pyspark", "delta-spark", "duckdb"))
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {versions}; {new}")

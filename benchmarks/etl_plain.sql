@@ -47,7 +47,7 @@ COPY (
 
 -- Gold.
 COPY (
-    SELECT date_trunc('month', occurred_at) AS month, user_id,
+    SELECT date_trunc('week', occurred_at) AS week, user_id,
         list(item_id ORDER BY occurred_at, event_id) AS items, list(weight ORDER BY occurred_at, event_id) AS weights,
         list(occurred_at ORDER BY occurred_at, event_id) AS at, list(event_id ORDER BY occurred_at, event_id) AS event_ids
     FROM '{out}/interactions.parquet' GROUP BY ALL

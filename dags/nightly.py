@@ -41,7 +41,8 @@ with DAG(
         stage("spark_jobs.silver_interactions"),
     ]
     data_gate = gate("expectations.gate")
-    gold = [stage("spark_jobs.gold_histories"), stage("spark_jobs.gold_item_days")]
+    histories = stage("spark_jobs.gold_histories")
+    item_days = stage("spark_jobs.gold_item_days")
     item_stats = stage("spark_jobs.gold_item_stats")
     popular = stage("spark_jobs.gold_popular")
     train = stage("training.train", "--when first")
@@ -54,10 +55,11 @@ with DAG(
     marts = stage("spark_jobs.marts")
     marts_checked = stage("expectations.marts")
 
-    spark_start >> bronze >> silver >> data_gate >> gold
-    gold >> item_stats >> popular >> recommendations
+    spark_start >> bronze >> silver >> data_gate >> [histories, item_days]
+    item_days >> item_stats >> popular >> recommendations
+    histories >> recommendations
     data_gate >> train >> model_gate >> recommendations  # training reads silver, so it need not wait for gold
     recommendations >> slate_gate >> publish >> report
     publish >> marts >> marts_checked  # for analysts: the lists do not wait for them
     # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
-    [bronze, *silver, data_gate, *gold, item_stats, popular, recommendations, marts] >> spark_stop
+    [bronze, *silver, data_gate, histories, item_days, item_stats, popular, recommendations, marts] >> spark_stop

@@ -5,7 +5,7 @@ With `from_bronze` it first makes silver anew and whole **from bronze alone**, b
 and then histories and item days whole from that. What bronze holds is all that ever came; nothing else is asked.
 
 `nightloom backfill` starts it, and then rebuilds the nights, one by one, with `backfill`. It never runs by itself. Each
-stage replaces a table, or the days and months that changed, in one commit, so readers see the old rows or the new.
+stage replaces a table, or the days and weeks that changed, in one commit, so readers see the old rows or the new.
 """
 
 from datetime import UTC, datetime

@@ -71,12 +71,10 @@ def statement(night: Night, frame: Frame, strange: Set[str] = frozenset()) -> st
 
 
 def of_night(night: Night, table: Table) -> str:
-    """SQL: the rows that the night wrote, or the day or month of the night's date; else all."""
+    """SQL: the rows that the night wrote, or the day, week or month of the night's date; else all."""
     if not table.period and "night" not in table.column_names:
         return ALL
-    if table.period == "month":
-        return f"month = DATE '{night.date.replace(day=1)}'"
-    return f"{table.period or 'night'} = DATE '{night.date}'"
+    return f"{table.period or 'night'} = DATE '{table.period_of(night.date)}'"
 
 
 def _pandas(batches: list[pa.RecordBatch], found: pa.Schema, wanted: pa.Schema) -> pd.DataFrame:

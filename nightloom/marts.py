@@ -20,8 +20,8 @@ from nightloom.tables import TABLES, Column, Table
 class Mart:
     """A table and the SELECT that makes it.
 
-    By table.period: a mart of days or months is made anew for those whose interactions have changed, and its SELECT
-    sees no others of silver.interactions; one of nights gets the rows of the night; any other is made anew whole.
+    By table.period: a mart of days, weeks or months is made anew for those whose interactions have changed, and its
+    SELECT sees no others of silver.interactions; one of nights gets the night's rows; any other is made anew whole.
     `follows` names further tables whose changed rows make days anew: table -> SQL for the day that a row of it touches.
     `every_night` makes up for nights that ended before their marts, as at a closed gate. `line` is that of
     nightloom.toml on which the SELECT begins; None for ours.

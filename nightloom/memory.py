@@ -63,7 +63,8 @@ def _parent(process: Path) -> int:
 
 
 def _bytes(pid: int) -> int:
-    return sum(int(line.split()[1]) * 1024 for line in _read(pid, "smaps_rollup").splitlines() if line[:4] == b"Pss:")
+    parts = (line.split() for line in _read(pid, "smaps_rollup").splitlines()[1:])
+    return sum(int(size) * 1024 for name, size, *_ in parts if name in (b"Pss:", b"SwapPss:"))
 
 
 def _read(pid: int, name: str) -> bytes:

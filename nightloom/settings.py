@@ -269,10 +269,11 @@ class Mart(Section):
     """Column = type, or { type, comment, personal }."""
     sql: str
     """Spark SQL over the lake's tables by their names. `:k` and `:stored` are slate.k and slate.stored."""
-    period: Literal["night", "day", "month"] | None = None
-    """Left out, all rows are made anew when a table in `sql` has changed. `day` or `month` (a date column of that name,
-    a month's first day, in `key`): only the days or months of silver.interactions that changed are made anew, and `sql`
-    sees no others of it. `night` (no column of yours): each night adds its rows, and `:night` in `sql` is its date."""
+    period: Literal["night", "day", "week", "month"] | None = None
+    """Left out, all rows are made anew when a table in `sql` has changed. `day`, `week` or `month` (a date column of
+    that name in `key`; a week's Monday, a month's first day): only those of silver.interactions that changed are made
+    anew, and `sql` sees no others of it. `night` (no column of yours): each night adds its rows, and `:night` in `sql`
+    is its date."""
 
     @model_validator(mode="after")
     def _plain_names(self) -> Self:
@@ -287,7 +288,7 @@ class Mart(Section):
             raise ValueError(f"key has '{strange[0]}'; columns are {_listed(self.columns)}{near}")
         if self.period == "night" and "night" in self.columns:
             raise ValueError("columns has 'night'; with period = 'night' Nightloom adds it by itself, take it out")
-        if self.period in ("day", "month") and (
+        if self.period in ("day", "week", "month") and (
             self.period not in self.key or self.columns[self.period].type != "date"
         ):
             raise ValueError(f"period is '{self.period}': columns needs {self.period} = \"date\", and key holds it too")

@@ -5,6 +5,7 @@ DDL, column comments, expectations, Arrow checks, the data dictionary and erasur
 """
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Literal
 
 Layer = Literal["bronze", "silver", "gold", "quarantine", "ops"]
@@ -28,8 +29,9 @@ class Table:
     """One table's contract.
 
     `key` identifies a row. `period` is the column whose values are rebuilt as a whole: `night` by a run of that night,
-    `day` or `month` when an interaction of it changes, whatever the night. `checks` are (name, SQL
-    condition) pairs that each row meets: Delta constraints and expectations are made of them.
+    `day`, `week` or `month` when an interaction of it changes, whatever the night. `order` is the column by whose
+    ranges readers look for rows: files are sorted by it. `checks` are (name, SQL condition) pairs that each row meets:
+    Delta constraints and expectations are made of them.
     """
 
     layer: Layer
@@ -37,8 +39,9 @@ class Table:
     grain: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    period: Literal["night", "day", "month"] | None = None
+    period: Literal["night", "day", "week", "month"] | None = None
     retention_days: int | None = None
+    order: str | None = None
     checks: tuple[tuple[str, str], ...] = ()
     readers: tuple[str, ...] = ("engineer", "analyst")
 
@@ -49,8 +52,13 @@ class Table:
 
     @property
     def partition(self) -> str | None:
-        """Column that parts the files: nights and months are many rows each, a day's are few."""
+        """Column that parts the files: nights, weeks and months are many rows each, a day's are few."""
         return None if self.period == "day" else self.period
+
+    def period_of(self, day: date) -> date:
+        """The day, week or month (its first day; a week's is its Monday) that a day is in."""
+        first = {"week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}
+        return first.get(self.period or "", day)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -149,6 +157,7 @@ INTERACTIONS = Table(
         NIGHT,
     ),
     key=("event_id",),
+    order="occurred_at",
     checks=(*_given("event_id", "user_id", "item_id", "event"), ("weight_not_negative", "weight >= 0")),
 )
 
@@ -190,17 +199,17 @@ SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
 HISTORIES = Table(
     "gold",
     "histories",
-    "One row per month and user with any interaction in it: all of them, oldest first.",
+    "One row per week and user with any interaction in it: all of them, oldest first.",
     (
-        _required("month", "date", "First day of the month, UTC"),
+        _required("week", "date", "Monday of the week, UTC"),
         _required("user_id", "string", "The user", personal=True),
         _required("items", "array<string>", "Items touched, one entry per interaction, oldest first", personal=True),
         _required("weights", "array<float>", "Weight of each, same order; 0 means only seen"),
         _required("at", "array<timestamp>", "Time of each, same order"),
         _required("event_ids", "array<string>", "Event id of each, same order"),
     ),
-    key=("month", "user_id"),
-    period="month",
+    key=("week", "user_id"),
+    period="week",
     checks=(
         ("an_item_at_least", "cardinality(items) >= 1"),
         ("a_weight_per_item", "cardinality(items) = cardinality(weights)"),
@@ -435,12 +444,12 @@ QUALITY_TREND = Table(
 REOPENINGS = Table(
     "ops",
     "reopenings",
-    "One row per day or month of a gold table that was there already and was rebuilt, because rows came late.",
+    "One row per day or week of a gold table that was there already and was rebuilt, because rows came late.",
     (
         _required("run_id", "string", "As in ops.stages"),
         NIGHT,
         _required("table", "string", "The table rebuilt"),
-        _required("period", "date", "The day, or the first day of the month"),
+        _required("period", "date", "The day, or the first day of the week or month"),
         _required("why", "string", "What changed below it, with the number of rows of each cause"),
         _required("rows", "bigint", "Rows of the table below that changed"),
         _required("reopened_at", "timestamp", "When, UTC"),

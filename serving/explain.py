@@ -150,11 +150,11 @@ def history_of(lake: Lake, night: str, user: str, version: int | None = None) ->
     if not lake.exists(HISTORIES):
         return []
     quoted = user.replace("'", "''")
-    rows = lake.rows(HISTORIES, f"month <= DATE '{night}' AND user_id = '{quoted}'", version=version).to_pylist()
+    rows = lake.rows(HISTORIES, f"week <= DATE '{night}' AND user_id = '{quoted}'", version=version).to_pylist()
     names = ("item_id", "weight", "at", "event_id")
-    months = sorted(rows, key=lambda row: row["month"])
-    lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in months]
-    events = [dict(zip(names, event, strict=True)) for month in lists for event in month]
+    weeks = sorted(rows, key=lambda row: row["week"])
+    lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in weeks]
+    events = [dict(zip(names, event, strict=True)) for week in lists for event in week]
     return [event for event in events if event["at"].date() <= date.fromisoformat(night)]
 
 

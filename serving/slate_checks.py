@@ -35,7 +35,7 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     of_night = f"night = DATE '{night.date}'"
     for name, table, columns, where in (
         ("lists", RECOMMENDATIONS, "user_id, items, scores, model_version", of_night),
-        ("months", HISTORIES, "user_id, items, at", f"month <= DATE '{night.date}'"),
+        ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),
         ("items", ITEMS, "item_id, available", "true"),
     ):
         incoming = stream(night.lake, table, night.pin(table), where, columns)
@@ -45,7 +45,7 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     db.execute(
         f"""CREATE TEMP TABLE histories AS
         SELECT user_id, flatten(list(items[1:len(list_filter("at", lambda moment: moment < {end}))])) AS items
-        FROM months GROUP BY user_id HAVING min("at"[1]) < {end}"""
+        FROM weeks GROUP BY user_id HAVING min("at"[1]) < {end}"""
     )
     # An item that nobody described may be listed, one that is not available may not.
     db.execute(

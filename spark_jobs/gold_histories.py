@@ -1,7 +1,7 @@
-"""gold.histories: one row per month and user with any interaction in it: all of them, oldest first.
+"""gold.histories: one row per week and user with any interaction in it: all of them, oldest first.
 
-silver.interactions -> gold.histories, the months that changed: a night costs what changed, not years of events.
-up_to() puts a user's months together. Two events of one moment stand in the order of their ids.
+silver.interactions -> gold.histories, the weeks that changed: a night costs what changed, not years of events.
+up_to() puts a user's weeks together. Two events of one moment stand in the order of their ids.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ ARRAYS = ("items", "weights", "at", "event_ids")
 
 
 def histories(interactions: DataFrame) -> DataFrame:
-    """Interactions -> a row per month and user: items, weights, times, event ids as arrays of one order."""
+    """Interactions -> a row per week and user: items, weights, times, event ids as arrays of one order."""
     event = F.struct("occurred_at", "event_id", "item_id", F.col("weight").cast("float").alias("weight"))
     return (
-        interactions.groupBy(F.trunc("occurred_at", "MM").alias("month"), "user_id")
+        interactions.groupBy(F.trunc("occurred_at", "week").alias("week"), "user_id")
         .agg(F.array_sort(F.collect_list(event)).alias("events"))
         .select(
-            "month",
+            "week",
             "user_id",
             F.col("events.item_id").alias("items"),
             F.col("events.weight").alias("weights"),
@@ -35,17 +35,17 @@ def histories(interactions: DataFrame) -> DataFrame:
     )
 
 
-def up_to(months: DataFrame, end: datetime) -> DataFrame:
+def up_to(weeks: DataFrame, end: datetime) -> DataFrame:
     """Rows of gold.histories -> a row per user with any interaction before `end`: ARRAYS, oldest first."""
     before = F.size(F.filter("at", lambda time: time < F.lit(end)))
-    cut = months.where(F.col("month") < F.lit(end)).withColumn("_before", before).where("_before > 0")
-    month = F.struct("month", *(F.slice(name, F.lit(1), F.col("_before")).alias(name) for name in ARRAYS))
-    by_user = cut.groupBy("user_id").agg(F.array_sort(F.collect_list(month)).alias("_months"))
-    return by_user.select("user_id", *(F.flatten(f"_months.{name}").alias(name) for name in ARRAYS))
+    cut = weeks.where(F.col("week") < F.lit(end)).withColumn("_before", before).where("_before > 0")
+    week = F.struct("week", *(F.slice(name, F.lit(1), F.col("_before")).alias(name) for name in ARRAYS))
+    by_user = cut.groupBy("user_id").agg(F.array_sort(F.collect_list(week)).alias("_weeks"))
+    return by_user.select("user_id", *(F.flatten(f"_weeks.{name}").alias(name) for name in ARRAYS))
 
 
 def main(night: SparkNight) -> None:
-    """Rebuild the months that changed."""
+    """Rebuild the weeks that changed."""
     night.refresh(HISTORIES, INTERACTIONS, histories)
 
 

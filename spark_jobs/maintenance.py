@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 from nightloom.lake import now, taking
 from nightloom.manifest import run_stage
 from nightloom.marts import tables
-from nightloom.tables import INTERACTIONS, STAGES, STORAGE, Table
+from nightloom.tables import STAGES, STORAGE, Table
 from serving.needed import needed, oldest_night
 from spark_jobs.night import SparkNight
 from spark_jobs.storage import SMALL, Storage, storage
@@ -28,8 +28,6 @@ from spark_jobs.storage import SMALL, Storage, storage
 LOG_DAYS = 30
 """How long the log is kept at least: it is small, and it is the table's history for a person."""
 LOG_RETENTION = "delta.logRetentionDuration"
-ORDERED: Mapping[str, str] = {INTERACTIONS.full_name: "occurred_at"}
-"""Table -> the time column by which its readers look for rows: a night rebuilds days and months of it."""
 FILE_SIZES = {
     "spark.databricks.delta.optimize.minFileSize": str(SMALL),
     "spark.databricks.delta.optimize.maxFileSize": str(128 * 2**20),
@@ -95,7 +93,7 @@ def _kept_up(night: SparkNight, table: Table, needs: Needs) -> Iterator[str]:
 
 
 def _expired(night: SparkNight, table: Table) -> Iterator[str]:
-    """Delete the rows of nights (or days, or months) older than the contract keeps them.
+    """Delete the rows of nights (or days, weeks, months) older than the contract keeps them.
 
     Counted back from the table's newest period and not from today, so that a project that rests keeps its last nights;
     and never past the oldest night that a kept version serves.
@@ -115,14 +113,13 @@ def _expired(night: SparkNight, table: Table) -> Iterator[str]:
 
 def _compacted(night: SparkNight, table: Table) -> Iterator[str]:
     """Put small files together, or order all rows anew where a reader would gain by it."""
-    order = ORDERED.get(table.full_name)
-    before = storage(night.lake, table, order)
-    if order and before.mixed:
-        _optimize(night, table, f"ZORDER BY ({order})")
-        yield f"ordered by {order}: {before.files:,} files -> {storage(night.lake, table, order).files:,}"
+    before = storage(night.lake, table)
+    if table.order and before.mixed:
+        _optimize(night, table, f"ZORDER BY ({table.order})")
+        yield f"ordered by {table.order}: {before.files:,} files -> {storage(night.lake, table).files:,}"
     elif before.scattered:
         _optimize(night, table)
-        yield f"compacted: {before.files:,} files -> {storage(night.lake, table, order).files:,}"
+        yield f"compacted: {before.files:,} files -> {storage(night.lake, table).files:,}"
 
 
 def _optimize(night: SparkNight, table: Table, order: str = "") -> None:

@@ -1,7 +1,7 @@
 """The marts, ours (nightloom/marts.py) and the project's own (`[[marts]]`): the lake's tables -> gold.*.
 
 Each is one SELECT over the tables by their names, at the versions of now, and is made when something below it has
-changed; one of days or months only for those that did. One that fails is told at the end, and the others are there.
+changed; one of days, weeks or months only for those that did. One that fails is told at the end; the others are there.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _whole(night: SparkNight, mart: Mart, inputs: list[Table], before: Mapping[s
 
 
 def _by_period(night: SparkNight, mart: Mart, before: Mapping[str, Any], changed: bool) -> None:
-    """Make the days or months anew whose interactions changed, or rows of a table that the mart follows."""
+    """Make the days, weeks or months anew whose interactions changed, or rows of a table that the mart follows."""
     table = mart.table
     if changed:
         night.arguments = Namespace(**vars(night.arguments) | {"all": True})

@@ -30,6 +30,8 @@ from spark_jobs.refused import told
 from spark_jobs.session import session
 
 CODE = ("nightloom", "spark_jobs", "training")  # what can change a gold table's rows
+ONE_PART, MANY, PARTS = 20_000, 1_000_000, 4
+"""Rows: a day's file is one task up to the first number; as many as the second come in more files than one."""
 LOOK_BACK = 100  # commits of a gold table in which an earlier run of the same night is looked for
 TXN = "spark.databricks.delta.write.txn"
 METADATA = "spark.databricks.delta.commitInfo.userMetadata"
@@ -72,7 +74,12 @@ class SparkNight(Night):
         feed = self._feed(table, into)
         if feed is None:
             return self.frame(table)
-        return feed.where("_change_type = 'insert'").select(*table.column_names)
+        new = feed.where("_change_type = 'insert'").select(*table.column_names)
+        return new.repartition(PARTS) if ONE_PART < self._came(table, into) < MANY else new
+
+    def _came(self, table: Table, into: Table) -> int:
+        """How many rows `table` was given since `into` last took from it."""
+        return sum(_rows_of(commit) for commit in self.lake.commits(table, (self.lake.taken(table, into) or 0) + 1))
 
     def _feed(self, table: Table, into: Table) -> DataFrame | None:
         """The change feed of `table` since `into` last took from it; None when everything is to be taken."""
@@ -86,7 +93,7 @@ class SparkNight(Night):
         return span.load(self.lake.path(table))
 
     def refresh(self, table: Table, source: Table, make: Callable[[DataFrame], DataFrame]) -> None:
-        """Rebuild the days or months of `table` (its `period`) whose rows in `source` have changed, whole and once.
+        """Rebuild the days, weeks or months of `table` (its `period`) whose rows in `source` have changed, once.
 
         `make` gives the table's rows for the rows of `source` that it gets: whole periods by `occurred_at`. What was
         there and is rebuilt although its time is over is written down in ops.reopenings.
@@ -109,7 +116,7 @@ class SparkNight(Night):
 
     def _over(self, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
         """The changes in periods whose time is over and that are in the table already."""
-        over = [period for period in changes if period < periods.of(table, self.date)]
+        over = [period for period in changes if period < table.period_of(self.date)]
         there = self.lake.rows(table, periods.sql(table, over), [f"DISTINCT {table.period} AS p"]) if over else None
         return {period: changes[period] for period in sorted(there["p"].to_pylist())} if there else {}
 
@@ -129,22 +136,39 @@ class SparkNight(Night):
         return self.frame(QUARANTINE_ROWS).where(where).select(F.col("replayed_as").alias("row_id"))
 
     def merge(self, table: Table, rows: DataFrame, *, taken: Table, update: str | None = None) -> tuple[int, int]:
-        """MERGE by the contract's key -> (inserted, updated) rows, and mark `taken` as taken up to its pinned version.
+        """Merge by the contract's key -> (inserted, updated) rows, and mark `taken` as taken up to its pinned version.
 
         A row whose key is there is left alone, or replaced where the SQL condition `update` over `kept` (there) and
         `came` (new) holds. Keys in `rows` must be distinct. With `--all` the table is made anew of `rows`.
+
+        Delta's own MERGE where rows may be replaced, else an append of what is not there. Two runs at once: the mark
+        lets only one of them in.
         """
         self.create(table)
         _check(table, rows)
         came, mark = rows.select(*table.column_names), self._mark(taken, table)
-        first = self.lake.version(table) == 0  # nothing to compare with, and an append takes a third of the time
-        if first or self.everything:
-            self._write(table, came, "append" if first else "overwrite", mark)
-            inserted, updated = _rows_of(self.lake.open(table).history(1)[0]), 0
-        else:
+        known = None
+        if self.lake.version(table) > 0 and not self.everything:
+            known = self._known(table, came)
+        if update and known is not None and not known.isEmpty():
             inserted, updated = self._merge(table, came, mark, update)
+        else:
+            new = came if known is None or update else came.join(known, list(table.key), "left_anti")
+            ordered = new.sortWithinPartitions(table.order) if table.order else new
+            self._write(table, ordered, "overwrite" if self.everything else "append", mark)
+            inserted, updated = self._written(table), 0
         self.wrote(table, inserted + updated)
         return inserted, updated
+
+    def _known(self, table: Table, came: DataFrame) -> DataFrame:
+        """The keys of `came` that are in the table, and perhaps others of it: the rest is what MERGE would insert.
+
+        MERGE sorts the keys of the whole table to find out; here their hashes stream past the hashes of those that
+        came, few numbers that fit a processor's cache; the keys themselves decide.
+        """
+        hashed = F.xxhash64(*table.key).alias("_hash")
+        there = self.spark.read.format("delta").load(self.lake.path(table)).select(*table.key, hashed)
+        return there.join(came.select(hashed), "_hash", "left_semi").drop("_hash")
 
     def _mark(self, taken: Table, table: Table) -> dict[str, str]:
         """The transaction that says up to which version `table` has taken from `taken`.
@@ -155,20 +179,19 @@ class SparkNight(Night):
             return {}
         return {"AppId": taking(taken, table), "Version": str(self.pin(taken))}
 
-    def _merge(self, table: Table, came: DataFrame, mark: dict[str, str], update: str | None) -> tuple[int, int]:
+    def _merge(self, table: Table, came: DataFrame, mark: dict[str, str], update: str) -> tuple[int, int]:
         came.createOrReplaceTempView("came")
         same = " AND ".join(f"kept.{key} = came.{key}" for key in table.key)
-        replaced = f"WHEN MATCHED AND ({update}) THEN UPDATE SET *" if update else ""
         statement = (
             f"MERGE INTO delta.`{self.lake.path(table)}` AS kept USING came ON {same} "
-            f"{replaced} WHEN NOT MATCHED THEN INSERT *"
+            f"WHEN MATCHED AND ({update}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
         # Session settings: they would also silently skip the next, different MERGE, so each is taken back at once.
         values = {f"{TXN}{name}": value for name, value in mark.items()}
         with told(table), self.configured(values | {METADATA: self.stamp}):
             done = self.spark.sql(statement).collect()
         if not done:  # Delta left it out: its mark is there already
-            raise ConcurrentRunError(f"{table.full_name} has just taken the same rows in another run.")
+            raise _taken(table)
         return int(done[0]["num_inserted_rows"]), int(done[0]["num_updated_rows"])
 
     def add(self, table: Table, rows: DataFrame, *, taken: Table) -> None:
@@ -261,6 +284,15 @@ class SparkNight(Night):
         with told(table):
             writer.save(self.lake.path(table))
 
+    def _written(self, table: Table) -> int:
+        """Rows of the commit that this run has just made. Raises ConcurrentRunError where Delta left the write out."""
+        commits = self.lake.open(table).history(LOOK_BACK)
+        own = (each for each in commits if json.loads(each.get("userMetadata") or "{}").get("run_id") == self.run_id)
+        commit = next(own, None)
+        if commit is None:
+            raise _taken(table)
+        return _rows_of(commit)
+
     @contextmanager
     def configured(self, values: Mapping[str, str]) -> Iterator[None]:
         """Settings of the Spark session for what is done within; taken back after it."""
@@ -280,6 +312,10 @@ def code_digest() -> str:
     for file in sorted(file for package in CODE for file in (root / package).rglob("*.py")):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _taken(table: Table) -> ConcurrentRunError:
+    return ConcurrentRunError(f"{table.full_name} has just taken the same rows in another run.")
 
 
 def _ddl(table: Table, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Days and months of a table that is rebuilt by them: which have changed, and which rows are theirs.
+"""Days, weeks and months of a table that is rebuilt by them: which have changed, and which rows are theirs.
 
 The change feed of a table with `occurred_at` -> period -> Change; periods -> conditions for Spark and for SQL.
 """
@@ -49,11 +49,6 @@ def changes(feed: DataFrame, table: Table, replayed: DataFrame | None) -> dict[d
     return {period: Change(*numbers) for period, *numbers in found.collect()}
 
 
-def of(table: Table, day: date) -> date:
-    """The period that a day is in: itself, or the first day of its month."""
-    return day.replace(day=1) if table.period == "month" else day
-
-
 def sql(table: Table, periods: Collection[date]) -> str:
     """The periods' rows of the table, for Delta's replaceWhere and for DataFusion."""
     return f"{table.period} IN ({', '.join(map(_sql_date, sorted(periods)))})"
@@ -62,13 +57,13 @@ def sql(table: Table, periods: Collection[date]) -> str:
 def within(table: Table, periods: Collection[date]) -> Column:
     """The periods' rows, by `occurred_at`. The bounds say it a second time, in a way that lets Delta skip files."""
     first, last = min(periods), max(periods)
-    after = last + timedelta(days=1) if table.period == "day" else (last + timedelta(days=31)).replace(day=1)
+    after = last + timedelta(days={"day": 1, "week": 7, "month": 31}[table.period or "day"])
     bounds = (F.col("occurred_at") >= _midnight(first)) & (F.col("occurred_at") < _midnight(after))
     return bounds & _period(table).isin(list(periods))
 
 
 def _period(table: Table) -> Column:
-    return F.trunc("occurred_at", "MM") if table.period == "month" else F.to_date("occurred_at")
+    return F.to_date("occurred_at") if table.period == "day" else F.trunc("occurred_at", str(table.period))
 
 
 def _midnight(day: date) -> Column:

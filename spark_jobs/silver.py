@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -65,8 +66,11 @@ def slim(rows: DataFrame) -> DataFrame:
 
 @contextmanager
 def kept(rows: DataFrame) -> Iterator[DataFrame]:
-    """The rows, computed once however often they are used."""
-    rows.persist()
+    """The rows, computed once however often they are used.
+
+    On the disk, which in fact is memory that Java's collector need not look through, for as long as there is some.
+    """
+    rows.persist(StorageLevel.DISK_ONLY)
     try:
         yield rows
     finally:

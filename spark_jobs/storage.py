@@ -46,8 +46,8 @@ class Storage:
         return self.depth > DEPTH and self.depth > DEPTH_SHARE * self.files
 
 
-def storage(lake: Lake, table: Table, order: str | None = None) -> Storage:
-    """Measure a table; `order` is the time column that its files should be ordered by."""
+def storage(lake: Lake, table: Table) -> Storage:
+    """Measure a table."""
     opened, folder = lake.open(table), Path(lake.path(table))
     files: list[dict[str, Any]] = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
     small = [file for file in files if file["size_bytes"] < SMALL]
@@ -57,7 +57,7 @@ def storage(lake: Lake, table: Table, order: str | None = None) -> Storage:
         version=opened.version(), rows=sum(file["num_records"] for file in files), files=len(files),
         bytes=sum(file["size_bytes"] for file in files), disk_bytes=_size(folder), log_files=log,
         small_share=len(small) / len(files) if files else 0.0,
-        excess=sum(count - 1 for count in parts.values()), depth=_depth(files, order),
+        excess=sum(count - 1 for count in parts.values()), depth=_depth(files, table.order),
     )  # fmt: skip
 
 

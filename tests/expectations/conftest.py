@@ -44,7 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "silver.users": {"user_id": "u1", "attributes": [], "updated_at": NOON, "row_id": "r1"},
     "gold.histories": {
-        "month": D.replace(day=1), "user_id": "u1", "items": ["i1"], "weights": [1.0], "at": [NOON],
+        "week": T.HISTORIES.period_of(D), "user_id": "u1", "items": ["i1"], "weights": [1.0], "at": [NOON],
         "event_ids": ["e1"],
     },
     "gold.item_days": {

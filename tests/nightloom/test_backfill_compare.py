@@ -104,8 +104,8 @@ def test_late_data_are_the_days_up_to_the_night_that_were_reopened_in_between(sh
     days = {D: 3, D - timedelta(days=2): 4, D + timedelta(days=1): 100}
     shop.lake.append(REOPENINGS, [reopened | {"period": day, "rows": rows} for day, rows in days.items()])
     before = reopened | {"run_id": "before", "period": D, "rows": 1000, "reopened_at": TWO}
-    month = reopened | {"table": "gold.histories", "period": D, "rows": 1000}
-    shop.lake.append(REOPENINGS, [before, month])
+    week = reopened | {"table": "gold.histories", "period": D, "rows": 1000}
+    shop.lake.append(REOPENINGS, [before, week])
     shop.scored({"a": ["q"]}, ["x", "y"], run="backfill__1")
     assert shop.difference.because == {"late data": "7 rows on 2 days"}
 

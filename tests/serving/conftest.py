@@ -108,7 +108,7 @@ class Project:
             HISTORIES,
             [
                 {
-                    "month": at.replace(day=1), "user_id": user, "items": items, "weights": [1.0] * len(items),
+                    "week": HISTORIES.period_of(at), "user_id": user, "items": items, "weights": [1.0] * len(items),
                     "at": [moment(at)] * len(items), "event_ids": [f"{user}-{item}" for item in items],
                 }
                 for user, items in seen.items()

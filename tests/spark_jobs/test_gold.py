@@ -53,12 +53,12 @@ def interactions(spark: SparkSession, *rows: Row) -> DataFrame:
 
 def test_a_history_is_oldest_first_up_to_the_nights_end_and_ties_stand_by_event_id(spark: SparkSession) -> None:
     rows = [touch(1, "b", event_id="2"), touch(33, "c", weight=0.0), touch(1, "a", event_id="1"), touch(0, "future")]
-    months = histories(interactions(spark, *rows)).cache()
-    assert {(row.month, len(row["items"])) for row in months.collect()} == {
-        (date(2024, 1, 1), 1),
-        (date(2024, 3, 1), 3),
+    weeks = histories(interactions(spark, *rows)).cache()
+    assert {(row.week, len(row["items"])) for row in weeks.collect()} == {
+        (date(2024, 1, 29), 1),
+        (date(2024, 2, 26), 3),
     }
-    (row,) = up_to(months, END).collect()
+    (row,) = up_to(weeks, END).collect()
     assert (row["items"], row["weights"], row["event_ids"]) == (["c", "a", "b"], [0.0, 1.0, 1.0], ["cu133", "1", "2"])
     assert row["at"] == sorted(row["at"])
 
@@ -118,21 +118,21 @@ def test_a_night_run_again_leaves_gold_as_it_is(spark: SparkSession, tmp_path: P
 
 def test_late_events_reopen_just_their_days_and_that_is_written_down(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring(event(1), event(2, at="2024-02-28T12:00:00Z"), event(3, at="2024-02-27T12:00:00Z"))
+    at.bring(event(1), event(2, at="2024-02-25T12:00:00Z"), event(3, at="2024-02-24T12:00:00Z"))
     at.run(*SILVER[1:], *GOLD[:2])
-    untouched = written(at, date(2024, 2, 27))
-    late = [event(n, at="2024-02-28T13:00:00Z") for n in (4, 5)]
+    untouched = written(at, date(2024, 2, 24))
+    late = [event(n, at="2024-02-25T13:00:00Z") for n in (4, 5)]
     at.bring(*late, event(6, at="2024-03-02T01:00:00Z"), file="b.jsonl", night=NEXT, ingested_at=READ_NEXT)
     counts = at.run(*SILVER[1:], *GOLD[:2], day=NEXT)
-    assert (counts["inserted"], counts["reopened days"], counts["reopened months"]) == (3, 1, 1)
+    assert (counts["inserted"], counts["reopened days"], counts["reopened weeks"]) == (3, 1, 1)
     assert {(row["day"], row["item_id"]): row["events"] for row in at.rows(ITEM_DAYS)} == {
-        (date(2024, 2, 27), "i3"): 1, (date(2024, 2, 28), "i2"): 1, (date(2024, 2, 28), "i4"): 1,
-        (date(2024, 2, 28), "i5"): 1, (D, "i1"): 1, (NEXT, "i6"): 1,
+        (date(2024, 2, 24), "i3"): 1, (date(2024, 2, 25), "i2"): 1, (date(2024, 2, 25), "i4"): 1,
+        (date(2024, 2, 25), "i5"): 1, (D, "i1"): 1, (NEXT, "i6"): 1,
     }  # fmt: skip
-    assert written(at, date(2024, 2, 27)) == untouched
+    assert written(at, date(2024, 2, 24)) == untouched
     assert [(row["table"], row["period"], row["rows"], row["why"]) for row in at.rows(REOPENINGS)] == [
-        ("gold.histories", date(2024, 2, 1), 2, "silver.interactions: 2 came late"),
-        ("gold.item_days", date(2024, 2, 28), 2, "silver.interactions: 2 came late"),
+        ("gold.histories", date(2024, 2, 19), 2, "silver.interactions: 2 came late"),
+        ("gold.item_days", date(2024, 2, 25), 2, "silver.interactions: 2 came late"),
     ]
 
 

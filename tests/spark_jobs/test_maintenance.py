@@ -150,11 +150,11 @@ def test_files_that_all_hold_the_same_days_are_ordered_by_time(
     for place in range(8):
         mixed = frame(spark, rows[place::8], INTERACTIONS)
         mixed.coalesce(1).write.format("delta").mode("append").save(night.lake.path(INTERACTIONS))
-    before = storage.storage(night.lake, INTERACTIONS, "occurred_at")
+    before = storage.storage(night.lake, INTERACTIONS)
     assert before.mixed
     assert before.depth == pytest.approx(8, abs=1)
     assert upkeep(at)["silver.interactions"] == "ordered by occurred_at: 8 files -> 1"
-    assert not storage.storage(night.lake, INTERACTIONS, "occurred_at").mixed
+    assert not storage.storage(night.lake, INTERACTIONS).mixed
     assert len(at.rows(INTERACTIONS)) == 64
 
 
