@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ PROPERTIES = {
 }
 """Properties of every table."""
 CONSTRAINT = "delta.constraints."
+ENDS = ("min", "max")
 UPKEEP = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
 """Operations in a table's history that raise its version and change no row."""
 
@@ -124,6 +126,16 @@ class Lake:
     ) -> pa.Table:
         """Rows of one table as Arrow: `where` and `columns` are SQL."""
         return self.query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
+
+    def logged(self, table: Table, columns: Sequence[str], version: int) -> set[Any] | None:
+        """The distinct values of columns together as tuples, by the log alone; None where it does not say.
+
+        It says them of files that hold one value of each. A text that is too long for it is cut there, the greatest one
+        upwards, so that it is never taken for a file's only one.
+        """
+        files = pa.table(self.open(table, version).get_add_actions(flatten=True)).to_pylist()
+        least, greatest = ([tuple(file.get(f"{end}.{name}") for name in columns) for file in files] for end in ENDS)
+        return set(least) if least == greatest and None not in chain.from_iterable(least) else None
 
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows, checked against the contract. Makes the table at its first use."""

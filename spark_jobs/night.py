@@ -30,7 +30,7 @@ from spark_jobs.refused import told
 from spark_jobs.session import session
 
 CODE = ("nightloom", "spark_jobs", "training")  # what can change a gold table's rows
-ONE_PART, MANY, PARTS = 20_000, 1_000_000, 4
+ONE_PART, MANY, PARTS = 20_000, 1_000_000, 2
 """Rows: a day's file is one task up to the first number; as many as the second come in more files than one."""
 LOOK_BACK = 100  # commits of a gold table in which an earlier run of the same night is looked for
 TXN = "spark.databricks.delta.write.txn"

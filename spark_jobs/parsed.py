@@ -22,23 +22,20 @@ FAULT = "struct<outcome:string,reason:string,detail:string>"
 NESTED = ("array", "map", "struct")
 
 
-def parsed(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str]) -> DataFrame:
+def parsed(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str], strangers: bool = True) -> DataFrame:
     """Bronze rows of one kind -> bronze columns, `fields`, `rescued`, one column per entry of `types`, `fault`.
 
     `types` is our column -> Spark type, `attributes` of map<string,string> among them where the kind has any. `fault`
-    is struct(outcome, reason, detail), or null where no question was failed so far. Raises SettingsError naming the
-    expression of nightloom.toml that Spark does not understand.
+    is struct(outcome, reason, detail), or null where no question was failed so far. Without `strangers` every row is of
+    one of the sources. Raises SettingsError naming the expression of nightloom.toml that Spark does not understand.
     """
-    names = [source.name for source in sources]
-    known = [_of_source(rows.where(F.col("source") == source.name), source, types) for source in sources]
-    strange = rows.where(~F.col("source").isin(names)).select(
-        "*",
-        F.lit(None).cast("map<string,string>").alias("fields"),
-        F.lit(None).cast("map<string,string>").alias("rescued"),
-        *(F.lit(None).cast(type).alias(name) for name, type in types.items()),
-        fault("unreadable", "its source is not in nightloom.toml any more").alias("fault"),
-    )
-    return reduce(DataFrame.unionByName, known, strange)
+    only = len(sources) == 1 and not strangers
+    parts = [
+        _of_source(rows if only else rows.where(F.col("source") == source.name), source, types) for source in sources
+    ]
+    if strangers or not sources:
+        parts.append(_of_strangers(rows, sources, types))
+    return reduce(DataFrame.unionByName, parts)
 
 
 def judged(rows: DataFrame, *questions: Column) -> DataFrame:
@@ -64,6 +61,16 @@ def clock_ahead(time: str, settings: Settings) -> Column:
         F.lit(f"{time} is "), F.col(time).cast("string"), F.lit(", read at "), F.col("ingested_at").cast("string")
     )
     return F.when(F.col(time) > latest, fault("clock_ahead", told))
+
+
+def _of_strangers(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str]) -> DataFrame:
+    return rows.where(~F.col("source").isin([source.name for source in sources])).select(
+        "*",
+        F.lit(None).cast("map<string,string>").alias("fields"),
+        F.lit(None).cast("map<string,string>").alias("rescued"),
+        *(F.lit(None).cast(type).alias(name) for name, type in types.items()),
+        fault("unreadable", "its source is not in nightloom.toml any more").alias("fault"),
+    )
 
 
 def _of_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> DataFrame:

@@ -110,6 +110,8 @@ def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str
         "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
         # Looking for a way to compress each column takes a quarter of a silver stage; what does not fit goes to disk.
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
+        # Classes that Spark has made for a plan; the default of 100 is less than one night's, so each was made again.
+        "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "WARN",

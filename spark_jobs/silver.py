@@ -42,7 +42,9 @@ def refine(
     sources = [source for source in night.settings.sources if source.kind == kind]
     night.create(table)
     night.create(QUARANTINE_ROWS)
-    with kept(slim(judge(parsed(night.changed(bronze, into=table), sources, types)))) as rows:
+    there, named = night.lake.logged(bronze, ("source",), night.pin(bronze)), {(source.name,) for source in sources}
+    strangers = there is None or not there <= named
+    with kept(slim(judge(parsed(night.changed(bronze, into=table), sources, types, strangers)))) as rows:
         counts = tally(rows)
         if counts["quarantined"]:
             night.add(QUARANTINE_ROWS, quarantined(rows, kind, night), taken=bronze)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -96,24 +95,18 @@ def too_late(settings: Settings) -> Column:
 def nights_before(night: SparkNight) -> DataFrame:
     """(source, night, _read_before): the last night before each on which the source brought anything."""
     nights = defaultdict[str, list[date]](list)
-    for source, each in sorted(_nights(night.lake, night.pin(BRONZE_EVENTS))):
+    for source, each in sorted(nights_of(night.lake, night.pin(BRONZE_EVENTS))):
         nights[source].append(each)
     rows = [(source, each, before) for source, all in nights.items() for before, each in pairwise([None, *all])]
     return night.spark.createDataFrame(rows, "source string, night date, _read_before date")
 
 
-def _nights(lake: Lake, version: int) -> set[tuple[str, date]]:
+def nights_of(lake: Lake, version: int) -> set[tuple[str, date]]:
     """(source, night) of all events in bronze: by its log, years of rows unread, until files were put together."""
-    opened = lake.open(BRONZE_EVENTS, version)
-    files = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
-    spans = {
-        tuple(file.get(f"{end}.{name}") for name in ("source", "night") for end in ("min", "max")) for file in files
-    }
-    # A name that is too long for the log is cut there, its greatest value upwards: then the two differ as well.
-    if all(None not in span and span[0] == span[1] and span[2] == span[3] for span in spans):
-        return {(source, each) for source, _, each, _ in spans}
-    found = lake.query("SELECT DISTINCT source, night FROM b", ("b", opened))
-    return {(row["source"], row["night"]) for row in found.to_pylist()}
+    if (logged := lake.logged(BRONZE_EVENTS, ("source", "night"), version)) is not None:
+        return logged
+    rows = lake.query("SELECT DISTINCT source, night FROM b", ("b", lake.open(BRONZE_EVENTS, version)))
+    return {(row["source"], row["night"]) for row in rows.to_pylist()}
 
 
 def judge(rows: DataFrame, settings: Settings, before: DataFrame) -> DataFrame:

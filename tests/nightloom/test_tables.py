@@ -1,11 +1,13 @@
 """The contracts themselves: complete, consistent, and usable by everything that derives from them."""
 
 import re
+from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from nightloom.lake import arrow_schema
-from nightloom.tables import TABLES, Table, table
+from nightloom.tables import HISTORIES, TABLES, Table, table
 
 EACH = pytest.mark.parametrize("each", TABLES, ids=lambda each: each.full_name)
 
@@ -41,6 +43,13 @@ def test_every_type_has_an_arrow_type(each: Table) -> None:
 @EACH
 def test_a_table_rebuilt_by_a_period_has_it_in_its_key(each: Table) -> None:
     assert each.period is None or (each.period in each.key and each.layer == "gold")
+
+
+def test_a_period_is_named_by_its_first_day() -> None:
+    days = [date(2024, 1, 1), date(2024, 2, 29), date(2024, 3, 3)]  # a Monday, a Thursday, a Sunday
+    assert [HISTORIES.period_of(day) for day in days] == [days[0], date(2024, 2, 26), date(2024, 2, 26)]
+    assert [replace(HISTORIES, period="month").period_of(day).day for day in days] == [1, 1, 1]
+    assert [replace(HISTORIES, period="day").period_of(day) for day in days] == days
 
 
 def test_columns_that_name_a_user_are_personal_and_only_engineers_read_raw_records() -> None:

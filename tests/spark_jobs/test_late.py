@@ -5,11 +5,14 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS
+from nightloom.lake import Lake
+from nightloom.tables import BRONZE_EVENTS, HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from spark_jobs.night import SparkNight
+from spark_jobs.silver_interactions import nights_of
 from tests.spark_jobs.build import EVENTS_ONLY, READ, D, Project, Row, event, project
 
 STAGES: tuple[Callable[[SparkNight], None], ...] = (
@@ -70,3 +73,20 @@ def test_an_event_from_beyond_the_window_is_in_quarantine_and_says_how_late_it_i
     assert {first["reason"], second["reason"]} == {"too_late"}
     expected = f"occurred_at is {D} 23:59:59, 9 days before the night of {night}; late.window_days is 7"
     assert expected in {first["detail"], second["detail"]}
+
+
+@pytest.mark.parametrize(
+    ("other", "together"),
+    [("app", False), ("app", True), ("a source with a name longer than the log keeps", False)],
+)
+def test_the_nights_of_a_source_are_known_however_its_rows_lie_in_files(
+    tmp_path: Path, other: str, together: bool
+) -> None:
+    lake, found = Lake(tmp_path), set()
+    for source, night in (("shop", D), ("shop", DAYS[2]), (other, DAYS[1])):
+        of_file = {"source": source, "raw": "{}", "file": "f", "file_modified_at": READ, "ingested_at": READ}
+        lake.append(BRONZE_EVENTS, [of_file | {"row_id": f"{n}" * 64, "night": night} for n in range(2)])
+        found.add((source, night))
+    if together:
+        lake.open(BRONZE_EVENTS).optimize.compact()
+    assert nights_of(lake, lake.version(BRONZE_EVENTS)) == found
