@@ -33,7 +33,6 @@ PROPERTIES = {
 }
 """Properties of every table."""
 CONSTRAINT = "delta.constraints."
-ENDS = ("min", "max")
 UPKEEP = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
 """Operations in a table's history that raise its version and change no row."""
 
@@ -134,7 +133,9 @@ class Lake:
         upwards, so that it is never taken for a file's only one.
         """
         files = pa.table(self.open(table, version).get_add_actions(flatten=True)).to_pylist()
-        least, greatest = ([tuple(file.get(f"{end}.{name}") for name in columns) for file in files] for end in ENDS)
+        least, greatest = (
+            [tuple(file.get(f"{end}.{name}") for name in columns) for file in files] for end in ("min", "max")
+        )
         return set(least) if least == greatest and None not in chain.from_iterable(least) else None
 
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -444,7 +444,7 @@ QUALITY_TREND = Table(
 REOPENINGS = Table(
     "ops",
     "reopenings",
-    "One row per day or week of a gold table that was there already and was rebuilt, because rows came late.",
+    "One row per day, week or month of a gold table that was there already and was rebuilt, because rows came late.",
     (
         _required("run_id", "string", "As in ops.stages"),
         NIGHT,
