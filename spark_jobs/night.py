@@ -111,7 +111,7 @@ class SparkNight(Night):
         _check(table, made)
         ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
         self._write(table, ordered, "overwrite", self._mark(source, table), replaceWhere=where)
-        self.wrote(table, self._written(table))
+        self.wrote(table, _rows_of(self.lake.open(table).history(1)[0]))
         self._reopened(table, source, late)
 
     def _over(self, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
@@ -261,7 +261,7 @@ class SparkNight(Night):
         self.create(table)
         _check(table, rows)
         self._write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
-        self.wrote(table, self._written(table))
+        self.wrote(table, _rows_of(self.lake.open(table).history(1)[0]))
 
     @cached_property
     def code(self) -> str:
