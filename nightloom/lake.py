@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, QueryBuilder, Schema, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake import CommitProperties, DeltaTable, Field, QueryBuilder, Schema, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import ArrayType, MapType, PrimitiveType
 
-from nightloom.errors import DataError, MissingTableError
+from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.tables import Column, Table
 
 PRIMITIVES = {
@@ -144,6 +144,21 @@ class Lake:
         made = arrow(table, rows)
         with self._checked(table, made):
             write_deltalake(self.path(table), made, mode="append")
+
+    def replace(self, table: Table, rows: pa.Table, where: str, stamp: str) -> None:
+        """Put rows (the contract's columns, in any order) in the place of those that meet `where`, in one commit.
+
+        `stamp` is the commit's userMetadata, as Spark calls it. Raises DataError where a row breaks a check, and
+        ConcurrentRunError where another run wrote there at the same moment; nothing was written then.
+        """
+        self.create(table)
+        made = rows.select(table.column_names).cast(arrow_schema(table))
+        said = CommitProperties(custom_metadata={"userMetadata": stamp})
+        try:
+            with self._checked(table, made):
+                write_deltalake(self.path(table), made, mode="overwrite", predicate=where, commit_properties=said)
+        except CommitFailedError:
+            raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
 
     def update(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rows with these keys by these rows, in one commit; a key that is not there is left out."""

@@ -7,44 +7,33 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-
 from nightloom.manifest import run_stage
 from nightloom.tables import ITEM_DAYS, ITEM_STATS
 from spark_jobs.gold_item_days import DIGITS
-from spark_jobs.night import SparkNight
+from spark_jobs.stamped import StampedNight, sql_date
 
 
-def item_stats(item_days: DataFrame, day: date, half_life_days: float) -> DataFrame:
-    """Item days -> a row per item, as of the end of `day`."""
-    age = F.datediff(F.lit(day), F.col("day"))
-    decayed = F.col("weight") * F.pow(F.lit(0.5), age / F.lit(half_life_days))
+def item_stats(day: date, half_life_days: float) -> str:
+    """SQL over `item_days`: a row per item, as of the end of `day`."""
+    windows = (
+        f"sum(CASE WHEN day > {sql_date(day - timedelta(days=days))} THEN events ELSE 0 END) AS events_{days}d"
+        for days in (1, 7, 28)
+    )
+    age = f"(arrow_cast({sql_date(day)}, 'Int32') - arrow_cast(day, 'Int32'))"  # days since 1970 of both
     return (
-        item_days.where(F.col("day") <= F.lit(day))
-        .groupBy("item_id")
-        .agg(
-            *(_events_within(days, day).alias(f"events_{days}d") for days in (1, 7, 28)),
-            F.sum("events").alias("events"),
-            F.round(F.sum(decayed), DIGITS).alias("popularity"),
-            F.min("first_at").alias("first_at"),
-            F.max("last_at").alias("last_at"),
-        )
+        f"SELECT {sql_date(day)} AS night, item_id, {', '.join(windows)}, sum(events) AS events, "
+        f"round(sum(weight * power(0.5, {age} / CAST({half_life_days} AS DOUBLE))), {DIGITS}) AS popularity, "
+        "min(first_at) AS first_at, max(last_at) AS last_at "
+        f"FROM item_days WHERE day <= {sql_date(day)} GROUP BY item_id ORDER BY item_id"
     )
 
 
-def _events_within(days: int, day: date) -> Column:
-    """Interactions of the `days` days that end with `day`."""
-    after = F.lit(day - timedelta(days=days))
-    return F.sum(F.when(F.col("day") > after, F.col("events")).otherwise(0))
-
-
-def main(night: SparkNight) -> None:
+def main(night: StampedNight) -> None:
     """Rewrite the night's item statistics."""
     if not night.settled(ITEM_STATS, ITEM_DAYS):
-        half_life = night.settings.slate.popular_half_life_days
-        night.replace(ITEM_STATS, item_stats(night.frame(ITEM_DAYS), night.date, half_life))
+        made = item_stats(night.date, night.settings.slate.popular_half_life_days)
+        night.put(ITEM_STATS, night.lake.query(made, ("item_days", night.read(ITEM_DAYS))))
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_item_stats", main, frame=SparkNight)
+    run_stage("spark_jobs.gold_item_stats", main, frame=StampedNight)

@@ -5,35 +5,43 @@ gold.item_stats of the night, silver.items (what is available) -> gold.popular, 
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from datetime import date
 
+import pyarrow as pa
+
+from nightloom.lake import arrow
 from nightloom.manifest import run_stage
 from nightloom.tables import ITEM_STATS, ITEMS, POPULAR
-from spark_jobs.night import SparkNight
+from spark_jobs.stamped import StampedNight, sql_date
 
 EVERYBODY = "all"
 
 
-def popular(item_stats: DataFrame, items: DataFrame, length: int) -> DataFrame:
-    """The `length` most popular available items; those that nobody liked, but many touched, fill a short list."""
-    hidden = items.where(~F.col("available")).select("item_id")
-    best = item_stats.join(hidden, "item_id", "left_anti").select(
-        (-F.col("popularity")).alias("unpopularity"), (-F.col("events")).alias("quiet"), "item_id"
-    )
-    top = best.orderBy("unpopularity", "quiet", "item_id").limit(length)
-    return top.agg(F.array_sort(F.collect_list(F.struct("unpopularity", "quiet", "item_id"))).alias("top")).select(
-        F.lit(EVERYBODY).alias("segment"),
-        F.col("top.item_id").alias("items"),
-        F.transform("top", lambda each: (-each["unpopularity"]).cast("float")).alias("scores"),
+def best(day: date, length: int) -> str:
+    """SQL over `item_stats` and `items`: the `length` most popular available items of the day, best first.
+
+    Those that nobody liked, but many touched, fill a short list.
+    """
+    return (
+        "SELECT item_id, popularity FROM item_stats "
+        "LEFT ANTI JOIN (SELECT item_id FROM items WHERE NOT available) hidden USING (item_id) "
+        f"WHERE night = {sql_date(day)} ORDER BY popularity DESC, events DESC, item_id LIMIT {length}"
     )
 
 
-def main(night: SparkNight) -> None:
+def popular(day: date, best: pa.Table) -> pa.Table:
+    """The best items -> the one row of everybody's list."""
+    lists = {"items": best["item_id"].to_pylist(), "scores": best["popularity"].to_pylist()}
+    return arrow(POPULAR, [{"night": day, "segment": EVERYBODY} | lists])
+
+
+def main(night: StampedNight) -> None:
     """Rewrite the night's popular list."""
     if not night.settled(POPULAR, ITEM_STATS, ITEMS):
-        night.replace(POPULAR, popular(night.partition(ITEM_STATS), night.frame(ITEMS), night.settings.slate.stored))
+        asked = best(night.date, night.settings.slate.stored)
+        found = night.lake.query(asked, ("item_stats", night.read(ITEM_STATS)), ("items", night.read(ITEMS)))
+        night.put(POPULAR, popular(night.date, found))
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_popular", main, frame=SparkNight)
+    run_stage("spark_jobs.gold_popular", main, frame=StampedNight)

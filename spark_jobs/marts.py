@@ -26,7 +26,8 @@ from nightloom.names import tables_in, view, with_views
 from nightloom.tables import INTERACTIONS, REOPENINGS, STAGES, Table
 from spark_jobs import periods
 from spark_jobs.mart_errors import MartError, explained, fitting
-from spark_jobs.night import ALL, LOOK_BACK, SparkNight
+from spark_jobs.night import ALL, SparkNight
+from spark_jobs.stamped import LOOK_BACK
 
 
 def main(night: SparkNight) -> None:

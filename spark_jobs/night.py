@@ -6,39 +6,33 @@ bronze.y). It is written in one commit with the rows, so no crash can part them,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from nightloom.errors import ConcurrentRunError, DataError
 from nightloom.lake import now, properties, taking
-from nightloom.manifest import Night
-from nightloom.marts import tables
 from nightloom.tables import QUARANTINE_ROWS, REOPENINGS, Table
 from spark_jobs import periods
 from spark_jobs.periods import Change
 from spark_jobs.refused import told
 from spark_jobs.session import session
+from spark_jobs.stamped import LOOK_BACK, StampedNight, rows_of, sql_date
 
-CODE = ("nightloom", "spark_jobs", "training")  # what can change a gold table's rows
-ONE_PART, MANY, PARTS = 20_000, 1_000_000, 2
-"""Rows: a day's file is one task up to the first number; as many as the second come in more files than one."""
-LOOK_BACK = 100  # commits of a gold table in which an earlier run of the same night is looked for
+ONE_PART, MANY, PARTS = 150_000, 1_000_000, 2
+"""Rows: up to the first number one task is quickest, as it needs no shuffle; the second come in many files."""
 TXN = "spark.databricks.delta.write.txn"
 METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 ALL = {"--all": {"action": "store_true", "help": "make the table anew from all that is below it"}}
 
 
-class SparkNight(Night):
+class SparkNight(StampedNight):
     """One Spark stage's run on one logical date."""
 
     @cached_property
@@ -65,21 +59,17 @@ class SparkNight(Night):
         reader = self.spark.read.format("delta").option("versionAsOf", version)
         return reader.load(self.lake.path(table)).select(*table.column_names)
 
-    def partition(self, table: Table) -> DataFrame:
-        """The night's own rows of a gold table, at its pinned version."""
-        return self.frame(table).where(F.col("night") == F.lit(self.date))
-
     def changed(self, table: Table, into: Table) -> DataFrame:
         """Rows of `table`, of whatever night, that `into` has not taken yet; merge(..., taken=table) takes them."""
         feed = self._feed(table, into)
         if feed is None:
             return self.frame(table)
-        new = feed.where("_change_type = 'insert'").select(*table.column_names)
-        return new.repartition(PARTS) if ONE_PART < self._came(table, into) < MANY else new
+        new, came = feed.where("_change_type = 'insert'").select(*table.column_names), self._came(table, into)
+        return new.coalesce(1) if came <= ONE_PART else new.repartition(PARTS) if came < MANY else new
 
     def _came(self, table: Table, into: Table) -> int:
         """How many rows `table` was given since `into` last took from it."""
-        return sum(_rows_of(commit) for commit in self.lake.commits(table, (self.lake.taken(table, into) or 0) + 1))
+        return sum(rows_of(commit) for commit in self.lake.commits(table, (self.lake.taken(table, into) or 0) + 1))
 
     def _feed(self, table: Table, into: Table) -> DataFrame | None:
         """The change feed of `table` since `into` last took from it; None when everything is to be taken."""
@@ -111,7 +101,7 @@ class SparkNight(Night):
         _check(table, made)
         ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
         self._write(table, ordered, "overwrite", self._mark(source, table), replaceWhere=where)
-        self.wrote(table, _rows_of(self.lake.open(table).history(1)[0]))
+        self.wrote(table, rows_of(self.lake.open(table).history(1)[0]))
         self._reopened(table, source, late)
 
     def _over(self, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
@@ -218,63 +208,16 @@ class SparkNight(Night):
         with told(table), self.configured({METADATA: self.stamp}):
             return int(self.spark.sql(statement).collect()[0]["num_deleted_rows"])
 
-    def settled(self, table: Table, *inputs: Table, **facts: str) -> bool:
-        """Whether this night's rows were made before from the same versions of `inputs`, settings, code and `facts`.
-
-        Then they are left as they are, and downstream nothing changes either. Pins the inputs.
-        """
-        self.facts |= facts
-        for each in inputs:
-            self.pin(each)
-        if not self.lake.exists(table):
-            return False
-        now = json.loads(self.stamp)
-        for commit in self.lake.open(table).history(LOOK_BACK):
-            before = json.loads(commit.get("userMetadata") or "{}")
-            if before.get("night") != now["night"]:
-                continue
-            same = self._same(before, now)
-            if same:
-                self.wrote(table, _rows_of(commit))
-                print(f"{table.full_name}: unchanged, made by {before['run_id']} from the same inputs")
-            return same
-        return False
-
-    def _same(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        """Whether two stamps speak of the same rows and code; a version that only upkeep has raised has the same."""
-        apart: dict[str, Any] = {"run_id": "", "reads": {}}
-        return before | apart == now | apart and self.same_rows(before["reads"], now["reads"])
-
-    def same_rows(self, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
-        """Whether two sets of table versions hold the same rows: equal, or only upkeep between them."""
-        named = {table.full_name: table for table in tables(self.settings)}
-        return before.keys() == now.keys() and all(
-            self.lake.same_rows(named[name], before[name], now[name]) for name in now
-        )
-
     def replace(self, table: Table, rows: DataFrame) -> None:
         """Rewrite the night's own partition of a gold table; `rows` come without the night."""
-        self.overwrite(table, rows.withColumn("night", F.lit(self.date)), f"night = '{self.date}'")
+        self.overwrite(table, rows.withColumn("night", F.lit(self.date)), f"night = {sql_date(self.date)}")
 
     def overwrite(self, table: Table, rows: DataFrame, where: str = "true") -> None:
         """Put `rows` in the place of those that meet `where` (SQL), all of them by default."""
         self.create(table)
         _check(table, rows)
         self._write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
-        self.wrote(table, _rows_of(self.lake.open(table).history(1)[0]))
-
-    @cached_property
-    def code(self) -> str:
-        return code_digest()
-
-    @property
-    def stamp(self) -> str:
-        """JSON kept with each commit: which night and run, from which versions, settings and code."""
-        stamp = {
-            "night": self.date.isoformat(), "run_id": self.run_id, "reads": self.reads, "facts": self.facts,
-            "config": self.settings.digest, "code": self.code,
-        }  # fmt: skip
-        return json.dumps(stamp, sort_keys=True)
+        self.wrote(table, rows_of(self.lake.open(table).history(1)[0]))
 
     def _write(
         self, table: Table, rows: DataFrame, mode: str, mark: Mapping[str, str] = MappingProxyType({}), **options: str
@@ -291,7 +234,7 @@ class SparkNight(Night):
         commit = next(own, None)
         if commit is None:
             raise _taken(table)
-        return _rows_of(commit)
+        return rows_of(commit)
 
     @contextmanager
     def configured(self, values: Mapping[str, str]) -> Iterator[None]:
@@ -303,15 +246,6 @@ class SparkNight(Night):
         finally:
             for key in values:
                 self.spark.conf.unset(key)
-
-
-def code_digest() -> str:
-    """Twelve hex digits of the sources that make tables; a git revision would not see an edit on the way."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for file in sorted(file for package in CODE for file in (root / package).rglob("*.py")):
-        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _taken(table: Table) -> ConcurrentRunError:
@@ -334,11 +268,6 @@ def _ddl(table: Table, path: str) -> str:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def _rows_of(commit: dict[str, Any]) -> int:
-    # Delta leaves the number out of a write of which Spark saw beforehand that it has no rows.
-    return int(commit["operationMetrics"].get("numOutputRows", 0))
 
 
 def _check(table: Table, rows: DataFrame) -> None:

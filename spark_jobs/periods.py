@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.tables import Table
+from spark_jobs.stamped import sql_date
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def changes(feed: DataFrame, table: Table, replayed: DataFrame | None) -> dict[d
 
 def sql(table: Table, periods: Collection[date]) -> str:
     """The periods' rows of the table, for Delta's replaceWhere and for DataFusion."""
-    return f"{table.period} IN ({', '.join(map(_sql_date, sorted(periods)))})"
+    return f"{table.period} IN ({', '.join(map(sql_date, sorted(periods)))})"
 
 
 def within(table: Table, periods: Collection[date]) -> Column:
@@ -68,7 +69,3 @@ def _period(table: Table) -> Column:
 
 def _midnight(day: date) -> Column:
     return F.lit(datetime(day.year, day.month, day.day, tzinfo=UTC))
-
-
-def _sql_date(day: date) -> str:
-    return f"DATE '{day}'"

@@ -126,7 +126,7 @@ def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "4",
         # Defaults made for large tables: they read a tiny Delta log in 50 tasks, and list a folder in 10,000.
-        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     }
 

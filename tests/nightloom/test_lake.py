@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from nightloom.errors import DataError, MissingTableError
-from nightloom.lake import Lake, arrow_schema, arrow_type
-from nightloom.tables import HISTORIES, QUARANTINE_ROWS, TABLES, USERS
+from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
+from nightloom.lake import Lake, arrow, arrow_schema, arrow_type
+from nightloom.tables import HISTORIES, POPULAR, QUARANTINE_ROWS, TABLES, USERS
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 
@@ -120,6 +120,44 @@ def test_versions_that_only_upkeep_parts_hold_the_same_rows(lake: Lake) -> None:
     assert not lake.same_rows(USERS, before + 1, before)
     lake.append(USERS, [user("u9")])
     assert not lake.same_rows(USERS, before, before + 2)
+
+
+def lists(*nights: date, item: str = "i1", score: float = 1.0) -> pa.Table:
+    return arrow(POPULAR, [{"night": night, "segment": "all", "items": [item], "scores": [score]} for night in nights])
+
+
+def test_rows_are_replaced_where_asked_and_the_commit_says_what_they_were_made_from(lake: Lake) -> None:
+    first, second = date(1998, 4, 21), date(1998, 4, 22)
+    lake.replace(POPULAR, lists(first, second), "true", "before")
+    lake.replace(POPULAR, lists(first, item="i2"), f"night = DATE '{first}'", "after")
+    assert {row["night"]: row["items"] for row in lake.rows(POPULAR).to_pylist()} == {first: ["i2"], second: ["i1"]}
+    assert [commit["userMetadata"] for commit in lake.open(POPULAR).history(2)] == ["after", "before"]
+
+
+def test_a_replacement_that_breaks_a_check_leaves_what_was_there(lake: Lake) -> None:
+    night = date(1998, 4, 21)
+    lake.replace(POPULAR, lists(night), "true", "")
+    with pytest.raises(DataError, match=r"gold\.popular: a row breaks the check a_score_per_item"):
+        lake.replace(POPULAR, arrow(POPULAR, [lists(night).to_pylist()[0] | {"scores": []}]), "true", "")
+    assert lake.rows(POPULAR)["items"].to_pylist() == [["i1"]]
+
+
+def test_of_two_replacements_at_once_one_is_told_and_no_night_is_there_twice(lake: Lake) -> None:
+    night = date(1998, 4, 21)
+    lake.create(POPULAR)
+
+    def outcome(item: str) -> str:
+        try:
+            lake.replace(POPULAR, lists(night, item=item), f"night = DATE '{night}'", "")
+        except ConcurrentRunError:
+            return "told"
+        return "written"
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = set(pool.map(outcome, map(str, range(40))))
+    assert "written" in outcomes
+    assert outcomes <= {"written", "told"}
+    assert lake.rows(POPULAR).num_rows == 1
 
 
 def test_an_old_version_is_as_it_was(lake: Lake) -> None:

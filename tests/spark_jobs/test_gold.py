@@ -13,7 +13,6 @@ from nightloom.tables import (
     INTERACTIONS,
     ITEM_DAYS,
     ITEM_STATS,
-    ITEMS,
     POPULAR,
     QUARANTINE_ROWS,
     REOPENINGS,
@@ -28,8 +27,6 @@ from spark_jobs import (
 )
 from spark_jobs.gold_histories import histories, up_to
 from spark_jobs.gold_item_days import item_days
-from spark_jobs.gold_item_stats import item_stats
-from spark_jobs.gold_popular import popular
 from tests.spark_jobs.build import NEXT, READ, TOML, D, Project, Row, event, frame, project
 
 END = datetime(2024, 3, 2, tzinfo=UTC)
@@ -67,10 +64,18 @@ def test_who_comes_after_the_nights_end_has_no_history_yet(spark: SparkSession) 
     assert up_to(histories(interactions(spark, touch(0, "future"), touch(-40))), END).collect() == []
 
 
-def test_item_statistics_count_windows_that_end_with_the_night(spark: SparkSession) -> None:
+def stats(spark: SparkSession, tmp_path: Path, *rows: Row) -> list[Row]:
+    at = project(tmp_path, spark)
+    at.night().overwrite(ITEM_DAYS, item_days(interactions(spark, *rows)))
+    at.run(gold_item_stats.main)
+    return at.rows(ITEM_STATS)
+
+
+def test_item_statistics_count_windows_that_end_with_the_night(spark: SparkSession, tmp_path: Path) -> None:
     rows = [touch(1), touch(1.01), touch(7, user="u2"), touch(28), touch(28.01), touch(0)]
-    (row,) = item_stats(item_days(interactions(spark, *rows)), D, half_life_days=14).collect()
-    assert (row.events_1d, row.events_7d, row.events_28d, row.events) == (1, 3, 4, 5)
+    (row,) = stats(spark, tmp_path, *rows)
+    assert [row[f"events{window}"] for window in ("_1d", "_7d", "_28d", "")] == [1, 3, 4, 5]
+    assert (row["night"], row["first_at"], row["last_at"]) == (D, END - timedelta(days=28.01), END - timedelta(days=1))
 
 
 def test_a_days_item_row_counts_users_once(spark: SparkSession) -> None:
@@ -80,22 +85,29 @@ def test_a_days_item_row_counts_users_once(spark: SparkSession) -> None:
     assert (day.first_at, day.last_at) == (rows[0]["occurred_at"].replace(tzinfo=None), datetime(2024, 3, 1, 12))
 
 
-def test_popularity_halves_with_each_half_life(spark: SparkSession) -> None:
-    rows = [touch(15), touch(29, weight=2.0), touch(1, weight=0.0)]
-    (row,) = item_stats(item_days(interactions(spark, *rows)), D, half_life_days=14).collect()
-    assert row.popularity == pytest.approx(0.5 + 2 * 0.25)
+def test_popularity_halves_with_each_half_life(spark: SparkSession, tmp_path: Path) -> None:
+    (row,) = stats(spark, tmp_path, touch(15), touch(29, weight=2.0), touch(1, weight=0.0))
+    assert row["popularity"] == pytest.approx(0.5 + 2 * 0.25)
 
 
-def test_the_popular_list_leaves_out_what_is_not_available_and_breaks_ties_by_id(spark: SparkSession) -> None:
+def test_the_popular_list_leaves_out_what_is_not_available_and_breaks_ties_by_id(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
     stats = [("b", 1.0, 1), ("a", 1.0, 1), ("gone", 9.0, 9), ("best", 3.0, 1), ("seen", 0.0, 5), ("last", 0.0, 1)]
-    rows = frame(spark, [{"item_id": i, "popularity": p, "events": n} for i, p, n in stats], ITEM_STATS)
-    items = frame(spark, [{"item_id": "gone", "available": False}, {"item_id": "a", "available": True}], ITEMS)
-    (row,) = popular(rows, items, 5).collect()
-    assert (row.segment, row["items"], row.scores) == (
-        "all",
-        ["best", "a", "b", "seen", "last"],
-        [3.0, 1.0, 1.0, 0.0, 0.0],
-    )
+    numbers = {"events_1d": 0, "events_7d": 0, "events_28d": 0, "first_at": END, "last_at": END}
+    rows = [numbers | {"item_id": i, "popularity": p, "events": n} for i, p, n in stats]
+    for night in (D, NEXT):
+        at.night().lake.append(ITEM_STATS, [row | {"night": night} for row in rows])
+    at.bring({"item_id": "gone", "on": False}, {"item_id": "a", "on": True}, kind="items")
+    at.run(silver_items.main, gold_popular.main)
+    (row,) = at.rows(POPULAR)
+    assert row == {
+        "night": D,
+        "segment": "all",
+        "items": ["best", "a", "b", "seen", "last"],
+        "scores": [3.0, 1.0, 1.0, 0.0, 0.0],
+    }
 
 
 SILVER = (silver_items.main, silver_interactions.main)
