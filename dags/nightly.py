@@ -10,7 +10,7 @@ hand; the log of a task shows it. `docs/night.md` says what each stage does.
   with `--override "WHO: WHY"` and mark the task a success.
 - **Another date**: trigger with `{"date": "YYYY-MM-DD"}`.
 - **Models**: only when there is no champion does the night train one itself (and **gate 2 (model)** judges it); later
-  the DAG `retraining` does, for which the night does not wait.
+  the DAG `retraining` does, for which the night does not wait: the asset `gold`, made by the marts, starts it.
 
 The night's stages share one warm Spark server: a setup task starts it and a teardown task stops it, whatever happened
 between; a failed stage fails the run all the same.
@@ -19,7 +19,7 @@ between; a failed stage fails the run all the same.
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from policy import POLICY, command, gate, stage
+from policy import GOLD, POLICY, command, gate, stage, with_date
 
 with DAG(
     "nightly",
@@ -52,7 +52,7 @@ with DAG(
     slate_gate = gate("serving.slate_gate")
     publish = stage("serving.publish")
     report = stage("serving.report")
-    marts = stage("spark_jobs.marts")
+    marts = stage("spark_jobs.marts", outlets=[GOLD], post_execute=with_date)
     marts_checked = stage("expectations.marts")
 
     spark_start >> bronze >> silver >> data_gate >> [histories, item_days]

@@ -2,7 +2,8 @@
 
 A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow hands its own environment on
 (PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run manifest carries Airflow's run id.
-Exit code 99 marks the task skipped; a gate is asked once, for a closed gate does not open by asking again.
+Exit code 99 marks the task skipped; a gate is asked once, for a closed gate does not open by asking again. The asset
+GOLD is how one DAG's work starts another's: its event carries the night's date.
 """
 
 import json
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import BaseNotifier, Param
+from airflow.sdk import Asset, BaseNotifier, Param
 
-# The UI's field or `--conf '{"date": ...}'` first; a run that somebody triggers has no logical date, only a moment.
-DATE = "{{ params.date or (dag_run.logical_date or dag_run.run_after) | ds }}"
+# The UI's field or `--conf '{"date": ...}'` first; then the date of the night whose tables started this run. A run that
+# somebody triggers has no logical date, only a moment.
+MADE = "triggering_asset_events.values() | sum(start=[]) | map(attribute='extra.date') | list | last | default('')"
+DATE = f"{{{{ params.date or ({MADE}) or (dag_run.logical_date or dag_run.run_after) | ds }}}}"
+GOLD = Asset("gold")
+"""A night's gold tables, marts included, are made."""
 
 SKIPPED = 99
 
@@ -76,3 +81,8 @@ def stage(name: str, options: str = "", **arguments: Any) -> BashOperator:
 def gate(name: str, **arguments: Any) -> BashOperator:
     """A stage that may say no (exit code 3): asked once."""
     return stage(name, retries=0, **arguments)
+
+
+def with_date(context: Any, result: Any) -> None:
+    """After a task that makes GOLD: tell whom it starts which night this is."""
+    context["outlet_events"][GOLD].extra = {"date": context["task"].render_template(DATE, context)}

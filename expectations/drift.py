@@ -1,54 +1,25 @@
 """How much the night's interactions differ from those of the nights before: event types, values, hours, categories.
 
-silver.interactions, silver.items -> one population stability index (PSI) each: sum of (p - q) ln(p / q) over the bins'
-shares now (p) and before (q). Below 0.1 is usually called steady, above 0.25 a shift. Counted by SQL: no row of the
-past comes into memory. Great Expectations' own expectation for this (Kullback-Leibler) wants the rows, and is infinite
-where a bin was empty before.
-
-A few people differ from many by chance alone, and what one person does in an evening is one choice rather than a
-hundred: the PSI of two samples of one population is about chi-square / (1/n + 1/m), with n and m people and not events.
-A night is judged by the declared limit or by what chance does once in a thousand nights, whichever is larger.
+silver.interactions, silver.items -> one population stability index each (nightloom/psi.py). Counted by SQL: no row of
+the past comes into memory. Great Expectations' own expectation for this (Kullback-Leibler) wants the rows, and is
+infinite where a bin was empty before. A night is judged by the declared limit or by what chance does once in a thousand
+nights, whichever is larger.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from scipy.special import chdtri
-
 from expectations.measures import Measure
 from nightloom.manifest import Night
+from nightloom.psi import by_chance, most_changed, psi
 from nightloom.tables import INTERACTIONS, ITEMS
 
-BY_CHANCE = 0.001
 DECILES = 9
 """Inner edges of the value's bins, taken from the nights before."""
-Bins = Mapping[Any, float]
-
-
-def psi(now: Bins, before: Bins) -> float:
-    """Population stability index of two counts by bin. Half an event is added to each bin, so that none is empty."""
-    return sum(_part(p, q) for p, q in _shares(now, before).values())
-
-
-def _part(p: float, q: float) -> float:
-    return (p - q) * math.log(p / q)
-
-
-def by_chance(bins: int, people_now: int, people_before: int) -> float:
-    """The PSI that two samples of one population exceed once in a thousand times."""
-    return float(chdtri(bins - 1, BY_CHANCE)) * (1 / people_now + 1 / people_before)
-
-
-def _shares(now: Bins, before: Bins) -> dict[Any, tuple[float, float]]:
-    """Bin -> its share now and before."""
-    bins = {**now, **before}
-    all_now, all_before = (sum(counts.values()) + len(bins) / 2 for counts in (now, before))
-    return {each: ((now.get(each, 0) + 0.5) / all_now, (before.get(each, 0) + 0.5) / all_before) for each in bins}
 
 
 def drift(night: Night, nights: Sequence[date]) -> Iterator[Measure]:
@@ -66,14 +37,8 @@ def drift(night: Night, nights: Sequence[date]) -> Iterator[Measure]:
         if (bins := len({**now, **before})) > 1:
             limit = max(night.settings.gates.data.max_drift, by_chance(bins, people_now, people_before))
             severity = "stop" if "drift" in night.settings.gates.data.stop_on else "warn"
-            told = f"{psi(now, before):.3f} against {len(nights)} nights{_most_changed(now, before)}"
+            told = f"{psi(now, before):.3f} against {len(nights)} nights; {most_changed(now, before)}"
             yield Measure(INTERACTIONS, f"drift of {what}", psi(now, before), told, None, limit, severity)
-
-
-def _most_changed(now: Bins, before: Bins) -> str:
-    """The bin that adds most to the PSI."""
-    name, (p, q) = max(_shares(now, before).items(), key=lambda each: _part(*each[1]))
-    return f"; most in {name}: {q:.1%} before, {p:.1%} now"
 
 
 def _looked_at(night: Night, nights: Sequence[date]) -> str:

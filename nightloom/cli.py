@@ -18,6 +18,7 @@ WORDS = {
     "backfill": ("nightloom.backfill:backfill", "Rebuild past nights; how they differ from what was published."),
     "airflow": ("nightloom.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),
     "status": ("nightloom.status:status", "The last nights: stages, seconds, rows, gates, versions."),
+    "model": ("training.commands:model", "Who is champion: promote, demote, history."),
     "quality": ("nightloom.quality:quality", "What the gates expected of the data, night by night."),
     "recommend": ("serving.commands:recommend", "A user's published list."),
     "explain": ("serving.commands:explain", "Where one recommendation comes from, down to the events."),

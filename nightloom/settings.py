@@ -137,6 +137,25 @@ class Signal(Section):
     """Lowest and highest possible value; anything else, also no value at all, is quarantined as impossible."""
 
 
+class Span(Section):
+    """Where to search a hyper-parameter; whole numbers where both ends are."""
+
+    low: int | float
+    """Least value."""
+    high: int | float
+    """Greatest value."""
+    log: bool = False
+    """Search by ratios and not by differences: for rates, penalties and sizes."""
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> Self:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError(
+                f"from {self.low} to {self.high} nothing can be searched; low < high, and 0 < low with log"
+            )
+        return self
+
+
 class ModelSpec(Section):
     """A model to train, and its hyper-parameters."""
 
@@ -144,15 +163,30 @@ class ModelSpec(Section):
     """Which model: a file of training/models/."""
     params: dict[str, float | int | str | bool] = {}
     """Hyper-parameters by name, as the model's docstring lists them."""
+    search: dict[str, Span] = {}
+    """Hyper-parameters that training.search_minutes are spent on, e.g. factors = { low = 16, high = 128, log = true }.
+    Those in `params` are tried first; another value is taken only where it is better on validation."""
 
 
 class Training(Section):
     holdout_days: int = Field(14, ge=1)
     """The last days before the night, which no challenger trains on: gate 2 judges on them."""
     every_days: int = Field(7, ge=1)
-    """Retrain when the champion is older than this."""
+    """Retrain when the last training was this many nights ago."""
     new_rows_share: float = Field(0.2, gt=0)
-    """Retrain earlier when interactions grew by this share since the champion was trained."""
+    """Retrain earlier when interactions grew by this share since the last training."""
+    max_drift: float = Field(0.25, gt=0)
+    """Retrain earlier when the last `holdout_days` differ from as many days up to the last training by more than this:
+    population stability index of event types, or of how popular the items were that people came for."""
+    max_outcome_loss: float = Field(0.2, gt=0, le=1)
+    """Retrain earlier when, on two of the last five days and on the newest, the share of users who found something they
+    liked in their list was lower by this share than on the first days after the last training (gold.outcomes)."""
+    search_minutes: float = Field(0, ge=0)
+    """Minutes of each training to spend on a search for better hyper-parameters, shared by the models with a `search`;
+    judged on the last `holdout_days` of what is trained on, never on the days that gate 2 judges on."""
+    search_trials: int = Field(30, ge=1)
+    """Trials of a model after which its search ends, if the minutes have not ended it: where it is these that do, the
+    same data give the same hyper-parameters."""
     ranks: int | None = Field(None, ge=1)
     """Horovod ranks; default as many as there are GPUs, else 2."""
     seed: int = 7
@@ -183,12 +217,19 @@ class DataGate(Section):
 class ModelGate(Section):
     """Gate 2, challenger against champion and popularity on the same later days."""
 
-    metric: Literal["ndcg", "recall", "mrr"] = "ndcg"
+    mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
+    """`enabled`: the best challenger that passes is promoted. `dry_run`: all is judged and written down, and no alias
+    moves. `disabled`: nothing is judged, the newest challenger is promoted, and ops.gates says so."""
+    metric: Literal["ndcg", "recall", "mrr", "hit_rate"] = "ndcg"
     """What decides."""
     k: int = Field(10, ge=1)
     """Length of the list the metric looks at."""
     min_gain: float = 0.0
-    """The lower end of the paired 95 % interval of challenger minus champion must be above this."""
+    """The lower end of the paired interval of challenger minus champion must be above this. The interval is one of 95 %
+    for all challengers of a night together: with n of them, of 100 - 5/n % for each."""
+    segment_loss: float = Field(0.1, ge=0, le=1)
+    """On no segment (new, warm and hot users, tail items) may a challenger lose more than this share of the champion's
+    metric. A loss counts when its whole interval is below 0; under 10 users nothing is judged."""
 
 
 class SlateGate(Section):

@@ -528,6 +528,51 @@ EXPECTATIONS = Table(
     checks=(("known_severity", "severity IN ('stop', 'warn')"),),
 )
 
+MODEL_VERDICTS = Table(
+    "ops",
+    "model_verdicts",
+    "One row per challenger, each time gate 2 was asked: how it did on the days that judge, and what became of it.",
+    (
+        _required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        _required("version", "string", "The challenger: version of the registered model"),
+        _required("model", "string", "Which model it is, as in nightloom.toml"),
+        Column("champion", "string", "Version that was champion then"),
+        _required("outcome", "string", "promoted, refused, passed (it might, but another was better, or a dry run)"),
+        _required("why", "string", "The checks that it failed, or what it gained"),
+        _required("metric", "string", "What decides, e.g. ndcg@10"),
+        _required("users", "bigint", "Users whose later likes judged"),
+        Column("score", "double", "The metric's mean over these users"),
+        Column("champion_score", "double", "The champion's, same users and days"),
+        Column("popularity_score", "double", "That of the most popular items, same users and days"),
+        Column("gain_low", "double", "Lower end of the paired interval of score - champion_score"),
+        Column("gain_high", "double", "Upper end"),
+        _required("segments", "map<string,double>", "Segment -> the metric's mean in it"),
+        _required("judged_at", "timestamp", "When, UTC; one moment for all challengers"),
+    ),
+    key=("run_id", "version", "judged_at"),
+    retention_days=400,
+    checks=(("known_outcome", "outcome IN ('promoted', 'refused', 'passed')"),),
+)
+
+CHAMPIONS = Table(
+    "ops",
+    "champions",
+    "One row per change of the champion, by gate 2 or by a person.",
+    (
+        _required("run_id", "string", "As in ops.stages"),
+        _required("changed_at", "timestamp", "When, UTC"),
+        _required("action", "string", "promoted, or demoted: back to the one before"),
+        _required("version", "string", "Who is champion from then on: version of the registered model"),
+        _required("model", "string", "Which model it is, as in nightloom.toml"),
+        Column("before", "string", "Version that was champion until then"),
+        _required("by", "string", "`gate 2`, or the person's name"),
+        _required("why", "string", "The reason"),
+    ),
+    key=("changed_at", "version"),
+    checks=(("known_action", "action IN ('promoted', 'demoted')"), *_given("by", "why")),
+)
+
 STORAGE = Table(
     "ops",
     "storage",
@@ -554,7 +599,7 @@ TABLES: tuple[Table, ...] = (
     BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, QUARANTINE_ROWS, INTERACTIONS, ITEMS, USERS,
     HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR,
     USER_DAYS, DAILY_ACTIVITY, RETENTION, OUTCOMES, COVERAGE, QUALITY_TREND,
-    STAGES, GATES, EXPECTATIONS, STORAGE, REOPENINGS,
+    STAGES, GATES, MODEL_VERDICTS, CHAMPIONS, EXPECTATIONS, STORAGE, REOPENINGS,
 )  # fmt: skip
 
 

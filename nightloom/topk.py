@@ -1,13 +1,15 @@
-"""Exact top-K: user vectors x item matrix (+ item bias, less what is excluded) -> the K best items of each user.
+"""Exact top-K: user vectors x item matrix (+ item bias), or given score rows -> the K best items of each user.
 
-Works on blocks of users x items, so no score row is ever whole in memory. Shapes: U users, I items, D factors,
-K list length, B users of a block, C items of a block.
+`topk` works on blocks of users x items, so no score row is ever whole in memory; `topk_of_scores` selects in the same
+way from rows that something else scored. Shapes: U users, I items, D factors, K list length, B users of a block,
+C items of a block.
 
 Order: higher score first, then lower item index, also where the K-th score is shared: (score, index) pairs are packed
 into one int64 key, so selection and order are one integer comparison and a tie cannot fall differently by chance.
 Scores are float32 products; two that differ by less than float32 rounding may change places with another BLAS.
 """
 
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -29,7 +31,7 @@ LOW = np.int64(0xFFFFFFFF)
 
 
 class TopKError(NightloomError):
-    """The arguments of `topk` do not fit together, or hold numbers that have no order."""
+    """The arguments of a selection do not fit together, or hold numbers that have no order."""
 
 
 def topk(
@@ -49,22 +51,49 @@ def topk(
     """
     users_UD, items_ID = np.asarray(users_UD, np.float32), np.asarray(items_ID, np.float32)
     bias_I = np.zeros(len(items_ID), np.float32) if bias_I is None else np.asarray(bias_I, np.float32)
-    indptr, indices = _excluded(seen, len(users_UD))
-    _check(users_UD, items_ID, bias_I, k, allowed_I, indices)
-    open_I = np.ones(len(items_ID), np.bool_) if allowed_I is None else allowed_I
-    best_UK = np.full((len(users_UD), k), NOTHING, np.int64)
-    for u in range(0, len(users_UD), USERS_PER_BLOCK):
-        users_BD = users_UD[u : u + USERS_PER_BLOCK]
-        ends = indptr[u : u + len(users_BD) + 1]
-        rows = np.repeat(np.arange(len(users_BD)), np.diff(ends))
-        columns = indices[ends[0] : ends[-1]]
-        best_BK = best_UK[u : u + len(users_BD)]
-        for c in range(0, len(items_ID), ITEMS_PER_BLOCK):
-            block = slice(c, c + ITEMS_PER_BLOCK)
-            keys_BC = _keys(users_BD @ items_ID[block].T + bias_I[block], c)
-            keys_BC[:, ~open_I[block]] = NOTHING
-            here = (columns >= c) & (columns < c + keys_BC.shape[1])
-            keys_BC[rows[here], columns[here] - c] = NOTHING
+    _check_factors(users_UD, items_ID, bias_I)
+
+    def blocks(users: slice) -> Iterator[F32]:
+        return (users_UD[users] @ items_ID[part].T + bias_I[part] for part in _parts(len(items_ID)))
+
+    return _selected(blocks, (len(users_UD), len(items_ID)), k, seen, allowed_I)
+
+
+def topk_of_scores(
+    scores_UI: F32, k: int, *, seen: Seen | None = None, allowed_I: Bools | None = None
+) -> tuple[I32, F32]:
+    """The same for whole score rows; give it as many users at a time as fit into memory."""
+    scores_UI = np.asarray(scores_UI, np.float32)
+    if scores_UI.ndim != 2 or not np.isfinite(scores_UI).all():
+        raise TopKError(f"scores {scores_UI.shape} must be U x I, finite float32")
+
+    def blocks(users: slice) -> Iterator[F32]:
+        return (scores_UI[users, part] for part in _parts(scores_UI.shape[1]))
+
+    return _selected(blocks, scores_UI.shape, k, seen, allowed_I)
+
+
+def _parts(items: int) -> list[slice]:
+    return [slice(c, c + ITEMS_PER_BLOCK) for c in range(0, items, ITEMS_PER_BLOCK)]
+
+
+def _selected(
+    blocks: Callable[[slice], Iterator[F32]], shape: tuple[int, int], k: int, seen: Seen | None, allowed_I: Bools | None
+) -> tuple[I32, F32]:
+    """`blocks` gives the scores of some users, B x C, all items from left to right."""
+    indptr, indices = _excluded(seen, shape[0])
+    _check(shape[1], k, allowed_I, indices)
+    best_UK = np.full((shape[0], k), NOTHING, np.int64)
+    for u in range(0, shape[0], USERS_PER_BLOCK):
+        best_BK = best_UK[u : u + USERS_PER_BLOCK]
+        ends = indptr[u : u + len(best_BK) + 1]
+        rows, columns = np.repeat(np.arange(len(best_BK)), np.diff(ends)), indices[ends[0] : ends[-1]]
+        for part, scores_BC in zip(_parts(shape[1]), blocks(slice(u, u + len(best_BK))), strict=True):
+            keys_BC = _keys(scores_BC, part.start)
+            if allowed_I is not None:
+                keys_BC[:, ~allowed_I[part]] = NOTHING
+            here = (columns >= part.start) & (columns < part.stop)
+            keys_BC[rows[here], columns[here] - part.start] = NOTHING
             best_BK[:] = _largest(np.concatenate([best_BK, keys_BC], axis=1), k)
     best_UK.sort(axis=1)
     return _unpacked(best_UK[:, ::-1])
@@ -79,17 +108,20 @@ def _excluded(seen: Seen | None, users: int) -> tuple[I64, I64]:
     return np.asarray(indptr, np.int64), np.asarray(indices, np.int64)
 
 
-def _check(users_UD: F32, items_ID: F32, bias_I: F32, k: int, allowed_I: Bools | None, indices: I64) -> None:
+def _check(items: int, k: int, allowed_I: Bools | None, indices: I64) -> None:
+    if allowed_I is not None and (allowed_I.shape != (items,) or allowed_I.dtype != np.bool_):
+        raise TopKError(f"allowed is {allowed_I.dtype} {allowed_I.shape}; expected bool ({items},)")
+    if k < 1:
+        raise TopKError(f"k is {k}; a list needs at least one item")
+    if len(indices) and not 0 <= indices.min() <= indices.max() < items:
+        raise TopKError(f"seen names items {indices.min()}..{indices.max()}; there are 0..{items - 1}")
+
+
+def _check_factors(users_UD: F32, items_ID: F32, bias_I: F32) -> None:
     if users_UD.ndim != 2 or items_ID.ndim != 2 or users_UD.shape[1] != items_ID.shape[1]:
         raise TopKError(f"users {users_UD.shape} and items {items_ID.shape} must be U x D and I x D with one D")
     if bias_I.shape != (len(items_ID),):
         raise TopKError(f"bias has shape {bias_I.shape}; expected one number for each of {len(items_ID)} items")
-    if allowed_I is not None and (allowed_I.shape != (len(items_ID),) or allowed_I.dtype != np.bool_):
-        raise TopKError(f"allowed is {allowed_I.dtype} {allowed_I.shape}; expected bool ({len(items_ID)},)")
-    if k < 1:
-        raise TopKError(f"k is {k}; a list needs at least one item")
-    if len(indices) and not 0 <= indices.min() <= indices.max() < len(items_ID):
-        raise TopKError(f"seen names items {indices.min()}..{indices.max()}; there are 0..{len(items_ID) - 1}")
     # One bound (Cauchy-Schwarz) covers NaN, infinities and overflow, so that no block needs a look for them.
     largest = _norm(users_UD) * _norm(items_ID) + float(np.abs(bias_I).max(initial=0))
     if not largest < float(np.finfo(np.float32).max) / 2:

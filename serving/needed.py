@@ -9,10 +9,12 @@ from collections import defaultdict
 from datetime import date
 from typing import Any
 
+from nightloom.errors import MissingTableError
 from nightloom.lake import Lake, now
 from nightloom.published import JUDGING, good_runs
 from nightloom.settings import Settings
-from serving.explain import lineage
+from nightloom.tables import CHAMPIONS, table
+from serving.explain import TRAINING, lineage
 from serving.stores import versions
 from serving.stores.versions import Push, State
 
@@ -24,9 +26,31 @@ def needed(settings: Settings) -> dict[str, set[int]]:
     lake, found = Lake(settings.place("lake")), defaultdict[str, set[int]](set)
     for meta in [*(push.facts for push in kept(settings)), *_champion(lake)]:
         reads = [run.reads for run in lineage(lake, meta)]
-        for table, version in (pair for pairs in (*reads, meta["inputs"]) for pair in pairs.items()):
-            found[table].add(version)
+        for name, version in (pair for pairs in (*reads, meta["inputs"]) for pair in pairs.items()):
+            found[name].add(version)
+    for name, version in _by_hand(lake):
+        found[name].add(version)
     return dict(found)
+
+
+def _by_hand(lake: Lake) -> list[tuple[str, int]]:
+    """What the training of the last promoted or demoted-to champion read, as far as it is still there.
+
+    Gate 2 has named another one where a person chose; an old version may outlive its table's log.
+    """
+    if not lake.exists(CHAMPIONS):
+        return []
+    champion = lake.rows(CHAMPIONS, "true ORDER BY changed_at DESC LIMIT 1", ["version"])["version"][0].as_py()
+    trained = [run for run in good_runs(lake, TRAINING) if champion in run.facts.get("model_versions", "").split(",")]
+    return [pair for run in trained for pair in run.reads.items() if _is_there(lake, *pair)]
+
+
+def _is_there(lake: Lake, name: str, version: int) -> bool:
+    try:
+        lake.open(table(name), version)
+    except MissingTableError:
+        return False
+    return True
 
 
 def _champion(lake: Lake) -> list[dict[str, Any]]:

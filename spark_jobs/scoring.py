@@ -11,9 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from nightloom.topk import topk
 from training import models
 from training.models.base import Histories, Model, positions
+from training.models.recommend import recommend
 
 LISTS = "user_id string, items array<string>, scores array<float>"
 SCHEMA = pa.schema([("user_id", pa.string()), ("items", pa.list_(pa.string())), ("scores", pa.list_(pa.float32()))])
@@ -36,14 +36,7 @@ def lists(model: Model, batch: pa.RecordBatch, hidden: Collection[str], length: 
     touched = batch["items"].to_pylist()
     liked = Histories.from_lists(model.item_ids, touched, batch["weights"].to_pylist(), batch["seconds"].to_pylist())
     allowed_I = ~np.isin(model.item_ids, list(hidden))
-    found_BK, scores_BK = topk(
-        model.encode(liked),
-        model.items_ID,
-        length,
-        bias_I=model.bias_I,
-        seen=_seen(model, touched),
-        allowed_I=allowed_I,
-    )
+    found_BK, scores_BK = recommend(model, liked, length, seen=_seen(model, touched), allowed_I=allowed_I)
     ends = np.concatenate([[0], np.cumsum((found_BK >= 0).sum(axis=1))])
     items = pa.array(model.item_ids[found_BK[found_BK >= 0]], pa.string())
     columns = [batch["user_id"], _lists(ends, items), _lists(ends, pa.array(scores_BK[found_BK >= 0], pa.float32()))]

@@ -3,15 +3,13 @@
 Shapes: T users, K list length, I items. A hit matrix hits_TK says whether the item on place k was a target.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from nightloom.topk import topk
 from training.examples import LaterDays
 from training.models.base import I32, Model
+from training.models.recommend import recommend
 
 Bools = NDArray[np.bool_]
 F64 = NDArray[np.float64]
@@ -24,8 +22,9 @@ def lists(model: Model, later: LaterDays, k: int) -> I32:
     columns = index[seen.indices]
     known = columns >= 0
     indptr = np.concatenate([[0], np.cumsum(known)])[seen.indptr]
-    users_TD = model.encode(later.histories.renamed(index))
-    ids_TK, _ = topk(users_TD, model.items_ID, k, bias_I=model.bias_I, seen=(indptr, columns[known]))
+    shape = (seen.shape[0], len(model.item_ids))
+    had = csr_array((seen.data[known], columns[known], indptr), shape=shape)
+    ids_TK, _ = recommend(model, later.histories.renamed(index), k, seen=had)
     back = np.full(len(model.item_ids) + 1, -1, np.int32)  # its last place is where id -1 lands
     back[index[index >= 0]] = np.flatnonzero(index >= 0)
     found: I32 = back[ids_TK]
@@ -58,52 +57,10 @@ def mrr(hits_TK: Bools, targets_T: NDArray[np.integer]) -> F64:
     return np.where(hits_TK.any(axis=1), 1 / (hits_TK.argmax(axis=1) + 1), 0.0)
 
 
-METRICS = {"ndcg": ndcg, "recall": recall, "mrr": mrr}
+def hit_rate(hits_TK: Bools, targets_T: NDArray[np.integer]) -> F64:
+    """1 with a hit, 0 without one."""
+    return np.asarray(hits_TK.any(axis=1), np.float64)
 
 
-def coverage(ids_TK: I32, items: int) -> float:
-    """Share of the catalogue that is in somebody's list."""
-    return len(np.unique(ids_TK[ids_TK >= 0])) / items
-
-
-@dataclass(frozen=True)
-class Interval:
-    low: float
-    mean: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-def paired_interval(gain_T: F64, *, seed: int, draws: int = 2000, level: float = 0.95) -> Interval:
-    """Bootstrap interval of the mean gain per user: users are drawn again with replacement, `draws` times."""
-    rng = np.random.default_rng(seed)
-    means = np.array([gain_T[rng.integers(0, len(gain_T), len(gain_T))].mean() for _ in range(draws)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(gain_T.mean()), float(high))
-
-
-@dataclass(frozen=True)
-class Scorecard:
-    """One model on the later days: each metric per user, and the catalogue's coverage."""
-
-    per_user: dict[str, F64]
-    coverage: float
-
-    def means(self, chosen_T: Bools | None = None) -> dict[str, float]:
-        """Mean of each metric over the chosen users, nan where none is chosen."""
-        chosen = slice(None) if chosen_T is None else chosen_T
-        return {
-            name: float(values[chosen].mean()) if values[chosen].size else float("nan")
-            for name, values in self.per_user.items()
-        }
-
-
-def scorecard(model: Model, later: LaterDays, k: int) -> Scorecard:
-    """Rank the whole catalogue for every user and look how many of the targets came up."""
-    ids_TK = lists(model, later, k)
-    hits_TK, targets_T = hits(ids_TK, later.targets), np.diff(later.targets.indptr)
-    return Scorecard(
-        {name: metric(hits_TK, targets_T) for name, metric in METRICS.items()}, coverage(ids_TK, len(later.item_ids))
-    )
+METRICS = {"ndcg": ndcg, "recall": recall, "mrr": mrr, "hit_rate": hit_rate}
+"""Name -> function of hits_TK and targets_T (how many each user has, at least 1) -> T values from 0 to 1."""

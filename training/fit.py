@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--date", type=date.fromisoformat, required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--params", type=json.loads, help="JSON; default those of nightloom.toml")
     parser.add_argument("--version", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
@@ -109,6 +110,8 @@ def main() -> None:
     settings = settings_module.load(given.config)
     night = Night(date=given.date, settings=settings, run_id="", stage="training.fit")
     spec = next(spec for spec in settings.models if spec.name == given.model)
+    if given.params is not None:
+        spec = spec.model_copy(update={"params": given.params})
     fit(task_of(night, given.version), spec, given.folder, root=distributed.group().rank == 0)
 
 

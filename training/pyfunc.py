@@ -11,9 +11,9 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from nightloom.topk import topk
 from training import models
 from training.models.base import Histories
+from training.models.recommend import recommend
 
 
 class Recommender(PythonModel):
@@ -29,10 +29,8 @@ class Recommender(PythonModel):
             self.model.item_ids, liked, [[1.0] * len(items) for items in liked], [range(len(items)) for items in liked]
         )
         longest = int(model_input["k"].max())
-        ids, scores = topk(
-            self.model.encode(histories), self.model.items_ID, longest, bias_I=self.model.bias_I,
-            seen=(histories.indptr, histories.items),
-        )  # fmt: skip
+        liked_BI = histories.matrix(len(self.model.item_ids))
+        ids, scores = recommend(self.model, histories, longest, seen=liked_BI)
         keep = [np.flatnonzero(row[:k] >= 0) for row, k in zip(ids, model_input["k"], strict=True)]
         return pd.DataFrame(
             {

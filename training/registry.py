@@ -140,6 +140,28 @@ def set_alias(settings: Settings, alias: str, version: str) -> None:
     client(settings).set_registered_model_alias(settings.project.name, alias, version)
 
 
+def newest(settings: Settings) -> Registered | None:
+    """The version that was registered last, or None."""
+    found = client(settings).search_model_versions(f"name = '{settings.project.name}'")
+    return _registered(settings, max(found, key=lambda each: int(each.version))) if found else None
+
+
+def describe(settings: Settings, version: str, text: str) -> None:
+    """Give a version its description on MLflow's page."""
+    client(settings).update_model_version(settings.project.name, version, text)
+
+
+def curves(settings: Settings, version: str) -> dict[str, list[tuple[int, float]]]:
+    """What a version's training reported more than once: figure -> (epoch, value), e.g. of its loss."""
+    asked = client(settings)
+    run_id = str(asked.get_model_version(settings.project.name, version).run_id)
+    points = {
+        name: [(one.step, one.value) for one in asked.get_metric_history(run_id, name)]
+        for name in sorted(asked.get_run(run_id).data.metrics) if name != "seconds"
+    }  # fmt: skip
+    return {name: sorted(curve) for name, curve in points.items() if len(curve) > 1}
+
+
 def _registered(settings: Settings, version: "ModelVersion") -> Registered:
     folder = settings.place("home") / "models" / f"{version.version}-{str(version.run_id)[:12]}"
     if not folder.exists():

@@ -1,93 +1,109 @@
-"""What gate 2 saw, as a page in MLflow: every model on the same later days, by segment, and why the verdict is so."""
+"""What gate 2 saw -> rows of ops.model_verdicts, a description of each version in MLflow, and a page there."""
 
 import json
 import math
 import time
 from collections.abc import Mapping
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nightloom.lake import now
 from nightloom.manifest import Night
-from training import registry
-from training.evaluate import Scorecard
-from training.examples import LaterDays
+from nightloom.settings import ModelGate
+from nightloom.tables import MODEL_VERDICTS
+from training import registry, report_page
+from training.evaluate import METRICS
 from training.registry import Registered
+from training.scorecard import ALL, SEGMENTS, Scorecard
+from training.verdict import Contest, Verdict, outcome
 
-if TYPE_CHECKING:
-    from training.model_gate import Contest, Verdict
+Row = dict[str, Any]
 
 
 def write(
-    night: Night, contest: "Contest", verdict: "Verdict", later: LaterDays,
-    entrants: Mapping[str, Registered], champion: Registered | None,
+    night: Night, contest: Contest, verdict: Verdict,
+    challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
 ) -> None:  # fmt: skip
-    """One MLflow run: the means as metrics, comparison.json, and comparison.html for a person."""
-    cards = {f"{entrants[version].name} v{version}": card for version, card in contest.challengers.items()}
+    """Leave a row and a description for every challenger, and one MLflow run with the comparison."""
+    moment = now()
+    rows = [
+        _row(night, contest, verdict, one, champion)
+        | {"outcome": outcome(verdict, version, promoted), "judged_at": moment}
+        for version, one in challengers.items()
+    ]
+    night.lake.append(MODEL_VERDICTS, rows)
+    night.wrote(MODEL_VERDICTS)
+    for row in rows:
+        said = f"Gate 2, night of {night.date}: {row['outcome']}. {row['why']}"
+        registry.describe(night.settings, row["version"], said)
+    _page(night, contest, verdict, challengers, champion, promoted)
+
+
+def _row(night: Night, contest: Contest, verdict: Verdict, one: Registered, champion: Registered | None) -> Row:
+    rules, card = night.settings.gates.model, contest.challengers[one.version]
+    gain = verdict.gains[one.version][ALL] if verdict.gains else None
+    return {
+        "run_id": night.run_id, "night": night.date, "version": one.version, "model": one.name,
+        "champion": champion.version if champion else None, "why": verdict.reason(one.version),
+        "metric": f"{rules.metric}@{rules.k}", "users": len(contest.judging.later.user_ids),
+        "score": card.mean(rules.metric), "popularity_score": contest.popularity.mean(rules.metric),
+        "champion_score": contest.champion.mean(rules.metric) if contest.champion else None,
+        "gain_low": gain.low if gain else None, "gain_high": gain.high if gain else None,
+        "segments": _of_segments(card, rules),
+    }  # fmt: skip
+
+
+def _of_segments(card: Scorecard, rules: ModelGate) -> list[tuple[str, float]]:
+    """Segment -> mean, as Arrow wants a map; without those that nobody is in."""
+    means = [(segment, card.mean(rules.metric, segment)) for segment in SEGMENTS]
+    return [(segment, mean) for segment, mean in means if not math.isnan(mean)]
+
+
+def _page(
+    night: Night, contest: Contest, verdict: Verdict,
+    challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
+) -> None:  # fmt: skip
+    """The means as metrics, comparison.json, and comparison.html for a person."""
+    cards = {f"{challengers[version].name} v{version}": card for version, card in contest.challengers.items()}
     if champion is not None and contest.champion is not None:
         cards[f"champion {champion.name} v{champion.version}"] = contest.champion
-    rows = table({**cards, "floor popularity": contest.popularity}, later)
-    asked = registry.client(night.settings)
+    cards["floor popularity"] = contest.popularity
+    asked, rows = registry.client(night.settings), table(cards)
     import mlflow
 
-    tags = {"gate": "model", "night": str(night.date), "run_id": night.run_id, "promoted": str(verdict.promoted)}
+    tags = {"gate": "model", "night": str(night.date), "run_id": night.run_id, "promoted": promoted or "nobody"}
     with mlflow.start_run(
         experiment_id=registry.experiment(night.settings), run_name=f"gate 2 {night.date}", tags=tags
     ) as run:
         asked.log_batch(run.info.run_id, metrics=_metrics(rows))
-        told = {"models": rows, "checks": [vars(check) for check in verdict.checks], "users": contest.users}
-        mlflow.log_dict(json.loads(json.dumps(told, allow_nan=True)), "comparison.json")
-        mlflow.log_text(page(night, rows, verdict), "comparison.html")
+        judged = {version: [vars(check) for check in checks] for version, checks in verdict.by_version.items()}
+        mlflow.log_dict(json.loads(json.dumps({"models": rows, "checks": judged})), "comparison.json")
+        page = report_page.page(night, contest, verdict, cards, challengers, champion, promoted)
+        mlflow.log_text(page, "comparison.html")
 
 
-def table(cards: Mapping[str, Scorecard], later: LaterDays) -> list[dict[str, Any]]:
-    """One row per model and segment: users, coverage and each metric's mean."""
-    segments = {"all": None, "warm": later.warm_T, "cold": ~later.warm_T}
+def table(cards: Mapping[str, Scorecard]) -> list[Row]:
+    """One row per model and segment: users, each metric's mean, and of all users what the lists are like."""
     return [
         {
-            "model": name, "segment": segment, "users": len(later.user_ids) if chosen is None else int(chosen.sum()),
-            **card.means(chosen), "coverage": card.coverage,
+            "model": name, "segment": segment,
+            "users": sum(not math.isnan(value) for value in card.per_user["ndcg"][segment]),
+            **_known({metric: card.mean(metric, segment) for metric in METRICS}),
+            **_known(card.variety if segment == ALL else {}),
         }
-        for name, card in cards.items() for segment, chosen in segments.items()
+        for name, card in cards.items() for segment in SEGMENTS
     ]  # fmt: skip
 
 
-def _metrics(rows: list[dict[str, Any]]) -> list[Any]:
+def _known(values: dict[str, float]) -> dict[str, float]:
+    """Without the means of nobody: neither JSON nor a metric can say them."""
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _metrics(rows: list[Row]) -> list[Any]:
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
+    moment = int(time.time() * 1000)
     return [
-        Metric(f"{row['model']}/{row['segment']}/{name}", float(value), now, 0)
-        for row in rows for name, value in row.items()
-        if isinstance(value, float) and not math.isnan(value)
+        Metric(f"{row['model']}/{row['segment']}/{name}", value, moment, 0)
+        for row in rows for name, value in row.items() if isinstance(value, float)
     ]  # fmt: skip
-
-
-def page(night: Night, rows: list[dict[str, Any]], verdict: "Verdict") -> str:
-    """The comparison as a plain HTML page."""
-    checks = [
-        {"check": c.name, "held": "yes" if c.passed else "no", "found": c.observed, "expected": c.expected}
-        for c in verdict.checks
-    ]
-    outcome = f"promoted version {verdict.best}" if verdict.promoted else "nobody was promoted"
-    return (
-        "<!doctype html><meta charset='utf-8'><style>body{font:15px system-ui;margin:2em}td,th{padding:.2em .8em;"
-        "text-align:left;border-bottom:1px solid #ccc}</style>"
-        f"<h1>Gate 2, night of {night.date}: {outcome}</h1>{_html(checks)}"
-        f"<h2>On the same later days</h2><p>Lists of {night.settings.gates.model.k}, whole catalogue, less "
-        f"what was seen.</p>{_html(rows)}"
-    )
-
-
-def _html(rows: list[dict[str, Any]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    cells = (
-        "".join(
-            f"<td>{f'{value:.4f}' if isinstance(value, float) else escape(str(value))}</td>" for value in row.values()
-        )
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))

@@ -4,6 +4,7 @@ Nobody trains on the last `training.holdout_days` days up to the night: gate 2 j
 ranks run in processes of their own (horovodrun), while the others are trained here.
 """
 
+import json
 import os
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from nightloom.errors import NightloomError, SettingsError
 from nightloom.manifest import Night, run_stage
 from nightloom.settings import ModelSpec
 from nightloom.tables import INTERACTIONS
-from training import distributed, fit, record, registry
+from training import distributed, fit, record, registry, search
 from training.examples import rows_before
 from training.models import KINDS
 
@@ -35,6 +36,7 @@ def main(night: Night) -> None:
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
     rows = rows_before(night.lake, version, night.end)
     task = fit.task_of(night, version)
+    specs = search.searched(night, task, specs)
     with tempfile.TemporaryDirectory(prefix="nightloom-training-") as scratch, ThreadPoolExecutor(1) as beside:
         apart = [
             beside.submit(on_ranks, night, version, spec, Path(scratch) / spec.name)
@@ -65,7 +67,7 @@ def on_ranks(night: Night, version: int, spec: ModelSpec, folder: Path) -> fit.F
     ranks = night.settings.training.ranks or distributed.default_ranks()
     command = distributed.command(
         ranks, "training.fit", "--config", str(night.settings.file), "--date", str(night.date),
-        "--model", spec.name, "--version", str(version), "--folder", str(folder),
+        "--model", spec.name, "--params", json.dumps(spec.params), "--version", str(version), "--folder", str(folder),
     )  # fmt: skip
     threads = max(1, (os.cpu_count() or 1) // ranks)
     source = str(Path(training.__file__).parents[1])

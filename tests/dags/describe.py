@@ -8,11 +8,12 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.dagrun import DagRun
-from airflow.sdk import DAG
+from airflow.sdk import DAG, AssetOrTimeSchedule
 from airflow.serialization.encoders import coerce_to_core_timetable
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -22,8 +23,11 @@ RUNS: dict[str, tuple[datetime | None, str | None]] = {
     "scheduled": (LOGICAL_DATE, None),
     "asked_for_a_date": (None, "1998-04-20"),
     "asked_for_no_date": (None, None),
+    "after_a_night": (None, None),
 }
-"""A kind of run -> its logical date, the date somebody gave."""
+"""A kind of run -> its logical date, the date somebody gave; the last only where an asset starts the DAG."""
+MADE = [SimpleNamespace(extra={"date": "1998-04-18"}), SimpleNamespace(extra={"date": "1998-04-19"})]
+"""Two nights made the asset, one after the other, before the run came."""
 
 
 def described(dag: DAG) -> dict[str, Any]:
@@ -35,8 +39,20 @@ def described(dag: DAG) -> dict[str, Any]:
         "interval": interval(dag),
         "starts_paused": dag.is_paused_upon_creation is True,
         "tasks": {task.task_id: about(task) for task in dag.tasks},
-        "commands": {kind: commands(dag, *run) for kind, run in RUNS.items()},
+        "started_by": started_by(dag),
+        "commands": {
+            kind: commands(dag, *run, {"the asset": MADE} if kind == "after_a_night" else {})
+            for kind, run in RUNS.items()
+            if kind != "after_a_night" or started_by(dag)
+        },
     }
+
+
+def started_by(dag: DAG) -> list[str]:
+    """Assets whose making starts it."""
+    if not isinstance(dag.timetable, AssetOrTimeSchedule):
+        return []
+    return [asset.name for asset in dag.timetable.asset_condition.objects]  # type: ignore[attr-defined]  # all of some
 
 
 def interval(dag: DAG) -> list[str] | None:
@@ -58,14 +74,16 @@ def about(task: Any) -> dict[str, Any]:
         "after": sorted(task.upstream_task_ids),
         "rule": str(task.trigger_rule),
         "kind": "setup" if task.is_setup else "teardown" if task.is_teardown else "task",
+        "makes": [asset.name for asset in task.outlets],
         "skips_on": list(getattr(task, "skip_on_exit_code", [])),
     }
 
 
-def commands(dag: DAG, logical_date: datetime | None, given: str | None) -> dict[str, str]:
+def commands(dag: DAG, logical_date: datetime | None, given: str | None, events: dict[str, Any]) -> dict[str, str]:
     """Each task's command as it is run, with the one variable it adds; of a trigger, what it starts."""
     run = DagRun(dag_id=dag.dag_id, run_id="the_run", logical_date=logical_date, run_after=RUN_AFTER)
-    context: Any = {"dag_run": run, "run_id": run.run_id, "params": dag.params.dump() | {"date": given}}
+    params = dag.params.dump() | {"date": given}
+    context: Any = {"dag_run": run, "run_id": run.run_id, "params": params, "triggering_asset_events": events}
     return {task.task_id: rendered(task, context) for task in dag.tasks}
 
 

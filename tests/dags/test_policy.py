@@ -73,3 +73,12 @@ def test_a_backfill_has_the_nights_dates_is_paused_and_neither_trains_nor_publis
     for dag in ("backfill", "rebuild"):
         assert all(name == "from_bronze" or name.startswith("spark_jobs.") for name in dags[dag]["tasks"]), dag
     assert dags["rebuild"]["interval"] is None
+
+
+def test_the_retraining_is_started_by_a_nights_last_tables_and_by_time(dags: dict[str, Any]) -> None:
+    night, retraining = dags["nightly"], dags["retraining"]
+    assert [name for name, task in night["tasks"].items() if task["makes"]] == ["spark_jobs.marts"]
+    assert "serving.publish" in night["tasks"]["spark_jobs.marts"]["after"]  # it takes no time from the lists
+    assert night["tasks"]["spark_jobs.marts"]["makes"] == retraining["started_by"] == ["gold"]
+    assert retraining["interval"] == ["1998-04-20T04:00:00+00:00", "1998-04-21T04:00:00+00:00"]
+    assert retraining["commands"]["after_a_night"]["training.due"].endswith("--date 1998-04-19")

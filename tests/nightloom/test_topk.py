@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 import nightloom.topk as module
-from nightloom.topk import F32, Bools, TopKError, topk
+from nightloom.topk import F32, Bools, TopKError, topk, topk_of_scores
 
 Problem = dict[str, Any]
 
@@ -53,15 +53,16 @@ def test_equals_a_full_sort_whatever_the_block_size(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "USERS_PER_BLOCK", users_per_block)
         patch.setattr(module, "ITEMS_PER_BLOCK", items_per_block)
-        ids, scores = topk(
-            problem["users"], problem["items"], problem["k"],
-            bias_I=problem["bias"], seen=csr_matrix(problem["seen"]), allowed_I=problem["allowed"],
-        )  # fmt: skip
+        closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+        made = topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], **closed)
+        given_scores = problem["users"] @ problem["items"].T + problem["bias"]
+        selected = topk_of_scores(given_scores, problem["k"], **closed)
     right_ids, right_scores = sorted_whole(**problem)
-    assert ids.dtype == np.int32
-    assert scores.dtype == np.float32
-    np.testing.assert_array_equal(ids, right_ids)
-    np.testing.assert_array_equal(scores, right_scores)
+    for ids, scores in (made, selected):
+        assert ids.dtype == np.int32
+        assert scores.dtype == np.float32
+        np.testing.assert_array_equal(ids, right_ids)
+        np.testing.assert_array_equal(scores, right_scores)
 
 
 @settings(max_examples=50, deadline=None)
@@ -113,3 +114,9 @@ def test_what_does_not_fit_together_is_an_error_that_says_so(change: Problem, sa
     } | change
     with pytest.raises(TopKError, match=said):
         topk(**arguments)
+
+
+@pytest.mark.parametrize("scores", [np.ones(3), np.array([[1, np.nan]]), np.array([[1, np.inf]])])
+def test_scores_without_an_order_are_an_error(scores: NDArray[Any]) -> None:
+    with pytest.raises(TopKError, match="U x I, finite"):
+        topk_of_scores(scores, 1)

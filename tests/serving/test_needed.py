@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from nightloom.tables import STAGES
+from nightloom.tables import CHAMPIONS, INTERACTIONS, STAGES
 from serving.needed import needed, oldest_night
 from serving.stores import versions
 from serving.stores.versions import State
@@ -63,3 +63,18 @@ def test_the_champion_is_needed_before_it_has_made_a_list(project: Project) -> N
     noted(project, "training.train", {"silver.interactions": 5}, day=D + timedelta(days=7), models="als 9")
     noted(project, "training.model_gate", {"silver.interactions": 4}, model_version="8")
     assert needed(project.settings) == {"silver.interactions": {3, 4}}
+
+
+def test_a_champion_that_a_person_made_is_needed_as_far_as_its_table_still_has_the_version(project: Project) -> None:
+    lake = project.night().lake
+    lake.create(INTERACTIONS)
+    newest = lake.version(INTERACTIONS)
+    noted(project, "training.train", {"silver.interactions": newest}, models="als 5", model_versions="5")
+    noted(project, "training.train", {"silver.interactions": newest + 9}, models="als 6", model_versions="6")
+    for days, version in enumerate(("5", "6", "5")):
+        change = {
+            "run_id": "hand", "changed_at": START + timedelta(days=days), "action": "promoted", "version": version,
+            "model": "als", "before": None, "by": "ann", "why": "because",
+        }  # fmt: skip
+        lake.append(CHAMPIONS, [change])
+        assert needed(project.settings) == ({"silver.interactions": {newest}} if version == "5" else {})

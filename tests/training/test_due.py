@@ -1,24 +1,130 @@
-"""When a training is due, and what the run says."""
+"""When a training is due, and what the run says: on rows whose drift is known, and on those of chance alone."""
 
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+import numpy as np
 import pytest
 
+from nightloom.manifest import Night
 from nightloom.settings import Training
-from training.due import judged
+from nightloom.tables import OUTCOMES
+from tests.training.small import DAY, MakeProject, Row, event, night_of
+from training.drift import inputs, outcomes
+from training.due import by_schedule, by_volume, told
 
 RULES = Training(every_days=7, new_rows_share=0.2)
+TRAINED = DAY.date() - timedelta(days=6)
+"""The night of the last training; windows are of two days (tests/training/small.py)."""
 
 
 @pytest.mark.parametrize(
     ("age", "grown", "due", "why"),
     [
-        (1, 0.05, False, "1 of 7 days"),
-        (7, 0.0, True, "schedule"),
-        (6, 0.2, True, "volume"),
-        (9, 0.5, True, "schedule"),
-        (-3, 0.0, False, "-3 of 7 days"),
+        (1, 0.05, False, "schedule: trained 1 of 7 days ago; volume: 5.0% more interactions, 20.0% are due"),
+        (7, 0.0, True, "schedule: trained 7 of 7 days ago"),
+        (6, 0.2, True, "volume: 20.0% more interactions, 20.0% are due"),
+        (9, 0.5, True, "schedule: trained 9 of 7 days ago; volume: 50.0% more interactions, 20.0% are due"),
+        (-3, 0.0, False, "schedule: trained -3 of 7 days ago; volume: 0.0% more interactions, 20.0% are due"),
     ],
 )
-def test_due_by_schedule_or_by_volume(age: int, grown: float, due: bool, why: str) -> None:
-    verdict, said = judged(RULES, age, grown)
-    assert verdict is due
-    assert why in said
+def test_due_by_schedule_or_by_volume_and_all_reasons_are_said(age: int, grown: float, due: bool, why: str) -> None:
+    assert told([by_schedule(RULES, age), by_volume(RULES, grown)]) == (due, why)
+
+
+def came(items: Iterable[str], days_before: float, kind: str = "like") -> list[Row]:
+    """One user for each item, on one day."""
+    rows = [event(f"{kind}{days_before}u{n}", item, days_before + n / 10_000) for n, item in enumerate(items)]
+    return [row | {"event": kind} for row in rows]
+
+
+def drifts(night: Night) -> dict[str, tuple[bool, str]]:
+    return {said.split(":")[0]: (holds, said) for holds, said in inputs(night, TRAINED)}
+
+
+ITEMS = [f"i{n:02}" for n in range(20)]
+
+
+@pytest.fixture
+def past() -> list[Row]:
+    """Long ago each item, the first ones most; on the training's last days the same again."""
+    liked = [item for n, item in enumerate(ITEMS) for _ in range(40 - n)]
+    return came(liked, 10) + came(liked, 6.5)
+
+
+def test_people_who_do_as_before_are_no_drift(project: MakeProject, past: list[Row]) -> None:
+    liked = [item for n, item in enumerate(ITEMS) for _ in range(40 - n)]
+    found = drifts(night_of(project(["popularity"], past + came(liked, 0.5))))
+    assert found.keys() == {"drift of items by popularity"}  # of event types there is one
+    holds, said = found["drift of items by popularity"]
+    assert not holds
+    assert said.startswith("drift of items by popularity: 0.000, 0.250 is due")
+
+
+def test_people_who_turn_to_items_that_were_never_trained_on_are_drift(project: MakeProject, past: list[Row]) -> None:
+    now = came(["brand new"] * 300 + ITEMS * 15, 0.5)
+    holds, said = drifts(night_of(project(["popularity"], past + now)))["drift of items by popularity"]
+    assert holds
+    assert said.endswith("most in items of no past event: 0.1% before, 49.6% now")
+
+
+def test_people_who_do_other_things_are_drift(project: MakeProject, past: list[Row]) -> None:
+    now = came(ITEMS * 20, 0.5) + came(ITEMS * 20, 0.6, kind="view")
+    holds, said = drifts(night_of(project(["popularity"], past + now)))["drift of event types"]
+    assert holds
+    assert "most in view: 0.1% before, 50.0% now" in said
+
+
+def test_few_people_of_the_same_taste_are_no_drift(project: MakeProject) -> None:
+    rng = np.random.default_rng(1)
+    rows = came(rng.choice(ITEMS, 2000), 10) + came(rng.choice(ITEMS, 12), 6.5) + came(rng.choice(ITEMS, 12), 0.5)
+    holds, said = drifts(night_of(project(["popularity"], rows)))["drift of items by popularity"]
+    assert float(said.split(": ")[1].split(",")[0]) > 0.25  # more than is declared, and chance alone
+    assert not holds
+
+
+def test_windows_without_anybody_say_nothing(project: MakeProject) -> None:
+    assert drifts(night_of(project(["popularity"], came(ITEMS, 10)))) == {}
+
+
+def outcome(day: date, hit: int, came: int = 200) -> Row:
+    return {
+        "day": day, "segment": "all", "lists_night": day - timedelta(days=1), "model_version": "1", "k": 10,
+        "lists": 500, "came": came, "users_hit": hit, "liked": 400, "hits": hit, "hits_stored": hit, "recall": 0.1,
+        "precision": 0.1, "ndcg": 0.1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hits", "due"),
+    [
+        ([80] * 12, False),
+        ([80] * 7 + [80, 80, 80, 40, 40], True),
+        ([80] * 7 + [40, 40, 40, 40, 80], False),  # it was worse, and is over
+        ([80] * 7 + [80, 80, 80, 80, 40], False),  # one bad day
+        ([80] * 7 + [80, 80, 80, 70, 70], False),  # worse, but by less than is declared
+        ([80] * 4, False),  # too few days
+    ],
+)
+def test_due_when_lists_are_liked_less_on_two_of_five_days_and_the_newest(
+    project: MakeProject, hits: list[int], due: bool
+) -> None:
+    night = night_of(project(["popularity"], []))
+    trained = night.date - timedelta(days=len(hits) + 1)
+    first = [outcome(trained + timedelta(days=1), 199)]  # still of the model before
+    night.lake.append(OUTCOMES, first + [outcome(trained + timedelta(days=2 + n), hit) for n, hit in enumerate(hits)])
+    found, said = told(list(outcomes(night, trained)))
+    assert found is due
+    if due:
+        assert said == (
+            "outcomes: 20.0% of the users who came on 2026-03-01 found something they liked, 40.0% on the first days; "
+            "2 of the last 5 days are worse by 20%"
+        )
+
+
+def test_a_loss_among_few_users_may_be_chance(project: MakeProject) -> None:
+    night = night_of(project(["popularity"], []))
+    trained = night.date - timedelta(days=13)
+    days = [outcome(trained + timedelta(days=2 + n), hit, came=10) for n, hit in enumerate([4] * 7 + [4, 4, 4, 3, 3])]
+    night.lake.append(OUTCOMES, days)
+    assert told(list(outcomes(night, trained)))[0] is False

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from training.evaluate import coverage, hits, lists, mrr, ndcg, paired_interval, recall
+from training.evaluate import METRICS, hit_rate, hits, lists, mrr, ndcg, recall
 from training.examples import LaterDays
 from training.models.base import Histories
 from training.models.popularity import Popularity, PopularityParams
@@ -27,6 +28,7 @@ def test_metrics_of_a_hand_made_list() -> None:
     found, wanted = hits(LISTS, TARGETS), np.array([4, 1])
     assert recall(found, wanted).tolist() == [0.5, 1.0]
     assert mrr(found, wanted).tolist() == [0.5, 1.0]
+    assert hit_rate(found, wanted).tolist() == [1.0, 1.0]
     first = (1 / math.log2(3) + 1 / math.log2(4)) / (1 + 1 / math.log2(3) + 1 / math.log2(4))
     np.testing.assert_allclose(ndcg(found, wanted), [first, 1.0])
 
@@ -44,19 +46,26 @@ def test_metrics_equal_their_slow_definitions(found: NDArray[np.bool_], beyond: 
         assert c == (1 / places[0] if places else 0)
 
 
-def test_coverage_counts_distinct_listed_items() -> None:
-    assert coverage(LISTS, 10) == 0.5
+@given(st.data())
+def test_metrics_equal_those_of_trec_eval(data: st.DataObject) -> None:
+    items, k = data.draw(st.integers(2, 12), "items"), data.draw(st.integers(1, 8), "k")
+    listed = np.array(data.draw(st.permutations(range(items)), "list")[:k], np.int32)[None]
+    wanted = data.draw(st.sets(st.integers(0, items - 1), min_size=1), "targets")
+    targets = csr_array(np.isin(np.arange(items), list(wanted))[None])
+    ours = {
+        name: float(metric(hits(listed, targets), np.diff(targets.indptr))[0])
+        for name, metric in METRICS.items()
+    }  # fmt: skip
 
-
-def test_an_interval_holds_the_mean_shrinks_with_users_and_is_the_same_twice() -> None:
-    rng = np.random.default_rng(0)
-    few, many = rng.normal(0.1, 1, 50), rng.normal(0.1, 1, 5000)
-    narrow, wide = paired_interval(many, seed=1), paired_interval(few, seed=1)
-    assert wide.low < few.mean() < wide.high
-    assert narrow.high - narrow.low < (wide.high - wide.low) / 5
-    # The bootstrap's interval is near the normal one, mean +- 1.96 standard errors.
-    assert narrow.high - narrow.mean == pytest.approx(1.96 * many.std() / math.sqrt(5000), rel=0.1)
-    assert paired_interval(few, seed=1) == wide
+    places = listed.shape[1]
+    theirs = {
+        "ndcg": f"ndcg_cut_{places}", "recall": f"recall_{places}", "mrr": "recip_rank",
+        "hit_rate": f"success_{places}",
+    }  # fmt: skip
+    judge = pytrec_eval.RelevanceEvaluator({"u": {f"i{item}": 1 for item in wanted}}, set(theirs.values()))
+    ranked = {f"i{item}": float(places - place) for place, item in enumerate(listed[0].tolist())}
+    found = judge.evaluate({"u": ranked})["u"]
+    assert ours == pytest.approx({name: found[their] for name, their in theirs.items()})
 
 
 def test_lists_are_in_the_logs_item_order_without_what_was_seen() -> None:

@@ -24,6 +24,10 @@ class Kind:
 KINDS = {
     "popularity": Kind("training.models.popularity", "Popularity"),
     "als": Kind("training.models.als", "ALS"),
+    "ease": Kind("training.models.ease", "EASE"),
+    "graph": Kind("training.models.graph", "Graph"),
+    "item_to_item": Kind("training.models.item_to_item", "ItemToItem"),
+    "blend": Kind("training.models.blend", "Blend"),
     "sequence": Kind("training.models.sequence", "Sequence", distributed=True),
 }
 

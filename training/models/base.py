@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,11 +138,8 @@ def positions(item_ids: Strings) -> Mapping[str, int]:
     return {item: index for index, item in enumerate(item_ids.tolist())}
 
 
-class Model(Protocol):
-    """A factor model: score of item i for user b = encode(histories)[b] . items_ID[i] + bias_I[i].
-
-    Comparable within one user only. Every history gets a ranking, the empty one too. Immutable once trained.
-    """
+class Described(Protocol):
+    """What stands beside any model's arrays."""
 
     name: ClassVar[str]
     """As in nightloom.toml and training.models.KINDS."""
@@ -155,19 +152,15 @@ class Model(Protocol):
         """The model's item order: items that somebody liked before the training's cut."""
         ...
 
-    @property
-    def items_ID(self) -> F32: ...
 
-    @property
-    def bias_I(self) -> F32 | None: ...
+class _Trained(Described, Protocol):
+    """What both shapes promise. Scores compare within one user only. Every history gets a ranking, the empty one too.
+    Immutable once trained.
+    """
 
     @classmethod
     def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
         """Train. Raises pydantic's ValidationError where `params` has a name or value that the model does not know."""
-        ...
-
-    def encode(self, histories: Histories) -> F32:
-        """User vectors, B x D. A batch gives what its users give one by one, up to float32 rounding."""
         ...
 
     def contributions(self, history: Histories, item: int) -> F32:
@@ -180,12 +173,39 @@ class Model(Protocol):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what save() wrote; the item matrix stays on disk until used (mmap), shared by processes of a machine."""
+        """Read what save() wrote; the arrays stay on disk until used (mmap), shared by processes of a machine."""
         ...
 
 
-def leave_one_out(model: Model, history: Histories, item: int) -> F32:
-    """Contributions of any model: the score of `item` with the history, less that without each event, N numbers.
+@runtime_checkable
+class FactorModel(_Trained, Protocol):
+    """Score of item i for user b = encode(histories)[b] . items_ID[i] + bias_I[i]."""
+
+    @property
+    def items_ID(self) -> F32: ...
+
+    @property
+    def bias_I(self) -> F32 | None: ...
+
+    def encode(self, histories: Histories) -> F32:
+        """User vectors, B x D. A batch gives what its users give one by one, up to float32 rounding."""
+        ...
+
+
+@runtime_checkable
+class BlockModel(_Trained, Protocol):
+    """Scores every item for a block of users at once; no vector of a user says it all."""
+
+    def scores(self, histories: Histories) -> F32:
+        """B x I. A batch gives what its users give one by one, up to float32 rounding."""
+        ...
+
+
+Model: TypeAlias = FactorModel | BlockModel
+
+
+def leave_one_out(model: FactorModel, history: Histories, item: int) -> F32:
+    """Contributions of any factor model: the score of `item` with the history, less that without each event, N numbers.
 
     They need not add up to the score: where two events say the same, either alone looks useless.
     """
@@ -196,11 +216,11 @@ def leave_one_out(model: Model, history: Histories, item: int) -> F32:
     chosen = np.concatenate([np.arange(events), others.ravel()])
     indptr = np.concatenate([[0], events + np.arange(events + 1) * (events - 1)]).astype(np.int64)
     variants = Histories(indptr, history.items[chosen], history.weights[chosen], history.times[chosen])
-    scores = model.encode(variants) @ model.items_ID[item]
-    return np.asarray(scores[0] - scores[1:], np.float32)
+    found = model.encode(variants) @ model.items_ID[item]
+    return np.asarray(found[0] - found[1:], np.float32)
 
 
-def write(folder: Path, model: Model, **arrays: NDArray[Any]) -> None:
+def write(folder: Path, model: Described, **arrays: NDArray[Any]) -> None:
     """model.json (name, params) and one .npy per array; no pickle, so that loading runs no code."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in {"item_ids": model.item_ids, **arrays}.items():

@@ -1,0 +1,61 @@
+"""Who is in which segment, and what a model's scorecard says of each: data made by hand."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from training.examples import Log
+from training.models.popularity import Popularity, PopularityParams
+from training.scorecard import ALL, HOT, NEW, TAIL, WARM, Exam, exam, scorecard
+
+CUT = datetime(2026, 1, 1, tzinfo=UTC)
+AT = int(CUT.timestamp())
+
+
+def log_of(*events: tuple[str, str, int]) -> Log:
+    """Likes of (user, item, seconds after the cut)."""
+    users, items = (np.unique([event[place] for event in events], return_inverse=True) for place in (0, 1))
+    times = np.array([AT + event[2] for event in events])
+    ones = np.ones(len(events), np.float32)
+    return Log(users[0], items[0], users[1].astype(np.int32), items[1].astype(np.int32), ones, times)
+
+
+@pytest.fixture
+def judging() -> Exam:
+    """12 fans of item a and one of item b; ann and bob with little behind them, cem with much, dan with nothing."""
+    before = [(f"fan{fan}", "a", -9) for fan in range(12)] + [("fan0", "b", -8), ("ann", "a", -7), ("bob", "a", -7)]
+    before += [("cem", item, -5) for item in "abc"]
+    return exam(
+        log_of(*before, ("ann", "b", 1), ("bob", "c", 2), ("cem", "d", 3), ("dan", "a", 3), ("dan", "c", 4)), CUT
+    )
+
+
+def test_popularity_is_counted_in_users_and_before_the_cut_only(judging: Exam) -> None:
+    assert judging.later.item_ids.tolist() == ["a", "b", "c", "d"]
+    assert judging.popularity_I.tolist() == [15, 2, 1, 0]
+    assert judging.users == 15
+    again = exam(log_of(("ann", "a", -2), ("ann", "a", -1), ("ann", "b", 1)), CUT)
+    assert again.popularity_I.tolist() == [1, 0]
+
+
+def test_users_are_new_warm_or_hot_and_the_tail_is_what_few_liked(judging: Exam) -> None:
+    assert judging.later.user_ids.tolist() == ["ann", "bob", "cem", "dan"]
+    members = {segment: judging.later.user_ids[inside].tolist() for segment, inside in judging.users_of.items()}
+    assert members == {NEW: ["dan"], WARM: ["ann", "bob"], HOT: ["cem"]}
+    assert judging.tail_I.tolist() == [False, True, True, True]
+
+
+def test_a_scorecard_has_each_segments_users_and_of_the_tail_its_targets_only(judging: Exam) -> None:
+    scores = np.array([[4], [3], [2], [1]], np.float32)
+    card = scorecard(Popularity(PopularityParams(), judging.later.item_ids, scores), judging, 1)
+    assert card.lists_TK[:, 0].tolist() == [1, 1, 3, 0]  # b, b, d and a: the best that each had not seen
+    recall = {segment: values.tolist() for segment, values in card.per_user["recall"].items()}
+    assert recall[ALL] == [1, 0, 1, 0.5]
+    np.testing.assert_equal(recall[WARM], [1, 0, np.nan, np.nan])
+    np.testing.assert_equal(recall[NEW], [np.nan, np.nan, np.nan, 0.5])
+    np.testing.assert_equal(recall[TAIL], [1, 0, 1, 0])  # dan's other target is of the head
+    assert card.mean("recall", HOT) == 1
+    assert card.variety["coverage"] == 0.75
+    listed, wanted = (2 + 2 + 0 + 15) / 4, (2 + 1 + 0 + 16 / 2) / 4
+    assert card.variety["popularity_lift"] == pytest.approx(listed / wanted - 1)

@@ -1,0 +1,43 @@
+"""Histories -> scores or lists, by a model of either shape. Shapes: B users, I items, K list length."""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from nightloom.topk import Bools, topk, topk_of_scores
+from training.models.base import F32, I32, FactorModel, Histories, Model
+
+
+def scores(model: Model, histories: Histories) -> F32:
+    """B x I of either shape; give it as many users at a time as fit into memory."""
+    if isinstance(model, FactorModel):
+        bias_I = np.float32(0) if model.bias_I is None else model.bias_I
+        return np.asarray(model.encode(histories) @ model.items_ID.T + bias_I, np.float32)
+    return model.scores(histories)
+
+
+SCORES_PER_BLOCK = 1 << 24  # 64 MiB of them; a block model holds a few such arrays
+
+
+def recommend(
+    model: Model,
+    histories: Histories,
+    k: int,
+    *,
+    seen: csr_array | None = None,
+    allowed_I: Bools | None = None,
+) -> tuple[I32, F32]:
+    """Each user's k best items as nightloom.topk gives them: (ids_BK int32, -1 where none is left; scores_BK).
+
+    The one way to lists for either shape, in bounded memory. `seen` (B x I, what is stored) is left out for its user,
+    items outside `allowed_I` for everybody.
+    """
+    if isinstance(model, FactorModel):
+        users_BD = model.encode(histories)
+        return topk(users_BD, model.items_ID, k, bias_I=model.bias_I, seen=seen, allowed_I=allowed_I)
+    rows, step = np.arange(len(histories)), max(1, SCORES_PER_BLOCK // len(model.item_ids))
+    ids_BK, scores_BK = np.empty((len(rows), k), np.int32), np.empty((len(rows), k), np.float32)
+    for block in (slice(start, start + step) for start in range(0, len(rows), step)):
+        found = model.scores(histories.of(rows[block]))
+        known = None if seen is None else seen[block]
+        ids_BK[block], scores_BK[block] = topk_of_scores(found, k, seen=known, allowed_I=allowed_I)
+    return ids_BK, scores_BK

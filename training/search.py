@@ -1,0 +1,131 @@
+"""A search for better hyper-parameters with Optuna, bounded in time, on days before those that gate 2 judges on.
+
+silver.interactions before the training's cut: each trial trains on what is older than its last `holdout_days`, and
+ranks the whole catalogue for who liked something new in these, as gate 2 will do on later ones. The study is a run in
+MLflow. A model of many ranks is searched in one process.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from nightloom.errors import SettingsError
+from nightloom.manifest import Night
+from nightloom.settings import ModelSpec
+from training import registry
+from training.examples import examples, log
+from training.fit import Task
+from training.models import KINDS
+from training.models.base import Examples
+from training.scorecard import Exam, exam, scorecard
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+Params = dict[str, float | int | str | bool]
+
+
+def searched(night: Night, task: Task, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """The models to train, those that have something to search with the best values found in the time there is."""
+    wanted = [spec for spec in specs if spec.search]
+    if not (wanted and night.settings.training.search_minutes):
+        return list(specs)
+    held_out = validation(night, task)
+    if held_out is None:
+        print("no search: nobody liked anything new in the last days before the cut", flush=True)
+        return list(specs)
+    seconds = 60 * night.settings.training.search_minutes / len(wanted)
+    return [spec.model_copy(update={"params": best(night, held_out, spec, seconds)}) if spec.search else spec
+            for spec in specs]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What trials train on, and the days after it."""
+
+    known: Examples
+    judging: Exam
+
+
+def validation(night: Night, task: Task) -> Validation | None:
+    """The last `holdout_days` before the training's cut, and what was before them; None where nobody can judge."""
+    cut = task.cut - timedelta(days=night.settings.training.holdout_days)
+    likes = log(task.lake, task.version, cut, only_likes=True)
+    judging = exam(log(task.lake, task.version, task.cut, only_likes=False), cut)
+    if not (len(likes.users_N) and len(judging.later.user_ids)):
+        return None
+    return Validation(examples(likes, cut, task.seed), judging)
+
+
+def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) -> Params:
+    """The model's params with the best values found; the first trial is the params as declared."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # a trial that fails is told as any other error
+    rules, deadline = night.settings.training, time.monotonic() + seconds
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=rules.seed))
+    study.optimize(
+        lambda trial: tried(night, held_out, spec, trial, deadline), n_trials=rules.search_trials, timeout=seconds
+    )
+    ended = [trial for trial in study.trials if trial.value is not None]
+    found = dict(spec.params) | (study.best_trial.params if ended else {})
+    print(f"{spec.name}: {len(ended)} trials, best {found}", flush=True)
+    record(night, spec, study, found)
+    return found
+
+
+def tried(night: Night, held_out: Validation, spec: ModelSpec, trial: "Trial", deadline: float) -> float:
+    """Gate 2's metric of one trial; a model that reports its epochs is given up at the first after the deadline."""
+    from optuna import TrialPruned
+
+    def report(epoch: int, figures: dict[str, float]) -> None:
+        if time.monotonic() > deadline:
+            raise TrialPruned
+
+    rules = night.settings.gates.model
+    params = dict(spec.params) | (suggested(spec, trial) if trial.number else {})
+    try:
+        model = KINDS[spec.name].type().fit(held_out.known, params, report)
+    except ValidationError as error:
+        first, where = error.errors()[0], "search" if trial.number else "params"
+        raise SettingsError(f"models: {spec.name}: {where}.{first['loc'][0]}: {first['msg']}") from None
+    return scorecard(model, held_out.judging, rules.k).mean(rules.metric)
+
+
+def suggested(spec: ModelSpec, trial: "Trial") -> Params:
+    """A value for each hyper-parameter that is searched."""
+    return {
+        name: trial.suggest_int(name, span.low, span.high, log=span.log)
+        if isinstance(span.low, int) and isinstance(span.high, int)
+        else trial.suggest_float(name, span.low, span.high, log=span.log)
+        for name, span in spec.search.items()
+    }
+
+
+def record(night: Night, spec: ModelSpec, study: "Study", found: Params) -> None:
+    """One MLflow run: the metric trial by trial, the params taken, trials.json."""
+    asked, rules = registry.client(night.settings), night.settings.gates.model
+    import mlflow
+    from mlflow.entities import Metric
+
+    tags = {"search": spec.name, "night": str(night.date), "run_id": night.run_id}
+    name, moment = f"{rules.metric}_at_{rules.k}", int(time.time() * 1000)
+    with mlflow.start_run(
+        experiment_id=registry.experiment(night.settings), run_name=f"search {spec.name} {night.date}", tags=tags
+    ) as run:
+        mlflow.log_params(found)
+        values = [(one.number, one.value) for one in study.trials if one.value is not None]
+        asked.log_batch(run.info.run_id, metrics=[Metric(name, value, moment, number) for number, value in values])
+        mlflow.log_dict({"trials": [_told(one) for one in study.trials]}, "trials.json")
+
+
+def _told(trial: Any) -> dict[str, Any]:
+    took = trial.duration.total_seconds() if trial.duration else None
+    return {
+        "number": trial.number, "state": trial.state.name, "value": trial.value, "params": trial.params,
+        "seconds": took,
+    }  # fmt: skip
