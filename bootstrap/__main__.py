@@ -1,7 +1,7 @@
 """A bare Debian or Ubuntu -> .venv with all that Nightloom needs. `./run` calls it each time: `python3 -m bootstrap`.
 
 A step that is done left a stamp, the hash of all it depends on, and costs nothing more. `--lock-jars` writes the jars'
-locks anew on the way; `--for-tests` brings what only tests need, too.
+locks anew on the way; `--for-tests` and `--for-benchmarks` bring what only those need, too.
 """
 
 import fcntl
@@ -41,6 +41,8 @@ STEPS = (
 )
 BROKER = Step("broker", jars.BROKER_JARS.key, jars.BROKER_JARS.install)
 """For tests only."""
+PEERS = Step("peers", packages.peers_key, packages.install_peers)
+"""For benchmarks only."""
 
 
 def set_up(steps: Sequence[Step], notes: Path = NOTES) -> None:
@@ -91,6 +93,8 @@ def main(arguments: Sequence[str]) -> int:
             set_up(STEPS)
             if "--for-tests" in arguments:
                 set_up([BROKER])
+            if "--for-benchmarks" in arguments:
+                set_up([PEERS])
     except SetupError as error:
         say(f"set-up: {error}")
         return 1

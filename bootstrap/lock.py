@@ -1,10 +1,11 @@
-"""requirements.lock: pip's format, one version of each package and its files' hashes, for Python 3.11 and 3.12."""
+"""requirements.lock, and bench.lock: one version of each package and its files' hashes, for Python 3.11 and 3.12."""
 
 import re
 
 from bootstrap.shell import CHECKOUT, SetupError
 
 LOCK = CHECKOUT / "requirements.lock"
+PEERS_LOCK = CHECKOUT / "bench.lock"
 
 
 def lines_of(name: str) -> str:

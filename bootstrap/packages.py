@@ -4,8 +4,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from bootstrap.lock import LOCK, lines_of
+from bootstrap.lock import LOCK, PEERS_LOCK, lines_of
 from bootstrap.shell import CHECKOUT, NOTES, PYTHON, VENV, Shell
+
+PEERS = VENV / "peers"
 
 
 def venv_key() -> str:
@@ -38,6 +40,18 @@ def sync(sh: Shell) -> None:
 
 def install_nightloom(sh: Shell) -> None:
     uv_pip(sh, "install", "--no-deps", "--no-build-isolation", "--editable", CHECKOUT)
+
+
+def peers_key() -> str:
+    """A new environment is without the folder."""
+    return PEERS_LOCK.read_text() if PEERS.is_dir() else "missing"
+
+
+def install_peers(sh: Shell) -> None:
+    """What benchmarks compare with, in a folder that only they look into."""
+    shutil.rmtree(PEERS, ignore_errors=True)
+    arguments = ("--require-hashes", "--no-deps", "--compile-bytecode", "--target", PEERS)
+    uv_pip(sh, "install", *arguments, "--requirement", PEERS_LOCK)
 
 
 def uv_pip(sh: Shell, command: str, *arguments: str | Path) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from bootstrap.jars import BROKER_JARS, SPARK_JARS, Jars, check, checksums
-from bootstrap.lock import LOCK, lines_of, version_of
+from bootstrap.lock import LOCK, PEERS_LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
 
-def test_the_lock_names_no_registry_and_every_package_has_a_hash() -> None:
-    text = LOCK.read_text()
+@pytest.mark.parametrize("lock", [LOCK, PEERS_LOCK], ids=lambda lock: lock.name)
+def test_the_lock_names_no_registry_and_every_package_has_a_hash(lock: Path) -> None:
+    text = lock.read_text()
     assert "://" not in text
     assert not re.search(r"^--", text, re.MULTILINE)
     packages = re.findall(r"^\S.*\n(?: .*\n)*", text, re.MULTILINE)
@@ -26,6 +27,15 @@ def test_every_direct_dependency_is_locked() -> None:
     for wanted in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
         name = re.split(r"[\[=<>]", wanted)[0]
         assert version_of(name)
+
+
+def test_the_peers_of_benchmarks_are_locked_and_no_part_of_the_environment() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    peers = project["dependency-groups"]["bench"]
+    assert peers == re.findall(r"^(\S+==\S+) ", PEERS_LOCK.read_text(), re.MULTILINE)
+    for peer in peers:
+        with pytest.raises(SetupError, match="has no line"):
+            lines_of(peer.split("==")[0])
 
 
 def test_a_packages_lines_are_its_own() -> None:

@@ -54,7 +54,7 @@ class ALS:
     @classmethod
     def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
         """Reports `loss`: the objective divided by the number of user-item pairs."""
-        from training.models.als_solver import objective, sweep  # numba: only those who train wait for it
+        from training.models.als_solver import gram, objective, sweep  # numba: only those who train wait for it
 
         known = ALSParams(**params)
         events = examples.histories
@@ -67,7 +67,7 @@ class ALS:
             sweep(likes, users_UD, items_ID, known)
             sweep(liked_by, items_ID, users_UD, known)
             report(number, {"loss": objective(likes, users_UD, items_ID, known)})
-        gram_DD = items_ID.T @ items_ID + known.regularisation * np.eye(known.factors, dtype=np.float32)
+        gram_DD = gram(items_ID) + known.regularisation * np.eye(known.factors, dtype=np.float32)
         popular_I = np.log1p(decayed_likes(examples, known.popularity_half_life_days))
         return cls(known, examples.item_ids, items_ID, gram_DD, np.float32(known.popularity) * popular_I)
 

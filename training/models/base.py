@@ -91,8 +91,11 @@ class Histories:
 
     @classmethod
     def from_events(cls, users: int, rows: I32 | I64, items: I32, weights: F32, times: I64) -> Self:
-        """Events in any order -> histories of users 0..users - 1; events of one second are put in item order."""
-        order = np.lexsort((items, times, rows))
+        """Events in any order -> histories of users 0..users - 1; events of one second are put in item order.
+
+        The same events give the same arrays, in whatever order they come.
+        """
+        order = np.lexsort((weights, items, times, rows))
         return cls._of(users, rows[order], items[order], weights[order], times[order])
 
     @classmethod
