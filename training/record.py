@@ -13,10 +13,15 @@ from nightloom.tables import INTERACTIONS
 from training import registry
 from training.fit import Fitted, Task
 
+ARRAYS = ["numpy", "scipy", "pydantic"]
 REQUIREMENTS = {
-    "popularity": ["numpy", "scipy", "pydantic"],
-    "als": ["numpy", "scipy", "pydantic"],
-    "sequence": ["numpy", "scipy", "pydantic", "torch"],
+    "popularity": ARRAYS,
+    "als": ARRAYS,
+    "ease": ARRAYS,
+    "graph": ARRAYS,
+    "item_to_item": ARRAYS,
+    "blend": [*ARRAYS, "torch"],  # the sequence model may be a member
+    "sequence": [*ARRAYS, "torch"],
 }
 """What loading each model needs, in the versions installed here."""
 

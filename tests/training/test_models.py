@@ -19,6 +19,7 @@ from training.models.item_weights import ItemWeights
 from training.models.popularity import Popularity
 from training.models.recommend import recommend, scores
 from training.models.sequence import Sequence
+from training.record import REQUIREMENTS
 
 USERS, ITEMS, CUT = 40, 12, 1_000_000_000
 PARAMS: dict[str, dict[str, Any]] = {
@@ -68,6 +69,10 @@ def trained(examples: Examples) -> dict[str, Model]:
 
 def test_params_are_given_for_every_model() -> None:
     assert PARAMS.keys() == KINDS.keys()
+
+
+def test_what_loading_needs_is_said_of_every_model() -> None:
+    assert REQUIREMENTS.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", PERSONAL)

@@ -88,6 +88,21 @@ def test_the_first_night_trains_and_others_skip_while_there_is_a_champion(projec
         train.main(night_of(settings, when="first", model=None))
 
 
+BLEND = """
+[[models]]
+name = "blend"
+params = { members = "graph, item_to_item", held_out_days = 0, "graph.neighbours" = 5 }
+"""
+
+
+def test_a_blend_is_registered_with_its_members_and_lists_from_there(project: MakeProject, tracked: Track) -> None:
+    rows = [event(f"u{user}", f"i{item}", 5) for user in range(12) for item in range(8) if (user + item) % 4]
+    settings = tracked(project([BLEND], rows))
+    train.main(night_of(settings, when="always", model=None))
+    (found,) = registry.candidates(settings, night_of(settings).date)
+    assert (found.name, len(found.model.item_ids)) == ("blend", 8)
+
+
 def test_a_model_nobody_wrote_is_an_error_that_names_those_there_are(project: MakeProject) -> None:
     settings = project(["magic"], [event("ann", "x", 5)])
     with pytest.raises(SettingsError, match=r"'magic'; there are als, .*popularity, sequence"):
