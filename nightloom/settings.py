@@ -166,7 +166,7 @@ class Training(Section):
     """How gradients travel between ranks: `fp16` sends half the bytes, rounded. Sparse ones are never rounded."""
     fusion_mb: int = Field(128, ge=0)
     """Gradients are joined into messages of up to so many MB; 0 sends each on its own. With 3 ranks or more the joining
-    follows timing, and with it the order in which numbers are added: only 0 gives the same weights bit by bit."""
+    may change the order in which numbers are added from run to run, and so the last bits of the weights."""
     seed: int = 7
     """Seed of every random choice in training."""
 

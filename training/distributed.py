@@ -37,7 +37,7 @@ class Group:
     local_rank = 0
     """Rank on this machine: which of its GPUs to use."""
     folder: Path | None = None
-    """Where commits are kept; without one, a training that ends early starts again from its first epoch."""
+    """Where the model in training keeps its commits; without one it starts from its first epoch."""
     compression = "none"
     """Of gradients on their way: none or fp16."""
     _seed = 0
@@ -197,7 +197,7 @@ def command(ranks: int, *module_and_arguments: str, settings: Settings | None = 
     return [*horovodrun, *(["-H", ",".join(hosts)] if hosts else []), *python, *module_and_arguments]
 
 
-PATIENCE = ("--blacklist-cooldown-range", "5", "60", "--reset-limit", "20")
+PATIENCE = ("--blacklist-cooldown-range", "2", "60", "--reset-limit", "20")
 """Seconds until a host that lost a rank is tried again, at first and at most; losses and arrivals that are enough."""
 
 

@@ -64,7 +64,6 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
     Rank 0 writes the files.
     """
     started, group = time.monotonic(), distributed.group()
-    group.folder = folder
     folder.mkdir(parents=True, exist_ok=True)
     known = share(task.lake, task.version, task.cut, task.seed, group.rank, group.size)
     if not len(known.item_ids):
@@ -74,11 +73,14 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
         )
     own = np.array([len(known.histories.items), len(known.histories)], np.float64)
     print(f"{spec.name}: rank {group.rank} of {group.size}: {own[0]:,.0f} likes of {own[1]:,.0f} users", flush=True)
+    group.folder = folder
     try:
         model = KINDS[spec.name].type().fit(known, dict(spec.params), _report(spec.name, folder))
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"models: {spec.name}: params.{first['loc'][0]}: {first['msg']}") from None
+    finally:
+        group.folder = None  # the next model's commits are not this one's
     likes, users = group.sum(own).astype(int)
     fitted = Fitted(
         spec.name, folder, model.params.model_dump(), _curve(folder), time.monotonic() - started,

@@ -44,7 +44,7 @@ def histories(known: Examples) -> list[list[tuple[str, float, int]]]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("size", [1, 3, 40])
+@pytest.mark.parametrize("size", [1, 3, 16])
 def test_the_shares_together_are_every_users_whole_history_once(lake: Lake, size: int) -> None:
     version = lake.version(INTERACTIONS)
     whole = examples(log(lake, version, CUT, only_likes=True), CUT, seed=1)
@@ -99,10 +99,10 @@ def read(lake: Lake, what: str) -> tuple[int, int]:
     return int(likes), int(megabytes)
 
 
-@pytest.mark.parametrize("rows", [3_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rows", [2_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_share(tmp_path: Path, rows: int) -> None:
     lake = make(tmp_path / "lake", rows, items=20_000)
     likes, grown = read(lake, "share")  # of one rank alone: all likes
     assert likes == rows
-    assert grown < 400  # 300 to 330 here, of them 100 for the sort; the whole log: 460 and 1,110
+    assert grown < 400  # about 280 and 320 here, of them 100 for the sort; the whole log: 340 and 1,110
     assert grown < read(lake, "log")[1]
