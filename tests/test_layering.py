@@ -16,7 +16,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "scoring.py": ("training.models",),
         "maintenance.py": ("serving.needed",),
     },
-    "training": {"": ("nightloom",)},
+    "training": {"": ("nightloom",), "distributed.py": ("spark_jobs.session",)},
     "expectations": {"": ("nightloom", "spark_jobs.session")},
     "serving": {
         "": ("nightloom",),

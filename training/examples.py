@@ -43,17 +43,18 @@ class Log:
 
 def rows_before(lake: Lake, version: int, before: datetime) -> int:
     """How many interactions there were before a moment, likes or not."""
-    counted = lake.rows(INTERACTIONS, _before(before), ("count(*) AS n",), version)
+    counted = lake.rows(INTERACTIONS, earlier_than(before), ("count(*) AS n",), version)
     return int(counted["n"][0].as_py())
 
 
-def _before(moment: datetime) -> str:
+def earlier_than(moment: datetime) -> str:
+    """SQL condition on silver.interactions."""
     return f"occurred_at < TIMESTAMP '{moment:%Y-%m-%dT%H:%M:%S}Z'"
 
 
 def log(lake: Lake, version: int, before: datetime, *, only_likes: bool) -> Log:
     """Interactions of one table version that happened before a moment. Raises MissingTableError."""
-    where = _before(before) + (" AND weight > 0" if only_likes else "")
+    where = earlier_than(before) + (" AND weight > 0" if only_likes else "")
     columns = ("user_id", "item_id", "weight", "to_unixtime(occurred_at) AS at")
     return log_of(lake.rows(INTERACTIONS, where, columns, version))
 

@@ -1,15 +1,18 @@
 """One model, from a pinned version of silver.interactions: its files and its learning curve, in a folder.
 
-`python -m training.fit ...` is what each Horovod rank runs; training.train starts it, or calls fit() itself.
+`python -m training.fit ...` is what each Horovod rank runs; training.train starts it, or calls fit() itself. Left in
+the middle, it goes on from the last commit in the folder when it is started again with the same arguments.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from nightloom import settings as settings_module
@@ -17,8 +20,10 @@ from nightloom.errors import DataError, SettingsError
 from nightloom.lake import Lake
 from nightloom.manifest import Night
 from nightloom.settings import ModelSpec
-from training.examples import examples, log
+from training import distributed
 from training.models import KINDS
+from training.models.base import Report
+from training.shares import share
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Fitted:
     curve: list[dict[str, float]]
     """One entry per epoch: epoch, seconds since the start, and the model's own figures."""
     seconds: float
+    """Of the attempt that finished it."""
     likes: int
     users: int
     items: int
@@ -52,35 +58,61 @@ class Fitted:
         return self.folder / "files"  # named as registry.FILES: MLflow keeps the name of the folder
 
 
-def fit(task: Task, spec: ModelSpec, folder: Path, *, root: bool = True) -> Fitted:
-    """Train one model; its files are written by the root rank only. Raises DataError, SettingsError."""
-    started, curve = time.monotonic(), list[dict[str, float]]()
+def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
+    """Train one model, on the ranks of the group this process is in. Raises DataError, SettingsError.
 
-    def report(epoch: int, figures: dict[str, float]) -> None:
-        curve.append({"epoch": epoch, "seconds": time.monotonic() - started, **figures})
-        told = ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
-        print(f"{spec.name}: epoch {epoch}, {told}, {curve[-1]['seconds']:.1f} s", flush=True)
-
-    likes = log(task.lake, task.version, task.cut, only_likes=True)
-    if not len(likes.users_N):
+    Rank 0 writes the files.
+    """
+    started, group = time.monotonic(), distributed.group()
+    folder.mkdir(parents=True, exist_ok=True)
+    known = share(task.lake, task.version, task.cut, task.seed, group.rank, group.size)
+    if not len(known.item_ids):
         raise DataError(
             f"no likes before {task.cut:%Y-%m-%d}, so there is nothing to train on; give the project older events, "
             "or lower training.holdout_days"
         )
-    known = examples(likes, task.cut, task.seed)
+    own = np.array([len(known.histories.items), len(known.histories)], np.float64)
+    print(f"{spec.name}: rank {group.rank} of {group.size}: {own[0]:,.0f} likes of {own[1]:,.0f} users", flush=True)
+    group.folder = folder
     try:
-        model = KINDS[spec.name].type().fit(known, dict(spec.params), report)
+        model = KINDS[spec.name].type().fit(known, dict(spec.params), _report(spec.name, folder))
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"models: {spec.name}: params.{first['loc'][0]}: {first['msg']}") from None
+    finally:
+        group.folder = None  # the next model's commits are not this one's
+    likes, users = group.sum(own).astype(int)
     fitted = Fitted(
-        spec.name, folder, model.params.model_dump(), curve, time.monotonic() - started,
-        len(likes.users_N), len(known.histories), len(known.item_ids),
+        spec.name, folder, model.params.model_dump(), _curve(folder), time.monotonic() - started,
+        int(likes), int(users), len(known.item_ids),
     )  # fmt: skip
-    if root:
+    if group.rank == 0:
         model.save(fitted.files)
         (folder / "fitted.json").write_text(json.dumps({**vars(fitted), "folder": str(folder)}))
     return fitted
+
+
+def _report(name: str, folder: Path) -> Report:
+    """Prints each epoch and adds it to the folder's curve, which an earlier attempt may have begun."""
+    lap = time.monotonic()
+
+    def report(epoch: int, figures: dict[str, float]) -> None:
+        nonlocal lap
+        before = [one for one in _curve(folder) if one["epoch"] < epoch]
+        seconds = (before[-1]["seconds"] if before else 0.0) + time.monotonic() - lap
+        lap = time.monotonic()
+        unfinished = folder / "curve.json.unfinished"
+        unfinished.write_text(json.dumps([*before, {"epoch": epoch, "seconds": seconds, **figures}]))
+        unfinished.replace(folder / "curve.json")
+        told = ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
+        print(f"{name}: epoch {epoch}, {told}, {seconds:.1f} s", flush=True)
+
+    return report
+
+
+def _curve(folder: Path) -> list[dict[str, float]]:
+    file = folder / "curve.json"
+    return json.loads(file.read_text()) if file.exists() else []
 
 
 def read(folder: Path) -> Fitted:
@@ -95,7 +127,7 @@ def task_of(night: Night, version: int) -> Task:
     return Task(night.lake, version, cut, night.settings.training.seed)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train one model as one of the ranks of the group that started this process."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--config", type=Path, required=True)
@@ -104,15 +136,15 @@ def main() -> None:
     parser.add_argument("--params", type=json.loads, help="JSON; default those of nightloom.toml")
     parser.add_argument("--version", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    given = parser.parse_args()
-    from training import distributed
-
+    given = parser.parse_args(argv)
     settings = settings_module.load(given.config)
     night = Night(date=given.date, settings=settings, run_id="", stage="training.fit")
     spec = next(spec for spec in settings.models if spec.name == given.model)
     if given.params is not None:
         spec = spec.model_copy(update={"params": given.params})
-    fit(task_of(night, given.version), spec, given.folder, root=distributed.group().rank == 0)
+    group = distributed.group()
+    group.compression = settings.training.compression
+    group.run(lambda: fit(task_of(night, given.version), spec, given.folder))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """training.train: silver.interactions at one pinned version -> one challenger per model of nightloom.toml, in MLflow.
 
 Nobody trains on the last `training.holdout_days` days up to the night: gate 2 judges on them. Models that train on many
-ranks run in processes of their own (horovodrun), while the others are trained here.
+ranks run in processes of their own (docs/ranks.md), while the others are trained here.
 """
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import training
 from nightloom.errors import NightloomError, SettingsError
-from nightloom.manifest import Night, run_stage
+from nightloom.manifest import Night, code_revision, run_stage
 from nightloom.settings import ModelSpec
 from nightloom.tables import INTERACTIONS
 from training import distributed, fit, record, registry, search
@@ -37,14 +37,17 @@ def main(night: Night) -> None:
     rows = rows_before(night.lake, version, night.end)
     task = fit.task_of(night, version)
     specs = search.searched(night, task, specs)
-    with tempfile.TemporaryDirectory(prefix="nightloom-training-") as scratch, ThreadPoolExecutor(1) as beside:
+    scratch = places(night, version, specs)
+    with ThreadPoolExecutor(1) as beside:
         apart = [
-            beside.submit(on_ranks, night, version, spec, Path(scratch) / spec.name)
+            beside.submit(on_ranks, night, version, spec, scratch[spec.name])
             for spec in specs if KINDS[spec.name].distributed
         ]  # fmt: skip
-        here = (fit.fit(task, spec, Path(scratch) / spec.name) for spec in specs if not KINDS[spec.name].distributed)
+        here = (fit.fit(task, spec, scratch[spec.name]) for spec in specs if not KINDS[spec.name].distributed)
         versions = {one.name: record.record(night, task, one, rows) for one in here}
         versions |= {one.name: record.record(night, task, one, rows) for one in (each.result() for each in apart)}
+    for folder in scratch.values():
+        shutil.rmtree(folder)
     night.facts["model_versions"] = ",".join(versions.values())
     night.facts["models"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     night.counts |= {"models": len(versions), "interactions": rows}
@@ -61,19 +64,34 @@ def chosen(specs: Sequence[ModelSpec], name: str | None) -> list[ModelSpec]:
     return found
 
 
+def places(night: Night, version: int, specs: Sequence[ModelSpec]) -> dict[str, Path]:
+    """A folder for each model's training: the same when all that decides it is, so that a training goes on from there.
+
+    What a training of the same model and night on other terms left there is removed.
+    """
+    home, code = night.settings.place("home") / "training", code_revision()
+    found = {}
+    for spec in specs:
+        terms = f"{version} {code} {night.settings.training!r} {spec!r}"
+        name = f"{night.date}-{spec.name}"
+        found[spec.name] = home / f"{name}-{hashlib.sha256(terms.encode()).hexdigest()[:12]}"
+        for other in set(home.glob(f"{name}-*")) - {found[spec.name]}:
+            shutil.rmtree(other)
+    return found
+
+
 def on_ranks(night: Night, version: int, spec: ModelSpec, folder: Path) -> fit.Fitted:
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError."""
-    folder.mkdir()
-    ranks = night.settings.training.ranks or distributed.default_ranks()
+    training = night.settings.training
+    ranks = distributed.ranks_of(training)
     command = distributed.command(
         ranks, "training.fit", "--config", str(night.settings.file), "--date", str(night.date),
         "--model", spec.name, "--params", json.dumps(spec.params), "--version", str(version), "--folder", str(folder),
+        settings=night.settings,
     )  # fmt: skip
-    threads = max(1, (os.cpu_count() or 1) // ranks)
-    source = str(Path(training.__file__).parents[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": source}
-    print(f"{spec.name}: {ranks} ranks, {threads} threads each", flush=True)
-    done = subprocess.run(command, env=environment, check=False)
+    given = distributed.environment(ranks, training)
+    print(f"{spec.name}: {ranks} ranks, {given['OMP_NUM_THREADS']} threads each", flush=True)
+    done = subprocess.run(command, env=os.environ | given, check=False)
     if done.returncode:
         raise TrainingError(
             f"{spec.name} did not train: exit code {done.returncode} of {' '.join(command)}; its own message is above"

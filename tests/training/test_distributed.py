@@ -1,73 +1,104 @@
-"""Horovod for real: two ranks against one process, on the same global batches."""
+"""The seam by real ranks: two processes that Horovod started, each of which says what it found."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nightloom import settings as settings_module
-from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS
-from tests.training.small import MakeProject, event
-from training import distributed, fit
-from training.models.sequence_batches import Batch
+from nightloom.errors import SettingsError
+from nightloom.settings import Training
+from tests.training.small import TOML
+from training import distributed
 
-SEQUENCE = """
-[[models]]
-name = "sequence"
-params = { factors = 8, length = 6, epochs = 3, batch = 5, dropout = 0.2, hidden = 0.2, horizon = 3 }
-"""
+ROWS = 10_000_000
+Found = list[dict[str, Any]]
 
 
-def fitted(settings: settings_module.Settings, ranks: int, folder: Path) -> fit.Fitted:
-    """Train the project's sequence model on so many ranks; what training.fit left."""
-    folder.mkdir()
-    version = Lake(settings.place("lake")).version(INTERACTIONS)
-    command = distributed.command(
-        ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
-        "--model", "sequence", "--version", str(version), "--folder", str(folder),
-    )  # fmt: skip
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture(scope="module")
+def found() -> Found:
+    """What tests/training/seam.py found on two ranks."""
+    command = distributed.command(2, "tests.training.seam", str(ROWS))
+    environment = os.environ | distributed.environment(2, Training()) | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return fit.read(folder)
+    told = [json.loads(line) for line in re.findall(r"<stdout>:({.*})", done.stdout)]
+    return sorted(told, key=lambda one: int(one["rank"]))
 
 
-def test_two_horovod_ranks_give_the_loss_curve_and_model_of_one_process(project: MakeProject, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    rows = [
-        event(f"u{u}", f"i{rng.integers(9)}", 3 + rng.random() * 20)
-        for u in range(13)
-        for _ in range(rng.integers(1, 9))
-    ]
-    settings = project([SEQUENCE], rows)
-    one, two = (fitted(settings, ranks, tmp_path / str(ranks)) for ranks in (1, 2))
-    curves = [[epoch["loss"] for epoch in each.curve] for each in (one, two)]
-    assert len(curves[0]) == 3
-    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
-    for file in sorted((tmp_path / "1" / "model").glob("*.npy")):
-        if file.stem != "item_ids":
-            np.testing.assert_allclose(
-                np.load(tmp_path / "2" / "model" / file.name), np.load(file), atol=1e-4, err_msg=file.stem
-            )
+def test_ranks_add_up_and_average(found: Found) -> None:
+    assert [one["rank"] for one in found] == [0, 1]
+    assert [one["sum"] for one in found] == [[2.0, 1.0]] * 2
+    assert [one["mean"] for one in found] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize(("users", "ranks"), [(7, 2), (8, 2), (1, 4), (5, 3)])
-def test_ranks_have_equally_many_rows_and_count_every_user_once(users: int, ranks: int) -> None:
-    rows = np.arange(users)[:, None]
-    ones = np.ones((users, 1), np.float32)
-    whole = Batch(rows, rows, rows, ones, ones, ones)
-    shares = [whole.share(rank, ranks) for rank in range(ranks)]
-    assert len({len(share.inputs_GL) for share in shares}) == 1
-    counted = np.zeros(users)
-    for share in shares:
-        np.add.at(counted, share.inputs_GL[:, 0], share.weights_GL[:, 0] / ranks)
-    np.testing.assert_allclose(counted, 1)
+def test_a_step_is_by_the_mean_gradient_from_the_weights_of_rank_0(found: Found) -> None:
+    for one in found:
+        np.testing.assert_allclose(one["dense"]["none"], [-5 / 21] * 4, rtol=1e-6)
+
+
+def test_fp16_gives_nearly_the_same_and_not_the_same(found: Found) -> None:
+    exact, rounded = found[0]["dense"]["none"], found[0]["dense"]["fp16"]
+    np.testing.assert_allclose(rounded, exact, rtol=1e-3)
+    assert rounded != exact
+    assert found[1]["dense"]["fp16"] == rounded
+
+
+def test_a_table_of_ten_million_rows_learns_by_the_rows_touched_alone(found: Found) -> None:
+    for one in found:
+        sparse = one["sparse"]
+        assert sparse["moved"] == [5, 7, 8, ROWS - 1]
+        assert sparse["gradient"] == {"5": 2.0, "7": 0.5, "8": 0.5, str(ROWS - 1): 1.0}
+        assert sparse["weights"] == found[0]["sparse"]["weights"]
+        assert sparse["grown"] < 40 << 20  # a dense gradient alone is 320 MB
+        assert sparse["seconds"] < 1
 
 
 def test_one_rank_needs_no_launcher() -> None:
     assert distributed.command(1, "training.fit") == [sys.executable, "-m", "training.fit"]
+
+
+def settings(tmp_path: Path, training: str, places: str = "") -> settings_module.Settings:
+    file = tmp_path / "nightloom.toml"
+    text = TOML.replace("holdout_days = 2", training)
+    file.write_text(f'{text}\n[[models]]\nname = "sequence"\n[places]\n{places}')
+    return settings_module.load(file)
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ("ranks = 3", "-np 3 --gloo PYTHON"),
+        ('hosts = ["a:4", "b:4"]', "-np 8 --gloo -H a:4,b:4 PYTHON"),
+        ("ranks = 3\nmin_ranks = 1", "-np 3 --gloo --min-np 1 --max-np 3 PATIENCE -H localhost:2,127.0.0.1:1 PYTHON"),
+        ('hosts = ["a:1", "b:1"]\nmin_ranks = 1', "-np 2 --gloo --min-np 1 --max-np 2 PATIENCE -H a:1,b:1 PYTHON"),
+    ],
+)
+def test_the_launcher_is_told_what_the_settings_say(tmp_path: Path, training: str, expected: str) -> None:
+    made = settings(tmp_path, training)
+    command = distributed.command(distributed.ranks_of(made.training), "training.fit", settings=made)
+    said = " ".join(command[1:]).replace(" ".join(distributed.PATIENCE), "PATIENCE").replace(sys.executable, "PYTHON")
+    assert Path(command[0]).name == "horovodrun"
+    assert said == f"{expected} -m training.fit"
+
+
+@pytest.mark.parametrize(
+    ("training", "places", "why"),
+    [
+        ('hosts = ["a"]', "", "hosts has 'a'; each is HOST:RANKS"),
+        ('hosts = ["a:2"]\nmin_ranks = 1', "", "min_ranks needs two hosts or more, or none"),
+        ("ranks = 2\nmin_ranks = 3", "", "min_ranks is 3, more than ranks = 2"),
+        ('launcher = "spark"', "", "ranks need the cluster's master"),
+        ('launcher = "spark"\nhosts = ["a:2"]', 'spark = "yarn"', "hosts is for launcher = 'horovodrun'"),
+        ('launcher = "spark"\nmin_ranks = 1', 'spark = "yarn"', "min_ranks is for launcher = 'horovodrun'"),
+    ],
+)
+def test_settings_that_no_launcher_can_do_are_errors(tmp_path: Path, training: str, places: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        settings(tmp_path, training, places)

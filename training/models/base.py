@@ -127,7 +127,7 @@ class Params(BaseModel):
 DAY = 86_400  # seconds
 
 
-def decayed(weights: F32, times: I64, cut: int, half_life_days: float) -> F32:
+def decayed(weights: F32, times: I64, cut: int | I64, half_life_days: float) -> F32:
     """Weights halved for every `half_life_days` between the event and the cut; any one shape."""
     return np.asarray(weights * 0.5 ** ((cut - times) / (half_life_days * DAY)), np.float32)
 

@@ -1,16 +1,17 @@
-"""Histories -> the global batches of an epoch, the same on every rank and for any number of ranks.
+"""A rank's histories -> its part of the batches of an epoch, the same for the same seed and ranks.
 
-All chance (order of users, windows, dropout) is drawn from the seed for the whole batch; a rank then takes its rows. So
-the gradient averaged over the ranks is the gradient of one process on the whole batch, and every rank has equally many
-steps: uneven ranks would wait for each other for ever. Shapes: G users of a batch, L positions, D factors.
+All chance (order of users, windows, dropout) is drawn from the seed, the epoch and the rank. Every rank cuts its users
+into equally many parts, by their number over all ranks: uneven ranks would wait for each other for ever. Shapes: G
+users of a part, L positions, D factors.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from training.distributed import Group
 from training.models.base import DAY, F32, I64, Examples, Histories, decayed
 
 if TYPE_CHECKING:
@@ -19,51 +20,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one global batch; a target of weight 0 is padding."""
+    """One rank's users of a step; a target of weight 0 is padding."""
 
     inputs_GL: I64
     targets_GL: I64
     periods_GL: I64
     """Period in which the user liked the target: what was popular then is part of why."""
     weights_GL: F32
-    """Sum to 1 over the global batch, so that the loss is a sum and not a mean."""
+    """Sum to 1, so that the loss is a sum and not a mean; the ranks' losses count alike."""
     shown_GL: F32
     kept_GD: F32
-
-    def share(self, rank: int, size: int) -> Self:
-        """This rank's rows; equally many for each, wrapped round with weight 0 where they do not come out even.
-
-        Weights are multiplied by the number of ranks: ranks average gradients, and what is wanted is their sum.
-        """
-        users = len(self.inputs_GL)
-        slots = np.arange(rank, -(-users // size) * size, size)
-        rows = slots % users
-        weights = self.weights_GL[rows] * np.where(slots < users, size, 0)[:, None].astype(np.float32)
-        return type(self)(
-            self.inputs_GL[rows],
-            self.targets_GL[rows],
-            self.periods_GL[rows],
-            weights,
-            self.shown_GL[rows],
-            self.kept_GD[rows],
-        )
 
 
 Chance = np.random.Generator
 
 
-def steps_of_an_epoch(histories: Histories, params: "SequenceParams") -> int:
-    return -(-len(histories) // params.batch)
+def steps_of_an_epoch(histories: Histories, params: "SequenceParams", group: Group) -> int:
+    """By the users of all ranks together, so that it is one number for all."""
+    users = group.sum(np.array([len(histories)], np.float64))[0]
+    return -(-int(users) // params.batch)
 
 
 def batches(
-    histories: Histories, items: int, params: "SequenceParams", *, starts_P: I64, seed: int, epoch: int
+    histories: Histories, items: int, params: "SequenceParams", *, steps: int, starts_P: I64, chance: tuple[int, ...]
 ) -> Iterator[Batch]:
-    """The global batches of one epoch: every user once, with a window of at most `length` targets."""
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(histories))
-    for start in range(0, len(order), params.batch):
-        rows = order[start : start + params.batch]
+    """A rank's part of one epoch: each of its users once, with a window of at most `length` targets.
+
+    `chance` is all that the random numbers depend on: seed, epoch, rank.
+    """
+    rng = np.random.default_rng(chance)
+    for rows in np.array_split(rng.permutation(len(histories)), steps):
         spare = np.maximum(histories.lengths_B[rows] - params.length, 0)
         yield _batch(histories, rows, rng.integers(0, spare + 1), items, params, starts_P, rng)
 
@@ -78,7 +64,7 @@ def _batch(
     rng: np.random.Generator,
 ) -> Batch:
     inputs_GL, lengths_G = windows(histories, rows, firsts, params.length, items)
-    places_L = np.arange(max(inputs_GL.shape[1] - 1, 1))
+    places_L = np.arange(inputs_GL.shape[1] - 1)
     # What position l must foretell: one of the `horizon` likes that follow the l-th.
     ends_G = histories.indptr[rows + 1]
     follows_GL = (histories.indptr[rows] + firsts)[:, None] + places_L
@@ -103,10 +89,10 @@ def _mask(rng: np.random.Generator, shape: tuple[int, int], dropout: float) -> F
 def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_token: int) -> tuple[I64, I64]:
     """The start token, then up to `length` likes of each row from its event number `firsts` on, padded at the end.
 
-    Returns (inputs: rows x (longest + 1) int64, likes in each row).
+    Returns (inputs: rows x (longest, at least 1, + 1) int64, likes in each row).
     """
     lengths = np.minimum(histories.lengths_B[rows] - firsts, length)
-    places = np.arange(lengths.max(initial=0))
+    places = np.arange(lengths.max(initial=1))
     events = (histories.indptr[rows] + firsts)[:, None] + places
     inside = places < lengths[:, None]
     inputs = np.full((len(rows), len(places) + 1), start_token, np.int64)
@@ -114,24 +100,39 @@ def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_tok
     return inputs, lengths
 
 
-def popularity_by_period(examples: Examples, half_life_days: float, periods: int = 64) -> tuple[I64, F32]:
-    """Cuts the time before the cut into periods of equally many likes, and says what was popular as each began.
+def popularity_by_period(examples: Examples, half_life_days: float, group: Group, periods: int = 64) -> tuple[I64, F32]:
+    """Cuts the time before the cut into periods of about equally many likes, and says what was popular as each began.
 
-    Returns (starts_P: Unix seconds, logs: (P + 1) x I). A like is halved every `half_life_days`; a period knows only
-    the likes before it; the last row is as of the cut.
+    Returns (starts_P: Unix seconds, logs: (P + 1) x I), of all ranks' likes. A like is halved every `half_life_days`; a
+    period knows only the likes before it; the first has no start, the last row is as of the cut.
     """
     likes, items = examples.histories, len(examples.item_ids)
-    starts_P = np.unique(np.sort(likes.times)[np.arange(periods) * len(likes.times) // periods])
+    starts_P = _starts(likes, group, periods)
     ends_P = np.append(starts_P[1:], examples.cut)
-    period_N = np.searchsorted(starts_P, likes.times, side="right") - 1
+    fresh_PI = np.zeros((len(starts_P), items))
+    for first in range(0, len(likes.times), BLOCK):
+        block = slice(first, first + BLOCK)
+        period_N = np.searchsorted(starts_P, likes.times[block], side="right") - 1
+        worth_N = decayed(likes.weights[block], likes.times[block], ends_P[period_N], half_life_days)
+        np.add.at(fresh_PI, (period_N, likes.items[block]), worth_N)
+    fresh_PI = group.sum(fresh_PI)
     popular_PI = np.zeros((len(starts_P) + 1, items))
     for period, (start, end) in enumerate(zip(starts_P, ends_P, strict=True)):
-        inside = period_N == period
-        worth = decayed(likes.weights[inside], likes.times[inside], int(end), half_life_days)
-        fading = 0.5 ** ((end - start) / (half_life_days * DAY))
-        popular_PI[period + 1] = popular_PI[period] * fading + np.bincount(likes.items[inside], worth, items)
+        popular_PI[period + 1] = popular_PI[period] * 0.5 ** ((end - start) / (half_life_days * DAY)) + fresh_PI[period]
     logs_PI = np.log(popular_PI + SMOOTH)
     return starts_P, (logs_PI - logs_PI.mean(axis=1, keepdims=True)).astype(np.float32)
 
 
+def _starts(likes: Histories, group: Group, periods: int) -> I64:
+    """The mean of what each rank with likes finds, by a sample of its times."""
+    times = np.sort(likes.times[:: -(-len(likes.times) // BLOCK) or 1])
+    own = times[np.arange(periods) * len(times) // periods] if len(times) else np.zeros(periods)
+    told = group.sum(np.append(own, float(len(times) > 0)))
+    starts_P = np.unique((told[:-1] / told[-1]).astype(np.int64))
+    starts_P[0] = -(2**62)  # some rank's first like is before the mean of all ranks'
+    return starts_P
+
+
 SMOOTH = 1.0
+BLOCK = 1_000_000
+"""Likes that are looked at together."""

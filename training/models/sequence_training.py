@@ -9,7 +9,7 @@ from training.models.sequence_batches import batches, popularity_by_period, step
 
 
 def train(examples: Examples, params: SequenceParams, report: Report) -> Network:
-    """Train on all ranks of the group this process is in; every rank returns the same weights."""
+    """Train on all ranks of the group this process is in, each on its users; every rank returns the same weights."""
     group = distributed.group()
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
@@ -17,22 +17,23 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
 
     torch.manual_seed(examples.seed)
     network = Network(items, params)
-    starts, popular = popularity_by_period(examples, params.popularity_half_life_days)
+    starts, popular = popularity_by_period(examples, params.popularity_half_life_days, group)
     popular_PI = torch.from_numpy(popular).to(device)
     network.popular_I = popular_PI[-1].clone()
     network.to(device)
-    group.share_weights(network)
 
-    steps = params.epochs * steps_of_an_epoch(examples.histories, params)
+    steps_an_epoch = steps_of_an_epoch(examples.histories, params, group)
+    steps = params.epochs * steps_an_epoch
     adam = torch.optim.AdamW(network.parameters(), lr=params.rate, betas=(0.9, 0.98), weight_decay=params.decay)
     optimizer = group.optimizer(adam, network)
 
-    step = 0
-    for epoch in range(1, params.epochs + 1):
+    done = group.resume(network, optimizer)
+    step = done * steps_an_epoch
+    for epoch in range(done + 1, params.epochs + 1):
         network.train()
         losses = []
-        for whole in batches(examples.histories, items, params, starts_P=starts, seed=examples.seed, epoch=epoch):
-            own = whole.share(group.rank, group.size)
+        chance = (examples.seed, epoch, group.rank)
+        for own in batches(examples.histories, items, params, steps=steps_an_epoch, starts_P=starts, chance=chance):
             inputs, targets, periods, weights, shown, kept = (
                 torch.from_numpy(array).to(device)
                 for array in (own.inputs_GL, own.targets_GL, own.periods_GL, own.weights_GL, own.shown_GL, own.kept_GD)
@@ -54,4 +55,5 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
             report(epoch, {"loss": mean, "rate": rate})
+        group.commit(epoch, network, optimizer)
     return network

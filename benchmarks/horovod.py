@@ -1,0 +1,113 @@
+"""Training throughput by Horovod ranks: the sequence model on one synthetic table, equal work for each rank.
+
+The whole way is real: a Delta table, `python -m training.fit` under horovodrun, each rank reading its share. Launch and
+reading are told beside the epochs. Efficiency is throughput over ranks times one rank's; medians over the rounds, which
+go through the numbers of ranks in turn. Last line: JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.likes import LIKES_A_USER, make
+from nightloom import settings as settings_module
+from nightloom.settings import Settings
+from nightloom.tables import INTERACTIONS
+from training import distributed, fit
+
+PROJECT = """
+[project]
+name = "ranks"
+
+[[sources]]
+name = "events"
+kind = "events"
+path = "landing"
+format = "json"
+fields = {{ user = "string", item = "string", at = "timestamp" }}
+columns = {{ user_id = "user", item_id = "item", event = "'like'", occurred_at = "at" }}
+
+[[signals]]
+event = "like"
+
+[[models]]
+name = "sequence"
+params = {{ epochs = {epochs}, batch = {batch}, length = 50 }}
+"""
+EPOCHS = 3  # the first one warms up, the others count
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training on so many ranks."""
+
+    ranks: int
+    users_a_second: float
+    other_seconds: float
+    """Launch, reading and the first epoch."""
+
+
+def run(settings: Settings, version: int, ranks: int, threads: int) -> Run:
+    """Train on so many ranks of this machine."""
+    folder, began = Path(tempfile.mkdtemp(dir=settings.root)), time.monotonic()
+    command = distributed.command(
+        ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
+        "--model", "sequence", "--version", str(version), "--folder", str(folder),
+    )  # fmt: skip
+    environment = distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": str(threads)}
+    # Not in benchmarks/, where this file would stand in the library's way.
+    done = subprocess.run(
+        command, env=os.environ | environment, cwd=settings.root, stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        sys.exit(f"horovod: {ranks} ranks did not train: exit code {done.returncode} of {' '.join(command)}")
+    fitted, whole = fit.read(folder), time.monotonic() - began
+    ends = [one["seconds"] for one in fitted.curve]
+    epochs = [later - sooner for sooner, later in pairwise(ends)]
+    return Run(ranks, fitted.users / statistics.median(epochs), whole - sum(epochs))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ranks", default="1,2", help="numbers of ranks, comma between, the first one to compare with")
+    for name, default in (("users", 5_000), ("items", 5_000), ("batch", 64), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    numbers = [int(ranks) for ranks in given.ranks.split(",")]
+    cores = os.cpu_count() or 1
+    threads = max(1, cores // max(numbers))
+    with tempfile.TemporaryDirectory() as root:
+        file = Path(root) / "nightloom.toml"
+        lake = make(Path(root) / "data" / "lake", given.users * LIKES_A_USER, given.items)
+        version, runs = lake.version(INTERACTIONS), list[Run]()
+        for ranks in numbers * given.rounds:
+            file.write_text(PROJECT.format(epochs=EPOCHS, batch=given.batch * ranks))
+            runs.append(run(settings_module.load(file), version, ranks, threads))
+    told = {ranks: [each for each in runs if each.ranks == ranks] for ranks in numbers}
+    speed = {ranks: statistics.median(each.users_a_second for each in told[ranks]) for ranks in numbers}
+    efficiency = {ranks: speed[ranks] / ranks / (speed[numbers[0]] / numbers[0]) for ranks in numbers}
+    table = Table(
+        "ranks", "users a second", "efficiency", "launch, reading, first epoch (s)",
+        title=f"{given.users:,} users, {given.items:,} items; a rank: {given.batch} users a step, {threads} threads",
+    )  # fmt: skip
+    for ranks in numbers:
+        other = statistics.median(each.other_seconds for each in told[ranks])
+        table.add_row(str(ranks), f"{speed[ranks]:,.0f}", f"{efficiency[ranks]:.0%}", f"{other:.1f}")
+    Console().print(table)
+    rounded = {str(ranks): round(each, 1) for ranks, each in speed.items()}
+    print(json.dumps({"users_per_second": rounded, "efficiency": round(efficiency[numbers[-1]], 3), "cores": cores}))
+
+
+if __name__ == "__main__":
+    main()

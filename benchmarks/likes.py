@@ -1,0 +1,40 @@
+"""A lake with many likes, made in seconds: for benchmarks, and for tests of what takes memory."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from deltalake import write_deltalake
+
+from nightloom.lake import Lake, arrow_schema
+from nightloom.tables import INTERACTIONS
+
+ROWS = 500_000
+"""In a file."""
+LIKES_A_USER = 20
+
+
+def make(root: Path, likes: int, items: int) -> Lake:
+    """silver.interactions with so many likes in 50 days, some items much more popular than others."""
+    lake, schema = Lake(root), arrow_schema(INTERACTIONS)
+    lake.create(INTERACTIONS)
+    rng = np.random.default_rng(0)
+    for first in range(0, likes, ROWS):
+        n = min(ROWS, likes - first)
+        seconds = 1_760_000_000 + np.sort(rng.integers(0, 50 * 86_400, n))
+        ids = pa.array(np.char.add("e", np.arange(first, first + n).astype(str)))
+        columns = {
+            "event_id": ids,
+            "user_id": pa.array(np.char.add("user-", rng.integers(0, likes // LIKES_A_USER, n).astype(str))),
+            "item_id": pa.array(np.char.add("item-", (items * rng.random(n) ** 2).astype(int).astype(str))),
+            "event": pa.repeat("like", n),
+            "value": pa.nulls(n, pa.float64()),
+            "weight": pa.repeat(1.0, n),
+            "occurred_at": pa.array(seconds * 1_000_000).cast(pa.timestamp("us", "UTC")),
+            "rescued": pa.nulls(n, schema.field("rescued").type),
+            "row_id": ids,
+            "night": pa.repeat(pa.scalar(date(2026, 3, 1)), n),
+        }
+        write_deltalake(lake.path(INTERACTIONS), pa.table(columns, schema=schema), mode="append")
+    return lake

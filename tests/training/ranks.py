@@ -1,0 +1,125 @@
+"""What the tests of ranks share: a chain that a model can learn, trainings as processes, a hand that kills ranks."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightloom.lake import Lake
+from nightloom.settings import Settings
+from nightloom.tables import INTERACTIONS
+from tests.training.small import Row, event, night_of
+from training import distributed, evaluate, fit, models
+from training.examples import later_days, log
+
+SECONDS = 400  # a training that takes longer hangs
+ITEMS = 24
+Process = subprocess.Popen[str]
+
+
+def chain(users: int) -> list[Row]:
+    """Everybody likes one item after the other, round and round from some item on, the last two after the cut."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(users):
+        first, likes = rng.integers(ITEMS), rng.integers(4, 9)
+        days = [*(3 + 0.5 * np.arange(likes, 0, -1)), 1.5, 1.0]
+        rows += [event(f"u{user:04}", f"i{(first + n) % ITEMS:02}", float(day)) for n, day in enumerate(days)]
+    return rows
+
+
+def sequence(epochs: int) -> str:
+    """The section of a model that learns the chain."""
+    return f"""
+[[models]]
+name = "sequence"
+params = {{ factors = 16, length = 8, epochs = {epochs}, batch = 32, rate = 0.01, horizon = 2 }}
+"""
+
+
+@contextmanager
+def training(settings: Settings, ranks: int, folder: Path) -> Iterator[Process]:
+    """A training of the project's sequence model as a process group of its own; what is left of it is ended."""
+    version = Lake(settings.place("lake")).version(INTERACTIONS)
+    command = distributed.command(
+        ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
+        "--model", "sequence", "--version", str(version), "--folder", str(folder), settings=settings,
+    )  # fmt: skip
+    environment = os.environ | distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        hung = threading.Timer(SECONDS, kill, [process])
+        hung.start()
+        try:
+            yield process
+        finally:
+            hung.cancel()
+            kill(process)
+
+
+def said(process: Process, until: str = "") -> str:
+    """What a process says up to a line with `until` in it; without, up to its end, which must be a good one."""
+    told = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        told += line
+        if until and until in line:
+            return told
+    assert process.wait() == 0, told
+    assert not until, f"ended without {until!r}:\n{told}"
+    return told
+
+
+def kill(process: Process) -> None:
+    """SIGKILL to a launcher's whole group and to its ranks, which are in groups of their own."""
+    for end, pid in [(os.killpg, process.pid), *((os.kill, pid) for pid in of_ranks(process).values())]:
+        with suppress(ProcessLookupError):
+            end(pid, signal.SIGKILL)
+    process.wait()
+
+
+def of_ranks(process: Process) -> dict[int, int]:
+    """Rank -> process (and group) id of the training processes that a launcher started."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        words, variables = _read(entry / "cmdline").split(b"\0"), _read(entry / "environ").split(b"\0")
+        ranks = [int(one.removeprefix(b"HOROVOD_RANK=")) for one in variables if one.startswith(b"HOROVOD_RANK=")]
+        if ranks and words[1:3] == [b"-m", b"training.fit"] and process.pid in _parents(int(entry.name)):
+            found[ranks[0]] = int(entry.name)
+    return found
+
+
+def _parents(pid: int) -> list[int]:
+    found = [pid]
+    while stat := _read(Path(f"/proc/{found[-1]}/stat")):
+        found.append(int(stat.rsplit(b")", 1)[1].split()[1]))
+    return found
+
+
+def _read(file: Path) -> bytes:
+    """A file of /proc; empty when the process has ended."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def weights(folder: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a trained model, by name."""
+    return {file.stem: np.load(file) for file in sorted((folder / "files").glob("*.npy"))}
+
+
+def ndcg(settings: Settings, folder: Path) -> float:
+    """NDCG@10 of a trained model on the days after the cut; 1 is the chain's right answer."""
+    night = night_of(settings)
+    task = fit.task_of(night, night.lake.version(INTERACTIONS))
+    later = later_days(log(night.lake, task.version, night.end, only_likes=False), task.cut)
+    found = evaluate.hits(evaluate.lists(models.load(folder / "files"), later, 10), later.targets)
+    return float(evaluate.ndcg(found, np.diff(later.targets.indptr)).mean())

@@ -1,0 +1,108 @@
+"""A rank's share of the likes: whose they are, what they are, and how little memory they take."""
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.likes import make
+from nightloom.lake import Lake
+from nightloom.tables import INTERACTIONS
+from tests.training.small import DAY, MakeProject, Row, event, night_of
+from training.examples import examples, log
+from training.models.base import Examples
+from training.shares import share
+
+CUT = DAY + timedelta(days=1)
+
+
+def likes() -> list[Row]:
+    rng = np.random.default_rng(0)
+    return [
+        event(f"u{user:02}", f"i{rng.integers(9)}", float(rng.integers(1, 20)), weight=float(rng.integers(3)))
+        for user in range(30)
+        for _ in range(rng.integers(1, 12))
+    ]
+
+
+@pytest.fixture
+def lake(project: MakeProject) -> Lake:
+    unique = {row["event_id"]: row for row in likes()}
+    return night_of(project(["popularity"], list(unique.values()))).lake
+
+
+def histories(known: Examples) -> list[list[tuple[str, float, int]]]:
+    """Each user's events as (item, weight, second), the users in an order that says nothing."""
+    found, events = [], known.histories
+    for first, last in zip(events.indptr, events.indptr[1:], strict=False):
+        here = slice(first, last)
+        items = known.item_ids[events.items[here]].tolist()
+        found.append(list(zip(items, events.weights[here].tolist(), events.times[here].tolist(), strict=True)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+def test_the_shares_together_are_every_users_whole_history_once(lake: Lake, size: int) -> None:
+    version = lake.version(INTERACTIONS)
+    whole = examples(log(lake, version, CUT, only_likes=True), CUT, seed=1)
+    shares = [share(lake, version, CUT, 1, rank, size) for rank in range(size)]
+    for one in shares:
+        assert one.item_ids.tolist() == whole.item_ids.tolist()
+        assert (one.cut, one.seed) == (whole.cut, whole.seed)
+        assert (one.histories.lengths_B > 0).all()
+    assert sorted(user for one in shares for user in histories(one)) == histories(whole)
+
+
+def test_a_share_is_of_the_version_and_the_days_that_were_asked_for(lake: Lake) -> None:
+    version = lake.version(INTERACTIONS)
+    lake.append(INTERACTIONS, [event("new", "new", 5)])
+    assert "new" not in share(lake, version, CUT, 1).item_ids
+    assert "new" in share(lake, version + 1, CUT, 1).item_ids
+    earlier = CUT - timedelta(days=10)
+    assert share(lake, version, earlier, 1).histories.times.max() < earlier.timestamp()
+
+
+def test_before_the_first_like_there_is_nothing(lake: Lake) -> None:
+    known = share(lake, lake.version(INTERACTIONS), datetime.fromisoformat("2020-01-01T00:00Z"), 1)
+    assert (len(known.item_ids), len(known.histories), len(known.histories.items)) == (0, 0, 0)
+
+
+READ = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from nightloom.lake import Lake
+from training import examples, shares
+
+def peak():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+
+lake, cut = Lake(Path(sys.argv[1])), datetime.fromisoformat("2027-01-01")
+version, before = lake.version(shares.INTERACTIONS), peak()
+shares.SORT_MEMORY = "100MB"
+if sys.argv[2] == "share":
+    likes = len(shares.share(lake, version, cut, seed=1).histories.items)
+else:
+    likes = len(examples.log(lake, version, cut, only_likes=True).users_N)
+print(likes, (peak() - before) // 1024)
+"""
+
+
+def read(lake: Lake, what: str) -> tuple[int, int]:
+    """Likes that a process read of its share or of the whole log, and MB by which it grew at most."""
+    command = [sys.executable, "-c", READ, str(lake.root), what]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    likes, megabytes = done.stdout.split()
+    return int(likes), int(megabytes)
+
+
+@pytest.mark.parametrize("rows", [2_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_share(tmp_path: Path, rows: int) -> None:
+    lake = make(tmp_path / "lake", rows, items=20_000)
+    likes, grown = read(lake, "share")  # of one rank alone: all likes
+    assert likes == rows
+    assert grown < 400  # about 280 and 320 here, of them 100 for the sort; the whole log: 340 and 1,110
+    assert grown < read(lake, "log")[1]

@@ -1,0 +1,83 @@
+"""silver.interactions at a pinned version -> what one rank trains on: the whole histories of its share of the users.
+
+A hash of the user's id says whose a user is, so ranks need not agree on anything. The table streams through; of it a
+process holds what SORT_MEMORY allows. The histories, 16 bytes a like, are mapped from files without a name in TMPDIR:
+the system reads and drops their pages as it needs to, and they are gone when the process is.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from typing import IO, Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nightloom.lake import Lake
+from nightloom.tables import INTERACTIONS
+from training.examples import earlier_than
+from training.models.base import I64, Examples, Histories, Strings
+
+SORT_MEMORY = "500MB"
+"""DuckDB sorts within this, and on disk beyond it."""
+ROWS = 100_000
+"""In a batch out of the sort."""
+COLUMNS = ("user_id", "item_id", "CAST(weight AS float) AS weight", "to_unixtime(occurred_at) AS second")
+
+
+def share(lake: Lake, version: int, cut: datetime, seed: int, rank: int = 0, size: int = 1) -> Examples:
+    """Likes before the cut of this rank's users; the items are those of all ranks. Raises MissingTableError."""
+    likes = f"{earlier_than(cut)} AND weight > 0"
+    found = lake.rows(INTERACTIONS, likes, ("DISTINCT item_id",), version)["item_id"]
+    item_ids = np.sort(np.array(found.to_pylist(), np.str_))
+    rows = _sorted(lake.stream(INTERACTIONS, likes, COLUMNS, version), item_ids, rank, size)
+    return Examples(item_ids, _histories(rows), int(cut.timestamp()), seed)
+
+
+def _sorted(likes: pa.RecordBatchReader, item_ids: Strings, rank: int, size: int) -> Iterator[pa.RecordBatch]:
+    """The rank's likes in the order of their users, oldest first: user (a hash), item (index), weight, second."""
+    with tempfile.TemporaryDirectory() as scratch, duckdb.connect(config=_within(scratch)) as base:
+        base.execute("SET enable_progress_bar = false")
+        base.register("likes", likes)
+        base.register("items", pa.table({"item_id": item_ids, "item": np.arange(len(item_ids), dtype=np.int32)}))
+        yield from base.sql(f"""
+            SELECT hash(user_id) AS user, item, weight, second FROM likes JOIN items USING (item_id)
+            WHERE hash(user_id) % {size} = {rank} ORDER BY user, second, item, weight
+        """).to_arrow_reader(ROWS)
+
+
+def _within(scratch: str) -> dict[str, str | bool | int | float | list[str]]:
+    # The join's order as written: likes pass by and items are held. DuckDB, which knows the size of neither, may hold
+    # the likes. It needs memory for each thread.
+    return {
+        "memory_limit": SORT_MEMORY,
+        "temp_directory": scratch,
+        "threads": 2,
+        "disabled_optimizers": "join_order,build_side_probe_side",
+    }
+
+
+def _histories(rows: Iterator[pa.RecordBatch]) -> Histories:
+    """Rows in the order of their users -> the same as CSR arrays."""
+    with ExitStack() as opened:
+        items, weights, times = (opened.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+        starts, done, last = list[I64](), 0, np.empty(0, np.uint64)
+        for batch in rows:
+            users = batch["user"].to_numpy()
+            changed = np.diff(users, prepend=last if done else ~users[:1])
+            starts.append(done + np.flatnonzero(changed))
+            for name, file in (("item", items), ("weight", weights), ("second", times)):
+                file.write(batch[name].to_numpy())
+            done, last = done + len(users), users[-1:]
+        indptr = np.concatenate([*starts, [done]]).astype(np.int64)
+        return Histories(
+            indptr, *(_mapped(*one) for one in ((items, np.int32), (weights, np.float32), (times, np.int64)))
+        )
+
+
+def _mapped(file: IO[bytes], dtype: type[np.generic]) -> NDArray[Any]:
+    """A file's numbers, read when they are looked at; a change stays in this process."""
+    return np.asarray(np.memmap(file, dtype, "c")) if file.tell() else np.empty(0, dtype)
