@@ -6,6 +6,20 @@ Candidate = tuple[str, dict[str, Any]]
 
 GIVEN_SPLIT: tuple[Candidate, ...] = (
     ("popularity", {}),
+    ("als", {"factors": 64, "popularity": 0.0}),
     ("item_to_item", {"neighbours": 200}),
     *(("graph", {"sharpness": sharpness, "user_power": 0.15, "neighbours": 1000}) for sharpness in (0.05, 0.1)),
 )
+NEXT = {
+    "horizon": 1, "personal": 1.0, "popularity": False, "precision": "bfloat16",
+    "length": 200, "blocks": 2, "epochs": 80,
+}  # fmt: skip
+"""The sequence model without what it has for nights and their times."""
+LEAVE_ONE_OUT: tuple[Candidate, ...] = (
+    ("popularity", {}),
+    ("als", {"factors": 64, "popularity": 0.0}),
+    ("sequence", {**NEXT, "dropout": 0.2, "rate": 0.002}),
+    ("sequence", {**NEXT, "factors": 128, "dropout": 0.3, "rate": 0.001}),
+    ("sequence", {**NEXT, "dropout": 0.5, "rate": 0.001}),
+)
+GRIDS = {"given-split": GIVEN_SPLIT, "leave-one-out": LEAVE_ONE_OUT}

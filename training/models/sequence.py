@@ -6,14 +6,14 @@ between input and output. A learned start token comes first: its state is the co
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from training.models.base import F32, Examples, Histories, Params, Report, Strings, leave_one_out, read, write
-from training.models.sequence_batches import windows
+from training.models.sequence_batches import Chance, windows
 
 USERS_PER_BLOCK = 256
 
@@ -35,15 +35,22 @@ class SequenceParams(Params):
     decay: float = Field(0.01, ge=0)
     """Weight decay (AdamW)."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of features that a user's sequence goes without in a step."""
+    """Share of features that each layer's output goes without in a step, to the nearest 1/256."""
     hidden: float = Field(0.2, ge=0, lt=1)
     """Share of likes that a user's input goes without in a step."""
     horizon: int = Field(100, ge=1)
     """A target is drawn from the next so many likes: a nightly list is for a whole day, not for the next click."""
     personal: float = Field(0.5, gt=0)
     """How much of a score's personal part counts when encoding: a network is surer than few data allow."""
+    popularity: bool = True
+    """Whether what was popular is given to the model. Without, it is learnt: for events whose times mean nothing."""
     popularity_half_life_days: float = Field(10.0, gt=0)
-    """After this many days a like counts half in what is popular, which is given to the model and not learnt by it."""
+    """After this many days a like counts half in what is popular."""
+    negatives: int = Field(0, ge=0)
+    """Items that a step's targets are told from beside each other, drawn anew for each step; 0: all there are."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of products in training. auto: bfloat16 on a GPU, else float32; a CPU with bfloat16 instructions (AVX512-BF16,
+    AMX) does them several times as fast in it, another one far slower."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,9 @@ class Network(torch.nn.Module):
 
     def __init__(self, items: int, params: SequenceParams) -> None:
         super().__init__()
-        self.items = torch.nn.Embedding(items + 1, params.factors)  # the last one is the start token
+        self.dropout = params.dropout
+        # The last one is the start token. With few of many items in a step, the gradient is of those few only.
+        self.items = torch.nn.Embedding(items + 1, params.factors, sparse=params.negatives > 0)
         self.positions = torch.nn.Parameter(torch.zeros(params.length + 1, params.factors))
         self.blocks = torch.nn.ModuleList(Block(params) for _ in range(params.blocks))
         self.norm = torch.nn.LayerNorm(params.factors, bias=False)  # it would cancel: states are differences
@@ -123,23 +132,19 @@ class Network(torch.nn.Module):
         torch.nn.init.normal_(self.positions, std=0.02)
 
     def forward(
-        self, inputs_BL: torch.Tensor, shown_BL: torch.Tensor | None = None, kept_BD: torch.Tensor | None = None
+        self, inputs_BL: torch.Tensor, shown_BL: torch.Tensor | None = None, chance: Chance | None = None
     ) -> torch.Tensor:
-        """States, B x L x D: position l has seen inputs 0..l. `shown` and `kept` are dropout masks, already scaled."""
+        """States, B x L x D: position l has seen inputs 0..l. In training `shown` masks likes, already scaled, and
+        `chance` draws the dropout.
+        """
         x_BLD = self.items(inputs_BL)
         if shown_BL is not None:
             x_BLD = x_BLD * shown_BL[:, :, None]
-        x_BLD = x_BLD + self.positions[: inputs_BL.shape[1]]
+        x_BLD = dropped(x_BLD + self.positions[: inputs_BL.shape[1]], self.dropout, chance)
         for block in self.blocks:
-            x_BLD = block(x_BLD, kept_BD)
+            x_BLD = block(x_BLD, chance)
         states_BLD: torch.Tensor = self.norm(x_BLD)
         return states_BLD - states_BLD[:, :1]  # an empty history is the vector zero: what is popular ranks
-
-    def scores(self, states_ND: torch.Tensor, popular_NI: torch.Tensor) -> torch.Tensor:
-        """N x I, given what was popular when each was asked for."""
-        likings_NI = torch.nn.functional.linear(states_ND, self.items.weight[:-1], self.bias)
-        scores_NI: torch.Tensor = likings_NI + self.trust * popular_NI
-        return scores_NI
 
 
 class Block(torch.nn.Module):
@@ -151,16 +156,15 @@ class Block(torch.nn.Module):
     def __init__(self, params: SequenceParams) -> None:
         super().__init__()
         width = params.factors
-        self.heads = params.heads
+        self.heads, self.dropout = params.heads, params.dropout
         self.norm_attention, self.norm_feed = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
         self.into, self.out = torch.nn.Linear(width, 3 * width, bias=False), torch.nn.Linear(width, width, bias=False)
         self.wide, self.narrow = torch.nn.Linear(width, 2 * width), torch.nn.Linear(2 * width, width)
 
-    def forward(self, x_BLD: torch.Tensor, kept_BD: torch.Tensor | None) -> torch.Tensor:
-        kept = 1.0 if kept_BD is None else kept_BD[:, None, :]
-        x_BLD = x_BLD + kept * self._attention(self.norm_attention(x_BLD))
+    def forward(self, x_BLD: torch.Tensor, chance: Chance | None) -> torch.Tensor:
+        x_BLD = x_BLD + dropped(self._attention(self.norm_attention(x_BLD)), self.dropout, chance)
         wide = torch.nn.functional.gelu(self.wide(self.norm_feed(x_BLD)))
-        y_BLD: torch.Tensor = x_BLD + kept * self.narrow(wide)
+        y_BLD: torch.Tensor = x_BLD + dropped(self.narrow(wide), self.dropout, chance)
         return y_BLD
 
     def _attention(self, x_BLD: torch.Tensor) -> torch.Tensor:
@@ -168,6 +172,34 @@ class Block(torch.nn.Module):
         queries, keys, values = (
             self.into(x_BLD).view(users, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         )
-        mixed = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        mixed = attention(queries, keys, values)
         mixed_BLD: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(users, length, width))
         return mixed_BLD
+
+
+def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Each position's mean of the values up to it, by likeness of query and key; B x heads x L x E.
+
+    In bfloat16 on a CPU by plain products: torch's own takes three to seven times as long there.
+    """
+    if not (queries.dtype == torch.bfloat16 and queries.device.type == "cpu"):
+        return torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+    users, heads, length, width = queries.shape
+    flat = (users * heads, length, width)
+    later_LL = torch.full((length, length), -torch.inf, dtype=queries.dtype).triu(1)
+    likeness = torch.baddbmm(later_LL, queries.reshape(flat), keys.reshape(flat).transpose(1, 2), alpha=width**-0.5)
+    return torch.bmm(torch.softmax(likeness, -1), values.reshape(flat)).view(queries.shape)
+
+
+def dropped(x: torch.Tensor, share: float, chance: Chance | None) -> torch.Tensor:
+    """Dropout in training, that is where there is chance.
+
+    On a CPU by numpy's random bytes: torch's take longer than the layer whose output they hit.
+    """
+    if chance is None or share == 0:
+        return x
+    if x.is_cuda:
+        return torch.nn.functional.dropout(x, share)
+    limit = round(share * 256)
+    kept = torch.from_numpy(np.frombuffer(chance.bytes(x.numel()), np.uint8) >= limit).view(x.shape)
+    return x * (kept.to(x.dtype) * (256 / (256 - limit)))

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's users of a step; a target of weight 0 is padding."""
+    """Some of a rank's users of a step, of like length; a target of weight 0 is padding."""
 
     inputs_GL: I64
     targets_GL: I64
     periods_GL: I64
     """Period in which the user liked the target: what was popular then is part of why."""
     weights_GL: F32
-    """Sum to 1, so that the loss is a sum and not a mean; the ranks' losses count alike."""
     shown_GL: F32
-    kept_GD: F32
+    """0 for a like that is hidden, a little over 1 for the others."""
 
 
 Chance = np.random.Generator
@@ -42,16 +41,20 @@ def steps_of_an_epoch(histories: Histories, params: "SequenceParams", group: Gro
 
 
 def batches(
-    histories: Histories, items: int, params: "SequenceParams", *, steps: int, starts_P: I64, chance: tuple[int, ...]
-) -> Iterator[Batch]:
+    histories: Histories, items: int, params: "SequenceParams", *, steps: int, piece: int, starts_P: I64, chance: Chance
+) -> Iterator[list[Batch]]:
     """A rank's part of one epoch: each of its users once, with a window of at most `length` targets.
 
-    `chance` is all that the random numbers depend on: seed, epoch, rank.
+    A step's users come in pieces of at most so many, those of like length together: less padding.
     """
-    rng = np.random.default_rng(chance)
-    for rows in np.array_split(rng.permutation(len(histories)), steps):
-        spare = np.maximum(histories.lengths_B[rows] - params.length, 0)
-        yield _batch(histories, rows, rng.integers(0, spare + 1), items, params, starts_P, rng)
+    lengths_B = histories.lengths_B
+    for rows in np.array_split(chance.permutation(len(histories)), steps):
+        firsts = chance.integers(0, np.maximum(lengths_B[rows] - params.length, 0) + 1)
+        order = np.argsort(np.minimum(lengths_B[rows], params.length), kind="stable")
+        yield [
+            _batch(histories, rows[some], firsts[some], items, params, starts_P, chance)
+            for some in np.split(order, range(piece, len(order), piece))
+        ]
 
 
 def _batch(
@@ -61,7 +64,7 @@ def _batch(
     items: int,
     params: "SequenceParams",
     starts_P: I64,
-    rng: np.random.Generator,
+    chance: Chance,
 ) -> Batch:
     inputs_GL, lengths_G = windows(histories, rows, firsts, params.length, items)
     places_L = np.arange(inputs_GL.shape[1] - 1)
@@ -70,20 +73,14 @@ def _batch(
     follows_GL = (histories.indptr[rows] + firsts)[:, None] + places_L
     ahead_GL = np.minimum(ends_G[:, None] - follows_GL, params.horizon)
     inside_GL = places_L < lengths_G[:, None]
-    events_GL = np.where(inside_GL, follows_GL + (rng.random(follows_GL.shape) * ahead_GL).astype(np.int64), 0)
+    events_GL = np.where(inside_GL, follows_GL + (chance.random(follows_GL.shape) * ahead_GL).astype(np.int64), 0)
     worth_GL = histories.weights[events_GL] * inside_GL
     worth_GL[:, 0] *= firsts == 0  # the start token stands for an empty history, not for a long one cut off
-    shown_GL = _mask(rng, follows_GL.shape, params.hidden)
+    shown_GL = (chance.random(follows_GL.shape) >= params.hidden).astype(np.float32) / np.float32(1 - params.hidden)
     shown_GL[:, 0] = 1
-    kept_GD = _mask(rng, (len(rows), params.factors), params.dropout)
-    weights_GL = (worth_GL / max(worth_GL.sum(), 1e-12)).astype(np.float32)
     targets_GL = histories.items[events_GL].astype(np.int64)
     periods_GL = np.searchsorted(starts_P, histories.times[events_GL], side="right") - 1
-    return Batch(inputs_GL[:, :-1], targets_GL, periods_GL, weights_GL, shown_GL, kept_GD)
-
-
-def _mask(rng: np.random.Generator, shape: tuple[int, int], dropout: float) -> F32:
-    return (rng.random(shape, np.float32) >= dropout).astype(np.float32) / np.float32(1 - dropout)
+    return Batch(inputs_GL[:, :-1], targets_GL, periods_GL, worth_GL.astype(np.float32), shown_GL)
 
 
 def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_token: int) -> tuple[I64, I64]:

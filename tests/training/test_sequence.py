@@ -1,0 +1,130 @@
+"""The sequence model's own arithmetic: its loss against torch's, sampled against full, bfloat16 against float32."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+
+from nightloom.topk import topk
+from tests.training.test_models import PARAMS, checkerboard
+from training.models.base import Histories
+from training.models.sequence import Network, Sequence, SequenceParams, attention, dropped
+from training.models.sequence_batches import batches
+from training.models.sequence_loss import candidates, surprise
+
+SOME, D, P, N = 50, 8, 3, 600  # items, factors, periods, targets: more than a block has rows
+
+
+def network() -> Network:
+    torch.manual_seed(0)
+    made = Network(SOME, SequenceParams(factors=D))
+    torch.nn.init.normal_(made.items.weight)
+    torch.nn.init.normal_(made.bias)
+    return made
+
+
+def asked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """States, targets, weights, what was popular, periods."""
+    torch.manual_seed(1)
+    states = torch.randn(N, D, requires_grad=True)
+    return states, torch.randint(SOME, (N,)), torch.rand(N), torch.randn(P, SOME), torch.randint(P, (N,))
+
+
+def test_the_loss_and_its_gradients_are_those_of_a_softmax_over_all_items() -> None:
+    ours, theirs, (states, targets, weights, popular, periods) = network(), network(), asked()
+    chance = np.random.default_rng(0)
+    loss = surprise(ours, states, targets, weights, popular, periods, half=False, negatives=0, chance=chance)
+    (3 * loss).backward()  # type: ignore[no-untyped-call]
+    again = states.detach().clone().requires_grad_()
+    scores = again @ theirs.items.weight[:-1].T + theirs.bias + theirs.trust * popular[periods]
+    expected = (cross_entropy(scores, targets, reduction="none") * weights).sum()
+    (3 * expected).backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(states.grad, again.grad)
+    for name in ("items.weight", "bias", "trust"):
+        torch.testing.assert_close(ours.get_parameter(name).grad, theirs.get_parameter(name).grad, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bfloat16_the_loss_and_its_gradients_are_nearly_the_same() -> None:
+    found = []
+    for half in (False, True):
+        made, (states, targets, weights, _, periods) = network(), asked()
+        loss = surprise(made, states, targets, weights, None, periods, half, 0, np.random.default_rng(0))
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert states.grad is not None
+        found.append((loss.detach(), states.grad, made.items.weight.grad))
+    for whole, rounded in zip(*found, strict=True):
+        assert (rounded - whole).norm() < 0.01 * whole.norm()
+
+
+def test_with_every_item_drawn_the_sampled_loss_is_the_full_one() -> None:
+    made, (states, targets, weights, popular, periods) = network(), asked()
+    few = slice(0, 20)  # so that not every item is a target anyway
+    losses = [
+        surprise(made, states[few], targets[few], weights[few], popular, periods[few], False, negatives, chance)
+        for negatives, chance in ((0, np.random.default_rng(0)), (10_000, np.random.default_rng(0)))
+    ]
+    torch.testing.assert_close(losses[1], losses[0])
+
+
+def test_the_items_drawn_stand_for_all_that_are_not_targets() -> None:
+    """exp(score) summed over the candidates is in the mean the sum over all items."""
+    scores, targets = torch.randn(SOME).double(), torch.tensor([3, 7, 3, 49])
+    sums = []
+    for seed in range(2000):
+        ids, places, lift = candidates(targets, SOME, 10, np.random.default_rng(seed))
+        assert ids[places].tolist() == targets.tolist()
+        assert len(set(ids.tolist())) == len(ids) <= 13
+        sums.append(float((scores[ids] + lift).exp().sum()))
+    assert np.mean(sums) == pytest.approx(float(scores.exp().sum()), rel=0.02)
+
+
+def test_attention_in_bfloat16_is_nearly_torchs_own_and_looks_at_nothing_later() -> None:
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 2, 9, 4) for _ in range(3)]
+    mixed = attention(*(part.bfloat16() for part in parts))
+    torch.testing.assert_close(
+        mixed.float(), scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=True), rtol=0.05, atol=0.05
+    )
+    changed = [part.bfloat16().clone() for part in parts]
+    for part in changed:
+        part[:, :, 5:] = 1
+    torch.testing.assert_close(attention(*changed)[:, :, :5], mixed[:, :, :5], rtol=0, atol=0)
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_happens_in_training_only() -> None:
+    ones = torch.ones(400, 500)
+    half, again = (dropped(ones, 0.5, np.random.default_rng(0)) for _ in range(2))
+    assert (half == 0).float().mean() == pytest.approx(0.5, abs=0.01)
+    assert half.mean() == pytest.approx(1, abs=0.01)
+    assert torch.equal(half, again)
+    assert dropped(ones, 0.5, None) is ones
+
+
+def test_an_epochs_pieces_hold_every_user_once_with_like_lengths_together() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.arange(23), rng.integers(1, 9, 23))  # each likes one item only, their own
+    ones, times = np.ones(len(rows), np.float32), np.arange(len(rows))
+    histories = Histories.from_events(23, rows, rows.astype(np.int32), ones, times)
+    params = SequenceParams(length=6, hidden=0.0)
+    steps = list(batches(histories, 23, params, steps=4, piece=2, starts_P=np.array([0]), chance=rng))
+    assert [len(pieces) for pieces in steps] == [3, 3, 3, 3]
+    users = [user for pieces in steps for piece in pieces for user in piece.targets_GL[:, 0].tolist()]
+    assert sorted(users) == list(range(23))
+    for pieces in steps:
+        widths = [piece.inputs_GL.shape[1] for piece in pieces]
+        assert widths == sorted(widths)
+
+
+OTHER_WAYS = ({"negatives": 3}, {"precision": "bfloat16"}, {"popularity": False, "horizon": 1})
+
+
+@pytest.mark.parametrize("more", OTHER_WAYS)
+def test_each_other_way_of_training_learns_the_checkerboard_too(more: dict[str, object]) -> None:
+    examples = checkerboard()
+    model = Sequence.fit(examples, {**PARAMS["sequence"], **more}, lambda epoch, figures: None)
+    newcomer = Histories.from_lists(model.item_ids, [["i01", "i05", "i09"]], [[1, 1, 1]], [[1, 2, 3]])
+    ids, _ = topk(
+        model.encode(newcomer), model.items_ID, 3, bias_I=model.bias_I, seen=(newcomer.indptr, newcomer.items)
+    )
+    assert set(ids[0].tolist()) == {3, 7, 11}
