@@ -1,8 +1,8 @@
 """gold.recommendations: one row per night and user with a history: the list to publish, best first.
 
-gold.histories up to the night's end, silver.items (what is available), the champion -> gold.recommendations, the
-night's partition. Exact: every user against every item that the model knows. `--model` names another model: a
-backfill takes the one that scored the night when it was first made.
+gold.histories up to the night's end, silver.items (what is available), silver.users (for a model that takes what is
+said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every item that
+the model knows. `--model` names another model: a backfill takes the one that scored the night when it was first made.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pyspark.sql import functions as F
 from nightloom.lake import now
 from nightloom.manifest import run_stage
 from nightloom.published import model_of
-from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS
+from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS, USERS
 from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
 from spark_jobs.scoring import LISTS, score
+from training.models import KINDS
 from training.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
 
 AS_PUBLISHED = "as-published"
@@ -31,11 +32,23 @@ def recommendations(histories: DataFrame, users: int, model: Registered, hidden:
     """Histories of `users` users -> their lists. Sorted first, so that a batch holds the same users each time."""
     scored = partial(score, folder=str(model.folder), hidden=hidden, length=length)
     return (
-        histories.select("user_id", "items", "weights", F.col("at").cast("array<bigint>").alias("seconds"))
+        histories.select("user_id", "items", "weights", F.col("at").cast("array<bigint>").alias("seconds"), "words")
         .repartition(ceil(users / USERS_PER_TASK) or 1, "user_id")
         .sortWithinPartitions("user_id")
         .mapInArrow(scored, LISTS)
         .withColumn("model_version", F.lit(model.version))
+    )
+
+
+def worded(histories: DataFrame, described: DataFrame | None) -> DataFrame:
+    """Adds what silver.users says of each user, as words (see training.words); nothing without silver.users."""
+    nothing = F.array().cast("array<string>")
+    if described is None:
+        return histories.withColumn("words", nothing)
+    entries = F.map_entries("attributes")
+    words = F.transform(entries, lambda entry: F.concat(entry["key"], F.lit("="), entry["value"]))
+    return histories.join(described.select("user_id", words.alias("words")), "user_id", how="left").withColumn(
+        "words", F.coalesce("words", nothing)
     )
 
 
@@ -71,9 +84,11 @@ def chosen(night: SparkNight, asked: str) -> Registered:
 def main(night: SparkNight) -> None:
     """Score every user's history."""
     model = chosen(night, vars(night.arguments).get("model") or CHAMPION)
-    if not night.settled(RECOMMENDATIONS, HISTORIES, ITEMS, model_version=model.version):
+    takes_words = KINDS[model.name].features and night.lake.exists(USERS)
+    inputs = (HISTORIES, ITEMS, USERS) if takes_words else (HISTORIES, ITEMS)
+    if not night.settled(RECOMMENDATIONS, *inputs, model_version=model.version):
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-        histories = up_to(night.frame(HISTORIES), night.end)
+        histories = worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS) if takes_words else None)
         lists = recommendations(histories, _users(night), model, unlisted, night.settings.slate.stored)
         night.replace(RECOMMENDATIONS, stamped(lists, now()))
 

@@ -8,7 +8,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from nightloom.manifest import Night
 from nightloom.settings import ModelSpec
 from training import distributed
 from training.models import KINDS
-from training.models.base import Report
+from training.models.base import Examples, Report
 from training.shares import share
+from training.words import NOTHING, Said
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Task:
     cut: datetime
     """First moment that is not trained on."""
     seed: int
+    said: Said = NOTHING
+    """Versions of what describes items and users, for the models that take it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,14 @@ class Fitted:
         return self.folder / "files"  # named as registry.FILES: MLflow keeps the name of the folder
 
 
+def known_to(task: Task, spec: ModelSpec) -> Examples:
+    """What this process's rank knows of a task: its users' likes, and what is said of items and users if the model
+    takes that.
+    """
+    group, said = distributed.group(), task.said if KINDS[spec.name].features else None
+    return share(task.lake, task.version, task.cut, task.seed, group.rank, group.size, said)
+
+
 def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
     """Train one model, on the ranks of the group this process is in. Raises DataError, SettingsError.
 
@@ -65,7 +76,7 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
     """
     started, group = time.monotonic(), distributed.group()
     folder.mkdir(parents=True, exist_ok=True)
-    known = share(task.lake, task.version, task.cut, task.seed, group.rank, group.size)
+    known = known_to(task, spec)
     if not len(known.item_ids):
         raise DataError(
             f"no likes before {task.cut:%Y-%m-%d}, so there is nothing to train on; give the project older events, "
@@ -135,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--params", type=json.loads, help="JSON; default those of nightloom.toml")
     parser.add_argument("--version", type=int, required=True)
+    parser.add_argument("--items", type=int, help="version of silver.items, for a model that takes features")
+    parser.add_argument("--users", type=int, help="version of silver.users, likewise")
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args(argv)
     settings = settings_module.load(given.config)
@@ -144,7 +157,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         spec = spec.model_copy(update={"params": given.params})
     group = distributed.group()
     group.compression = settings.training.compression
-    group.run(lambda: fit(task_of(night, given.version), spec, given.folder))
+    task = replace(task_of(night, given.version), said=Said(given.items, given.users))
+    group.run(lambda: fit(task, spec, given.folder))
 
 
 if __name__ == "__main__":

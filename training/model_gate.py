@@ -7,11 +7,12 @@ became of each.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
-from nightloom.tables import CHAMPIONS, INTERACTIONS
+from nightloom.tables import CHAMPIONS, INTERACTIONS, USERS
 from training import champions, registry, report
 from training.examples import examples, log
 from training.fit import task_of
@@ -20,6 +21,7 @@ from training.models.popularity import Popularity
 from training.registry import CHALLENGER, Registered
 from training.scorecard import Exam, exam, scorecard
 from training.verdict import Contest, Verdict, decide
+from training.words import described
 
 Entrants = Mapping[str, Registered]
 """Challengers by version, the oldest first."""
@@ -53,6 +55,8 @@ def judged(night: Night, challengers: Entrants, champion: Registered | None) -> 
     """Compare, decide, and write down why."""
     task = task_of(night, night.pin(INTERACTIONS))
     judging = exam(log(night.lake, task.version, night.end, only_likes=False), task.cut)
+    if night.lake.exists(USERS):
+        judging = replace(judging, later=described(night.lake, night.pin(USERS), judging.later))
     users, stop = len(judging.later.user_ids), "warn" if champion else "stop"
     checks = [
         Check("later_users", users > 0, f"{users} users", "users who liked something new after the cut", stop),

@@ -1,5 +1,6 @@
 """The models as an MLflow pyfunc: rows of (user_id, likes oldest first, k) -> (user_id, items, scores), best first.
 
+An optional column `words` says of each user what is known beside, such as `city=Ulm`, for models that take features.
 MLflow runs this file when it loads a model version (models from code). What a user liked is left out of the list.
 """
 
@@ -26,8 +27,9 @@ class Recommender(PythonModel):
         """Lists of k items; shorter where a user has fewer left."""
         liked = [list(items) for items in model_input["items"]]
         histories = Histories.from_lists(
-            self.model.item_ids, liked, [[1.0] * len(items) for items in liked], [range(len(items)) for items in liked]
-        )
+            self.model.item_ids, liked, [[1.0] * len(items) for items in liked], [range(len(items)) for items in liked],
+            words=model_input.get("words"),
+        )  # fmt: skip
         longest = int(model_input["k"].max())
         liked_BI = histories.matrix(len(self.model.item_ids))
         ids, scores = recommend(self.model, histories, longest, seen=liked_BI)

@@ -20,6 +20,7 @@ REQUIREMENTS = {
     "ease": ARRAYS,
     "graph": ARRAYS,
     "item_to_item": ARRAYS,
+    "two_tower": ARRAYS,
     "blend": [*ARRAYS, "torch"],  # the sequence model may be a member
     "sequence": [*ARRAYS, "torch"],
 }
@@ -81,7 +82,8 @@ def _pyfunc(fitted: Fitted) -> dict[str, Any]:
     from mlflow.types.schema import Array
 
     texts = Array(DataType.string)
-    inputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec("long", "k")])
+    words = ColSpec(texts, "words", required=False)
+    inputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec("long", "k"), words])
     outputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec(Array(DataType.float), "scores")])
     package = Path(training.__file__).parent
     return {

@@ -7,7 +7,7 @@ MLflow. A model of many ranks is searched in one process.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from nightloom.errors import SettingsError
 from nightloom.manifest import Night
 from nightloom.settings import ModelSpec
 from training import registry
-from training.examples import examples, log
-from training.fit import Task
+from training.examples import log
+from training.fit import Task, known_to
 from training.models import KINDS
 from training.models.base import Examples
 from training.scorecard import Exam, exam, scorecard
+from training.words import described
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -45,20 +46,21 @@ def searched(night: Night, task: Task, specs: Sequence[ModelSpec]) -> list[Model
 
 @dataclass(frozen=True)
 class Validation:
-    """What trials train on, and the days after it."""
+    """What trials train on: a task that ends earlier; and the days after it."""
 
-    known: Examples
+    task: Task
     judging: Exam
 
 
 def validation(night: Night, task: Task) -> Validation | None:
     """The last `holdout_days` before the training's cut, and what was before them; None where nobody can judge."""
     cut = task.cut - timedelta(days=night.settings.training.holdout_days)
-    likes = log(task.lake, task.version, cut, only_likes=True)
     judging = exam(log(task.lake, task.version, task.cut, only_likes=False), cut)
-    if not (len(likes.users_N) and len(judging.later.user_ids)):
+    if not (judging.users and len(judging.later.user_ids)):
         return None
-    return Validation(examples(likes, cut, task.seed), judging)
+    if task.said.users is not None:
+        judging = replace(judging, later=described(task.lake, task.said.users, judging.later))
+    return Validation(replace(task, cut=cut), judging)
 
 
 def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) -> Params:
@@ -67,9 +69,12 @@ def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) ->
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # a trial that fails is told as any other error
     rules, deadline = night.settings.training, time.monotonic() + seconds
+    known = known_to(held_out.task, spec)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=rules.seed))
     study.optimize(
-        lambda trial: tried(night, held_out, spec, trial, deadline), n_trials=rules.search_trials, timeout=seconds
+        lambda trial: tried(night, known, held_out.judging, spec, trial, deadline),
+        n_trials=rules.search_trials,
+        timeout=seconds,
     )
     ended = [trial for trial in study.trials if trial.value is not None]
     found = dict(spec.params) | (study.best_trial.params if ended else {})
@@ -78,7 +83,7 @@ def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) ->
     return found
 
 
-def tried(night: Night, held_out: Validation, spec: ModelSpec, trial: "Trial", deadline: float) -> float:
+def tried(night: Night, known: Examples, judging: Exam, spec: ModelSpec, trial: "Trial", deadline: float) -> float:
     """Gate 2's metric of one trial; a model that reports its epochs is given up at the first after the deadline."""
     from optuna import TrialPruned
 
@@ -89,11 +94,11 @@ def tried(night: Night, held_out: Validation, spec: ModelSpec, trial: "Trial", d
     rules = night.settings.gates.model
     params = dict(spec.params) | (suggested(spec, trial) if trial.number else {})
     try:
-        model = KINDS[spec.name].type().fit(held_out.known, params, report)
+        model = KINDS[spec.name].type().fit(known, params, report)
     except ValidationError as error:
         first, where = error.errors()[0], "search" if trial.number else "params"
         raise SettingsError(f"models: {spec.name}: {where}.{first['loc'][0]}: {first['msg']}") from None
-    return scorecard(model, held_out.judging, rules.k).mean(rules.metric)
+    return scorecard(model, judging, rules.k).mean(rules.metric)
 
 
 def suggested(spec: ModelSpec, trial: "Trial") -> Params:

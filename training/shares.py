@@ -8,6 +8,7 @@ the system reads and drops their pages as it needs to, and they are gone when th
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ from nightloom.lake import Lake
 from nightloom.tables import INTERACTIONS
 from training.examples import earlier_than
 from training.models.base import I64, Examples, Histories, Strings
+from training.words import U64, Said, of_items, of_users, places
 
 SORT_MEMORY = "500MB"
 """DuckDB sorts within this, and on disk beyond it."""
@@ -28,13 +30,26 @@ ROWS = 100_000
 COLUMNS = ("user_id", "item_id", "CAST(weight AS float) AS weight", "to_unixtime(occurred_at) AS second")
 
 
-def share(lake: Lake, version: int, cut: datetime, seed: int, rank: int = 0, size: int = 1) -> Examples:
-    """Likes before the cut of this rank's users; the items are those of all ranks. Raises MissingTableError."""
+def share(
+    lake: Lake, version: int, cut: datetime, seed: int, rank: int = 0, size: int = 1, said: Said | None = None
+) -> Examples:
+    """Likes before the cut of this rank's users; the items are those of all ranks. Raises MissingTableError.
+
+    With `said`, items that were described are there too, liked or not, and what is said of items and users.
+    """
     likes = f"{earlier_than(cut)} AND weight > 0"
     found = lake.rows(INTERACTIONS, likes, ("DISTINCT item_id",), version)["item_id"]
     item_ids = np.sort(np.array(found.to_pylist(), np.str_))
-    rows = _sorted(lake.stream(INTERACTIONS, likes, COLUMNS, version), item_ids, rank, size)
-    return Examples(item_ids, _histories(rows), int(cut.timestamp()), seed)
+    features, traits = None, None
+    if len(item_ids) and said and said.items is not None:
+        described, words = of_items(lake, said.items)
+        item_ids = np.union1d(item_ids, described)
+        features = words.of(places(described, item_ids))
+    users, histories = _histories(_sorted(lake.stream(INTERACTIONS, likes, COLUMNS, version), item_ids, rank, size))
+    if said and said.users is not None:
+        known, words = of_users(lake, said.users, rank, size)
+        traits = words.of(places(known, users))
+    return Examples(item_ids, replace(histories, traits=traits), int(cut.timestamp()), seed, features)
 
 
 def _sorted(likes: pa.RecordBatchReader, item_ids: Strings, rank: int, size: int) -> Iterator[pa.RecordBatch]:
@@ -60,22 +75,22 @@ def _within(scratch: str) -> dict[str, str | bool | int | float | list[str]]:
     }
 
 
-def _histories(rows: Iterator[pa.RecordBatch]) -> Histories:
-    """Rows in the order of their users -> the same as CSR arrays."""
+def _histories(rows: Iterator[pa.RecordBatch]) -> tuple[U64, Histories]:
+    """Rows in the order of their users -> the users (hashes), and the same as CSR arrays."""
     with ExitStack() as opened:
         items, weights, times = (opened.enter_context(tempfile.TemporaryFile()) for _ in range(3))
-        starts, done, last = list[I64](), 0, np.empty(0, np.uint64)
+        owners, starts, done, last = [np.empty(0, np.uint64)], list[I64](), 0, np.empty(0, np.uint64)
         for batch in rows:
             users = batch["user"].to_numpy()
             changed = np.diff(users, prepend=last if done else ~users[:1])
             starts.append(done + np.flatnonzero(changed))
+            owners.append(users[changed != 0])
             for name, file in (("item", items), ("weight", weights), ("second", times)):
                 file.write(batch[name].to_numpy())
             done, last = done + len(users), users[-1:]
         indptr = np.concatenate([*starts, [done]]).astype(np.int64)
-        return Histories(
-            indptr, *(_mapped(*one) for one in ((items, np.int32), (weights, np.float32), (times, np.int64)))
-        )
+        arrays = _mapped(items, np.int32), _mapped(weights, np.float32), _mapped(times, np.int64)
+        return np.concatenate(owners), Histories(indptr, *arrays)
 
 
 def _mapped(file: IO[bytes], dtype: type[np.generic]) -> NDArray[Any]:

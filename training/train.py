@@ -11,16 +11,18 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nightloom.errors import NightloomError, SettingsError
 from nightloom.manifest import Night, code_revision, run_stage
 from nightloom.settings import ModelSpec
-from nightloom.tables import INTERACTIONS
+from nightloom.tables import INTERACTIONS, ITEMS, USERS
 from training import distributed, fit, record, registry, search
 from training.examples import rows_before
 from training.models import KINDS
+from training.words import Said
 
 
 class TrainingError(NightloomError):
@@ -36,11 +38,13 @@ def main(night: Night) -> None:
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
     rows = rows_before(night.lake, version, night.end)
     task = fit.task_of(night, version)
+    if any(KINDS[spec.name].features for spec in specs):
+        task = replace(task, said=said(night))
     specs = search.searched(night, task, specs)
-    scratch = places(night, version, specs)
+    scratch = places(night, task, specs)
     with ThreadPoolExecutor(1) as beside:
         apart = [
-            beside.submit(on_ranks, night, version, spec, scratch[spec.name])
+            beside.submit(on_ranks, night, task, spec, scratch[spec.name])
             for spec in specs if KINDS[spec.name].distributed
         ]  # fmt: skip
         here = (fit.fit(task, spec, scratch[spec.name]) for spec in specs if not KINDS[spec.name].distributed)
@@ -64,7 +68,12 @@ def chosen(specs: Sequence[ModelSpec], name: str | None) -> list[ModelSpec]:
     return found
 
 
-def places(night: Night, version: int, specs: Sequence[ModelSpec]) -> dict[str, Path]:
+def said(night: Night) -> Said:
+    """What describes items and users, as it is now."""
+    return Said(*(night.pin(table) if night.lake.exists(table) else None for table in (ITEMS, USERS)))
+
+
+def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Path]:
     """A folder for each model's training: the same when all that decides it is, so that a training goes on from there.
 
     What a training of the same model and night on other terms left there is removed.
@@ -72,7 +81,7 @@ def places(night: Night, version: int, specs: Sequence[ModelSpec]) -> dict[str, 
     home, code = night.settings.place("home") / "training", code_revision()
     found = {}
     for spec in specs:
-        terms = f"{version} {code} {night.settings.training!r} {spec!r}"
+        terms = f"{task.version} {task.said} {code} {night.settings.training!r} {spec!r}"
         name = f"{night.date}-{spec.name}"
         found[spec.name] = home / f"{name}-{hashlib.sha256(terms.encode()).hexdigest()[:12]}"
         for other in set(home.glob(f"{name}-*")) - {found[spec.name]}:
@@ -80,14 +89,16 @@ def places(night: Night, version: int, specs: Sequence[ModelSpec]) -> dict[str, 
     return found
 
 
-def on_ranks(night: Night, version: int, spec: ModelSpec, folder: Path) -> fit.Fitted:
+def on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.Fitted:
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError."""
     training = night.settings.training
     ranks = distributed.ranks_of(training)
+    versions = (("items", task.said.items), ("users", task.said.users))
+    described = [f"--{table}={version}" for table, version in versions if version is not None]
     command = distributed.command(
         ranks, "training.fit", "--config", str(night.settings.file), "--date", str(night.date),
-        "--model", spec.name, "--params", json.dumps(spec.params), "--version", str(version), "--folder", str(folder),
-        settings=night.settings,
+        "--model", spec.name, "--params", json.dumps(spec.params), "--version", str(task.version), *described,
+        "--folder", str(folder), settings=night.settings,
     )  # fmt: skip
     given = distributed.environment(ranks, training)
     print(f"{spec.name}: {ranks} ranks, {given['OMP_NUM_THREADS']} threads each", flush=True)

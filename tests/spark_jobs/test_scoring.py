@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from nightloom.tables import HISTORIES
-from spark_jobs.gold_recommendations import recommendations
+from nightloom.tables import HISTORIES, USERS
+from spark_jobs.gold_recommendations import recommendations, worded
 from spark_jobs.scoring import lists, score
 from tests.spark_jobs.build import NOON, Row, frame
 from training.models.base import Examples, Histories
@@ -27,14 +27,14 @@ def model() -> Popularity:
 
 def batch(**touched: list[str]) -> pa.RecordBatch:
     rows = [
-        {"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items)}
+        {"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items), "words": []}
         for user, items in touched.items()
     ]
     return pa.RecordBatch.from_pylist(
         rows,
         schema=pa.schema([
             ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
-            ("seconds", pa.list_(pa.int64())),
+            ("seconds", pa.list_(pa.int64())), ("words", pa.list_(pa.string())),
         ]),
     )  # fmt: skip
 
@@ -68,7 +68,22 @@ def test_spark_scores_every_user_of_the_histories(spark: SparkSession, tmp_path:
     ]
     registered = Registered("7", "popularity", tmp_path, {})
     found = (
-        recommendations(frame(spark, users, HISTORIES), len(users), registered, ["b"], 2).orderBy("user_id").collect()
+        recommendations(worded(frame(spark, users, HISTORIES), None), len(users), registered, ["b"], 2)
+        .orderBy("user_id")
+        .collect()
     )
     assert [row["items"] for row in found] == [["d", "c"], ["d", "c"], ["d", "a"], ["c", "a"]]
     assert {row["model_version"] for row in found} == {"7"}
+
+
+def test_histories_get_the_words_of_their_users_or_none(spark: SparkSession) -> None:
+    people = [{"user_id": user, "items": ["a"], "weights": [1.0], "at": [NOON], "event_ids": ["e"]} for user in "uvw"]
+    described: list[Row] = [{"user_id": "u", "attributes": {"city": "Ulm", "age": "30"}}, {"user_id": "x"}]
+    histories = frame(spark, people, HISTORIES)
+    found = worded(histories, frame(spark, described, USERS)).orderBy("user_id").collect()
+    assert [(row["user_id"], sorted(row["words"])) for row in found] == [
+        ("u", ["age=30", "city=Ulm"]),
+        ("v", []),
+        ("w", []),
+    ]
+    assert [row["words"] for row in worded(histories, None).collect()] == [[]] * 3

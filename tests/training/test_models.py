@@ -35,6 +35,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "item_to_item.neighbours": 9,
     },
     "sequence": {"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "rate": 0.01},
+    "two_tower": {"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "rate": 0.1},
 }
 PERSONAL = [name for name in KINDS if name != "popularity"]
 
@@ -338,7 +339,7 @@ def test_a_blend_learns_to_leave_out_a_member_that_only_harms(examples: Examples
 
 
 def test_a_blend_refuses_models_that_nobody_wrote_and_parameters_of_no_member(examples: Examples) -> None:
-    with pytest.raises(ValueError, match=r"no model is called 'magic'.*als"):
+    with pytest.raises(ValueError, match=r"no member can be 'magic'.*als"):
         fitted("blend", examples, members="graph, magic")
     with pytest.raises(ValueError, match=r"'als.factors' belongs to no member; the members are graph"):
         fitted("blend", examples, **{"members": "graph", "als.factors": 3})
@@ -346,7 +347,7 @@ def test_a_blend_refuses_models_that_nobody_wrote_and_parameters_of_no_member(ex
 
 def test_each_model_is_of_one_shape(trained: Trained) -> None:
     shapes = {name: isinstance(model, FactorModel) for name, model in trained.items()}
-    assert shapes == {name: name in ("popularity", "als", "sequence") for name in KINDS}
+    assert shapes == {name: name in ("popularity", "als", "sequence", "two_tower") for name in KINDS}
 
 
 def test_a_blend_that_nothing_can_judge_is_an_error(examples: Examples) -> None:

@@ -10,11 +10,12 @@ from training.models.base import Model
 
 @dataclass(frozen=True)
 class Kind:
-    """Where a model's class is, and whether it trains on many ranks."""
+    """Where a model's class is, and whether it trains on many ranks and takes what is said of items and users."""
 
     module: str
     attribute: str
     distributed: bool = False
+    features: bool = False
 
     def type(self) -> type[Model]:
         found: type[Model] = getattr(import_module(self.module), self.attribute)
@@ -29,6 +30,7 @@ KINDS = {
     "item_to_item": Kind("training.models.item_to_item", "ItemToItem"),
     "blend": Kind("training.models.blend", "Blend"),
     "sequence": Kind("training.models.sequence", "Sequence", distributed=True),
+    "two_tower": Kind("training.models.two_tower", "TwoTower", distributed=True, features=True),
 }
 
 

@@ -8,7 +8,7 @@ says what it does for them.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.sparse import csr_array
+
+from training.models.features import Features
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -34,6 +36,8 @@ class Histories:
     weights: F32
     times: I64
     """Unix seconds."""
+    traits: Features | None = None
+    """What is said of each user; None where nothing is known of anybody."""
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -52,13 +56,15 @@ class Histories:
         lengths = self.lengths_B[rows]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         events = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return type(self)(indptr, self.items[events], self.weights[events], self.times[events])
+        traits = self.traits.of(rows) if self.traits else None
+        return type(self)(indptr, self.items[events], self.weights[events], self.times[events], traits)
 
     def renamed(self, index: I64) -> Self:
         """The same in another item order: `index` gives each item's new index, -1 where it has none (dropped)."""
         items = index[self.items]
         keep = items >= 0
-        return self._of(len(self), self.rows_N[keep], items[keep], self.weights[keep], self.times[keep])
+        kept = self._of(len(self), self.rows_N[keep], items[keep], self.weights[keep], self.times[keep])
+        return replace(kept, traits=self.traits)
 
     def matrix(self, items: int, weights: F32 | None = None) -> csr_array:
         """B x `items` float32, the weights (or others given for the events) summed where events repeat."""
@@ -75,8 +81,9 @@ class Histories:
         items: Iterable[Sequence[str]],
         weights: Iterable[Sequence[float]],
         times: Iterable[Sequence[int]],
+        words: Iterable[Sequence[str]] | None = None,
     ) -> Self:
-        """One list per user each, events oldest first, times in Unix seconds.
+        """One list per user each, events oldest first, times in Unix seconds; `words` is what is said of each user.
 
         Items that the model does not know are dropped, and so are events of weight 0 (seen, not liked).
         """
@@ -87,7 +94,8 @@ class Histories:
         flat_weights = np.fromiter(chain.from_iterable(weights), np.float32)
         flat_times = np.fromiter(chain.from_iterable(times), np.int64)
         keep = (indices >= 0) & (flat_weights > 0)
-        return cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
+        kept = cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
+        return kept if words is None else replace(kept, traits=Features.from_lists(words))
 
     @classmethod
     def from_events(cls, users: int, rows: I32 | I64, items: I32, weights: F32, times: I64) -> Self:
@@ -110,12 +118,15 @@ class Examples:
     """What a model is trained on: the likes of all users before the cut."""
 
     item_ids: Strings
-    """Every item that somebody liked, sorted; the item order of the models trained on this."""
+    """Every item that somebody liked, and for a model that takes features every one that was described, sorted; the
+    item order of the models trained on this."""
     histories: Histories
     """One per user, none empty."""
     cut: int
     """First Unix second that is not trained on."""
     seed: int
+    items: Features | None = None
+    """What is said of each item, for a model that takes features; that of the users is in `histories`."""
 
 
 class Params(BaseModel):

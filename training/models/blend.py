@@ -49,10 +49,11 @@ class BlendParams(Params):
     @field_validator("members")
     @classmethod
     def _models(cls, members: str) -> str:
-        there = models.KINDS.keys() - {"blend"}
+        # A model that takes features would be trained without them here.
+        there = {name for name, kind in models.KINDS.items() if name != "blend" and not kind.features}
         for name in members.split(","):
             if name.strip() not in there:
-                raise ValueError(f"no model is called '{name.strip()}'; there are {', '.join(sorted(there))}")
+                raise ValueError(f"no member can be '{name.strip()}'; there are {', '.join(sorted(there))}")
         return members
 
     @field_validator("theirs")
