@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from nightloom.errors import DataError
 from nightloom.topk import Bools, topk_of_scores
 from training import models
-from training.evaluate import ndcg
+from training.evaluate import F64, ndcg
 from training.models.base import DAY, F32, Examples, Histories, Model, Params, Report, Strings, read, write
 from training.models.recommend import SCORES_PER_BLOCK, scores
 
@@ -155,26 +155,31 @@ def held_out(examples: Examples, params: BlendParams) -> tuple[Examples, Histori
 
 
 def chosen(members: tuple[Model, ...], judges: Histories, targets: csr_array, k: int) -> tuple[F32, float]:
-    """The weights that make the judges' lists best, and the NDCG reached: each moved as long as moving one helps."""
+    """The weights that make the judges' lists best, and the NDCG reached: equal ones, each moved as long as it helps.
+
+    Helps: the mean gain, paired by judge, is above its standard error. Few judges leave the weights near equal, which
+    is better than what chance says.
+    """
     said_TCM, hit_TC, again_TC = candidates(members, judges, targets)
     targets_T = np.diff(targets.indptr)
 
-    def reached(weights_M: F32) -> float:
+    def reached(weights_M: F32) -> F64:
         scores_TC = np.where(again_TC, -np.inf, said_TCM @ weights_M)
         best_TK = np.argsort(-scores_TC, axis=1, kind="stable")[:, :k]
-        return float(ndcg(np.take_along_axis(hit_TC, best_TK, axis=1), targets_T).mean())
+        return ndcg(np.take_along_axis(hit_TC, best_TK, axis=1), targets_T)
 
     best_M = np.full(len(members), 1 / len(members), np.float32)
-    best = reached(best_M)
+    best_T = reached(best_M)
     moved = True
     while moved:
         moved = False
         for member, step in product(range(len(members)), STEPS):
             tried_M = best_M.copy()
             tried_M[member] *= step
-            if (now := reached(tried_M)) > best + 1e-6:
-                best_M, best, moved = tried_M, now, True
-    return best_M, best
+            gains_T = (now_T := reached(tried_M)) - best_T
+            if gains_T.mean() > gains_T.std() / np.sqrt(len(gains_T)):
+                best_M, best_T, moved = tried_M, now_T, True
+    return best_M, float(best_T.mean())
 
 
 def candidates(members: tuple[Model, ...], judges: Histories, targets: csr_array) -> tuple[F32, Bools, Bools]:
