@@ -11,15 +11,13 @@ GIVEN_SPLIT: tuple[Candidate, ...] = (
     *(("graph", {"sharpness": sharpness, "user_power": 0.15, "neighbours": 1000}) for sharpness in (0.05, 0.1)),
 )
 NEXT = {
-    "horizon": 1, "personal": 1.0, "popularity": False, "precision": "bfloat16",
-    "length": 200, "blocks": 2, "epochs": 80,
+    "horizon": 1, "personal": 1.0, "popularity": False, "precision": "bfloat16", "length": 200, "rate": 0.002,
 }  # fmt: skip
 """The sequence model without what it has for nights and their times."""
 LEAVE_ONE_OUT: tuple[Candidate, ...] = (
     ("popularity", {}),
     ("als", {"factors": 64, "popularity": 0.0}),
-    ("sequence", {**NEXT, "dropout": 0.2, "rate": 0.002}),
-    ("sequence", {**NEXT, "factors": 128, "dropout": 0.3, "rate": 0.001}),
-    ("sequence", {**NEXT, "dropout": 0.5, "rate": 0.001}),
+    ("sequence", {**NEXT, "blocks": 1, "dropout": 0.3, "hidden": 0.3, "epochs": 30}),  # short histories
+    ("sequence", {**NEXT, "blocks": 2, "dropout": 0.2, "hidden": 0.2, "epochs": 80}),  # long ones
 )
 GRIDS = {"given-split": GIVEN_SPLIT, "leave-one-out": LEAVE_ONE_OUT}

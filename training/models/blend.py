@@ -157,7 +157,7 @@ def held_out(examples: Examples, params: BlendParams) -> tuple[Examples, Histori
 def chosen(members: tuple[Model, ...], judges: Histories, targets: csr_array, k: int) -> tuple[F32, float]:
     """The weights that make the judges' lists best, and the NDCG reached: equal ones, each moved as long as it helps.
 
-    Helps: the mean gain, paired by judge, is above its standard error. Few judges leave the weights near equal, which
+    Helps: the mean gain, paired by judge, is above two standard errors. Few judges leave the weights near equal, which
     is better than what chance says.
     """
     said_TCM, hit_TC, again_TC = candidates(members, judges, targets)
@@ -177,7 +177,7 @@ def chosen(members: tuple[Model, ...], judges: Histories, targets: csr_array, k:
             tried_M = best_M.copy()
             tried_M[member] *= step
             gains_T = (now_T := reached(tried_M)) - best_T
-            if gains_T.mean() > gains_T.std() / np.sqrt(len(gains_T)):
+            if gains_T.mean() > 2 * gains_T.std() / np.sqrt(len(gains_T)):
                 best_M, best_T, moved = tried_M, now_T, True
     return best_M, float(best_T.mean())
 
