@@ -24,7 +24,7 @@ from rich.table import Table
 from benchmarks.quality_data import PROTOCOLS, Round, Rounds
 from benchmarks.quality_fit import fitted
 from benchmarks.quality_floor import PULLS, SHARES, TogetherAndNext
-from benchmarks.quality_grid import GRIDS, Candidate
+from benchmarks.quality_grid import GRIDS, Candidate, model_of
 from nightloom.errors import NightloomError
 from training import distributed, evaluate
 from training.examples import LaterDays
@@ -60,7 +60,7 @@ def measured(ids_TK: I32, judges: LaterDays) -> Scores:
 def ours(candidate: Candidate, part: Round, k: int, ranks: int) -> Scores:
     """Train on one round and measure on its judges."""
     with tempfile.TemporaryDirectory(prefix="nightloom-quality-") as scratch:
-        model = fitted(*candidate, part.examples, ranks, Path(scratch) / "fit")
+        model = fitted(model_of(candidate[0]), candidate[1], part.examples, ranks, Path(scratch) / "fit")
         return measured(evaluate.lists(model, part.judges, k), part.judges)
 
 
@@ -128,11 +128,12 @@ def plot(rows: list[Row], metric: str, title: str, caption: str, file: Path) -> 
 
 def chosen_models(protocol: str, names: str | None) -> list[Candidate]:
     """The grid, or what of it is called so. Raises NightloomError."""
-    there = {name for name, _ in GRIDS[protocol]}
+    grid = GRIDS[protocol]
+    there = {name for name, _ in grid} | {model_of(name) for name, _ in grid}
     wanted = set(names.split(",")) if names else there
     if wanted - there:
         raise NightloomError(f"--models: {', '.join(sorted(wanted - there))} not in {protocol}; there are {there}")
-    return [candidate for candidate in GRIDS[protocol] if candidate[0] in wanted]
+    return [candidate for candidate in grid if wanted & {candidate[0], model_of(candidate[0])}]
 
 
 def main() -> None:

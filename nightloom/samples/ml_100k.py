@@ -72,9 +72,9 @@ def _download(wheel: Path) -> None:
 def write(wheel: Path, landing: Landing, until: date | None = None) -> tuple[int, int]:
     """Write the catalogue, the users, and the events of each UTC day up to `until`. Returns events and days there."""
     with zipfile.ZipFile(wheel) as archive:
-        landing.put("items/catalogue.jsonl.gz", _lines(map(_item, _rows(archive, "item"))))
-        landing.put("users/users.jsonl.gz", _lines(map(_user, _rows(archive, "user"))))
-        events = sorted(map(_event, _rows(archive, "inter")), key=lambda event: str(event["at"]))
+        landing.put("items/catalogue.jsonl.gz", _lines(map(_item, read(archive, "item"))))
+        landing.put("users/users.jsonl.gz", _lines(map(_user, read(archive, "user"))))
+        events = sorted(map(_event, read(archive, "inter")), key=lambda event: str(event["at"]))
     written = days = 0
     for day, of_day in groupby(events, key=lambda event: str(event["at"])[:10]):
         if until and day > until.isoformat():
@@ -85,7 +85,7 @@ def write(wheel: Path, landing: Landing, until: date | None = None) -> tuple[int
     return written, days
 
 
-def _rows(archive: zipfile.ZipFile, kind: str) -> Iterator[dict[str, str]]:
+def read(archive: zipfile.ZipFile, kind: str) -> Iterator[dict[str, str]]:
     """Rows of one tab-separated member, by field name; the header's types (`user_id:token`) are dropped."""
     with archive.open(MEMBER + kind) as member:
         lines = csv.reader(io.TextIOWrapper(member, "utf8", newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -1,0 +1,107 @@
+"""The models of nightloom.toml on MovieLens 100K: at several cuts trained on all before, judged on the days after.
+
+As gate 2 judges: the whole catalogue, for everybody who likes something new in the `holdout_days` after the cut, from
+histories as of the cut. No day judges twice. The best on the earlier cuts is chosen; the last two cuts choose nothing.
+Last line: JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import zipfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+from nightloom import settings as settings_module
+from nightloom.samples import ml_100k
+from nightloom.samples.command import cache
+from nightloom.settings import ModelSpec
+from training.evaluate import F64
+from training.examples import examples, log_of
+from training.intervals import intervals
+from training.models import KINDS
+from training.scorecard import Exam, exam, scorecard
+
+LATER = 2
+"""Of the cuts, those that choose nothing."""
+SAMPLE = Path(__file__).parents[1] / "nightloom.toml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=SAMPLE, help="whose [[models]]")
+    parser.add_argument("--models", help="names, comma between; without it all that it declares")
+    parser.add_argument("--cuts", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each model at each cut")
+    given = parser.parse_args()
+    settings = settings_module.load(given.config)
+    days, (signal, *_) = settings.training.holdout_days, settings.signals
+    specs = [one for one in settings.models if given.models is None or one.name in given.models.split(",")]
+    log = ratings(ml_100k.fetch(cache()), signal.min_value or 0)
+    end = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
+    cuts = [end - timedelta(days=days * back) for back in range(given.cuts, 0, -1)]
+    found: dict[str, list[F64]] = {spec.name: [] for spec in specs}
+    for cut in cuts:
+        judging = exam(log_of(earlier(log, cut + timedelta(days=days))), cut)
+        for spec in specs:
+            values_T = per_user(log, cut, judging, spec, settings.gates.model.k, given.seeds)
+            found[spec.name].append(values_T)
+            print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}, {len(values_T)} users", flush=True)
+    told(found, cuts, days, settings.gates.model.k, given.seeds)
+
+
+def ratings(wheel: Path, least: float) -> pa.Table:
+    """All of them; a like is one of `least` or more."""
+    with zipfile.ZipFile(wheel) as archive:
+        rows = list(ml_100k.read(archive, "inter"))
+    return pa.table({
+        "user_id": [row["user_id"] for row in rows],
+        "item_id": [row["item_id"] for row in rows],
+        "weight": [float(float(row["rating"]) >= least) for row in rows],
+        "at": [int(row["timestamp"]) for row in rows],
+    })  # fmt: skip
+
+
+def earlier(log: pa.Table, moment: datetime) -> pa.Table:
+    return log.filter(pc.field("at") < int(moment.timestamp()))
+
+
+def per_user(log: pa.Table, cut: datetime, judging: Exam, spec: ModelSpec, k: int, seeds: int) -> F64:
+    """Each judging user's NDCG, the mean over trainings that differ in their seed alone."""
+    likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
+    kind = KINDS[spec.name].type()
+    runs = [
+        scorecard(kind.fit(examples(likes, cut, seed), dict(spec.params), lambda epoch, figures: None), judging, k)
+        for seed in range(seeds)
+    ]
+    return np.asarray(np.mean([run.per_user["ndcg"]["all"] for run in runs], axis=0))
+
+
+def told(found: dict[str, list[F64]], cuts: list[datetime], days: int, k: int, seeds: int) -> None:
+    """The table, and the last line."""
+    means = {name: [float(values_T.mean()) for values_T in each] for name, each in found.items()}
+    chosen = max(means, key=lambda name: np.mean(means[name][:-LATER] or means[name]))
+    table = Table(
+        "model", *(f"{cut:%Y-%m-%d}" for cut in cuts), "mean", "chosen less this one",
+        title=f"MovieLens 100K: NDCG@{k} of {days} days from each cut, {seeds} seeds; the last {LATER} choose nothing",
+        caption=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+    )  # fmt: skip
+    for name in sorted(means, key=lambda name: -np.mean(means[name])):
+        gain_T = np.concatenate(found[chosen]) - np.concatenate(found[name])
+        gain = "chosen" if name == chosen else str(intervals(gain_T[:, None], seed=0)[0])
+        table.add_row(name, *(f"{mean:.4f}" for mean in means[name]), f"{np.mean(means[name]):.4f}", gain)
+    Console(width=150).print(table)
+    later = {name: round(float(np.mean(each[-LATER:])), 4) for name, each in means.items()}
+    every = {name: round(float(np.mean(each)), 4) for name, each in means.items()}
+    print(json.dumps({"chosen": chosen, "later": later, "all": every}))
+
+
+if __name__ == "__main__":
+    main()

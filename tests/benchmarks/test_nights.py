@@ -1,0 +1,22 @@
+"""`./run bench nights` for real, with the models that train at once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_command_compares_the_models_cut_by_cut_and_the_last_cuts_choose_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.nights", "--models", "popularity,als", "--cuts", "3", "--seeds", "1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    cuts = [line.split() for line in done.stdout.splitlines() if line.startswith("cut ")]
+    assert [cut[2] for cut in cuts] == ["popularity", "als"] * 3
+    last = json.loads(done.stdout.splitlines()[-1])
+    first = {cut[2]: float(cut[4].rstrip(",")) for cut in cuts[:2]}
+    assert last["chosen"] == max(first, key=lambda name: first[name])
+    assert last["all"].keys() == last["later"].keys() == {"popularity", "als"}
