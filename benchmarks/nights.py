@@ -41,19 +41,27 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each model at each cut")
     given = parser.parse_args()
+    if given.cuts <= LATER:
+        parser.error(f"--cuts {given.cuts}: the last {LATER} choose nothing, so it takes {LATER + 1} at least")
     settings = settings_module.load(given.config)
     days, (signal, *_) = settings.training.holdout_days, settings.signals
-    specs = [one for one in settings.models if given.models is None or one.name in given.models.split(",")]
+    wanted, there = given.models.split(",") if given.models else None, [one.name for one in settings.models]
+    if unknown := sorted(set(wanted or ()) - set(there)):
+        parser.error(f"--models: {', '.join(unknown)} not in {given.config}, which declares {', '.join(there)}")
+    specs = [one for one in settings.models if wanted is None or one.name in wanted]
     log = ratings(ml_100k.fetch(cache()), signal.min_value or 0)
-    end = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
+    last = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
+    end = last.replace(hour=0, minute=0, second=0) + timedelta(days=1)
     cuts = [end - timedelta(days=days * back) for back in range(given.cuts, 0, -1)]
     found: dict[str, list[F64]] = {spec.name: [] for spec in specs}
     for cut in cuts:
         judging = exam(log_of(earlier(log, cut + timedelta(days=days))), cut)
+        warm_T = judging.later.warm_T
+        print(f"cut {cut:%Y-%m-%d}: {len(warm_T)} users judge, {(~warm_T).sum()} of them new", flush=True)
         for spec in specs:
             values_T = per_user(log, cut, judging, spec, settings.gates.model.k, given.seeds)
             found[spec.name].append(values_T)
-            print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}, {len(values_T)} users", flush=True)
+            print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}", flush=True)
     told(found, cuts, days, settings.gates.model.k, given.seeds)
 
 
@@ -87,7 +95,7 @@ def per_user(log: pa.Table, cut: datetime, judging: Exam, spec: ModelSpec, k: in
 def told(found: dict[str, list[F64]], cuts: list[datetime], days: int, k: int, seeds: int) -> None:
     """The table, and the last line."""
     means = {name: [float(values_T.mean()) for values_T in each] for name, each in found.items()}
-    chosen = max(means, key=lambda name: np.mean(means[name][:-LATER] or means[name]))
+    chosen = max(means, key=lambda name: np.mean(means[name][:-LATER]))
     table = Table(
         "model", *(f"{cut:%Y-%m-%d}" for cut in cuts), "mean", "chosen less this one",
         title=f"MovieLens 100K: NDCG@{k} of {days} days from each cut, {seeds} seeds; the last {LATER} choose nothing",

@@ -132,7 +132,9 @@ def chosen_models(protocol: str, names: str | None) -> list[Candidate]:
     there = {name for name, _ in grid} | {model_of(name) for name, _ in grid}
     wanted = set(names.split(",")) if names else there
     if wanted - there:
-        raise NightloomError(f"--models: {', '.join(sorted(wanted - there))} not in {protocol}; there are {there}")
+        raise NightloomError(
+            f"--models: {', '.join(sorted(wanted - there))} not in {protocol}; there are {', '.join(sorted(there))}"
+        )
     return [candidate for candidate in grid if wanted & {candidate[0], model_of(candidate[0])}]
 
 

@@ -1,6 +1,6 @@
 """What `./run bench quality` chooses among: (name, params), all of them trained and judged on validation.
 
-A name is a model's, or a model's and what the params are for: `--models sequence` takes all of a model,
+A name is a model's, or a model's and the histories that the params are for: `--models sequence` takes all of a model,
 `--models sequence/short` one.
 """
 
@@ -21,7 +21,7 @@ NEXT = {
 LEAVE_ONE_OUT: tuple[Candidate, ...] = (
     ("popularity", {}),
     ("als", {"factors": 64, "popularity": 0.0}),
-    ("sequence/short", {**NEXT, "blocks": 1, "dropout": 0.3, "hidden": 0.3, "epochs": 30}),  # histories
+    ("sequence/short", {**NEXT, "blocks": 1, "dropout": 0.3, "hidden": 0.3, "epochs": 30}),
     ("sequence/long", {**NEXT, "blocks": 2, "dropout": 0.2, "hidden": 0.2, "epochs": 80}),
 )
 GRIDS = {"given-split": GIVEN_SPLIT, "leave-one-out": LEAVE_ONE_OUT}

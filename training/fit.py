@@ -84,14 +84,15 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
         )
     own = np.array([len(known.histories.items), len(known.histories)], np.float64)
     print(f"{spec.name}: rank {group.rank} of {group.size}: {own[0]:,.0f} likes of {own[1]:,.0f} users", flush=True)
-    group.folder = folder
+    # Commits are of one network: a model that trains others in it, twice, must not go on from theirs.
+    group.folder = folder if KINDS[spec.name].distributed else None
     try:
         model = KINDS[spec.name].type().fit(known, dict(spec.params), _report(spec.name, folder))
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"models: {spec.name}: params.{first['loc'][0]}: {first['msg']}") from None
     finally:
-        group.folder = None  # the next model's commits are not this one's
+        group.folder = None
     likes, users = group.sum(own).astype(int)
     fitted = Fitted(
         spec.name, folder, model.params.model_dump(), _curve(folder), time.monotonic() - started,

@@ -14,9 +14,19 @@ def test_the_command_compares_the_models_cut_by_cut_and_the_last_cuts_choose_not
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    cuts = [line.split() for line in done.stdout.splitlines() if line.startswith("cut ")]
+    cuts = [line.split() for line in done.stdout.splitlines() if line.startswith("cut ") and "NDCG" in line]
     assert [cut[2] for cut in cuts] == ["popularity", "als"] * 3
     last = json.loads(done.stdout.splitlines()[-1])
-    first = {cut[2]: float(cut[4].rstrip(",")) for cut in cuts[:2]}
+    first = {cut[2]: float(cut[4]) for cut in cuts[:2]}
     assert last["chosen"] == max(first, key=lambda name: first[name])
     assert last["all"].keys() == last["later"].keys() == {"popularity", "als"}
+
+
+def test_a_model_that_is_not_declared_is_an_error_that_names_those_that_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.nights", "--models", "popularity,magic"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "magic not in" in done.stderr
+    assert "declares popularity, als" in done.stderr

@@ -338,6 +338,12 @@ def test_a_blend_learns_to_leave_out_a_member_that_only_harms(examples: Examples
     assert good > 10 * bad
 
 
+def test_few_judges_leave_the_members_of_a_blend_alike(examples: Examples) -> None:
+    model = fitted("blend", examples, members="item_to_item, popularity", held_out_days=0, judges=4)
+    assert isinstance(model, Blend)
+    assert model.weights_M.tolist() == [0.5, 0.5]
+
+
 def test_a_blend_refuses_models_that_nobody_wrote_and_parameters_of_no_member(examples: Examples) -> None:
     with pytest.raises(ValueError, match=r"no member can be 'magic'.*als"):
         fitted("blend", examples, members="graph, magic")

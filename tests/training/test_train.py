@@ -13,9 +13,11 @@ import pytest
 from nightloom.errors import SettingsError
 from nightloom.manifest import NothingToDo
 from nightloom.settings import Settings
-from nightloom.tables import STAGES
+from nightloom.tables import INTERACTIONS, STAGES
 from tests.training.small import MakeProject, Track, event, night_of
-from training import registry, train
+from training import fit, models, registry, train
+from training.models.blend import Blend
+from training.models.sequence import Sequence
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -101,6 +103,33 @@ def test_a_blend_is_registered_with_its_members_and_lists_from_there(project: Ma
     train.main(night_of(settings, when="always", model=None))
     (found,) = registry.candidates(settings, night_of(settings).date)
     assert (found.name, len(found.model.item_ids)) == ("blend", 8)
+
+
+OF_SEQUENCES = """
+[[models]]
+name = "sequence"
+params = { factors = 4, epochs = 2 }
+
+[[models]]
+name = "blend"
+params = { members = "popularity, sequence", held_out_days = 0, "sequence.factors" = 4, "sequence.epochs" = 2 }
+"""
+
+
+def test_a_member_of_a_blend_is_trained_anew_on_everything(project: MakeProject, tmp_path: Path) -> None:
+    rows = [
+        event(f"u{user}", f"i{item}", 5 + item / 100) for user in range(12) for item in range(8) if (user + item) % 4
+    ]
+    night = night_of(project([OF_SEQUENCES], rows))
+    task = fit.task_of(night, night.lake.version(INTERACTIONS))
+    alone, blend = (
+        models.load(fit.fit(task, spec, tmp_path / spec.name).files) for spec in night.settings.models
+    )  # fmt: skip
+    assert isinstance(alone, Sequence)
+    assert isinstance(blend, Blend)
+    member = blend.members[1]
+    assert isinstance(member, Sequence)
+    np.testing.assert_array_equal(member.items_ID, alone.items_ID)
 
 
 def test_a_model_nobody_wrote_is_an_error_that_names_those_there_are(project: MakeProject) -> None:

@@ -2,7 +2,7 @@
 
 First the members are trained without the latest likes, and the weights are moved, one at a time, as long as the lists
 of the users who gave these likes become better (NDCG). Then the members are trained anew on everything.
-Shapes: B users of a block, I items, M members, T users who judge, C candidates of a user, K list length.
+Shapes: B users of a block, I items, M members, T users who judge, C candidates of a user, K list length, V moves.
 """
 
 from dataclasses import dataclass, replace
@@ -155,10 +155,10 @@ def held_out(examples: Examples, params: BlendParams) -> tuple[Examples, Histori
 
 
 def chosen(members: tuple[Model, ...], judges: Histories, targets: csr_array, k: int) -> tuple[F32, float]:
-    """The weights that make the judges' lists best, and the NDCG reached: equal ones, each moved as long as it helps.
+    """The weights that make the judges' lists best, and the NDCG reached: from equal ones on, the best move that helps.
 
-    Helps: the mean gain, paired by judge, is above two standard errors. Few judges leave the weights near equal, which
-    is better than what chance says.
+    Helps: the judges' gains together are above twice what as many gains of either sign, by chance, would come to. So it
+    takes more than four judges who gain to move a weight: equal ones are better than what two or three happen to like.
     """
     said_TCM, hit_TC, again_TC = candidates(members, judges, targets)
     targets_T = np.diff(targets.indptr)
@@ -170,16 +170,23 @@ def chosen(members: tuple[Model, ...], judges: Histories, targets: csr_array, k:
 
     best_M = np.full(len(members), 1 / len(members), np.float32)
     best_T = reached(best_M)
-    moved = True
-    while moved:
-        moved = False
-        for member, step in product(range(len(members)), STEPS):
-            tried_M = best_M.copy()
-            tried_M[member] *= step
-            gains_T = (now_T := reached(tried_M)) - best_T
-            if gains_T.mean() > 2 * gains_T.std() / np.sqrt(len(gains_T)):
-                best_M, best_T, moved = tried_M, now_T, True
-    return best_M, float(best_T.mean())
+    while True:
+        tried = [best_M * factors_M for factors_M in moves(len(members))]
+        reached_VT = np.stack([reached(weights_M) for weights_M in tried])
+        gains_VT = reached_VT - best_T
+        gains_V = np.where(gains_VT.sum(axis=1) > 2 * np.linalg.norm(gains_VT, axis=1), gains_VT.sum(axis=1), 0)
+        best = int(gains_V.argmax())
+        if gains_V[best] <= 0:
+            return best_M, float(best_T.mean())
+        best_M, best_T = tried[best], reached_VT[best]
+
+
+def moves(members: int) -> list[F32]:
+    """What weights may be multiplied by, M each: one member's by one of STEPS, the others' by 1."""
+    return [
+        np.where(np.arange(members) == member, np.float32(step), np.float32(1))
+        for member, step in product(range(members), STEPS)
+    ]
 
 
 def candidates(members: tuple[Model, ...], judges: Histories, targets: csr_array) -> tuple[F32, Bools, Bools]:
