@@ -16,7 +16,6 @@ from nightloom.errors import NightloomError
 from training.examples import LaterDays
 from training.models.base import I64, Examples, Histories, Strings
 
-VALIDATION = 0.1  # of each user's items in train.txt, rounded up
 SEED = 0
 
 
@@ -53,13 +52,18 @@ class Events:
 
 
 def given_split(folder: Path) -> Rounds:
-    """train.txt and test.txt; validation is a tenth of each user's items in train.txt, drawn by a seed."""
+    """train.txt and test.txt; validation is drawn from each user's items in train.txt by a seed, rounded up.
+
+    It is as large a share of train.txt as test.txt is of both: what is best for many targets and short histories is not
+    what is best for few and long ones.
+    """
     (train, test), user_ids, item_ids = _events([_file(folder / "train.txt"), _file(folder / "test.txt")])
     turns = np.lexsort((np.random.default_rng(SEED).random(len(train.users_N)), train.users_N))
     places = np.empty(len(turns), np.int64)
     places[turns] = train.places_N  # lines are in the order of users: a random place for each of a user's items
     counts = np.bincount(train.users_N)
-    taken = places < np.maximum(counts * VALIDATION, counts > 1)[train.users_N]
+    share = len(test.users_N) / (len(train.users_N) + len(test.users_N))
+    taken = (places < counts[train.users_N] * share) & (counts > 1)[train.users_N]
     return Rounds(
         _round(train.of(~taken), train.of(taken), user_ids, item_ids), _round(train, test, user_ids, item_ids)
     )

@@ -8,11 +8,16 @@ from typing import Any
 
 Candidate = tuple[str, dict[str, Any]]
 
+TRENDS = {
+    "user_power": 0.5, "item_power": 0.35, "sharpness": 0.25, "trends": 512, "trend_weight": 0.2, "neighbours": 1000,
+}  # fmt: skip
+"""The graph filter with its broadest trends."""
 GIVEN_SPLIT: tuple[Candidate, ...] = (
     ("popularity", {}),
     ("als", {"factors": 64, "popularity": 0.0}),
     ("item_to_item", {"neighbours": 200}),
-    *(("graph", {"sharpness": sharpness, "user_power": 0.15, "neighbours": 1000}) for sharpness in (0.05, 0.1)),
+    ("graph", {"sharpness": 0.05, "user_power": 0.15, "neighbours": 1000}),
+    *(("graph", {**TRENDS, "lift": lift}) for lift in (0.2, 0.25)),
 )
 NEXT = {
     "horizon": 1, "personal": 1.0, "popularity": False, "precision": "bfloat16", "length": 200, "rate": 0.002,

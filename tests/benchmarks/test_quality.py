@@ -51,12 +51,14 @@ def test_a_line_per_event_and_gzip_say_the_same(tmp_path: Path) -> None:
 
 def test_validation_is_carved_out_of_train_and_the_test_is_trained_on_all_of_it(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("".join(f"{u} {' '.join(str(u + i) for i in range(20))}\n" for u in range(5)))
-    (tmp_path / "test.txt").write_text("0 90 91\n3 92\n")
+    later = {"0": [str(i) for i in range(100, 115)], "3": [str(i) for i in range(120, 130)]}
+    (tmp_path / "test.txt").write_text("".join(f"{user} {' '.join(items)}\n" for user, items in later.items()))
     rounds, again = given_split(tmp_path), given_split(tmp_path)
-    assert targets(rounds.test) == {"0": ["90", "91"], "3": ["92"]}
+    assert targets(rounds.test) == later
     carved = targets(rounds.validation)
     assert carved == targets(again.validation)
-    assert {user: len(items) for user, items in carved.items()} == {str(user): 2 for user in range(5)}
+    fifth = 4  # of 20, as the test is a fifth of all
+    assert {user: len(items) for user, items in carved.items()} == {str(user): fifth for user in range(5)}
     for user in range(5):
         known, all_of_it = histories(rounds.validation)[user], {str(user + i) for i in range(20)}
         assert set(known) | set(carved[str(user)]) == set(histories(rounds.test)[user]) == all_of_it

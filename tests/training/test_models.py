@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from nightloom.errors import DataError, SettingsError
 from training import models
@@ -14,7 +15,7 @@ from training.models import KINDS
 from training.models.als import ALS
 from training.models.base import Examples, FactorModel, Histories, Model
 from training.models.blend import Blend
-from training.models.graph import diagonal
+from training.models.graph import broadest, diagonal
 from training.models.item_weights import ItemWeights
 from training.models.popularity import Popularity
 from training.models.recommend import recommend, scores
@@ -240,35 +241,49 @@ def test_ease_equals_its_definition_by_a_dense_inverse() -> None:
     np.testing.assert_allclose(scores(model, known.histories), right, rtol=1e-3, atol=1e-3)
 
 
-def filtered(likes: NDArray[np.float64], item_power: float, user_power: float, sharpness: float) -> NDArray[np.float64]:
-    """F of the graph filter, by eigenvalues."""
+def spectrum(
+    likes: NDArray[np.float64], item_power: float, user_power: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues and vectors of the item graph."""
     held, worth = likes.sum(axis=0) ** -item_power, likes.sum(axis=1) ** -user_power
     values, vectors = np.linalg.eigh(held[:, None] * (likes.T @ (worth[:, None] * likes)) * held)
-    values /= values.max()
-    return np.asarray((vectors * values / (values + sharpness)) @ vectors.T)
+    return values / values.max(), vectors
 
 
-@pytest.mark.parametrize("sharpness", [1.0, 0.1, 0.01])
-def test_the_graph_filter_equals_its_definition_by_eigenvalues(sharpness: float) -> None:
+@pytest.mark.parametrize(("sharpness", "lift", "trends"), [(1.0, 0, 0), (0.1, 0.3, 0), (0.01, 0, 0), (0.5, 0.2, 3)])
+def test_the_graph_filter_equals_its_definition_by_eigenvalues(sharpness: float, lift: float, trends: int) -> None:
     known = weighted()
     likes = known.histories.matrix(9).toarray().astype(np.float64)
-    passed = filtered(likes, 0.4, 0.5, sharpness)
-    right = likes.sum(axis=0)[:, None] ** -0.4 * passed / (1 - np.diag(passed))
+    values, vectors = spectrum(likes, 0.4, 0.5)
+    passed = (vectors * values / (values + sharpness)) @ vectors.T
+    broad = vectors[:, 9 - trends :]
+    degrees = likes.sum(axis=0)
+    right = degrees[:, None] ** -0.4 * (passed / (1 - np.diag(passed)) + 0.7 * broad @ broad.T) * degrees**lift
     right[(right < 0) | np.eye(9, dtype=bool)] = 0
-    model = fitted("graph", known, sharpness=sharpness, item_power=0.4, user_power=0.5)
+    params = {"sharpness": sharpness, "lift": lift, "trends": trends, "trend_weight": 0.7}
+    model = fitted("graph", known, item_power=0.4, user_power=0.5, **params)
     np.testing.assert_allclose(dense(model), right, rtol=0.02, atol=0.02)
 
 
-def test_the_graph_filter_is_ease_without_the_matrix() -> None:
+def test_the_broadest_trends_of_many_items_are_found_and_no_more_than_there_are() -> None:
+    rng = np.random.default_rng(0)
+    users, items = (np.linalg.qr(rng.normal(size=(size, 60)))[0] for size in (200, 300))
+    edges = csr_array(((users * 0.9 ** np.arange(60)) @ items.T).astype(np.float32))
+    found = broadest(edges, edges.T.tocsr(), 5, seed=1)
+    np.testing.assert_allclose(found @ found.T, items[:, :5] @ items[:, :5].T, atol=1e-3)
+    assert broadest(edges, edges.T.tocsr(), 100, seed=1).shape[1] <= 60
+
+
+def test_the_graph_filter_that_gives_back_what_it_held_is_ease_without_the_matrix() -> None:
     known, pull = weighted(), {"item_power": 0.3, "user_power": 0.2}
     likes = known.histories.matrix(9).toarray().astype(np.float64)
     held = likes.sum(axis=0) ** -0.3
     largest = np.linalg.eigvalsh(held[:, None] * (likes.T @ (likes.sum(axis=1)[:, None] ** -0.2 * likes)) * held).max()
     graph, ease = (
-        fitted("graph", known, sharpness=0.2, **pull),
+        fitted("graph", known, sharpness=0.2, lift=0.3, **pull),
         fitted("ease", known, regularisation=0.2 * largest, **pull),
     )
-    np.testing.assert_allclose(dense(graph), np.maximum(dense(ease), 0) * held, atol=0.01)
+    np.testing.assert_allclose(dense(graph), np.maximum(dense(ease), 0), atol=0.01)
 
 
 def test_the_graph_filter_keeps_the_items_that_a_like_says_most_for() -> None:
