@@ -1,32 +1,38 @@
 """Exact top-K: user vectors x item matrix (+ item bias), or given score rows -> the K best items of each user.
 
-`topk` works on blocks of users x items, so no score row is ever whole in memory; `topk_of_scores` selects in the same
-way from rows that something else scored. Shapes: U users, I items, D factors, K list length, B users of a block,
-C items of a block.
+`topk` never holds a score row: items are sorted, screened in 8-bit integers with a proven bound of their error, and
+only those that the bound leaves are scored (nightloom/topk_screen.py; docs/topk.md says how and how fast).
+`topk_of_scores` selects in the same way from rows that something else scored. Shapes: U users, I items, A items that
+are allowed, S the same sorted, D factors, B users of a block, K list length.
 
-Order: higher score first, then lower item index, also where the K-th score is shared: (score, index) pairs are packed
-into one int64 key, so selection and order are one integer comparison and a tie cannot fall differently by chance.
-Scores are float32 products; two that differ by less than float32 rounding may change places with another BLAS.
+Order: higher score first, then lower item index, also where the K-th score is shared. A score is the float32 next to
+the float64 product. So a user's list depends on nothing but the user: not on the batch, nor on the number of threads.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
+from nightloom import topk_device
 from nightloom.errors import NightloomError
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Keys: TypeAlias = Callable[[slice, I64], I64]
+"""Some users, and where their excluded items begin and end -> keys of their best, B x K (nightloom/topk_screen.py)."""
 Seen: TypeAlias = csr_matrix | csr_array | tuple[NDArray[np.integer], NDArray[np.integer]]
 """Items excluded per user: a U x I sparse matrix, or its (indptr, indices)."""
 
-USERS_PER_BLOCK, ITEMS_PER_BLOCK = 512, 4096  # 8 MiB of scores and 16 MiB of keys: measured on a 2-core laptop
-NOTHING = np.iinfo(np.int64).min  # the key of an excluded item: below every possible score
+USERS_AT_ONCE = 504  # of a thread: many share an item while it is in the cache
+KEYS_AT_ONCE = 1 << 20  # fewer users where lists are long: 16 MiB of keys
 LOW = np.int64(0xFFFFFFFF)
 
 
@@ -42,70 +48,114 @@ def topk(
     bias_I: F32 | None = None,
     seen: Seen | None = None,
     allowed_I: Bools | None = None,
+    int8: bool | None = None,
 ) -> tuple[I32, F32]:
     """The k best items of every user, best first: (ids_UK int32, scores_UK float32).
 
     `seen` items are left out for their user, items outside `allowed_I` for everybody. A user with fewer than k items
-    left gets id -1 and score -inf in the rest of the row. Raises TopKError where shapes differ, or where a value is
-    NaN, infinite, or so large that a score would be.
+    left gets id -1 and score -inf in the rest of the row. Users and items may be torch tensors, and are then scored on
+    the device where they are (nightloom/topk_device.py). `int8` is for tests: by itself the screen is what the
+    processor does best. Raises TopKError where shapes differ, or where a value is NaN, infinite, or so large that a
+    score would be.
     """
-    users_UD, items_ID = np.asarray(users_UD, np.float32), np.asarray(items_ID, np.float32)
+    tensors = topk_device.is_tensor(users_UD)
+    if not tensors:
+        users_UD, items_ID = (np.ascontiguousarray(rows, np.float32) for rows in (users_UD, items_ID))
     bias_I = np.zeros(len(items_ID), np.float32) if bias_I is None else np.asarray(bias_I, np.float32)
-    _check_factors(users_UD, items_ID, bias_I)
+    norm_U, norm_I = _check_factors(users_UD, items_ID, bias_I)
+    indptr, indices = _excluded(seen, len(users_UD))
+    _check(len(items_ID), k, allowed_I, indices)
+    ids_A = np.arange(len(items_ID)) if allowed_I is None else np.flatnonzero(allowed_I)
+    most = min(k, len(ids_A))
+    if tensors:
+        allowed_bias_I = np.full(len(items_ID), -np.inf, np.float32)
+        allowed_bias_I[ids_A] = bias_I[ids_A]
+        step = topk_device.SCORES_AT_ONCE // max(len(items_ID), 1)
 
-    def blocks(users: slice) -> Iterator[F32]:
-        return (users_UD[users] @ items_ID[part].T + bias_I[part] for part in _parts(len(items_ID)))
+        def on_device(users: slice, ends: I64) -> I64:
+            return topk_device.keys_of_block(users_UD[users], items_ID, allowed_bias_I, ends, indices, most)
 
-    return _selected(blocks, (len(users_UD), len(items_ID)), k, seen, allowed_I)
+        return _lists(on_device, len(users_UD), k, most, indptr, step, threads=1)
+    screen = _screen(users_UD, items_ID, bias_I, ids_A, (norm_U, norm_I), indices, most, int8)
+    return _lists(screen, len(users_UD), k, most, indptr, min(USERS_AT_ONCE, KEYS_AT_ONCE // max(most, 1)))
 
 
 def topk_of_scores(
     scores_UI: F32, k: int, *, seen: Seen | None = None, allowed_I: Bools | None = None
 ) -> tuple[I32, F32]:
     """The same for whole score rows; give it as many users at a time as fit into memory."""
-    scores_UI = np.asarray(scores_UI, np.float32)
+    scores_UI = np.ascontiguousarray(scores_UI, np.float32)
     if scores_UI.ndim != 2 or not np.isfinite(scores_UI).all():
         raise TopKError(f"scores {scores_UI.shape} must be U x I, finite float32")
+    users, items = scores_UI.shape
+    indptr, indices = _excluded(seen, users)
+    _check(items, k, allowed_I, indices)
+    from nightloom.topk_screen import best_of_rows
 
-    def blocks(users: slice) -> Iterator[F32]:
-        return (scores_UI[users, part] for part in _parts(scores_UI.shape[1]))
+    allowed_I = np.ones(items, np.bool_) if allowed_I is None else allowed_I
 
-    return _selected(blocks, scores_UI.shape, k, seen, allowed_I)
+    most = min(k, items)
+
+    def keys(rows: slice, ends: I64) -> I64:
+        return best_of_rows(scores_UI[rows], allowed_I, ends, indices, most)
+
+    return _lists(keys, users, k, most, indptr, min(USERS_AT_ONCE, KEYS_AT_ONCE // max(most, 1)))
 
 
-def _parts(items: int) -> list[slice]:
-    return [slice(c, c + ITEMS_PER_BLOCK) for c in range(0, items, ITEMS_PER_BLOCK)]
+def _screen(
+    users_UD: F32, items_ID: F32, bias_I: F32, ids_A: I64, norms: tuple[F64, F64], indices: I64, most: int,
+    int8: bool | None,
+) -> Keys:  # fmt: skip
+    """Items by the largest score that a usual user could give them, and what the screen holds of them."""
+    from nightloom import topk_held, topk_screen  # numba: only those who select wait for it
+
+    norm_U, norm_I = norms
+    int8 = topk_held.INT8 if int8 is None else int8
+    usual = float(np.median(norm_U)) if len(norm_U) else 0.0
+    ids_S = ids_A[np.argsort(-(usual * norm_I[ids_A] + bias_I[ids_A]), kind="stable")]
+    items = topk_held.hold_items(ids_S, items_ID[ids_S], bias_I[ids_S], int8)
+    by_bias_S = np.lexsort((ids_S, -bias_I[ids_S])) if (norm_U == 0).any() else ids_S[:0]
+    place_I = np.full(len(items_ID), len(items_ID))
+    place_I[ids_S] = np.arange(len(ids_S))
+
+    def keys(users: slice, ends: I64) -> I64:
+        given = topk_screen.Given(ends, indices, place_I, by_bias_S)
+        return topk_screen.screened(topk_held.hold_users(users_UD[users], int8), items, given, most)
+
+    return keys
 
 
-def _selected(
-    blocks: Callable[[slice], Iterator[F32]], shape: tuple[int, int], k: int, seen: Seen | None, allowed_I: Bools | None
+def _lists(
+    keys: Keys, users: int, k: int, most: int, indptr: I64, step: int, threads: int | None = None
 ) -> tuple[I32, F32]:
-    """`blocks` gives the scores of some users, B x C, all items from left to right."""
-    indptr, indices = _excluded(seen, shape[0])
-    _check(shape[1], k, allowed_I, indices)
-    best_UK = np.full((shape[0], k), NOTHING, np.int64)
-    for u in range(0, shape[0], USERS_PER_BLOCK):
-        best_BK = best_UK[u : u + USERS_PER_BLOCK]
-        ends = indptr[u : u + len(best_BK) + 1]
-        rows, columns = np.repeat(np.arange(len(best_BK)), np.diff(ends)), indices[ends[0] : ends[-1]]
-        for part, scores_BC in zip(_parts(shape[1]), blocks(slice(u, u + len(best_BK))), strict=True):
-            keys_BC = _keys(scores_BC, part.start)
-            if allowed_I is not None:
-                keys_BC[:, ~allowed_I[part]] = NOTHING
-            here = (columns >= part.start) & (columns < part.stop)
-            keys_BC[rows[here], columns[here] - part.start] = NOTHING
-            best_BK[:] = _largest(np.concatenate([best_BK, keys_BC], axis=1), k)
-    best_UK.sort(axis=1)
-    return _unpacked(best_UK[:, ::-1])
+    """`keys` gives those of some users' best, B x `most`, in any order: threads take blocks of users in turn."""
+    ids_UK, scores_UK = np.full((users, k), -1, np.int32), np.full((users, k), -np.inf, np.float32)
+    threads = threads or len(os.sched_getaffinity(0))
+    step = max(1, min(step, -(-users // threads)))
+
+    def fill(first: int) -> None:
+        block = slice(first, min(first + step, users))
+        keys_BK = np.sort(keys(block, indptr[block.start : block.stop + 1]), axis=1)[:, ::-1]
+        ids_UK[block, :most], scores_UK[block, :most] = _unpacked(keys_BK)
+
+    if most:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, range(0, users, step)))
+    return ids_UK, scores_UK
 
 
 def _excluded(seen: Seen | None, users: int) -> tuple[I64, I64]:
+    """Each user's items ascending."""
     if seen is None:
         return np.zeros(users + 1, np.int64), np.empty(0, np.int64)
     indptr, indices = seen if isinstance(seen, tuple) else (seen.indptr, seen.indices)
     if len(indptr) != users + 1:
         raise TopKError(f"seen has {len(indptr) - 1} rows for {users} users; give one row per user, empty or not")
-    return np.asarray(indptr, np.int64), np.asarray(indices, np.int64)
+    indptr, indices = np.asarray(indptr, np.int64), np.asarray(indices, np.int64)
+    falls = np.flatnonzero(np.diff(indices) < 0) + 1
+    if not np.isin(falls, indptr).all():
+        indices = indices[np.lexsort((indices, np.repeat(np.arange(users), np.diff(indptr))))]
+    return indptr, indices
 
 
 def _check(items: int, k: int, allowed_I: Bools | None, indices: I64) -> None:
@@ -117,37 +167,32 @@ def _check(items: int, k: int, allowed_I: Bools | None, indices: I64) -> None:
         raise TopKError(f"seen names items {indices.min()}..{indices.max()}; there are 0..{items - 1}")
 
 
-def _check_factors(users_UD: F32, items_ID: F32, bias_I: F32) -> None:
+def _check_factors(users_UD: F32, items_ID: F32, bias_I: F32) -> tuple[F64, F64]:
+    """The lengths of all vectors."""
     if users_UD.ndim != 2 or items_ID.ndim != 2 or users_UD.shape[1] != items_ID.shape[1]:
         raise TopKError(f"users {users_UD.shape} and items {items_ID.shape} must be U x D and I x D with one D")
     if bias_I.shape != (len(items_ID),):
         raise TopKError(f"bias has shape {bias_I.shape}; expected one number for each of {len(items_ID)} items")
     # One bound (Cauchy-Schwarz) covers NaN, infinities and overflow, so that no block needs a look for them.
-    largest = _norm(users_UD) * _norm(items_ID) + float(np.abs(bias_I).max(initial=0))
+    norm_U, norm_I = (_norms(rows) for rows in (users_UD, items_ID))
+    largest = norm_U.max(initial=0) * norm_I.max(initial=0) + float(np.abs(bias_I).max(initial=0))
     if not largest < float(np.finfo(np.float32).max) / 2:
         raise TopKError(
             f"scores could reach {largest:.3g}; users, items and bias must be finite float32, not near its end"
         )
+    return norm_U, norm_I
 
 
-def _norm(rows_ND: F32) -> float:
-    return float(np.sqrt(np.einsum("nd,nd->n", rows_ND, rows_ND, dtype=np.float64)).max(initial=0))
+def _norms(rows_ND: F32) -> F64:
+    if topk_device.is_tensor(rows_ND):
+        return topk_device.norms(rows_ND)
+    found: F64 = np.sqrt(np.einsum("nd,nd->n", rows_ND, rows_ND, dtype=np.float64))
+    return found
 
 
-def _keys(scores_BC: F32, first: int) -> I64:
-    """Packs score and item index so that the larger key is the better item."""
-    bits = (scores_BC + np.float32(0)).view(np.int32)  # + 0 turns -0.0 into 0.0: they are equal, so must be their bits
-    ordered = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)  # the integer order of floats of either sign
-    return (ordered.astype(np.int64) << 32) | (LOW - np.arange(first, first + scores_BC.shape[1]))
-
-
-def _largest(keys_BN: I64, k: int) -> I64:
-    return np.partition(keys_BN, keys_BN.shape[1] - k, axis=1)[:, -k:]
-
-
-def _unpacked(keys_UK: I64) -> tuple[I32, F32]:
-    empty = keys_UK == NOTHING
-    ordered = (keys_UK >> 32).astype(np.int32)
-    bits = np.where(ordered < 0, ordered ^ np.int32(0x7FFFFFFF), ordered)
-    ids_UK = np.where(empty, -1, LOW - (keys_UK & LOW)).astype(np.int32)
-    return ids_UK, np.where(empty, np.float32(-np.inf), bits.view(np.float32))
+def _unpacked(keys_BK: I64) -> tuple[I32, F32]:
+    """Keys of nightloom.topk_screen as item ids and scores."""
+    ordered = (keys_BK >> 32).astype(np.int32)
+    scores_BK = np.where(ordered < 0, ordered ^ np.int32(0x7FFFFFFF), ordered).view(np.float32)
+    some = np.isfinite(scores_BK)
+    return np.where(some, LOW - (keys_BK & LOW), -1).astype(np.int32), np.where(some, scores_BK, np.float32(-np.inf))

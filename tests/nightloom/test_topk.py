@@ -1,19 +1,27 @@
-"""topk against a full sort in float64, on data where float32 is exact, so that ties are ties."""
+"""topk against a full sort in float64: data where float32 is exact, so that ties are ties, and data of any size."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-import nightloom.topk as module
-from nightloom.topk import F32, Bools, TopKError, topk, topk_of_scores
+from nightloom import topk_device, topk_held
+from nightloom.topk import F32, I32, Bools, TopKError, topk, topk_of_scores
 
 Problem = dict[str, Any]
+SCREENS = [pytest.param(False, id="float32")] + [pytest.param(True, id="int8")] * topk_held.INT8
+"""As far as this processor has the instructions."""
+EACH_SCREEN = pytest.mark.parametrize("int8", SCREENS)
 
 
 def sorted_whole(
@@ -26,6 +34,14 @@ def sorted_whole(
     pad = ((0, 0), (0, k - order.shape[1]))
     best = np.pad(best, pad, constant_values=-np.inf)
     return np.where(np.isneginf(best), -1, np.pad(order, pad)), best
+
+
+def agrees(found: tuple[I32, F32], right: tuple[NDArray[Any], NDArray[Any]]) -> None:
+    ids, scores = found
+    assert ids.dtype == np.int32
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(ids, right[0])
+    np.testing.assert_array_equal(scores, right[1])
 
 
 @st.composite
@@ -45,52 +61,136 @@ def problems(draw: st.DrawFn) -> Problem:
     }
 
 
-@settings(max_examples=300, deadline=None)
-@given(problems(), st.integers(1, 5), st.integers(1, 7))
-def test_equals_a_full_sort_whatever_the_block_size(
-    problem: Problem, users_per_block: int, items_per_block: int
-) -> None:
+@st.composite
+def large_problems(draw: st.DrawFn) -> Problem:
+    """Some blocks of items, so that whole blocks are passed over; drawn by numpy, as hypothesis would take long."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    users, items, factors = draw(st.integers(1, 40)), draw(st.integers(1000, 6000)), draw(st.sampled_from([1, 5, 64]))
+    skewed = np.round(rng.lognormal(0, draw(st.sampled_from([0.0, 1.0])), (items, 1)))
+    share = draw(st.sampled_from([0.0, 0.01, 0.5, 1.0]))
+    return {
+        "users": rng.integers(-8, 9, (users, factors)).astype(np.float32),
+        "items": (rng.integers(-8, 9, (items, factors)) * skewed).astype(np.float32),
+        "k": draw(st.sampled_from([1, 10, 100, 700])),
+        "bias": np.round(rng.normal(0, draw(st.sampled_from([0, 10, 1000])), items)).astype(np.float32),
+        "seen": rng.random((users, items)) < share,
+        "allowed": rng.random(items) < draw(st.sampled_from([0.1, 1.0])),
+    }
+
+
+@EACH_SCREEN
+@settings(max_examples=120, deadline=None)
+@given(problem=st.one_of(problems(), large_problems()))
+def test_equals_a_full_sort(problem: Problem, int8: bool) -> None:
+    closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+    right = sorted_whole(**problem)
+    agrees(topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], int8=int8, **closed), right)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.one_of(problems(), large_problems()))
+def test_whole_score_rows_equal_a_full_sort(problem: Problem) -> None:
+    closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+    scores = problem["users"] @ problem["items"].T + problem["bias"]
+    agrees(topk_of_scores(scores, problem["k"], **closed), sorted_whole(**problem))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(problems(), large_problems()), st.integers(1, 20_000))
+def test_tensors_stay_on_their_device_and_equal_a_full_sort(problem: Problem, scores_at_once: int) -> None:
+    closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+    users: Any = torch.from_numpy(problem["users"])
+    items: Any = torch.from_numpy(problem["items"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "USERS_PER_BLOCK", users_per_block)
-        patch.setattr(module, "ITEMS_PER_BLOCK", items_per_block)
-        closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
-        made = topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], **closed)
-        given_scores = problem["users"] @ problem["items"].T + problem["bias"]
-        selected = topk_of_scores(given_scores, problem["k"], **closed)
-    right_ids, right_scores = sorted_whole(**problem)
-    for ids, scores in (made, selected):
-        assert ids.dtype == np.int32
-        assert scores.dtype == np.float32
-        np.testing.assert_array_equal(ids, right_ids)
-        np.testing.assert_array_equal(scores, right_scores)
+        patch.setattr(topk_device, "SCORES_AT_ONCE", scores_at_once)
+        found = topk(users, items, problem["k"], bias_I=problem["bias"], **closed)
+    agrees(found, sorted_whole(**problem))
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(1e-30, 1e15))
-def test_real_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, scale: float) -> None:
+@EACH_SCREEN
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0, 3, 40]), power=st.integers(-140, 40))
+def test_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, spread: int, power: int, int8: bool) -> None:
     rng = np.random.default_rng(seed)
-    users = rng.standard_normal((5, 8), np.float32) * np.float32(scale)
-    items = rng.standard_normal((40, 8), np.float32)
-    _, scores = topk(users, items, 7)
-    whole = np.sort(users.astype(np.float64) @ items.astype(np.float64).T, axis=1)[:, ::-1][:, :7]
-    np.testing.assert_allclose(scores, whole, rtol=1e-4, atol=scale * 1e-5)
-
-
-def test_more_than_one_block_gives_one_list() -> None:
-    rng = np.random.default_rng(0)
-    users, items = rng.integers(-8, 8, (1100, 6)).astype(np.float32), rng.integers(-8, 8, (9000, 6)).astype(np.float32)
-    ids, scores = topk(users, items, 20)
-    everything = np.zeros((1100, 9000), bool)
-    right_ids, right_scores = sorted_whole(users, items, 20, np.zeros(9000), everything, ~everything[0])
-    np.testing.assert_array_equal(ids, right_ids)
-    np.testing.assert_array_equal(scores, right_scores)
-
-
-def test_seen_may_come_as_indptr_and_indices() -> None:
-    ids, _ = topk(
-        np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), 3, seen=(np.array([0, 1, 3]), np.array([0, 1, 2]))
+    users, items = (
+        np.ldexp(rng.standard_normal((rows, 20)), size + rng.integers(-spread, spread + 1, (rows, 1))).astype(
+            np.float32
+        )
+        for rows, size in ((9, power), (3000, 0))
     )
-    assert ids.tolist() == [[1, 2, -1], [0, -1, -1]]
+    items[rng.random(len(items)) < 0.1] = 0
+    bias = np.ldexp(rng.standard_normal(len(items)), power).astype(np.float32)
+    ids, scores = topk(users, items, 50, bias_I=bias, int8=int8)
+    right = users.astype(np.float64) @ items.astype(np.float64).T + bias
+    rounding = 2.0**-23 * np.abs(right) + 2.0**-148
+    listed = np.take_along_axis(right, ids.astype(np.int64), axis=1)
+    assert (np.abs(scores - listed) <= np.take_along_axis(rounding, ids.astype(np.int64), axis=1)).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert all(len(set(row)) == 50 for row in ids.tolist())
+    left_out = np.ones(right.shape, np.bool_)
+    np.put_along_axis(left_out, ids.astype(np.int64), False, axis=1)
+    assert ((right <= scores[:, -1:] + rounding) | ~left_out).all()
+
+
+@EACH_SCREEN
+def test_a_user_has_the_same_list_alone_among_others_and_on_any_number_of_threads(
+    int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    users, items = rng.standard_normal((1200, 32), np.float32), rng.standard_normal((5000, 32), np.float32)
+    seen = csr_matrix(rng.random((1200, 5000)) < 0.01)
+    ids, scores = topk(users, items, 40, seen=seen, int8=int8)
+    for user in (0, 500, 1199):
+        agrees(topk(users[user : user + 1], items, 40, seen=seen[user], int8=int8), (ids[[user]], scores[[user]]))
+    for threads in (1, 3):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, threads=threads: set(range(threads)))
+        agrees(topk(users, items, 40, seen=seen, int8=int8), (ids, scores))
+
+
+@pytest.mark.skipif(not topk_held.INT8, reason="this processor has no 8-bit products")
+def test_both_screens_leave_the_same_lists() -> None:
+    rng = np.random.default_rng(1)
+    users, items = rng.standard_normal((300, 50), np.float32), rng.standard_normal((9000, 50), np.float32)
+    agrees(topk(users, items, 100, int8=True), topk(users, items, 100, int8=False))
+
+
+def test_users_of_whom_nothing_is_known_get_the_largest_biases_that_they_have_not_seen() -> None:
+    bias = np.array([0, 3, 3, 9, 1], np.float32)
+    seen = (np.array([0, 1, 1]), np.array([3]))
+    ids, scores = topk(np.zeros((2, 4), np.float32), np.ones((5, 4), np.float32), 3, bias_I=bias, seen=seen)
+    assert ids.tolist() == [[1, 2, 4], [3, 1, 2]]
+    assert scores.tolist() == [[3, 3, 1], [9, 3, 3]]
+
+
+def test_seen_may_come_as_indptr_and_indices_in_any_order() -> None:
+    ids, _ = topk(
+        np.ones((2, 1), np.float32), np.ones((4, 1), np.float32), 4, seen=(np.array([0, 1, 4]), np.array([0, 3, 2, 1]))
+    )
+    assert ids.tolist() == [[1, 2, 3, -1], [0, -1, -1, -1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("features", "needed"), [("", ""), ("+avx2,+fma", "avx2"), ("+avx2,+fma,+avxvnni", "avx_vnni")]
+)  # fmt: skip
+def test_older_processors_give_the_same_lists(features: str, needed: str, tmp_path: Path) -> None:
+    """numba compiles for them here: vectors of 128 and 256 bits, and without 8-bit products."""
+    if needed not in Path("/proc/cpuinfo").read_text(encoding="utf8"):
+        pytest.skip(f"this processor has no {needed}")
+    rng = np.random.default_rng(2)
+    users, items = rng.standard_normal((50, 30), np.float32), rng.standard_normal((7000, 30), np.float32)
+    np.savez(tmp_path / "given", users=users, items=items)
+    code = (
+        "import numpy as np; from nightloom.topk import topk; g = np.load('given.npz');"
+        "i, s = topk(g['users'], g['items'], 100); np.savez('found', i=i, s=s)"
+    )
+    older = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    path = os.pathsep.join(sys.path)
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, **older, "PYTHONPATH": path}
+    )
+    found = np.load(tmp_path / "found.npz")
+    agrees((found["i"], found["s"]), topk(users, items, 100))
 
 
 @pytest.mark.parametrize(

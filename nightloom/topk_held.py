@@ -1,0 +1,152 @@
+"""What nightloom.topk's screen holds of items and users: 8-bit integers, or float32, in the order in which it reads.
+
+Users are signed, items unsigned (128 added), as the processor multiplies them; each user and each block of tiles has a
+scale. Where the processor has no such instructions, the screen holds float32 as it is.
+Shapes: B users, X what is held of one, S sorted items, D factors, T tiles, C blocks of tiles.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba.core.registry import cpu_target
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+_HAS = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))  # the instructions that numba compiles for
+INT8 = bool(_HAS & {"+avx512vnni", "+avxvnni"})
+_WIDE = "+avx512vnni" in _HAS or ("+avx512f" in _HAS and not INT8)
+WIDTH, REGISTERS = (16, 4) if _WIDE else (8, 2) if "+avx2" in _HAS else (4, 4)
+"""Lanes of a vector register, and how many registers hold items."""
+STRIP = WIDTH * REGISTERS
+"""Items multiplied at once."""
+TILE = 64
+"""Items whose hits are the bits of one word."""
+BLOCK = 16
+"""Tiles that share a scale and bounds; their float32 rows fit into the second cache."""
+SLACK = 1 + 2.0**-40
+"""Makes a bound in float64 safe from its own rounding."""
+
+
+class Items(NamedTuple):
+    """In the order of the screen. Of a block: its scale, and its largest |v|, |v - v'|, |v'|, bias and |bias|."""
+
+    ids_S: I64
+    rows_SD: F32
+    bias_S: F32  # whole tiles: -inf in the lanes that hold no item
+    tiles_TX: NDArray[Any]
+    scale_C: F64
+    norm_C: F64
+    residual_C: F64
+    held_C: F64
+    bias_C: F64
+    size_C: F64
+
+
+class Users(NamedTuple):
+    """`start` undoes the 128 of the items. Of a user: scale, |u|, |u - u'|."""
+
+    rows_BD: F32
+    held_BX: NDArray[Any]
+    start_B: NDArray[Any]
+    scale_B: F64
+    norm_B: F64
+    residual_B: F64
+
+
+def hold_items(ids_S: I64, rows_SD: F32, bias_S: F32, int8: bool) -> Items:
+    """Items already sorted -> what the screen reads of them."""
+    items, factors = rows_SD.shape
+    tiles, held = -(-items // TILE), -(-factors // 4) * 4 if int8 else factors
+    tiles_TX = np.full((tiles, TILE * held), 128 if int8 else 0, np.uint8 if int8 else np.float32)
+    padded_S = np.full(tiles * TILE, -np.inf, np.float32)
+    padded_S[:items] = bias_S
+    bounds_6C = np.zeros((6, -(-tiles // BLOCK)))
+    (_hold_int8 if int8 else _hold_float32)(rows_SD, bias_S, tiles_TX, bounds_6C)
+    return Items(ids_S, rows_SD, padded_S, tiles_TX, *bounds_6C)
+
+
+def hold_users(rows_BD: F32, int8: bool) -> Users:
+    users, factors = rows_BD.shape
+    if not int8:
+        norm_B = SLACK * np.sqrt(np.einsum("bd,bd->b", rows_BD, rows_BD, dtype=np.float64))
+        return Users(rows_BD, rows_BD, np.zeros(users, np.float32), np.ones(users), norm_B, np.zeros(users))
+    held_BX, start_B = np.zeros((users, -(-factors // 4) * 4), np.int8), np.empty(users, np.int32)
+    bounds_3B = np.empty((3, users))
+    _hold_users(rows_BD, held_BX, start_B, bounds_3B)
+    return Users(rows_BD, held_BX, start_B, *bounds_3B)
+
+
+@numba.njit(cache=True, nogil=True)
+def _hold_int8(rows_SD: F32, bias_S: F32, tiles_TX: NDArray[np.uint8], bounds_6C: F64) -> None:
+    items, factors = rows_SD.shape
+    steps = tiles_TX.shape[1] // (4 * TILE)
+    for c in range(bounds_6C.shape[1]):
+        first, last = c * BLOCK * TILE, min((c + 1) * BLOCK * TILE, items)
+        largest = np.float32(0)
+        for s in range(first, last):
+            for d in range(factors):
+                largest = max(largest, abs(rows_SD[s, d]))
+        scale = np.float64(largest) / 127 if largest > 0 else 1.0
+        norm = residual = held = size = 0.0
+        bias = -np.inf
+        for s in range(first, last):
+            norms = residuals = helds = 0.0
+            strip = s % TILE // STRIP * STRIP
+            for d in range(factors):
+                value = np.float64(rows_SD[s, d])
+                number = np.rint(value / scale)
+                norms += value * value
+                residuals += (value - scale * number) ** 2
+                helds += number * number
+                place = (strip * steps + d // 4 * STRIP + s % STRIP) * 4 + d % 4
+                tiles_TX[s // TILE, place] = np.uint8(np.int64(number) + 128)
+            norm, residual, held = max(norm, norms), max(residual, residuals), max(held, helds)
+            bias, size = max(bias, np.float64(bias_S[s])), max(size, abs(np.float64(bias_S[s])))
+        bounds_6C[0, c], bounds_6C[4, c], bounds_6C[5, c] = scale, bias, size
+        bounds_6C[1, c], bounds_6C[2, c] = SLACK * np.sqrt(norm), SLACK * np.sqrt(residual)
+        bounds_6C[3, c] = SLACK * scale * np.sqrt(held)
+
+
+@numba.njit(cache=True, nogil=True)
+def _hold_float32(rows_SD: F32, bias_S: F32, tiles_TX: F32, bounds_6C: F64) -> None:
+    """v' is v; for |v - v'| stands what adding up in float32 can lose."""
+    items, factors = rows_SD.shape
+    for c in range(bounds_6C.shape[1]):
+        norm = size = 0.0
+        bias = -np.inf
+        for s in range(c * BLOCK * TILE, min((c + 1) * BLOCK * TILE, items)):
+            norms = 0.0
+            strip = s % TILE // STRIP * STRIP
+            for d in range(factors):
+                norms += np.float64(rows_SD[s, d]) ** 2
+                tiles_TX[s // TILE, strip * factors + d * STRIP + s % STRIP] = rows_SD[s, d]
+            norm, bias = max(norm, norms), max(bias, np.float64(bias_S[s]))
+            size = max(size, abs(np.float64(bias_S[s])))
+        norm = SLACK * np.sqrt(norm)
+        bounds_6C[0, c], bounds_6C[1, c], bounds_6C[2, c] = 1.0, norm, (2 * factors + 4) * 2.0**-24 * norm
+        bounds_6C[3, c], bounds_6C[4, c], bounds_6C[5, c] = norm, bias, size
+
+
+@numba.njit(cache=True, nogil=True)
+def _hold_users(rows_BD: F32, held_BX: NDArray[np.int8], start_B: NDArray[np.int32], bounds_3B: F64) -> None:
+    users, factors = rows_BD.shape
+    for b in range(users):
+        largest = np.float32(0)
+        for d in range(factors):
+            largest = max(largest, abs(rows_BD[b, d]))
+        scale = np.float64(largest) / 127 if largest > 0 else 1.0
+        norm = residual = 0.0
+        total = np.int64(0)
+        for d in range(factors):
+            value = np.float64(rows_BD[b, d])
+            number = np.rint(value / scale)
+            norm += value * value
+            residual += (value - scale * number) ** 2
+            held_BX[b, d] = np.int8(number)
+            total += np.int64(number)
+        start_B[b] = -128 * total
+        bounds_3B[0, b], bounds_3B[1, b], bounds_3B[2, b] = scale, SLACK * np.sqrt(norm), SLACK * np.sqrt(residual)
