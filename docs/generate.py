@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -21,7 +22,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 from nightloom.settings import Settings  # noqa: E402
 from nightloom.tables import TABLES, Table  # noqa: E402
 
-TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date"}
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
 LAYERS = {
     "bronze": "As it came, plus where and when it came from.",
@@ -66,7 +67,7 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 def _section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """The section class in `Places`, `tuple[Source, ...]` or `dict[str, MartColumn]`, and whether there may be many."""
     many = get_origin(annotation) is tuple
-    inner = get_args(annotation)[0] if many else annotation
+    inner = get_args(annotation)[0] if many or get_origin(annotation) is UnionType else annotation
     if get_origin(annotation) is dict:
         inner = get_args(annotation)[1]
     return (inner, many) if isinstance(inner, type) and issubclass(inner, BaseModel) else (None, many)

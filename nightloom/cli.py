@@ -22,6 +22,7 @@ WORDS = {
     "quality": ("nightloom.quality:quality", "What the gates expected of the data, night by night."),
     "recommend": ("serving.commands:recommend", "A user's published list."),
     "explain": ("serving.commands:explain", "Where one recommendation comes from, down to the events."),
+    "slate": ("serving.slate_commands:slate", "What the slate rules do to a user's list, before a night does it."),
     "serve": ("serving.commands:serve", "The API and the console."),
     "quarantine": (
         "nightloom.quarantine_commands:quarantine",

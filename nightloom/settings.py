@@ -3,7 +3,6 @@
 Every key is documented here, under its field; `docs/settings.md` is made from these lines and a test keeps it current.
 """
 
-import difflib
 import hashlib
 import os
 import re
@@ -12,20 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from nightloom.errors import SettingsError
+from nightloom.section import Section as Section
+from nightloom.section import listed, nearest_key
+from nightloom.slate_settings import Slate, misnamed
 from nightloom.tables import TABLES, TYPES
 
 CONFIG_VARIABLE = "NIGHTLOOM_CONFIG"
-
-
-class Section(BaseModel):
-    """Part of the file: unknown keys are errors, values do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Project(Section):
@@ -89,7 +85,7 @@ class Source(Section):
     columns: dict[str, str]
     """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event, occurred_at (event_id and
     value if there are any); items need item_id (title, categories, available); users need user_id."""
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = Field({})
     """Further attribute of an item or a user = Spark SQL expression over the fields."""
     rules: tuple[Rule, ...] = ()
     """Rows that are not used, and where they end."""
@@ -99,9 +95,9 @@ class Source(Section):
         files, kafka = {"path", "settle_seconds"}, {"servers", "topic"}
         own, others = (kafka, files) if self.format == "kafka" else (files, kafka)
         if missing := [name for name in own if getattr(self, name) is None]:
-            raise ValueError(f"format is '{self.format}', so it needs {_listed(missing)}")
+            raise ValueError(f"format is '{self.format}', so it needs {listed(missing)}")
         if strange := self.model_fields_set & others:
-            raise ValueError(f"format is '{self.format}', which has no {_listed(strange)}; it has {_listed(own)}")
+            raise ValueError(f"format is '{self.format}', which has no {listed(strange)}; it has {listed(own)}")
         return self
 
     @model_validator(mode="after")
@@ -110,9 +106,9 @@ class Source(Section):
         for name in self.columns:
             if name not in required | optional:
                 known = required | optional
-                raise ValueError(f"columns has '{name}'; {self.kind} have {_listed(known)}{nearest_key(name, known)}")
+                raise ValueError(f"columns has '{name}'; {self.kind} have {listed(known)}{nearest_key(name, known)}")
         if missing := required - self.columns.keys():
-            raise ValueError(f"columns lacks {_listed(missing)}; a source of {self.kind} must say how it is made")
+            raise ValueError(f"columns lacks {listed(missing)}; a source of {self.kind} must say how it is made")
         return self
 
 
@@ -161,9 +157,9 @@ class ModelSpec(Section):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Which model: a file of training/models/."""
-    params: dict[str, float | int | str | bool] = {}
+    params: dict[str, float | int | str | bool] = Field({})
     """Hyper-parameters by name, as the model's docstring lists them."""
-    search: dict[str, Span] = {}
+    search: dict[str, Span] = Field({})
     """Hyper-parameters that training.search_minutes are spent on, e.g. factors = { low = 16, high = 128, log = true }.
     Those in `params` are tried first; another value is taken only where it is better on validation."""
 
@@ -273,29 +269,24 @@ class SlateGate(Section):
     """Share of available items that must be in somebody's first k."""
     min_overlap: float = Field(0.0, ge=0, le=1)
     """Mean overlap with the lists served now, first k, same model version; 0 switches the check off."""
+    active_days: int = Field(28, ge=1)
+    """Users with an interaction in the last days are active: `min_coverage` holds for them alone, too."""
+    max_fallback: float = Field(1.0, ge=0, le=1)
+    """Largest share of active users who get what a stranger gets: no list, or the popular one without what is seen."""
+    max_score_drift: float = Field(0.25, gt=0)
+    """Largest population stability index of users' mean score, first k, same model version, against what is served."""
+    max_rows_loss: float = Field(0.5, ge=0, le=1)
+    """The lists may be this share fewer than those served now."""
+    max_missed_places: float = Field(0.2, ge=0, le=1)
+    """Largest share of first pages on which a floor, a promotion, a pin or the exploration lacks a place."""
+    stop_on: tuple[Literal["fallback", "score_drift", "rows_loss", "places"], ...] = ("rows_loss",)
+    """Which of these comparisons close the gate; the others warn. A filter or a cap that is broken always closes it."""
 
 
 class Gates(Section):
     data: DataGate = DataGate()
     model: ModelGate = ModelGate()
     slate: SlateGate = SlateGate()
-
-
-class Slate(Section):
-    """The published lists."""
-
-    k: int = Field(20, ge=1)
-    """Length a reader gets unless it asks for another."""
-    stored: int = Field(60, ge=1)
-    """Length stored: more than k, so that a reader's filters do not empty the list."""
-    popular_half_life_days: float = Field(14.0, gt=0)
-    """How fast an old event stops counting for the popular list, which unknown users get."""
-
-    @model_validator(mode="after")
-    def _stored_covers_k(self) -> Self:
-        if self.stored < self.k:
-            raise ValueError(f"stored is {self.stored}, less than k = {self.k}; store at least k, better 2-3 times k")
-        return self
 
 
 class Store(Section):
@@ -323,7 +314,7 @@ class MartColumn(Section):
         inner = re.fullmatch(r"array<(\w+)>|map<(\w+),\s*(\w+)>|(\w+)", self.type)
         for name in (found for found in inner.groups() if found) if inner else (self.type,):
             if name not in TYPES:
-                raise ValueError(f"type '{name}' is not known; known are {_listed(TYPES)}{nearest_key(name, TYPES)}")
+                raise ValueError(f"type '{name}' is not known; known are {listed(TYPES)}{nearest_key(name, TYPES)}")
         return self
 
 
@@ -356,7 +347,7 @@ class Mart(Section):
     def _key_and_period(self) -> Self:
         if strange := [name for name in self.key if name not in self.columns]:
             near = nearest_key(strange[0], self.columns)
-            raise ValueError(f"key has '{strange[0]}'; columns are {_listed(self.columns)}{near}")
+            raise ValueError(f"key has '{strange[0]}'; columns are {listed(self.columns)}{near}")
         if self.period == "night" and "night" in self.columns:
             raise ValueError("columns has 'night'; with period = 'night' Nightloom adds it by itself, take it out")
         if self.period in ("day", "week", "month") and (
@@ -433,7 +424,7 @@ class Settings(BaseSettings):
             ("marts", [mart.name for mart in self.marts]),
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"{what} has {_listed(twice)} more than once; names are unique")
+                raise ValueError(f"{what} has {listed(twice)} more than once; names are unique")
         return self
 
     @model_validator(mode="after")
@@ -460,6 +451,11 @@ class Settings(BaseSettings):
         """MLflow's tracking URI."""
         return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
 
+    def attributes(self, kind: Literal["items", "users"]) -> dict[str, str]:
+        """Declared attribute of items or users -> its type: a field's where it is one as it comes, else string."""
+        sources = [source for source in self.sources if source.kind == kind]
+        return {name: each.fields.get(made, "string") for each in sources for name, made in each.attributes.items()}
+
     @property
     def clock_ahead(self) -> timedelta:
         return timedelta(minutes=self.late.clock_ahead_minutes)
@@ -483,11 +479,19 @@ def load(file: Path | None = None) -> Settings:
             f"{file} is not there; run in a project's folder or set {CONFIG_VARIABLE} to its nightloom.toml"
         )
     try:
-        return Settings(file=file)  # the rest comes out of the file
+        settings = Settings(file=file)  # the rest comes out of the file
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file.name} is not valid TOML: {error}") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(item, file) for item in error.errors())) from None
+    if wrong := list(misnamed(settings.slate, settings.attributes("items"), settings.attributes("users"))):
+        raise SettingsError("\n".join(f"{place_of(settings, *where)}: {words}" for where, words in wrong))
+    return settings
+
+
+def place_of(settings: Settings, *location: str | int) -> str:
+    """`nightloom.toml, line N: slate.caps.0.by`: where a person finds a key."""
+    return f"{settings.file.name}, line {line_of(settings, *location)}: {'.'.join(map(str, location))}"
 
 
 def line_of(settings: Settings, *location: str | int) -> int:
@@ -503,7 +507,7 @@ def _explained(item: Any, file: Path) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         known = _keys_beside(location)
-        message = f"unknown key; known here are {_listed(known)}{nearest_key(str(location[-1]), known)}"
+        message = f"unknown key; known here are {listed(known)}{nearest_key(str(location[-1]), known)}"
     return f"{file.name}{f', line {line}' if line else ''}: {where}: {message}" if where else f"{file.name}: {message}"
 
 
@@ -523,26 +527,16 @@ def _section(annotation: Any) -> type[BaseModel]:
 
 
 def _line_of(location: tuple[str | int, ...], text: str) -> int | None:
-    """Best guess at the line of a key: the N-th table of its array, then the first line that sets the key."""
-    lines, start = text.splitlines(), 0
-    for depth, part in enumerate(location):
+    """Line of a key: in the N-th table of its array the first line that sets it, or its header."""
+    lines, start, path = text.splitlines(), 0, ""
+    for part in location:
         if isinstance(part, int):
-            header = re.escape(str(location[depth - 1]))
-            tables = [
-                n for n, row in enumerate(lines) if re.match(rf"\s*\[\[([\w.]+\.)?{header}\]\]", row) and n >= start
-            ]
+            tables = [n for n, row in enumerate(lines) if n >= start and re.match(rf"\s*\[\[{path}\]\]", row)]
             start = tables[part] if part < len(tables) else start
             continue
-        pattern = rf"\s*(\[+([\w.]+\.)?{re.escape(part)}\]+|\"?{re.escape(part)}\"?\s*=)"
-        start = next((n for n in range(start, len(lines)) if re.match(pattern, lines[n])), start)
+        path += f"{re.escape('.') if path else ''}{re.escape(part)}"
+        end = next((n for n in range(start + 1, len(lines)) if re.match(r"\s*\[", lines[n])), len(lines))
+        keys = [n for n in range(start, end) if re.match(rf"\s*\"?{re.escape(part)}\"?\s*[=.]", lines[n])]
+        headers = [n for n in range(start, len(lines)) if re.match(rf"\s*\[+{path}[\].]", lines[n])]
+        start = next(iter(keys or headers), start)
     return start + 1 if start or (lines and location) else None
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(sorted(names))
-
-
-def nearest_key(name: str, known: Any) -> str:
-    """`. Did you mean 'k'?`, or nothing."""
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f". Did you mean '{match[0]}'?" if match else ""

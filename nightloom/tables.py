@@ -573,6 +573,29 @@ CHAMPIONS = Table(
     checks=(("known_action", "action IN ('promoted', 'demoted')"), *_given("by", "why")),
 )
 
+SLATE_RULES = Table(
+    "ops",
+    "slate_rules",
+    "One row per slate rule, each time a night's lists were made: how often it fired, and what it cost.",
+    (
+        _required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        _required("place", "bigint", "The rules apply in this order, from 1"),
+        _required("rule", "string", "Name of the rule"),
+        _required("kind", "string", "filter, boost, cap, floor, promotion, exploration, pin or diversity"),
+        _required("items", "bigint", "Items it speaks of; 0: no item meets its condition"),
+        _required("users", "bigint", "Lists that were made"),
+        _required("lists", "bigint", "Lists that it changed, next to those by the rules before it"),
+        _required("entries", "bigint", "Items that it brought to a first page"),
+        _required("score_lost", "double", "By how much it lowered the sum of the model's scores on first pages"),
+        _required("relevance_lost", "double", "The same as a share: each user's best candidate counts 1, the last 0"),
+        _required("counted_at", "timestamp", "When, UTC; one moment for all rules"),
+    ),
+    key=("run_id", "rule", "counted_at"),
+    retention_days=400,
+    checks=(("no_more_lists_than_users", "lists <= users"), *_given("rule")),
+)
+
 STORAGE = Table(
     "ops",
     "storage",
@@ -599,7 +622,7 @@ TABLES: tuple[Table, ...] = (
     BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, QUARANTINE_ROWS, INTERACTIONS, ITEMS, USERS,
     HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR,
     USER_DAYS, DAILY_ACTIVITY, RETENTION, OUTCOMES, COVERAGE, QUALITY_TREND,
-    STAGES, GATES, MODEL_VERDICTS, CHAMPIONS, EXPECTATIONS, STORAGE, REOPENINGS,
+    STAGES, GATES, MODEL_VERDICTS, CHAMPIONS, EXPECTATIONS, SLATE_RULES, STORAGE, REOPENINGS,
 )  # fmt: skip
 
 

@@ -6,28 +6,46 @@ Everything is counted by DuckDB over all users; nothing is sampled, no Python pe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from nightloom.manifest import Check, Night
-from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS
+from nightloom.slate_settings import Filter
+from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, USERS, Table
 from serving.lists import connect, stream
-from serving.stores import versions
-from serving.stores.lmdb import Reader, Snapshot
-
-SERVED_BATCH = 10_000
-"""Served lists handed to DuckDB at a time."""
+from serving.slate_served import served_checks
 
 
-def slate_checks(night: Night) -> list[Check]:
-    """Every check of this gate but the tables' own expectations."""
+@contextmanager
+def measured(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the night's lists and what they are judged against: `lists`, `histories`, `items`, `popular`, ..."""
     with connect(night.settings.place("home")) as db:
         _tables(night, db)
-        measured = _lists(db) | _against_histories(db, night.settings.slate.stored) | _against_items(db)
-        night.counts |= {"lists": measured["rows"], "known_users": measured["known"]}
-        return [*_exact(measured), *_shares(night, measured), _overlap(night, db)]
+        yield db
+
+
+def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
+    """Every check of this gate but the tables' own expectations."""
+    slate = night.settings.slate
+    # A rule may end a list: it is full then when its first page is.
+    length = slate.k if slate.rules else slate.stored
+    found = _lists(db) | _against_histories(db, length) | _against_items(db) | _of_the_active(night, db)
+    night.counts |= {"lists": found["rows"], "known_users": found["known"]}
+    if all(isinstance(rule, Filter) for _, rule in slate.rules):
+        found["order"] = found["rising"]  # by any other rule it is not the scores alone that put items in order
+    return [*_exact(found), *_shares(night, found), *_ruled(night, db), *served_checks(night, db)]
+
+
+def _ruled(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    if night.settings.slate.rules:
+        from nightloom.slate_plan import describe  # numba: only where there are rules
+        from serving.slate_rule_checks import rule_checks
+
+        describe(db, night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+        yield from rule_checks(night, db)
 
 
 def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
@@ -36,15 +54,19 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     for name, table, columns, where in (
         ("lists", RECOMMENDATIONS, "user_id, items, scores, model_version", of_night),
         ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),
-        ("items", ITEMS, "item_id, available", "true"),
+        ("items", ITEMS, "item_id, available, categories", "true"),
     ):
-        incoming = stream(night.lake, table, night.pin(table), where, columns)
-        db.register("incoming", incoming)
-        db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
+        _copy(night, db, name, table, columns, where)
+    _optional(night, db, "popular", POPULAR, "items", f"{of_night} AND segment = 'all'", "items VARCHAR[]")
+    if night.settings.slate.user_attributes:
+        _optional(night, db, "people", USERS, "user_id, attributes", "true", PEOPLE)
+    else:
+        db.execute(f"CREATE TEMP TABLE people ({PEOPLE})")
     end = f"TIMESTAMPTZ '{night.end.isoformat()}'"
     db.execute(
         f"""CREATE TEMP TABLE histories AS
-        SELECT user_id, flatten(list(items[1:len(list_filter("at", lambda moment: moment < {end}))])) AS items
+        SELECT user_id, flatten(list(items[1:len(list_filter("at", lambda moment: moment < {end}))])) AS items,
+        max(list_max(list_filter("at", lambda moment: moment < {end}))) AS last_at
         FROM weeks GROUP BY user_id HAVING min("at"[1]) < {end}"""
     )
     # An item that nobody described may be listed, one that is not available may not.
@@ -53,6 +75,24 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
         SELECT item, count(*) AS times, bool_or(rank < {night.settings.slate.k}) AS first
         FROM (SELECT unnest(items) AS item, unnest(range(len(items))) AS rank FROM lists) GROUP BY item"""
     )
+
+
+PEOPLE = "user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR)"
+
+
+def _copy(night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str) -> None:
+    db.register("incoming", stream(night.lake, table, night.pin(table), where, columns))
+    db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
+
+
+def _optional(
+    night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str, shape: str
+) -> None:
+    """The same for a table that the lake may lack."""
+    if night.lake.exists(table):
+        _copy(night, db, name, table, columns, where)
+    else:
+        db.execute(f"CREATE TEMP TABLE {name} ({shape})")
 
 
 def _lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -97,6 +137,21 @@ def _against_items(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )
 
 
+def _of_the_active(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Users who came lately: those who have a list, and those who get what a stranger gets."""
+    k, since = night.settings.slate.k, night.end - timedelta(days=night.settings.gates.slate.active_days)
+    return _one(
+        db,
+        f"""WITH everybody AS (SELECT any_value(items) AS items FROM popular),
+        active AS (SELECT l.items[1:{k}] AS first, list_filter(e.items, lambda item: NOT list_contains(h.items, item))
+            [1:{k}] AS stranger FROM histories h CROSS JOIN everybody e LEFT JOIN lists l USING (user_id)
+            WHERE h.last_at >= TIMESTAMPTZ '{since.isoformat()}')
+        SELECT count(*) AS active, count(first) AS active_covered,
+        count(*) FILTER (coalesce(len(first), 0) = 0 OR list_sort(first) = list_sort(stranger)) AS fallback
+        FROM active""",
+    )
+
+
 def _exact(measured: dict[str, Any]) -> list[Check]:
     """What must hold for every list."""
     rows, users = measured["rows"], measured["users"]
@@ -108,10 +163,11 @@ def _exact(measured: dict[str, Any]) -> list[Check]:
                 ("duplicates within a list", "duplicates", "lists"),
                 ("list with unequal items and scores", "unequal", "lists"),
                 ("infinite or missing score", "infinite", "lists"),
-                ("rising score", "rising", "lists"),
+                ("rising score", "order", "lists"),
                 ("seen item", "seen", "lists"),
                 ("unavailable item", "unavailable", "entries"),
             )
+            if count in measured
         ),
     ]
 
@@ -121,49 +177,27 @@ def _shares(night: Night, measured: dict[str, Any]) -> list[Check]:
     gate = night.settings.gates.slate
     return [
         _share("coverage", measured["covered"], measured["known"], gate.min_coverage, "known users have a list"),
+        *_active(night, measured),
         _share("fill", measured["covered"] - measured["short"], measured["covered"], gate.min_fill, "lists are full"),
         _share("catalogue", measured["shown"], measured["available"], gate.min_catalogue, "items are in a first page"),
     ]
 
 
+def _active(night: Night, measured: dict[str, Any]) -> Iterator[Check]:
+    """What must hold for users who came lately; nothing where nobody did."""
+    gate, active = night.settings.gates.slate, measured["active"]
+    if active:
+        what = f"users of the last {gate.active_days} days have a list"
+        yield _share("active_coverage", measured["active_covered"], active, gate.min_coverage, what)
+        alike = measured["fallback"]
+        words = f"{alike / active:.4f} ({alike:,} of {active:,} active users get what a stranger gets)"
+        severity = "stop" if "fallback" in gate.stop_on else "warn"
+        yield Check("fallback", alike <= gate.max_fallback * active, words, f"at most {gate.max_fallback}", severity)
+
+
 def _share(name: str, part: int, whole: int, least: float, what: str) -> Check:
     share = part / whole if whole else 0.0
     return Check(name, share >= least, f"{share:.4f} ({part:,} of {whole:,} {what})", f"at least {least}")
-
-
-def _overlap(night: Night, db: duckdb.DuckDBPyConnection) -> Check:
-    """Mean share of the first k that a user with the same model version still has; stops only where it is asked for."""
-    least, k = night.settings.gates.slate.min_overlap, night.settings.slate.k
-    severity = "stop" if least > 0 else "warn"
-    if versions.current(night.settings.place("store")) is None:
-        return Check("overlap", True, "nothing is served yet", f"at least {least}", severity)
-    served = Reader(night.settings.place("store")).now()
-    db.register("served", pa.RecordBatchReader.from_batches(SERVED, _served(served)))
-    found = _one(
-        db,
-        f"""WITH parsed AS (SELECT from_json(value, '{SERVED_SHAPE}') AS was FROM served)
-        SELECT count(*) AS users, avg(len(list_intersect(items[1:{k}], was.items[1:{k}])) / least({k}, len(was.items)))
-            AS overlap FROM lists JOIN parsed ON user_id = was.user AND model_version = was.model_version""",
-    )
-    if not found["users"]:
-        return Check("overlap", True, "no list of the same model version is served", f"at least {least}", severity)
-    words = f"{found['overlap']:.4f} over {found['users']:,} users against {versions.name(served.version)}"
-    return Check("overlap", found["overlap"] >= least, words, f"at least {least}", severity)
-
-
-SERVED_SHAPE = '{"user":"VARCHAR","model_version":"VARCHAR","items":["VARCHAR"]}'
-SERVED = pa.schema([("value", pa.string())])
-
-
-def _served(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-    """The served users' values, as they are, in batches."""
-    values: list[bytes] = []
-    for value in snapshot.values("users"):
-        values.append(bytes(value))
-        if len(values) == SERVED_BATCH:
-            yield pa.record_batch([pa.array(values, pa.string())], schema=SERVED)
-            values = []
-    yield pa.record_batch([pa.array(values, pa.string())], schema=SERVED)
 
 
 def _one(db: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:

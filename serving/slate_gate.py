@@ -1,6 +1,7 @@
 """GATE 3, over the whole slate: gold.recommendations of the night, before anybody can read it -> ops.gates, or exit 3.
 
-Reads gold.recommendations, gold.popular, gold.histories, silver.items and the version served now.
+Reads gold.recommendations, gold.popular, gold.histories, silver.items and the version served now; with slate rules also
+silver.users, gold.item_stats and ops.slate_rules. The report is a page: HOME/reports/slate-D.html.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from expectations.validate import validate
 from nightloom.manifest import Night, judge, run_stage
 from nightloom.tables import HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR, RECOMMENDATIONS
-from serving.slate_checks import slate_checks
+from serving import slate_page
+from serving.slate_checks import measured, slate_checks
 
 PUBLISHED = (HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR)
 """What goes to readers, and what it is made of."""
@@ -16,7 +18,12 @@ PUBLISHED = (HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR)
 
 def main(night: Night) -> None:
     """GATE 3: judge the night's lists as a whole before they are published."""
-    judge(night, "slate", [*slate_checks(night), *validate(night, PUBLISHED)])
+    with measured(night) as db:
+        checks = [*slate_checks(night, db), *validate(night, PUBLISHED)]
+        file = slate_page.write(night, db, checks)
+    night.facts["page"] = str(file.relative_to(night.settings.place("home")))
+    print(f"{night.stage}: {file}")
+    judge(night, "slate", checks)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """gold.recommendations: one row per night and user with a history: the list to publish, best first.
 
-gold.histories up to the night's end, silver.items (what is available), silver.users (for a model that takes what is
-said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every item that
-the model knows. `--model` names another model: a backfill takes the one that scored the night when it was first made.
+gold.histories up to the night's end, silver.items (what is available), silver.users (for a model or a rule that takes
+what is said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every
+item that the model knows. With slate rules also gold.item_stats, and what they did -> ops.slate_rules: ruled_lists.py.
+`--model` names another model: a backfill takes the one that scored the night when it was first made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pyspark.sql import functions as F
 from nightloom.lake import now
 from nightloom.manifest import run_stage
 from nightloom.published import model_of
-from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS, USERS
+from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
 from spark_jobs.scoring import LISTS, score
@@ -31,12 +32,15 @@ USERS_PER_TASK = 10_000  # a task of some seconds; its share of the histories fi
 def recommendations(histories: DataFrame, users: int, model: Registered, hidden: list[str], length: int) -> DataFrame:
     """Histories of `users` users -> their lists. Sorted first, so that a batch holds the same users each time."""
     scored = partial(score, folder=str(model.folder), hidden=hidden, length=length)
+    return batched(histories, users).mapInArrow(scored, LISTS).withColumn("model_version", F.lit(model.version))
+
+
+def batched(histories: DataFrame, users: int) -> DataFrame:
+    """Histories as score() takes them, spread over tasks."""
     return (
         histories.select("user_id", "items", "weights", F.col("at").cast("array<bigint>").alias("seconds"), "words")
         .repartition(ceil(users / USERS_PER_TASK) or 1, "user_id")
         .sortWithinPartitions("user_id")
-        .mapInArrow(scored, LISTS)
-        .withColumn("model_version", F.lit(model.version))
     )
 
 
@@ -83,14 +87,20 @@ def chosen(night: SparkNight, asked: str) -> Registered:
 
 def main(night: SparkNight) -> None:
     """Score every user's history."""
-    model = chosen(night, vars(night.arguments).get("model") or CHAMPION)
-    takes_words = KINDS[model.name].features and night.lake.exists(USERS)
-    inputs = (HISTORIES, ITEMS, USERS) if takes_words else (HISTORIES, ITEMS)
-    if not night.settled(RECOMMENDATIONS, *inputs, model_version=model.version):
-        unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-        histories = worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS) if takes_words else None)
-        lists = recommendations(histories, _users(night), model, unlisted, night.settings.slate.stored)
-        night.replace(RECOMMENDATIONS, stamped(lists, now()))
+    model, slate = chosen(night, vars(night.arguments).get("model") or CHAMPION), night.settings.slate
+    takes_words = (KINDS[model.name].features or slate.user_attributes) and night.lake.exists(USERS)
+    inputs = [HISTORIES, ITEMS, *([USERS] if takes_words else []), *([ITEM_STATS] if slate.rules else [])]
+    if night.settled(RECOMMENDATIONS, *inputs, model_version=model.version):
+        return
+    histories = worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS) if takes_words else None)
+    if slate.rules:
+        from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
+
+        ruled_lists.write(night, model.version, str(model.folder), batched(histories, _users(night)))
+        return
+    unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
+    lists = recommendations(histories, _users(night), model, unlisted, slate.stored)
+    night.replace(RECOMMENDATIONS, stamped(lists, now()))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from nightloom.errors import NightloomError
 from nightloom.marts import Mart
 from nightloom.names import nearest, tables_in, view
-from nightloom.settings import nearest_key
+from nightloom.section import nearest_key
 from nightloom.tables import Table
 
 

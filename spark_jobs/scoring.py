@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from nightloom.topk import Bools
 from training import models
 from training.models.base import Histories, Model, positions
 from training.models.recommend import recommend
@@ -28,7 +28,7 @@ def score(
     """
     for batch in batches:
         if batch.num_rows:
-            yield lists(_loaded(folder), batch, hidden, length)
+            yield lists(loaded(folder), batch, hidden, length)
 
 
 def lists(model: Model, batch: pa.RecordBatch, hidden: Collection[str], length: int) -> pa.RecordBatch:
@@ -38,10 +38,9 @@ def lists(model: Model, batch: pa.RecordBatch, hidden: Collection[str], length: 
     liked = Histories.from_lists(model.item_ids, touched, weights, seconds, words)
     allowed_I = ~np.isin(model.item_ids, list(hidden))
     found_BK, scores_BK = recommend(model, liked, length, seen=_seen(model, touched), allowed_I=allowed_I)
-    ends = np.concatenate([[0], np.cumsum((found_BK >= 0).sum(axis=1))])
-    items = pa.array(model.item_ids[found_BK[found_BK >= 0]], pa.string())
-    columns = [batch["user_id"], _lists(ends, items), _lists(ends, pa.array(scores_BK[found_BK >= 0], pa.float32()))]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    there = found_BK >= 0
+    items, scores = pa.array(model.item_ids[found_BK[there]], pa.string()), pa.array(scores_BK[there], pa.float32())
+    return pa.RecordBatch.from_arrays([batch["user_id"], *by_rows(there, items, scores)], schema=SCHEMA)
 
 
 def _seen(model: Model, touched: list[list[str]]) -> csr_array:
@@ -53,11 +52,13 @@ def _seen(model: Model, touched: list[list[str]]) -> csr_array:
     return csr_array((np.ones(len(indices), np.bool_), indices, indptr), shape=(len(rows), len(known)))
 
 
-def _lists(ends: NDArray[np.int64], values: pa.Array) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+def by_rows(there_BK: Bools, *values: pa.Array) -> list[pa.Array]:
+    """Values, one for each place that is taken, row by row -> a list for each row."""
+    ends = pa.array(np.concatenate([[0], np.cumsum(there_BK.sum(axis=1))]), pa.int32())
+    return [pa.ListArray.from_arrays(ends, each) for each in values]
 
 
 @cache
-def _loaded(folder: str) -> Model:
+def loaded(folder: str) -> Model:
     """Once per worker process; its arrays are mapped, so the workers of a machine share them."""
     return models.load(Path(folder))

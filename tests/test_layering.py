@@ -14,6 +14,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("nightloom",),
         "gold_recommendations.py": ("training.registry", "training.models"),
         "scoring.py": ("training.models",),
+        "ruled.py": ("training.models",),
         "maintenance.py": ("serving.needed",),
     },
     "training": {"": ("nightloom",), "distributed.py": ("spark_jobs.session",)},
@@ -22,6 +23,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("nightloom",),
         "slate_gate.py": ("expectations.validate",),
         "explain.py": ("training.registry", "training.models"),
+        "slate_preview.py": ("training.registry", "spark_jobs.ruled"),
     },
     "dags": {"": ("nightloom",)},
 }

@@ -1,25 +1,18 @@
 """The pictures of gate 2's page, as SVG to stand in HTML: intervals by segment, learning curves, a histogram."""
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from nightloom.page import COLOURS, figure_of, finish, svg
 from training.evaluate import F64
 from training.intervals import Interval
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
-"""Okabe and Ito's, told apart by whoever sees colours otherwise."""
 Curve = Sequence[tuple[int, float]]
 
 
 def by_segment(found: Mapping[str, Mapping[str, Interval]], what: str, *, zero: bool = False) -> str:
     """A point and its interval for each model and segment; `found` is model -> segment -> interval."""
     segments = list(next(iter(found.values())))
-    figure = _figure(8, 0.6 + 0.17 * len(segments) * (len(found) + 1.5))
+    figure = figure_of(8, 0.6 + 0.17 * len(segments) * (len(found) + 1.5))
     axes = figure.subplots()
     for number, (model, intervals) in enumerate(found.items()):
         places = [row + 0.8 * (number + 0.5) / len(found) - 0.4 for row in range(len(segments))]
@@ -34,9 +27,9 @@ def by_segment(found: Mapping[str, Mapping[str, Interval]], what: str, *, zero: 
         axes.axvline(0, color="#888", lw=1)
     axes.set_yticks(range(len(segments)), segments)
     axes.invert_yaxis()
-    _finish(axes, what)
+    finish(axes, what)
     figure.legend(loc="outside right upper", frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def curves(found: Mapping[str, Mapping[str, Curve]]) -> str:
@@ -44,48 +37,25 @@ def curves(found: Mapping[str, Mapping[str, Curve]]) -> str:
     each = [(f"{model}: {figure}", curve) for model, figures in found.items() for figure, curve in figures.items()]
     across = min(3, len(each))
     down = -(-len(each) // across)
-    figure = _figure(3.2 * across, 2.3 * down)
+    figure = figure_of(3.2 * across, 2.3 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (title, curve) in zip(grid, each, strict=False):
         axes.plot([step for step, _ in curve], [value for _, value in curve], color=COLOURS[0], marker=".", lw=1.4)
         axes.set_title(title, fontsize=9)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _finish(axes, "epoch")
+        finish(axes, "epoch")
     for axes in grid[len(each) :]:
         axes.set_axis_off()
-    return _svg(figure)
+    return svg(figure)
 
 
 def shares(values_T: F64, what: str, places: int) -> str:
     """How many users have which share, 0 to 1 in steps of 1 / places."""
-    figure = _figure(5, 2.3)
+    figure = figure_of(5, 2.3)
     axes = figure.subplots()
     steps = min(places, 20)
     edges = [(step - 0.5) / steps for step in range(steps + 2)]
     axes.hist(values_T, bins=edges, color=COLOURS[0], rwidth=0.85)
     axes.set_ylabel("users")
-    _finish(axes, what)
-    return _svg(figure)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure  # half a second, and only the page needs it
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _finish(axes: "Axes", what: str) -> None:
-    axes.set_xlabel(what)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#ddd", lw=0.5)
-    axes.set_axisbelow(True)
-
-
-def _svg(figure: "Figure") -> str:
-    """The picture without what stands before <svg>; the same bytes for the same figures."""
-    import matplotlib
-
-    drawn = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "nightloom", "svg.fonttype": "none"}):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+    finish(axes, what)
+    return svg(figure)

@@ -3,7 +3,6 @@
 One HTML file without anything to fetch. Example lists are of users without a name: no id, and nothing that they did.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from nightloom.manifest import Night
+from nightloom.page import page as whole
+from nightloom.page import table
 from nightloom.tables import ITEMS
 from training import plots, registry
 from training.evaluate import F64
@@ -20,14 +21,6 @@ from training.registry import Registered
 from training.scorecard import SEGMENTS, Scorecard
 from training.verdict import Contest, Verdict, outcome
 
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222 }
-h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em } svg { max-width: 100%; height: auto }
-table { border-collapse: collapse; margin: .6em 0 } p, li { max-width: 60em }
-td, th { padding: .25em .8em .25em 0; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } .no { color: #b00020 } .yes { color: #00703c }
-.wide { overflow-x: auto } ol { margin: 0; padding-left: 1.4em }
-"""
 EXAMPLES = 3
 
 
@@ -46,7 +39,7 @@ def page(
         f"{night.settings.training.holdout_days} days judge. Each model ranks the whole catalogue for each of them, "
         f"from what they did before; what they had seen is left out. Mode: {rules.mode}.</p>",
         _verdicts(verdict, names, promoted),
-        f"<h2>On the same later days</h2><div class='wide'>{_table(_compared(cards))}</div><p>novelty: bits; "
+        f"<h2>On the same later days</h2><div class='wide'>{table(_compared(cards))}</div><p>novelty: bits; "
         "popularity: users who liked what is listed; popularity_lift: over what was liked in the end.</p>",
         f"<h2>{metric} by segment</h2><p>Means, with 95 % intervals.</p>"
         f"{plots.by_segment(_levels(cards, rules.metric, night.settings.training.seed), metric)}",
@@ -63,9 +56,7 @@ def page(
         before = contest.champion or contest.popularity
         known_as = f"champion {champion.name} v{champion.version}" if champion else "floor popularity"
         parts.append(_changes(night, contest, verdict.best, names[verdict.best], before, known_as))
-    return f"<!doctype html><meta charset='utf-8'><title>Gate 2, {night.date}</title><style>{STYLE}</style>" + "".join(
-        parts
-    )
+    return whole(f"Gate 2, {night.date}", parts)
 
 
 def _verdicts(verdict: Verdict, names: Mapping[str, str], promoted: str | None) -> str:
@@ -73,7 +64,7 @@ def _verdicts(verdict: Verdict, names: Mapping[str, str], promoted: str | None) 
     told = ""
     for version, checks in verdict.by_version.items():
         rows = [{"check": c.name, "held": c.passed, "found": c.observed, "expected": c.expected} for c in checks]
-        told += f"<h2>{names[version]}: {outcome(verdict, version, promoted)}</h2>{_table(rows)}"
+        told += f"<h2>{names[version]}: {outcome(verdict, version, promoted)}</h2>{table(rows)}"
     return told
 
 
@@ -140,24 +131,3 @@ def _titles(night: Night, item_ids: Strings, lists: Sequence[I32]) -> dict[int, 
         rows = night.lake.rows(ITEMS, f"item_id IN ({wanted})", ("item_id", "title"), night.pin(ITEMS))
         found = dict(zip(rows["item_id"].to_pylist(), rows["title"].to_pylist(), strict=True))
     return {number: found.get(str(item_ids[number]), str(item_ids[number])) for number in numbers}
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a table; numbers to the right, a check that failed in red."""
-    head = "".join(f"<th{_kind(value)}>{escape(name)}</th>" for name, value in rows[0].items())
-    body = "".join(
-        "<tr>" + "".join(f"<td{_kind(value)}>{_shown(value)}</td>" for value in row.values()) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return f" class='{'yes' if value else 'no'}'"
-    return " class='n'" if isinstance(value, float) else ""
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ("-" if math.isnan(value) else f"{value:.4g}") if isinstance(value, float) else escape(str(value))

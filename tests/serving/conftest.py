@@ -19,7 +19,7 @@ from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS
 from serving import api, publish
-from serving.slate_checks import slate_checks
+from serving.slate_checks import measured, slate_checks
 
 CONFIG = """
 [project]
@@ -167,13 +167,17 @@ class Project:
 
     def checks(self, day: date = D) -> dict[str, Check]:
         """Gate 3's own checks by name."""
-        return {check.name: check for check in slate_checks(self.night(day, "serving.slate_gate"))}
+        night = self.night(day, "serving.slate_gate")
+        with measured(night) as db:
+            return {check.name: check for check in slate_checks(night, db)}
 
     def judge(self, day: date = D, **arguments: Any) -> None:
         """Gate 3 without the tables' expectations, recorded as its stage records it."""
 
         def body(night: Night) -> None:
-            judge(night, "slate", slate_checks(night))
+            with measured(night) as db:
+                checks = slate_checks(night, db)
+            judge(night, "slate", checks)
 
         run(self, "serving.slate_gate", body, day, arguments)
 

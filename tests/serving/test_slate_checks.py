@@ -51,7 +51,10 @@ def test_an_item_that_is_no_longer_available_closes_the_gate(project: Project) -
 def test_users_without_a_list_close_the_gate_by_coverage(project: Project) -> None:
     project.planted()
     project.plant_histories(users=["without", "too"])
-    assert failing(project) == {"coverage": "0.8000 (8 of 10 known users have a list)"}
+    assert failing(project) == {
+        "coverage": "0.8000 (8 of 10 known users have a list)",
+        "active_coverage": "0.8000 (8 of 10 users of the last 28 days have a list)",
+    }
 
 
 def test_two_lists_of_one_user_close_the_gate(project: Project) -> None:

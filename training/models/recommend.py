@@ -1,10 +1,12 @@
 """Histories -> scores or lists, by a model of either shape. Shapes: B users, I items, K list length."""
 
+from typing import Protocol
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from nightloom.topk import Bools, topk, topk_of_scores
-from training.models.base import F32, I32, FactorModel, Histories, Model
+from training.models.base import F32, I32, I64, FactorModel, Histories, Model
 
 
 def scores(model: Model, histories: Histories) -> F32:
@@ -41,3 +43,29 @@ def recommend(
         known = None if seen is None else seen[block]
         ids_BK[block], scores_BK[block] = topk_of_scores(found, k, seen=known, allowed_I=allowed_I)
     return ids_BK, scores_BK
+
+
+class Ranker(Protocol):
+    """The k best of some users (`rows`), by the items that are allowed to all of them: as recommend() gives them."""
+
+    def __call__(self, k: int, rows: I64, allowed_I: Bools) -> tuple[I32, F32]: ...
+
+
+def ranker(model: Model, histories: Histories, seen: csr_array) -> Ranker:
+    """recommend() for several selections of the same users: a factor model encodes them once.
+
+    Where few items are allowed, no others are looked at.
+    """
+    if not isinstance(model, FactorModel):
+        return lambda k, rows, allowed_I: recommend(model, histories.of(rows), k, seen=seen[rows], allowed_I=allowed_I)
+    users_BD, items_ID, bias_I = model.encode(histories), model.items_ID, model.bias_I
+
+    def best(k: int, rows: I64, allowed_I: Bools) -> tuple[I32, F32]:
+        if 2 * allowed_I.sum() > len(allowed_I):
+            return topk(users_BD[rows], items_ID, k, bias_I=bias_I, seen=seen[rows], allowed_I=allowed_I)
+        few = np.flatnonzero(allowed_I)
+        bias = None if bias_I is None else bias_I[few]
+        found, scores = topk(users_BD[rows], items_ID[few], k, bias_I=bias, seen=seen[rows][:, few])
+        return np.where(found >= 0, few[found], -1).astype(np.int32), scores
+
+    return best

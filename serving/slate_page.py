@@ -1,0 +1,140 @@
+"""The page of gate 3, HOME/reports/slate-D.html: the verdict, what the rules did, and the lists in pictures.
+
+No user's id and no user's list is on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+
+from nightloom.manifest import Check, Night
+from nightloom.page import COLOURS, figure_of, finish, page, svg, table
+from nightloom.tables import SLATE_RULES
+from serving.slate_served import pairs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CATEGORIES = 15
+"""Categories shown, the most frequent on first pages."""
+
+
+def write(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Path:
+    """`db` is slate_checks.measured()'s after slate_checks(). Returns the file."""
+    closed = [check.name for check in checks if not check.passed and check.severity == "stop"]
+    override = getattr(night.arguments, "override", None)
+    verdict = (
+        f"overridden by {override}" if closed and override else f"closed ({', '.join(closed)})" if closed else "open"
+    )
+    rows = [{"check": c.name, "held": c.passed, "if not": c.severity, "found": c.observed, "expected": c.expected}
+            for c in checks]  # fmt: skip
+    parts = [
+        f"<h1>Gate 3, night of {night.date}: {verdict}</h1>", table(rows), *_rules(night),
+        "<h2>The lists</h2>", _pictures(night, db), *_against_served(night, db),
+    ]  # fmt: skip
+    file = night.settings.place("home") / "reports" / f"slate-{night.date}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page(f"Gate 3, {night.date}", parts), encoding="utf8")
+    return file
+
+
+def _rules(night: Night) -> list[str]:
+    """What each rule did when the lists were made."""
+    if not night.settings.slate.rules or not night.lake.exists(SLATE_RULES):
+        return []
+    found = night.lake.rows(SLATE_RULES, f"night = DATE '{night.date}'", version=night.pin(SLATE_RULES)).to_pylist()
+    newest = max((row["counted_at"] for row in found), default=None)
+    rows = sorted((row for row in found if row["counted_at"] == newest), key=lambda row: row["place"])
+    if not rows:
+        return []
+    shown = [
+        {"rule": row["rule"], "kind": row["kind"], "items it speaks of": f"{row['items']:,}",
+         "lists changed": f"{row['lists']:,}", "brought to first pages": f"{row['entries']:,}",
+         "score lost": float(row["score_lost"]), "relevance lost, %": 100 * row["relevance_lost"]}
+        for row in rows
+    ]  # fmt: skip
+    told = "<p>Each rule next to those before it: the costs add up. Relevance: a best candidate is 1, a last one 0.</p>"
+    return ["<h2>What the rules did</h2>", told, f"<div class='wide'>{table(shown)}</div>", _bars(rows)]
+
+
+def _bars(rows: Sequence[dict[str, Any]]) -> str:
+    figure = figure_of(9, 0.9 + 0.3 * len(rows))
+    names = [row["rule"] for row in rows]
+    for axes, what, values in zip(
+        figure.subplots(1, 2, sharey=True),
+        ("lists changed, %", "relevance lost, %"),
+        ([100 * row["lists"] / max(1, row["users"]) for row in rows], [100 * row["relevance_lost"] for row in rows]),
+        strict=True,
+    ):
+        axes.barh(range(len(rows)), values, color=COLOURS[0])
+        axes.set_yticks(range(len(rows)), names)
+        finish(axes, what)
+    figure.axes[0].invert_yaxis()
+    return svg(figure)
+
+
+def _pictures(night: Night, db: duckdb.DuckDBPyConnection) -> str:
+    """How long the lists are, which share of first pages how many items have, and of which categories they are."""
+    figure = figure_of(11, 3.2)
+    length, spread, kinds = figure.subplots(1, 3)
+    counts = db.sql("SELECT len(items) AS length, count(*) AS lists FROM lists GROUP BY ALL ORDER BY ALL").fetchall()
+    length.bar([row[0] for row in counts], [row[1] for row in counts], color=COLOURS[0], width=0.9)
+    length.set_xlim(-0.5, night.settings.slate.stored + 0.5)
+    length.set_ylabel("lists")
+    finish(length, "items in a list")
+    k = night.settings.slate.k
+    first = f"(SELECT unnest(items[1:{k}]) AS item_id FROM lists)"
+    shown = (
+        db.sql(f"SELECT count(*) AS n FROM {first} GROUP BY item_id ORDER BY n DESC").to_arrow_table()["n"].to_numpy()
+    )
+    (items,) = db.sql("SELECT count(*) FROM items WHERE available").fetchall()
+    across = np.arange(len(shown) + 1) / max(1, items[0], len(shown))
+    spread.plot(100 * across, 100 * np.concatenate([[0], np.cumsum(shown) / max(1, shown.sum())]), color=COLOURS[0])
+    spread.set_ylabel("places on first pages, %")
+    finish(spread, "items, most shown first, % of the catalogue")
+    _categories(kinds, db, first)
+    return svg(figure)
+
+
+def _categories(axes: Axes, db: duckdb.DuckDBPyConnection, first: str) -> None:
+    """Shares of first pages and of the available catalogue; an item counts in each of its categories."""
+    rows = db.sql(
+        f"""WITH kinds AS (SELECT item_id, unnest(categories) AS name FROM items WHERE available),
+        listed AS (SELECT name, count(*) AS n FROM {first} JOIN kinds USING (item_id) GROUP BY name),
+        there AS (SELECT name, count(*) AS n FROM kinds GROUP BY name)
+        SELECT name, 100 * coalesce(l.n, 0) / (SELECT sum(n) FROM listed), 100 * t.n / (SELECT sum(n) FROM there)
+        FROM there t LEFT JOIN listed l USING (name) ORDER BY 2 DESC NULLS LAST, name LIMIT {CATEGORIES}"""
+    ).fetchall()
+    places = np.arange(len(rows))
+    axes.barh(places - 0.2, [row[1] or 0 for row in rows], height=0.4, color=COLOURS[0], label="first pages")
+    axes.barh(places + 0.2, [row[2] for row in rows], height=0.4, color=COLOURS[7], label="catalogue")
+    axes.set_yticks(places, [row[0] for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8)
+    finish(axes, "share of a category, %")
+
+
+def _against_served(night: Night, db: duckdb.DuckDBPyConnection) -> list[str]:
+    """How much of first pages stays, and the scores then and now; nothing before the first publish."""
+    if not db.sql("SELECT 1 FROM duckdb_tables() WHERE table_name = 'served'").fetchall():
+        return []
+    shared, now, then = pairs(db)
+    if not len(shared):
+        return ["<p>No list of the same model version is served: nothing to compare.</p>"]
+    figure = figure_of(9, 2.8)
+    stays, scores = figure.subplots(1, 2)
+    steps = min(night.settings.slate.k, 20)
+    stays.hist(100 * shared, bins=100 * (np.arange(steps + 2) - 0.5) / steps, color=COLOURS[0], rwidth=0.85)
+    stays.set_ylabel("users")
+    finish(stays, "first page that stays, %")
+    edges = np.linspace(min(now.min(), then.min()), max(now.max(), then.max()), 31)
+    for values, name, colour in ((then, "served", COLOURS[7]), (now, "tonight", COLOURS[0])):
+        scores.hist(values, bins=edges, histtype="step", color=colour, label=name, lw=1.5)
+    scores.legend(frameon=False)
+    finish(scores, "mean score of a first page")
+    return ["<h2>Against what is served now</h2>", svg(figure)]

@@ -1,0 +1,108 @@
+"""The night's lists against the version served now: overlap, scores, how many there are -> checks for gate 3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nightloom.manifest import Check, Night
+from nightloom.psi import by_chance, psi
+from serving.stores import versions
+from serving.stores.lmdb import Reader, Snapshot
+
+SERVED_BATCH = 10_000
+"""Served lists handed to DuckDB at a time."""
+SERVED_SHAPE = '{"user":"VARCHAR","model_version":"VARCHAR","items":["VARCHAR"],"scores":["DOUBLE"]}'
+SERVED = pa.schema([("value", pa.string())])
+BINS = 10
+Pairs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def served_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
+    """Overlap, score drift and row count; all passed where nothing is served yet."""
+    gate = night.settings.gates.slate
+    if versions.current(night.settings.place("store")) is None:
+        return [
+            Check("overlap", True, "nothing is served yet", f"at least {gate.min_overlap}", _overlap_severity(night))
+        ]
+    snapshot = _take(night, db)
+    shared, now, then = pairs(db)
+    return [*_overlap(night, shared, snapshot), *_drift(night, now, then), _rows(night, db, snapshot)]
+
+
+def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
+    """Of users whose list the same model made: overlap of first pages, and mean score now and as served."""
+    found = db.sql(
+        """SELECT len(list_intersect(first, was)) / least(k, len(was)) AS shared, list_avg(scores[1:k]) AS now, before
+        FROM pages JOIN served USING (user_id, model_version) WHERE len(was) > 0 AND len(first) > 0 ORDER BY user_id"""
+    ).to_arrow_table()
+    shared, now, then = (np.asarray(found[name].to_numpy(), np.float64) for name in ("shared", "now", "before"))
+    return shared, now, then
+
+
+def _take(night: Night, db: duckdb.DuckDBPyConnection) -> Snapshot:
+    """Make the tables `served` (user_id, model_version, was, before) and `pages` of the night's lists."""
+    k, snapshot = night.settings.slate.k, Reader(night.settings.place("store")).now()
+    db.register("_served", pa.RecordBatchReader.from_batches(SERVED, _values(snapshot)))
+    db.execute(
+        f"""CREATE TEMP TABLE served AS
+        SELECT row.user AS user_id, row.model_version AS model_version, row.items[1:{k}] AS was,
+        list_avg(row.scores[1:{k}]) AS before FROM (SELECT from_json(value, '{SERVED_SHAPE}') AS row FROM _served)"""
+    )
+    db.execute(f"CREATE TEMP VIEW pages AS SELECT *, items[1:{k}] AS first, {k} AS k FROM lists")
+    return snapshot
+
+
+def _values(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+    """The served users' values, as they are, in batches."""
+    values: list[bytes] = []
+    for value in snapshot.values("users"):
+        values.append(bytes(value))
+        if len(values) == SERVED_BATCH:
+            yield pa.record_batch([pa.array(values, pa.string())], schema=SERVED)
+            values = []
+    yield pa.record_batch([pa.array(values, pa.string())], schema=SERVED)
+
+
+def _overlap_severity(night: Night) -> str:
+    return "stop" if night.settings.gates.slate.min_overlap > 0 else "warn"
+
+
+def _overlap(night: Night, shared: NDArray[np.float64], snapshot: Snapshot) -> Iterator[Check]:
+    """Mean share of the first k that a user with the same model version still has; stops only where it is asked for."""
+    least, severity = night.settings.gates.slate.min_overlap, _overlap_severity(night)
+    if not len(shared):
+        yield Check("overlap", True, "no list of the same model version is served", f"at least {least}", severity)
+        return
+    words = f"{shared.mean():.4f} over {len(shared):,} users against {versions.name(snapshot.version)}"
+    yield Check("overlap", bool(shared.mean() >= least), words, f"at least {least}", severity)
+
+
+def _drift(night: Night, now: NDArray[np.float64], then: NDArray[np.float64]) -> Iterator[Check]:
+    """Users' mean scores by the tenths of the served ones; what chance does to so few users is no drift."""
+    if not len(now):
+        return
+    most = night.settings.gates.slate.max_score_drift
+    edges = np.unique([*np.quantile(then, np.arange(BINS) / BINS), np.nextafter(then.max(), np.inf)])
+    bins = (np.searchsorted(edges, each, side="right") for each in (now, then))
+    counts = [dict(enumerate(np.bincount(each, minlength=len(edges) + 1).tolist())) for each in bins]
+    found, limit = psi(*counts), max(most, by_chance(len(edges) + 1, len(now), len(then)))
+    words = f"{found:.4f}: mean score {now.mean():.4g}, served {then.mean():.4g}, {len(now):,} users"
+    yield Check("score_drift", found <= limit, words, f"at most {limit:.4g}", _severity(night, "score_drift"))
+
+
+def _rows(night: Night, db: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> Check:
+    most = night.settings.gates.slate.max_rows_loss
+    (found,) = db.sql("SELECT (SELECT count(*) FROM lists), (SELECT count(*) FROM served)").fetchall()
+    words = f"{found[0]:,} lists, {versions.name(snapshot.version)} has {found[1]:,}"
+    return Check(
+        "rows_loss", found[0] >= (1 - most) * found[1], words, f"at most {most} fewer", _severity(night, "rows_loss")
+    )
+
+
+def _severity(night: Night, check: str) -> str:
+    return "stop" if check in night.settings.gates.slate.stop_on else "warn"
