@@ -39,6 +39,8 @@ STEPS = (
     Step("archive", lambda: jars.ARCHIVER.read_text() + system.key(), jars.make_archive),
     Step("nightloom", (CHECKOUT / "pyproject.toml").read_text, packages.install_nightloom),
 )
+SERVERS = Step("servers", system.servers_key, system.install_servers)
+"""For tests and benchmarks, apart from the others like SYSTEM."""
 BROKER = Step("broker", jars.BROKER_JARS.key, jars.BROKER_JARS.install)
 """For tests only."""
 PEERS = Step("peers", packages.peers_key, packages.install_peers)
@@ -93,8 +95,10 @@ def main(arguments: Sequence[str]) -> int:
             set_up(STEPS)
             if "--for-tests" in arguments:
                 set_up([BROKER])
+                set_up([SERVERS])
             if "--for-benchmarks" in arguments:
                 set_up([PEERS])
+                set_up([SERVERS])
     except SetupError as error:
         say(f"set-up: {error}")
         return 1

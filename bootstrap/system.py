@@ -1,4 +1,7 @@
-"""What Debian's or Ubuntu's packages give: Java for Spark; to build Horovod, a compiler and Python's headers."""
+"""What Debian's or Ubuntu's packages give: Java for Spark; to build Horovod, a compiler and Python's headers.
+
+For tests and benchmarks: the servers of the serving stores.
+"""
 
 import importlib.util
 import os
@@ -15,6 +18,9 @@ from bootstrap.shell import SetupError, Shell
 
 JAVA = 17
 """The first version that Spark 4 runs on."""
+
+SERVERS = {"redis-server": "redis-server", "postgresql": "initdb", "lmdb-utils": "mdb_load"}
+"""Debian package -> a program of it, for tests and benchmarks of the serving stores."""
 
 
 def key() -> str:
@@ -33,6 +39,22 @@ def install(sh: Shell) -> None:
         install_debian(sh, packages)
     if (version := java_version()) < JAVA:
         raise SetupError(f"{java_command()} is Java {version}, Spark needs {JAVA} or later: point JAVA_HOME at one")
+
+
+def servers_key() -> str:
+    return " ".join(SERVERS) if not missing_servers() else "missing"
+
+
+def install_servers(sh: Shell) -> None:
+    """Tests start servers for themselves, on ports of their own."""
+    if packages := missing_servers():
+        install_debian(sh, packages)
+
+
+def missing_servers() -> list[str]:
+    """Debian packages of the servers that are not there; Debian keeps PostgreSQL's programs off the PATH."""
+    places = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+    return [package for package, program in SERVERS.items() if not shutil.which(program, path=places)]
 
 
 def install_debian(sh: Shell, packages: Sequence[str]) -> None:

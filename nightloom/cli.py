@@ -23,6 +23,8 @@ WORDS = {
     "recommend": ("serving.commands:recommend", "A user's published list."),
     "explain": ("serving.commands:explain", "Where one recommendation comes from, down to the events."),
     "slate": ("serving.slate_commands:slate", "What the slate rules do to a user's list, before a night does it."),
+    "publish": ("serving.publish_commands:publish", "Versions of the served lists: list, roll back, pin."),
+    "store": ("serving.publish_commands:store", "What the lists take in each kind of store."),
     "serve": ("serving.commands:serve", "The API and the console."),
     "quarantine": (
         "nightloom.quarantine_commands:quarantine",

@@ -10,6 +10,7 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -37,7 +38,10 @@ class Places(Section):
     lake: Path | None = None
     """Delta tables; default HOME/lake."""
     store: Path | None = None
-    """Serving store (LMDB); default HOME/store."""
+    """Serving store that is a folder (store.kind = "lmdb" or "files"); default HOME/store."""
+    store_url: str | None = None
+    """Serving store that is a server: redis://HOST:PORT/DB, postgresql://HOST:PORT/DB. With a user's password it
+    belongs into the variable NIGHTLOOM_PLACES__STORE_URL: in the file that is an error."""
     mlflow: str | None = None
     """MLflow tracking URI; default a SQLite file HOME/mlflow.db."""
     docs: Path | None = None
@@ -289,9 +293,46 @@ class Gates(Section):
     slate: SlateGate = SlateGate()
 
 
+class Canary(Section):
+    """A new version for a share of the users first."""
+
+    share: float = Field(0, ge=0, lt=1)
+    """Share of the users, the same ones all the while; with 0 a version is everybody's at once."""
+    minutes: float = Field(30, gt=0)
+    """For how long, before it is everybody's."""
+    check: str | None = None
+    """Shell command that watches it: anything but exit code 0 ends the canary, and everybody has the version before
+    again. Its variables NIGHTLOOM_CANARY and NIGHTLOOM_CURRENT name the two versions, as an answer's slate_version."""
+    every_seconds: float = Field(30, gt=0)
+    """Time between two calls of it; the last one is at the end."""
+
+    @model_validator(mode="after")
+    def _somebody_watches(self) -> Self:
+        if self.share and self.check is None:
+            raise ValueError("share is more than 0, so it needs check: a canary that nobody watches shows nothing")
+        return self
+
+
 class Store(Section):
+    """Where the lists are published to."""
+
+    kind: Literal["lmdb", "files", "redis", "redis-cluster", "postgresql"] = "lmdb"
+    """`lmdb`: embedded, readers map a file on their machine; `files`: Arrow files in a folder that many machines share;
+    the others are servers at places.store_url."""
     keep: int = Field(3, ge=2)
     """Versions kept, the current one included: the others are there for an instant rollback."""
+    quota_gb: float | None = Field(None, gt=0)
+    """Most GB (10^9 bytes) that all kept versions and a new one may take: predicted before a push, which is refused
+    when it would be more. No room on the disk, or in Redis, refuses it in any case."""
+    rows_per_second: int | None = Field(None, ge=1)
+    """Rows that are loaded in a second at most, so that readers of the same server do not wait for a push."""
+
+    canary: Canary = Canary()
+    """A new version for a share of the users first."""
+
+    @property
+    def embedded(self) -> bool:
+        return self.kind in ("lmdb", "files")
 
 
 class MartColumn(Section):
@@ -434,6 +475,20 @@ class Settings(BaseSettings):
                 f"training.launcher is 'spark' and places.spark is '{self.places.spark}'; ranks need the cluster's "
                 "master, such as spark://HOST:7077"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _store_and_its_place(self) -> Self:
+        if not self.store.embedded and self.places.store_url is None:
+            raise ValueError(
+                f"store.kind is '{self.store.kind}', a server: NIGHTLOOM_PLACES__STORE_URL says where (or, without a "
+                "password, places.store_url)"
+            )
+        if self.store.embedded and self.places.store_url is not None:
+            raise ValueError(f"store.kind is '{self.store.kind}', a folder: places.store says where, not store_url")
+        written = tomllib.loads(self.file.read_text(encoding="utf8")).get("places", {}).get("store_url", "")
+        if urlsplit(written).password:
+            raise ValueError("places.store_url holds a password; set NIGHTLOOM_PLACES__STORE_URL and take it out here")
         return self
 
     @property

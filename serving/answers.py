@@ -9,11 +9,10 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from nightloom.errors import NightloomError
-from serving.stores.lmdb import Snapshot
+from nightloom.errors import NightloomError, StoreError
+from serving.stores.base import EVERYBODY, GoneError
+from serving.stores.reading import Snapshot
 
-EVERYBODY = "all"
-"""Segment of the popular list for whoever has no list of their own."""
 MOST_PREFIXES = 200_000
 """Items whose piece of JSON is kept, per process: about 20 MB per 100,000."""
 
@@ -24,7 +23,12 @@ class AskedWrongError(NightloomError):
 
 def recommendations(snapshot: Snapshot, user: str, k: int, exclude: Collection[str] = (), stale: bool = False) -> bytes:
     """A user's list without the excluded items; the popular list when the user has none, or nothing of it is left."""
-    own = snapshot.get("users", user)
+    try:
+        own = snapshot.get("users", user)
+    except GoneError:
+        raise
+    except StoreError:  # the store is away: everybody's list is in memory
+        own, stale = None, True
     picked = _picked(own, k, exclude) if own is not None else []
     source = "personal" if picked else "popular"
     found = own if own is not None and picked else snapshot.get("popular", EVERYBODY) or {}
@@ -59,7 +63,8 @@ def _picked(found: dict[str, Any], k: int, exclude: Collection[str]) -> list[tup
 def _answer(
     snapshot: Snapshot, start: bytes, found: dict[str, Any], picked: list[tuple[str, float]], source: str, stale: bool
 ) -> bytes:
-    items = b",".join([_prefix(snapshot, item) + repr(score).encode() + b"}" for item, score in picked])
+    prefixes = _prefixes(snapshot, [item for item, _ in picked])
+    items = b",".join([prefixes[item] + repr(score).encode() + b"}" for item, score in picked])
     model = found.get("model_version", snapshot.meta["model_version"])
     generated_at = found.get("generated_at", snapshot.meta["generated_at"])
     end = (
@@ -69,14 +74,15 @@ def _answer(
     return start + b',"items":[' + items + end.encode()
 
 
-def _prefix(snapshot: Snapshot, item: str) -> bytes:
-    """`{"item_id":..,"title":..,"score":` of one item."""
-    kept = snapshot.prefixes.get(item)
-    if kept is None:
-        if len(snapshot.prefixes) >= MOST_PREFIXES:
-            snapshot.prefixes.clear()
-        kept = b'{"item_id":' + _json(item) + b',"title":' + _json(snapshot.title(item)) + b',"score":'
-        snapshot.prefixes[item] = kept
+def _prefixes(snapshot: Snapshot, items: list[str]) -> dict[str, bytes]:
+    """Item -> `{"item_id":..,"title":..,"score":`; what is not kept yet is asked for at once."""
+    kept = snapshot.prefixes
+    if missing := [item for item in items if item not in kept]:
+        if len(kept) >= MOST_PREFIXES:
+            kept = snapshot.prefixes = {}
+            missing = items
+        for item, title in zip(missing, snapshot.titles(missing), strict=True):
+            kept[item] = b'{"item_id":' + _json(item) + b',"title":' + _json(title) + b',"score":'
     return kept
 
 

@@ -7,7 +7,9 @@ GET /v1/users/{user}/recommendations?k=&exclude=a,b   /v1/popular?k=&exclude=&se
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,21 +23,30 @@ from nightloom.lake import now
 from nightloom.settings import Settings
 from serving import answers, console
 from serving.answers import AskedWrongError
-from serving.stores import versions
-from serving.stores.lmdb import Reader
+from serving.stores import Store, store_of, versions
+from serving.stores.base import EVERYBODY
+from serving.stores.reading import Reader, Snapshot
 
 JSON = "application/json"
+Body = Callable[[Request, Snapshot, bool], Response]
+"""Answers a request from a snapshot, and knows whether that is stale."""
 
 
 def create(settings: Settings) -> Starlette:
     """The app over one project."""
+    store = store_of(settings)
     app = Starlette(
         routes=[
-            Route("/v1/users/{user:path}/recommendations", recommendations),
-            Route("/v1/popular", popular),
-            Route("/v1/items/{item:path}", item_card),
-            Route("/v1/status", status),
-            Route("/healthz", healthz),
+            *(
+                Route(path, _answering(body, store))
+                for path, body in (
+                    ("/v1/users/{user:path}/recommendations", recommendations),
+                    ("/v1/popular", popular),
+                    ("/v1/items/{item:path}", item_card),
+                    ("/v1/status", status),
+                    ("/healthz", healthz),
+                )
+            ),
             *console.routes(),
         ],
         exception_handlers={
@@ -44,7 +55,7 @@ def create(settings: Settings) -> Starlette:
             HTTPException: _http_error,
         },
     )
-    app.state.reader, app.state.settings = Reader(settings.place("store")), settings
+    app.state.reader, app.state.settings = Reader(store), settings
     return app
 
 
@@ -53,49 +64,56 @@ def from_config() -> Starlette:
     return create(settings_module.load())
 
 
-async def recommendations(request: Request) -> Response:
+def _answering(body: Body, store: Store) -> Callable[[Request], Any]:
+    """A handler. A far store is asked in a thread, so that nobody else waits; a near one is quicker than a thread."""
+
+    def answer(request: Request) -> Response:
+        reader: Reader = request.app.state.reader
+        user = request.path_params.get("user")
+        return reader.ask(lambda snapshot: body(request, snapshot, reader.stale), user)
+
+    async def at_once(request: Request) -> Response:
+        return answer(request)
+
+    return answer if store.remote else at_once
+
+
+def recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """A user's list. An unknown user gets the popular one: never empty, never an error."""
-    reader: Reader = request.app.state.reader
-    snapshot = reader.now()
     k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
     user = request.path_params["user"]
-    return Response(answers.recommendations(snapshot, user, k, exclude, reader.stale), media_type=JSON)
+    return Response(answers.recommendations(snapshot, user, k, exclude, stale), media_type=JSON)
 
 
-async def popular(request: Request) -> Response:
+def popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """The popular list, of a segment if one is asked for."""
-    reader: Reader = request.app.state.reader
-    snapshot = reader.now()
     k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
-    segment = request.query_params.get("segment", answers.EVERYBODY)
-    return Response(answers.popular(snapshot, segment, k, exclude, reader.stale), media_type=JSON)
+    segment = request.query_params.get("segment", EVERYBODY)
+    return Response(answers.popular(snapshot, segment, k, exclude, stale), media_type=JSON)
 
 
-async def item_card(request: Request) -> Response:
+def item_card(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """An item's title and categories; 404 for one that nobody described."""
     item = request.path_params["item"]
-    card = request.app.state.reader.now().get("items", item)
+    card = snapshot.get("items", item)
     if card is None:
         return _error(404, "unknown_item", f"no item {item!r} in this version")
     return _json({"item_id": item} | {name: card[name] for name in ("title", "categories", "available")})
 
 
-async def status(request: Request) -> Response:
+def status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """What is served: the version's meta record, its age, and every push there is a record of."""
     reader: Reader = request.app.state.reader
-    snapshot = reader.now()
     age = now() - datetime.fromisoformat(snapshot.meta["published_at"])
     kept = ("version", "state", "night", "changed_at", "reason", "note")
     pushes = [{name: getattr(push, name) for name in kept} for push in reversed(versions.pushes(reader.store))]
-    own = {"slate_version": versions.name(snapshot.version), "stale": reader.stale, "pushes": pushes}
+    own = {"slate_version": versions.name(snapshot.version), "stale": stale, "pushes": pushes}
     return _json(snapshot.meta | own | {"age_seconds": round(age.total_seconds())})
 
 
-async def healthz(request: Request) -> Response:
+def healthz(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """200 when lists can be read, 503 with the reason when not."""
-    reader: Reader = request.app.state.reader
-    snapshot = reader.now()
-    return _json({"status": "stale" if reader.stale else "ok", "slate_version": versions.name(snapshot.version)})
+    return _json({"status": "stale" if stale else "ok", "slate_version": versions.name(snapshot.version)})
 
 
 def _excluded(request: Request) -> frozenset[str]:

@@ -12,8 +12,8 @@ from nightloom import settings as settings_module
 from nightloom.lake import as_json
 from serving import answers
 from serving.explain import Explanation
-from serving.stores import versions
-from serving.stores.lmdb import Reader
+from serving.stores import store_of, versions
+from serving.stores.reading import Reader
 
 
 @click.command()
@@ -22,7 +22,7 @@ from serving.stores.lmdb import Reader
 @click.option("--json", "json_out", is_flag=True, help="The API's answer, as it is.")
 def recommend(user: str, k: str | None, json_out: bool) -> None:
     """A user's published list; the popular one for a user nobody knows."""
-    snapshot = Reader(settings_module.load().place("store")).now()
+    snapshot = Reader(store_of(settings_module.load())).now()
     answer = answers.recommendations(snapshot, user, answers.length(snapshot, k)).decode()
     if json_out:
         click.echo(answer)
@@ -53,7 +53,7 @@ def explain(user: str, item: str, json_out: bool) -> None:
     from serving import explain as explaining
 
     settings = settings_module.load()
-    reader = Reader(settings.place("store"))
+    reader = Reader(store_of(settings))
     why = explaining.explain(settings, reader, user, item)
     click.echo(as_json(why.as_dict()) if json_out else told(why))
 

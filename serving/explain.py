@@ -18,10 +18,10 @@ from nightloom.lake import Lake
 from nightloom.settings import Settings
 from nightloom.tables import HISTORIES, INTERACTIONS
 from serving import runs
-from serving.answers import EVERYBODY
 from serving.runs import Judgement, StageRun
 from serving.stores import versions
-from serving.stores.lmdb import Reader, Snapshot
+from serving.stores.base import EVERYBODY
+from serving.stores.reading import Reader, Snapshot
 
 if TYPE_CHECKING:
     from training.models.base import Model

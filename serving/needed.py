@@ -15,10 +15,8 @@ from nightloom.published import JUDGING, good_runs
 from nightloom.settings import Settings
 from nightloom.tables import CHAMPIONS, table
 from serving.explain import TRAINING, lineage
-from serving.stores import versions
-from serving.stores.versions import Push, State
-
-KEPT = (State.CURRENT, State.BACKUP)
+from serving.stores import store_of, versions
+from serving.stores.versions import KEPT, Push
 
 
 def needed(settings: Settings) -> dict[str, set[int]]:
@@ -62,8 +60,7 @@ def _champion(lake: Lake) -> list[dict[str, Any]]:
 
 def kept(settings: Settings) -> list[Push]:
     """The version that is served and those that a rollback may serve again."""
-    store = settings.place("store")
-    return [push for push in versions.pushes(store) if push.state in KEPT] if store.exists() else []
+    return [push for push in versions.pushes(store_of(settings)) if push.state in KEPT]
 
 
 def oldest_night(settings: Settings) -> date | None:

@@ -9,67 +9,83 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from shutil import disk_usage
 from typing import Any
 
 from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
 from nightloom.manifest import Night, code_revision, run_stage
 from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, Table
-from serving import runs
-from serving.lists import Lists
-from serving.stores import lmdb, versions
+from serving import canary, loading, runs
+from serving.lists import BATCH_ROWS, Lists
+from serving.loading import Loaded
+from serving.sizes import within_quota
+from serving.stores import Store, store_of, versions
+from serving.stores.base import KINDS
 from serving.stores.versions import Push, PushError, Reason, State
 
 INPUTS = (RECOMMENDATIONS, POPULAR, ITEMS)
-MAP_ROOM, MAP_FLOOR = 1.5, 64 << 20
-"""The map is this much larger than the prediction: it costs address space only, the file grows as it fills."""
 SECONDS_BETWEEN_LINES = 2.0
 
 
 def main(night: Night) -> None:
     """Publish the night's lists as a new version."""
-    store = night.settings.place("store")
-    with versions.exclusive(store):
+    store = store_of(night.settings)
+    with store.exclusive():
         for line in versions.settle(store):
             print(f"{night.stage}: {line}", file=sys.stderr)
-        served = _served_meta(store)
+        versions.not_pinned(store)
+        served = _served(store)
         _not_older(night, served)
-        push = versions.begin(store, str(night.date), night.run_id)
         try:
-            _push(night, store, push, served)
+            push = _begun(night, store)
+            try:
+                _push(night, store, push, served)
+            except PushError as error:
+                versions.fail(store, push, error.reason, str(error))
+                raise
         except PushError as error:
-            versions.fail(store, push, error.reason, str(error))
             night.facts["push"] = f"{State.FAILED}: {error.reason}"
             raise
         finally:
             versions.prune(store, night.settings.store.keep)
 
 
-def _push(night: Night, store: Path, push: Push, served: dict[str, Any] | None) -> None:
-    pinned = _judged_inputs(night)
-    lists = Lists(night.lake, night.date, pinned, night.settings.place("home"))
-    folder = versions.folder(store, push.version)
-    size = _within_quota(store, lists)
+def _begun(night: Night, store: Store) -> Push:
+    """The new version, or the one that a killed push of the same rows was loading."""
+    try:
+        pinned = _judged_inputs(night)
+    except PushError as error:
+        push = versions.begin(store, str(night.date), night.run_id)
+        versions.fail(store, push, error.reason, str(error))
+        raise
+    source = {"inputs": pinned, "config": night.settings.digest, "code": code_revision()}
     moment = f"{now():%Y-%m-%dT%H:%M:%SZ}"
+    return versions.begin(store, str(night.date), night.run_id, source=source, moment=moment)
+
+
+def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
+    scratch = night.settings.place("home")
+    lists, pinned = Lists(night.lake, night.date, push.facts["source"]["inputs"], scratch), dict(night.reads)
+    predicted = within_quota(night.settings, store, {kind: lists.shape(kind) for kind in KINDS})
     _unchanged(night, pinned)
-    kinds = {kind: lists.rows(kind, push.version, moment) for kind in lmdb.KINDS}
-    loaded = lmdb.load(folder, kinds, int(size * MAP_ROOM) + MAP_FLOOR, _progress(night, push))
+    rate = night.settings.store.rows_per_second
+    at_a_time = BATCH_ROWS if rate is None else min(BATCH_ROWS, rate)
+    kinds = {kind: lists.rows(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
+    loaded = loading.load(store, push.version, kinds, rate, _progress(night, push))
     night.counts |= loaded.counts
-    if served is not None and loaded.checksum == served["checksum"]:
+    if served is not None and loaded.checksum == served.facts["checksum"]:
         versions.discard(store, push)
-        print(f"{night.stage}: the lists equal those of {versions.name(served['version'])}, which stays; nothing new")
-        night.facts |= _published(served, "same lists")
+        print(f"{night.stage}: the lists equal those of {versions.name(served.version)}, which stays; nothing new")
+        night.facts |= _published(served.facts, "same lists")
         return
-    meta = _meta(night, push, lists, loaded)
-    lmdb.finish(folder, meta)
-    push = versions.write(store, push, State.LOADED, **meta)
-    lmdb.verify(folder, push.version, loaded)
+    size = {"bytes": store.size(push.version), "predicted_bytes": predicted}
+    push = versions.write(store, push, State.LOADED, **_meta(night, push, lists, loaded), **size)
+    loading.verify(store, push.version, loaded, scratch)
     push = versions.write(store, push, State.VERIFIED)
+    canary.watched(store, push, night.settings.store.canary)
     _unchanged(night, pinned)
     push = versions.flip(store, push)
-    night.facts |= _published(meta, push.state)
+    night.facts |= _published(push.facts, push.state)
 
 
 def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
@@ -78,19 +94,19 @@ def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
     return kept | {name: meta[name] for name in ("model_version", "checksum")}
 
 
-def _served_meta(store: Path) -> dict[str, Any] | None:
+def _served(store: Store) -> Push | None:
     version = versions.current(store)
-    return None if version is None else lmdb.Snapshot(versions.folder(store, version), version).meta
+    return None if version is None else versions.read(store, version)
 
 
-def _not_older(night: Night, served: dict[str, Any] | None) -> None:
+def _not_older(night: Night, served: Push | None) -> None:
     """An old night never replaces a newer one, unless somebody says so by name."""
     forced = night.arguments.force_older
-    if served is None or served["night"] <= str(night.date):
+    if served is None or served.night <= str(night.date):
         return
     if not forced:
         raise StoreError(
-            f"{versions.name(served['version'])} serves the night of {served['night']}, newer than {night.date}; "
+            f"{versions.name(served.version)} serves the night of {served.night}, newer than {night.date}; "
             'nothing published. To publish it all the same: --force-older "WHO: WHY"'
         )
     night.facts["forced_older"] = forced
@@ -136,19 +152,7 @@ def _files(night: Night, table: Table, version: int) -> set[str]:
     return set(night.lake.open(table, version).file_uris(file_pruning_predicate=f"night = '{night.date}'"))
 
 
-def _within_quota(store: Path, lists: Lists) -> int:
-    """Predicted bytes of the new version. Raises PushError when the disk has no room for them."""
-    needed, free = sum(lists.bytes_needed(kind) for kind in lmdb.KINDS), disk_usage(store).free
-    if needed > free:
-        raise PushError(
-            Reason.QUOTA,
-            f"the new version needs about {needed:,} bytes, {store} has {free:,} free; free some, or lower "
-            "slate.stored or store.keep",
-        )
-    return needed
-
-
-def _meta(night: Night, push: Push, lists: Lists, loaded: lmdb.Loaded) -> dict[str, Any]:
+def _meta(night: Night, push: Push, lists: Lists, loaded: Loaded) -> dict[str, Any]:
     """The meta record: what a reader and an explanation need to know of a version."""
     model_version, generated_at = lists.origin()
     slate = night.settings.slate

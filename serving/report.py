@@ -11,8 +11,8 @@ from nightloom.tables import GATES, STAGES
 from serving import runs
 from serving.console.render import duration, render
 from serving.runs import StageRun
-from serving.stores import versions
-from serving.stores.lmdb import Reader, Snapshot
+from serving.stores import store_of, versions
+from serving.stores.reading import Reader, Snapshot
 
 SAMPLES, SAMPLE_LENGTH = 4, 10
 
@@ -22,7 +22,7 @@ def main(night: Night) -> None:
     for table in (STAGES, GATES):
         night.pin(table)
     stages = runs.last_attempts(runs.stage_runs(night.lake, f"night = DATE '{night.date}'"))
-    snapshot = Reader(night.settings.place("store")).now()
+    snapshot = Reader(store_of(night.settings)).now()
     gates = runs.with_gates(night.lake, night.date)
     summary = _summary(night, stages, snapshot)
     page = render(

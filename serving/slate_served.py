@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nightloom.manifest import Check, Night
 from nightloom.psi import by_chance, psi
-from serving.stores import versions
-from serving.stores.lmdb import Reader, Snapshot
+from serving.stores import store_of, versions
+from serving.stores.reading import Reader, Snapshot
 
 SERVED_BATCH = 10_000
 """Served lists handed to DuckDB at a time."""
@@ -25,7 +25,7 @@ Pairs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 def served_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     """Overlap, score drift and row count; all passed where nothing is served yet."""
     gate = night.settings.gates.slate
-    if versions.current(night.settings.place("store")) is None:
+    if versions.current(store_of(night.settings)) is None:
         return [
             Check("overlap", True, "nothing is served yet", f"at least {gate.min_overlap}", _overlap_severity(night))
         ]
@@ -46,7 +46,7 @@ def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
 
 def _take(night: Night, db: duckdb.DuckDBPyConnection) -> Snapshot:
     """Make the tables `served` (user_id, model_version, was, before) and `pages` of the night's lists."""
-    k, snapshot = night.settings.slate.k, Reader(night.settings.place("store")).now()
+    k, snapshot = night.settings.slate.k, Reader(store_of(night.settings)).now()
     db.register("_served", pa.RecordBatchReader.from_batches(SERVED, _values(snapshot)))
     db.execute(
         f"""CREATE TEMP TABLE served AS

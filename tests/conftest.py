@@ -11,6 +11,8 @@ TOGETHER = {
     "tests/spark_jobs/test_kafka.py": "stages",
     "tests/spark_jobs/test_killed.py": "stages",
     "tests/spark_jobs/": "spark",
+    "tests/serving/test_stores.py": "servers",
+    "tests/serving/test_hammer.py": "servers",
     "tests/nightloom/test_night.py": "airflow",
     "tests/nightloom/test_backfill.py": "airflow",
     "tests/test_demo.py": "airflow",

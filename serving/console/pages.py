@@ -21,7 +21,7 @@ from serving.console.render import render
 from serving.explain import explain, history_of
 from serving.runs import StageRun
 from serving.stores import versions
-from serving.stores.lmdb import Reader, Snapshot
+from serving.stores.reading import Reader, Snapshot
 
 NIGHTS_SHOWN = 7
 HISTORY_SHOWN = 40
@@ -62,7 +62,7 @@ def home(request: Request) -> Response:
     lake, snapshot = Lake(settings.place("lake")), _served(reader)
     shown = night_rows(settings, NIGHTS_SHOWN)
     newest = shown[0].night if shown else None
-    pushes = versions.pushes(reader.store) if reader.store.exists() else []
+    pushes = versions.pushes(reader.store)
     return HTMLResponse(
         render(
             "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,

@@ -1,27 +1,26 @@
-"""Versions of a store folder: STORE/v000001/push.json (record of a push), STORE/CURRENT (pointer), STORE/LAST, a lock.
+"""Versions of a store: a record of each push, and a pointer to the one that readers get. Same for every kind of store.
 
-What a kill can interrupt is ordered so that the next push or rollback can settle it: the pointer is the truth about
-what is served, the records are the truth about what may be. Only the holder of the lock writes.
+All of it is notes: CURRENT (pointer), LAST (highest number given), PINNED, v000001 (record, JSON), gone-v000001 (being
+deleted). What a kill can interrupt is ordered so that the next push or rollback can settle it: the pointer is the truth
+about what is served, the records are the truth about what may be. Only the holder of the lock writes.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
-import os
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nightloom.errors import StoreError
+from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
 
-POINTER, LAST, LOCK, RECORD, GONE = "CURRENT", "LAST", "push.lock", "push.json", ".gone-"
+if TYPE_CHECKING:
+    from serving.stores.base import Store
+
+POINTER, LAST, PINNED, GONE = "CURRENT", "LAST", "PINNED", "gone-"
 
 
 class State(StrEnum):
@@ -36,6 +35,10 @@ class State(StrEnum):
     FAILED = "FAILED"
 
 
+UNFINISHED = (State.STARTED, State.LOADED, State.VERIFIED)
+KEPT = (State.CURRENT, State.BACKUP)
+
+
 class Reason(StrEnum):
     """Why a push failed: the whole list."""
 
@@ -45,6 +48,7 @@ class Reason(StrEnum):
     GATE_CLOSED = "gate_closed"
     CONCURRENT_PUSH = "concurrent_push"
     DATASET_CHANGED = "dataset_changed"
+    GUARDRAIL = "guardrail"
 
 
 class PushError(StoreError):
@@ -53,6 +57,12 @@ class PushError(StoreError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class PinnedError(StoreError):
+    """A version is pinned: nothing broke, and nothing else becomes current."""
+
+    exit_code = EXIT_CLOSED
 
 
 @dataclass(frozen=True)
@@ -71,72 +81,73 @@ class Push:
 
 
 def name(version: int) -> str:
-    """Folder of a version."""
+    """A version's name, as people read it; its record's too."""
     return f"v{version:06d}"
 
 
-def folder(store: Path, version: int) -> Path:
-    return store / name(version)
+def number(text: str) -> int | None:
+    """The version that a name says, None when it says none."""
+    return int(text[1:]) if text[:1] == "v" and text[1:].isdigit() else None
 
 
-def pushes(store: Path) -> list[Push]:
-    """Every record there is, oldest first. A folder without a whole record (killed at its birth) is not listed."""
-    return [read(store, version) for version in _numbers(store) if (folder(store, version) / RECORD).is_file()]
+def pushes(store: Store) -> list[Push]:
+    """Every record there is, oldest first."""
+    notes = store.notes()
+    return sorted((_parsed(store, each, notes[each]) for each in notes if number(each)), key=lambda push: push.version)
 
 
-def read(store: Path, version: int) -> Push:
+def read(store: Store, version: int) -> Push:
     """The record of one version. Raises StoreError when it is not there or cannot be read."""
-    file = folder(store, version) / RECORD
-    try:
-        return Push(**json.loads(file.read_text(encoding="utf8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{file}: no readable push record ({error}); `ls {store}` shows the versions") from None
+    text = store.note(name(version))
+    if text is None:
+        raise StoreError(f"{store.where}: no version {name(version)}; `nightloom publish list` shows those there are")
+    return _parsed(store, name(version), text)
 
 
-def current(store: Path) -> int | None:
+def whole(store: Store, version: int) -> bool:
+    """Whether a version that was loaded still has all its rows."""
+    text = store.note(name(version))
+    return text is not None and _parsed(store, name(version), text).state != State.FAILED
+
+
+def current(store: Store) -> int | None:
     """Version that readers get, None before the first publish. Raises StoreError when the pointer is damaged."""
-    try:
-        text = (store / POINTER).read_text(encoding="ascii").strip()
-    except FileNotFoundError:
+    return pointed(store, store.note(POINTER))
+
+
+def pointed(store: Store, text: str | None) -> int | None:
+    """The version that a pointer's text says."""
+    if text is None:
         return None
-    if not (text.startswith("v") and text[1:].isdigit()):
-        raise StoreError(f"{store / POINTER} says {text!r}, expected a version such as v000001; restore it by hand")
-    return int(text[1:])
+    if (version := number(text.strip().split(" ")[0])) is None:
+        raise StoreError(
+            f"{store.where}: the pointer {POINTER} says {text!r}, expected a version such as v000001; mend it by hand"
+        )
+    return version
 
 
-@contextmanager
-def exclusive(store: Path) -> Iterator[None]:
-    """Hold the store's lock, which ends with the process, however that ends. Raises PushError when another holds it."""
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / LOCK).open("a+", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise PushError(
-                Reason.CONCURRENT_PUSH,
-                f"{store}: another push is under way ({lock.read().strip() or 'just begun'}); wait for it to end",
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} since {now():%H:%M:%S} UTC\n")
-        lock.flush()
-        yield
+def pointed_for(store: Store, text: str | None, user: str) -> int | None:
+    """The version that a pointer's text says for a user: during a canary the new one for its share of them."""
+    words = (text or "").split()
+    if len(words) == 4:
+        _, canary, share, until = words
+        chosen = int(hashlib.sha256(f"{canary} {user}".encode("utf8", "replace")).hexdigest()[:8], 16) / 16**8
+        if chosen < float(share) and now() < datetime.fromisoformat(until):
+            return number(canary)
+    return pointed(store, text)
 
 
-def settle(store: Path) -> list[str]:
-    """Finish or clear what a killed push or rollback left; under the lock. Returns what was done, in words."""
-    for gone in store.glob(f"{GONE}*"):
-        shutil.rmtree(gone)
-    done = [_cleared(store, version) for version in _numbers(store) if not (folder(store, version) / RECORD).is_file()]
+def settle(store: Store) -> list[str]:
+    """Finish what a killed push, rollback or pin left, but an unfinished load; under the lock. Returns it in words."""
+    done = [_dropped(store, each) for each in sorted(store.notes()) if each.startswith(GONE)]
     served = current(store)
+    if served is not None and store.note(POINTER) != name(served):
+        store.write(POINTER, name(served))
+        done.append("ended a canary")
     for push in pushes(store):
         match push.state:
             case State.ROLLED_BACK if push.version == served:
                 done.append(f"finished the rollback to {name(_back(store, push.version))}")
-            case State.STARTED | State.LOADED:
-                done.append(_cleared(store, push.version))
-            case State.VERIFIED if push.version != served:
-                done.append(_cleared(store, push.version))
             case State.VERIFIED | State.BACKUP if push.version == served:
                 write(store, push, State.CURRENT)
             case State.CURRENT if push.version != served:
@@ -144,126 +155,150 @@ def settle(store: Path) -> list[str]:
     return done
 
 
-def begin(store: Path, night: str, run_id: str) -> Push:
-    """A new version's folder and record; its number was never used before. Under the lock."""
-    version = max([_last(store), current(store) or 0, *_numbers(store)]) + 1
-    _replace(store / LAST, f"{version}\n")
-    folder(store, version).mkdir()
+def begin(store: Store, night: str, run_id: str, **facts: Any) -> Push:
+    """A new version's record, or that of a load of the very same that was killed. Under the lock.
+
+    Its number was never used before. Of `facts`, `source` says what is loaded; other unfinished loads are cleared.
+    """
+    served = current(store)
+    unfinished = [push for push in pushes(store) if push.state in UNFINISHED and push.version != served]
+    same = [push for push in unfinished if facts and push.facts.get("source") == facts["source"]][-1:]
+    for push in unfinished:
+        if push not in same:
+            discard(store, push)
+    if same:
+        return _written(store, replace(same[0], state=State.STARTED, run_id=run_id, changed_at=now().isoformat()))
+    version = max([int(store.note(LAST) or 0), served or 0, *(push.version for push in pushes(store))]) + 1
+    store.write(LAST, str(version))
     moment = now().isoformat()
-    return _written(store, Push(version, State.STARTED, night, run_id, moment, moment))
+    return _written(store, Push(version, State.STARTED, night, run_id, moment, moment, facts=facts))
 
 
-def write(store: Path, push: Push, state: State, **facts: Any) -> Push:
+def write(store: Store, push: Push, state: State, **facts: Any) -> Push:
     """Move a push to a state, with further facts."""
     return _written(store, replace(push, state=state, changed_at=now().isoformat(), facts=push.facts | facts))
 
 
-def fail(store: Path, push: Push, reason: Reason, note: str) -> Push:
+def fail(store: Store, push: Push, reason: Reason, note: str) -> Push:
     """Mark a push as failed and free its space; the record stays until the versions beside it are pruned."""
     failed = replace(push, state=State.FAILED, reason=reason, note=note, changed_at=now().isoformat())
     failed = _written(store, failed)
-    for file in folder(store, push.version).iterdir():
-        if file.name != RECORD:
-            file.unlink()
+    store.clear(push.version)
     return failed
 
 
-def discard(store: Path, push: Push) -> None:
-    """Take away a version that is not wanted after all (never the one served)."""
-    _cleared(store, push.version)
+def discard(store: Store, push: Push) -> str:
+    """Take away a version that is not wanted (never the one served)."""
+    # The record goes first: killed in between, no half-deleted version can be taken for a whole.
+    store.write(GONE + name(push.version), "")
+    store.write(name(push.version), None)
+    return _dropped(store, GONE + name(push.version))
 
 
-def flip(store: Path, push: Push) -> Push:
+def flip(store: Store, push: Push) -> Push:
     """Make a VERIFIED push the one that readers get; the one before becomes BACKUP."""
     if push.state != State.VERIFIED:
         raise StoreError(f"{name(push.version)} is {push.state}; only a VERIFIED version can become current")
-    before = current(store)
-    _point(store, push.version)
-    if before is not None:
-        write(store, read(store, before), State.BACKUP)
-    return write(store, push, State.CURRENT)
+    not_pinned(store)
+    return _serve(store, push)
 
 
-def rollback(store: Path, why: str) -> tuple[int, int]:
-    """Flip back to the newest BACKUP, and mark the version left as ROLLED_BACK for good. Returns (bad, now served)."""
-    with exclusive(store):
+def rollback(store: Store, why: str) -> tuple[int, int]:
+    """Flip back to the BACKUP before the current, which is ROLLED_BACK for good; ends a pin. Returns (bad, now)."""
+    with store.exclusive():
         settle(store)
         bad = current(store)
         if bad is None:
-            raise StoreError(f"{store}: nothing is published, so nothing can be rolled back")
+            raise StoreError(f"{store.where}: nothing is published, so nothing can be rolled back")
         _older(store, bad)  # raises before anything is marked
+        store.write(PINNED, None)
         # Marked before the flip: killed in between, the mark stands and settle() finishes the flip.
         _written(store, replace(read(store, bad), state=State.ROLLED_BACK, note=why, changed_at=now().isoformat()))
         return bad, _back(store, bad)
 
 
-def prune(store: Path, keep: int) -> list[int]:
-    """Delete what is older than the newest `keep` of current and backups. Readers that still map it keep reading."""
-    kept = [push.version for push in pushes(store) if push.state in (State.CURRENT, State.BACKUP)][-keep:]
-    old = [version for version in _numbers(store) if kept and version < kept[0]]
-    for version in old:
-        _cleared(store, version)
-    return old
+def pin(store: Store, version: int, why: str, override: str | None = None) -> Push:
+    """Serve a kept version until unpin(), whatever is pushed. One that was rolled back needs an override by name."""
+    with store.exclusive():
+        settle(store)
+        push = read(store, version)
+        if push.state == State.ROLLED_BACK and not override:
+            raise StoreError(
+                f'{name(version)} was rolled back ({push.note}); to serve it all the same: --override "WHO: WHY"'
+            )
+        if push.state not in (*KEPT, State.ROLLED_BACK):
+            raise StoreError(f"{name(version)} is {push.state}; only a version that was once served can be pinned")
+        store.write(PINNED, f"{name(version)} {why}")
+        if push.state == State.ROLLED_BACK:
+            push = _written(store, replace(push, state=State.BACKUP, note=f"{push.note}; overridden: {override}"))
+        return _serve(store, push)
 
 
-def _back(store: Path, bad: int) -> int:
+def unpin(store: Store) -> None:
+    """Let the next push become current again."""
+    with store.exclusive():
+        settle(store)
+        if store.note(PINNED) is None:
+            raise StoreError(f"{store.where}: no version is pinned")
+        store.write(PINNED, None)
+
+
+def not_pinned(store: Store) -> None:
+    """Raises PinnedError."""
+    if (pinned := store.note(PINNED)) is not None:
+        raise PinnedError(
+            f"{store.where}: {pinned.replace(' ', ' is pinned (', 1)}) and stays; `nightloom publish unpin` ends that"
+        )
+
+
+def prune(store: Store, keep: int) -> list[int]:
+    """Delete what is older than the newest `keep` of current and backups, but for the current one."""
+    every, served = pushes(store), current(store)
+    kept = [push.version for push in every if push.state in KEPT][-keep:]
+    old = [push for push in every if kept and push.version < kept[0] and push.version != served]
+    for push in old:
+        discard(store, push)
+    return [push.version for push in old]
+
+
+def _serve(store: Store, push: Push) -> Push:
+    before = current(store)
+    store.write(POINTER, name(push.version))
+    if before is not None and before != push.version:
+        write(store, read(store, before), State.BACKUP)
+    return write(store, push, State.CURRENT)
+
+
+def _back(store: Store, bad: int) -> int:
     target = _older(store, bad)
-    _point(store, target.version)
+    store.write(POINTER, name(target.version))
     write(store, target, State.CURRENT)
     return target.version
 
 
-def _older(store: Path, bad: int) -> Push:
+def _older(store: Store, bad: int) -> Push:
     backups = [push for push in pushes(store) if push.state == State.BACKUP and push.version < bad]
     if not backups:
-        raise StoreError(f"{store}: {name(bad)} has no backup to roll back to; publish a night again instead")
+        raise StoreError(f"{store.where}: {name(bad)} has no backup to roll back to; publish a night again instead")
     return backups[-1]
 
 
-def _numbers(store: Path) -> list[int]:
-    return sorted(int(path.name[1:]) for path in store.glob("v*") if path.name[1:].isdigit() and path.is_dir())
+def _dropped(store: Store, gone: str) -> str:
+    """The end of discard(): safe to repeat."""
+    version = number(gone.removeprefix(GONE))
+    assert version is not None  # discard() made the name
+    store.clear(version)
+    store.write(gone, None)
+    return f"cleared {name(version)}"
 
 
-def _last(store: Path) -> int:
-    file = store / LAST
-    return int(file.read_text(encoding="ascii")) if file.is_file() else 0
-
-
-def _cleared(store: Path, version: int) -> str:
-    """Delete a version's folder. Renamed first: killed in between, no half-deleted version can be taken for a whole."""
-    gone = store / f"{GONE}{name(version)}"
-    folder(store, version).rename(gone)
-    shutil.rmtree(gone)
-    return f"cleared {name(version)}, which was not finished"
-
-
-def _written(store: Path, push: Push) -> Push:
-    _replace(folder(store, push.version) / RECORD, json.dumps(asdict(push), indent=1) + "\n")
-    return push
-
-
-def _point(store: Path, version: int) -> None:
-    _replace(store / POINTER, name(version) + "\n")
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file so that a reader, or a power cut, sees all of the old or all of the new."""
-    # Readers tell a flip by the time of the pointer: it must differ however coarse the file system's clock is.
-    before = file.stat().st_mtime_ns if file.exists() else 0
-    part = file.with_name(f"{file.name}.part")
-    with part.open("w", encoding="utf8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.utime(handle.fileno(), ns=(moment := max(time.time_ns(), before + 1), moment))
-        os.fsync(handle.fileno())
-    part.replace(file)
-    sync_folder(file.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a folder's entries durable."""
-    handle = os.open(path, os.O_RDONLY)
+def _parsed(store: Store, name: str, text: str) -> Push:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return Push(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{store.where}: the record {name} cannot be read ({error}); restore it by hand") from None
+
+
+def _written(store: Store, push: Push) -> Push:
+    store.write(name(push.version), json.dumps(asdict(push), indent=1))
+    return push

@@ -26,3 +26,13 @@ def test_where_apt_is_not_there_the_missing_packages_and_the_command_are_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SetupError, match=r"missing: g\+\+, make; as root, `apt-get install .* g\+\+ make` gets them"):
         system.install_debian(Shell("system", tmp_path), ["g++", "make"])
+
+
+def test_servers_that_are_not_there_are_named_by_their_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert {"redis-server", "lmdb-utils"} <= set(system.missing_servers())
+    for program in system.SERVERS.values():
+        (tmp_path / program).touch(0o755)
+    assert system.missing_servers() == []

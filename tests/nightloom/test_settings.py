@@ -86,6 +86,26 @@ def test_a_variable_moves_a_place(change: Change, monkeypatch: pytest.MonkeyPatc
     assert change("", "").place("lake") == Path("/elsewhere/lake")
 
 
+def test_the_address_of_a_store_with_a_password_comes_from_a_variable_and_never_from_the_file(
+    change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "redis://app:secret@cache:6379/0"
+    with pytest.raises(SettingsError, match=r"store.kind is 'redis', a server: NIGHTLOOM_PLACES__STORE_URL says where"):
+        change("", '[store]\nkind = "redis"\n')
+    with pytest.raises(SettingsError, match=r"places.store_url holds a password; set NIGHTLOOM_PLACES__STORE_URL"):
+        change("", f'[places]\nstore_url = "{address}"\n[store]\nkind = "redis"\n')
+    monkeypatch.setenv("NIGHTLOOM_PLACES__STORE_URL", address)
+    settings = change("", '[store]\nkind = "redis"\n')
+    assert settings.places.store_url == address
+    with pytest.raises(SettingsError, match=r"store.kind is 'lmdb', a folder: places.store says where, not store_url"):
+        change("", "")
+
+
+def test_a_canary_needs_somebody_who_watches_it(change: Change) -> None:
+    with pytest.raises(SettingsError, match="share is more than 0, so it needs check"):
+        change("", "[store.canary]\nshare = 0.1\n")
+
+
 @pytest.mark.parametrize(
     ("find", "put", "said"),
     [

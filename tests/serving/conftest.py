@@ -20,6 +20,7 @@ from nightloom.settings import Settings
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS
 from serving import api, publish
 from serving.slate_checks import measured, slate_checks
+from serving.stores import Store, store_of
 
 CONFIG = """
 [project]
@@ -63,8 +64,15 @@ class Project:
         return settings_module.load(self.root / "nightloom.toml")
 
     @property
-    def store(self) -> Path:
-        return self.settings.place("store")
+    def store(self) -> Store:
+        return store_of(self.settings)
+
+    def configure(self, old: str, new: str) -> None:
+        """Change a line of its nightloom.toml."""
+        file = self.root / "nightloom.toml"
+        text = file.read_text(encoding="utf8")
+        assert old in text
+        file.write_text(text.replace(old, new), encoding="utf8")
 
     def night(self, day: date = D, stage: str = "serving.publish", **arguments: Any) -> Night:
         defaults = {"override": None, "force_older": None}

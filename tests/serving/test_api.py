@@ -103,6 +103,6 @@ def test_the_next_request_after_a_flip_or_a_rollback_reads_the_other_version(cli
 
 def test_with_the_store_gone_the_last_good_lists_go_on_marked_stale(client: Client, project: Project) -> None:
     fresh = client.get("/v1/users/u1/recommendations").json()
-    project.store.rename(project.root / "lost")
+    project.settings.place("store").rename(project.root / "lost")
     assert client.get("/v1/users/u1/recommendations").json() == fresh | {"stale": True}
     assert json.loads(client.get("/healthz").content)["status"] == "stale"

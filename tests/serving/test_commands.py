@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
 from nightloom.errors import StoreError
-from serving import commands
+from serving import commands, publish_commands
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
+
+NEXT = date(1998, 4, 22)
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +26,10 @@ def published(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(*words: str) -> str:
-    command = {"recommend": commands.recommend, "explain": commands.explain}[words[0]]
+    command = {
+        "recommend": commands.recommend, "explain": commands.explain, "publish": publish_commands.publish,
+        "store": publish_commands.store,
+    }[words[0]]  # fmt: skip
     return CliRunner().invoke(command, words[1:], catch_exceptions=False).output
 
 
@@ -50,6 +56,34 @@ def test_explain_walks_to_push_gates_tables_and_stages() -> None:
 
 
 def test_without_a_publish_the_error_says_what_to_do(project: Project) -> None:
-    project.store.rename(project.root / "away")
+    project.settings.place("store").rename(project.root / "away")
     with pytest.raises(StoreError, match="nothing is published yet; run a night first"):
         said("recommend", "u1")
+
+
+def test_publish_lists_rolls_back_pins_and_unpins(project: Project) -> None:
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
+    project.judge(NEXT)
+    project.publish(NEXT)
+    assert said("publish", "rollback", "ann: wrong prices") == "v000002 is ROLLED_BACK; v000001 is served.\n"
+    text = said("publish", "list")
+    assert [line.split()[:3] for line in text.splitlines() if line.startswith("v0")] == [
+        ["v000002", "ROLLED_BACK", "1998-04-22"], ["v000001", "CURRENT", "1998-04-21"],
+    ]  # fmt: skip
+    assert "ann: wrong" in text
+    with pytest.raises(StoreError, match="v000002 was rolled back"):
+        said("publish", "pin", "2", "bob: look")
+    assert "v000002 is served" in said("publish", "pin", "v000002", "bob: look", "--override", "bob: it was right")
+    assert said("publish", "list").endswith("Pinned: v000002 bob: look\n")
+    assert [push["state"] for push in json.loads(said("publish", "list", "--json"))] == ["CURRENT", "BACKUP"]
+    said("publish", "unpin")
+    with pytest.raises(StoreError, match="'two' is no version"):
+        said("publish", "pin", "two", "bob: look")
+
+
+def test_store_size_says_what_each_kind_of_store_would_take() -> None:
+    text = said("store", "size")
+    assert text.startswith("Night of 1998-04-21: 8 users, 12 items, 1 popular")
+    assert all(kind in text for kind in ("lmdb (this one)", "files", "redis-cluster", "postgresql"))
+    assert "1 versions take 0.000 GB" in text

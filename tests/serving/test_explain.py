@@ -11,7 +11,7 @@ from nightloom.errors import UnknownUserError
 from nightloom.manifest import run_stage
 from serving import commands
 from serving.explain import explain
-from serving.stores.lmdb import Reader
+from serving.stores.reading import Reader
 from training import train
 
 if TYPE_CHECKING:

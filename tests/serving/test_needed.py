@@ -28,7 +28,7 @@ def noted(project: Project, stage: str, reads: dict[str, int], day: date = D, **
 
 
 def published(project: Project, day: date, inputs: dict[str, int], model_version: str) -> None:
-    with versions.exclusive(project.store):
+    with project.store.exclusive():
         meta = {
             "inputs": inputs, "night": str(day), "model_version": model_version,
             "published_at": (START + (day - D) + timedelta(hours=1)).isoformat(),

@@ -22,7 +22,7 @@ from nightloom.tables import (
     STAGES,
     STORAGE,
 )
-from serving.stores import versions
+from serving.stores import store_of, versions
 from serving.stores.versions import State
 from spark_jobs import (
     gold_histories,
@@ -64,8 +64,8 @@ def noted(at: Project, stage: str, **columns: Any) -> None:
 
 def publish(at: Project, inputs: dict[str, int]) -> versions.Push:
     """A serving version that says that it was made from these table versions."""
-    store = at.settings.place("store")
-    with versions.exclusive(store):
+    store = store_of(at.settings)
+    with store.exclusive():
         meta = {"inputs": inputs, "night": str(D), "published_at": now().isoformat(), "model_version": "1"}
         push = versions.begin(store, str(D), f"test-{D}")
         return versions.flip(store, versions.write(store, push, State.VERIFIED, **meta))
@@ -132,8 +132,8 @@ def test_rows_past_the_contracts_retention_are_deleted_counted_from_the_newest_a
 
 
 def versions_served(at: Project, night: date) -> date:
-    store = at.settings.place("store")
-    with versions.exclusive(store):
+    store = store_of(at.settings)
+    with store.exclusive():
         meta = {"inputs": {}, "night": str(night), "published_at": now().isoformat(), "model_version": "1"}
         push = versions.begin(store, str(night), "test")
         versions.flip(store, versions.write(store, push, State.VERIFIED, **meta))
@@ -173,7 +173,7 @@ def test_the_log_is_cut_at_a_checkpoint_and_no_further_than_a_needed_version(
     aged(log, 12, days=40)
     publish(at, {POPULAR.full_name: 3})
     assert upkeep(at)["gold.popular"] == "nothing"
-    versions.discard(at.settings.place("store"), versions.pushes(at.settings.place("store"))[0])
+    versions.discard(store_of(at.settings), versions.pushes(store_of(at.settings))[0])
     assert "files of the log older than 31 days" in upkeep(at)["gold.popular"]
     assert lake.rows(POPULAR, version=12).num_rows == 12
     assert lake.rows(POPULAR).num_rows == 14

@@ -1,0 +1,258 @@
+"""A night's lists into LMDB, Redis and PostgreSQL: sized, loaded, read back, flipped; beside each store's own loader.
+
+`publish` is the stage as the night runs it, from Delta tables to the flip, with its interpreter's start. `load` is our
+loader on rows that lie ready in memory, `loader` the store's own on the same rows that lie ready in its own format:
+LMDB's append loop in one transaction a batch, or mdb_load, whichever is quicker; redis-cli --pipe; COPY by psql with
+the index after it. Last line: JSON, with rows_s of the stage, vs_loader = load / loader, size = predicted / taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import lmdb
+import numpy as np
+import psycopg
+import pyarrow as pa
+import redis
+from deltalake import write_deltalake
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.servers import Server, postgresql, program, redis_server
+from nightloom import settings as settings_module
+from nightloom.lake import Lake, arrow_schema
+from nightloom.manifest import Check, Night, judge, run_stage
+from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS
+from serving import loading
+from serving.lists import Lists
+from serving.stores import Store, base, store_of, versions
+from serving.stores.postgresql import copied
+from serving.stores.redis import BUCKETS
+
+D = date(2026, 3, 1)
+ROWS = 50_000
+"""Of a file of the lake."""
+CONFIG = """
+sources = []
+models = []
+signals = []
+[project]
+name = "bench"
+[places]
+home = "home"
+[slate]
+k = 20
+stored = {stored}
+[store]
+kind = "{kind}"
+"""
+Batches = list[pa.RecordBatch]
+
+
+def lake_of(root: Path, users: int, items: int, k: int) -> None:
+    """A night's lists, cards and popular list, as scoring leaves them."""
+    lake, draw, made = Lake(root / "home" / "lake"), np.random.default_rng(0), datetime(2026, 3, 1, tzinfo=UTC)
+    names = [str(number) for number in range(items)]
+    card = {"categories": ["Drama", "Comedy"], "attributes": [], "available": True, "updated_at": made, "night": D}
+    lake.append(
+        ITEMS, [{"item_id": one, "title": f"Item {one}, which everybody likes", "row_id": one} | card for one in names]
+    )
+    lake.append(POPULAR, [{"night": D, "segment": "all", "items": names[:k], "scores": [1.0] * k}])
+    lake.create(RECOMMENDATIONS)
+    for first in range(0, users, ROWS):
+        n = min(ROWS, users - first)
+        ids = pa.DictionaryArray.from_arrays(pa.array(draw.integers(0, items, n * k, np.int32)), pa.array(names))
+        offsets = pa.array(np.arange(0, n * k + 1, k, dtype=np.int32))
+        scores = -np.sort(-draw.gamma(2.0, 1.0, (n, k)).astype(np.float32), axis=1)
+        columns = {
+            "night": pa.repeat(pa.scalar(D), n),
+            "user_id": pa.array(np.char.add("user-", np.arange(first, first + n).astype(str))),
+            "items": pa.ListArray.from_arrays(offsets, ids.cast(pa.string())),
+            "scores": pa.ListArray.from_arrays(offsets, pa.array(scores.ravel())),
+            "model_version": pa.repeat("7", n),
+            "generated_at": pa.repeat(pa.scalar(made, pa.timestamp("us", "UTC")), n),
+        }
+        rows = pa.table(columns, schema=arrow_schema(RECOMMENDATIONS))
+        write_deltalake(lake.path(RECOMMENDATIONS), rows, mode="append")
+
+
+def judged(night: Night) -> None:
+    """Gate 3's word; what it would measure is not what is measured here."""
+    for table in (RECOMMENDATIONS, POPULAR, ITEMS):
+        night.pin(table)
+    judge(night, "slate", [Check("planted", True, "planted", "planted")])
+
+
+def published(config: Path) -> float:
+    """Seconds of the stage, as the night starts it."""
+    command = [sys.executable, "-m", "serving.publish", "--date", str(D), "--config", str(config)]
+    return seconds(lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
+
+
+def loaded(store: Store, batches: Batches) -> float:
+    """Seconds of our loader on rows that are ready."""
+    with store.exclusive():
+        took = seconds(lambda: loading.load(store, 999_999, {"users": iter(batches)}, None, lambda kind, rows: None))
+        store.clear(999_999)
+    return took
+
+
+def lmdb_append(server: Server, folder: Path, batches: Batches) -> float:
+    """An append loop, as short as it can be."""
+    ready = [base.pairs(batch) for batch in batches]
+
+    def loop() -> None:
+        with lmdb.open(str(folder / "append"), map_size=1 << 36, sync=False, lock=False) as env:
+            for some in ready:
+                with env.begin(write=True) as txn:
+                    txn.cursor().putmulti(some, append=True)
+            env.sync(True)
+
+    return seconds(loop)
+
+
+def mdb_load(server: Server, folder: Path, batches: Batches) -> float:
+    """LMDB's own program on a dump."""
+    file = folder / "users.dump"
+    with file.open("wb") as dump:
+        dump.write(b"VERSION=3\nformat=print\ntype=btree\nmapsize=%d\nHEADER=END\n" % (1 << 36))
+        for batch in batches:
+            dump.writelines(b" %b\n %b\n" % (key, value.replace(b"\\", b"\\\\")) for key, value in base.pairs(batch))
+        dump.write(b"DATA=END\n")
+    (folder / "dumped").mkdir()
+    command = [program("mdb_load"), "-f", str(file), str(folder / "dumped")]
+    return seconds(lambda: subprocess.run(command, check=True))
+
+
+def redis_pipe(server: Server, folder: Path, batches: Batches) -> float:
+    """redis-cli --pipe on ready commands, the same hashes as ours."""
+    file, port = folder / "users.redis", server.address.rsplit(":", 1)[1]
+    with file.open("wb") as commands:
+        for batch in batches:
+            buckets = defaultdict[int, list[bytes]](list)
+            for pair in base.pairs(batch):
+                buckets[crc32(pair[0]) % BUCKETS["users"]] += pair
+            for number, fields in buckets.items():
+                parts = [b"HSET", b"loader:%d" % number, *fields]
+                commands.write(b"*%d\r\n" % len(parts))
+                commands.writelines(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+    command = [program("redis-cli"), "-p", port, "--pipe"]
+    with file.open("rb") as ready:
+        took = seconds(lambda: subprocess.run(command, check=True, stdin=ready, capture_output=True))
+    with redis.Redis.from_url(server.address) as client:
+        client.flushall()
+    return took
+
+
+def psql_copy(server: Server, folder: Path, batches: Batches) -> float:
+    """COPY of a ready binary file into a table like ours, then its index."""
+    file = folder / "users.copy"
+    with file.open("wb") as ready:
+        for number, batch in enumerate(batches):
+            part = copied(base.pairs(batch))
+            ready.write(part[19 if number else 0 : -2])
+        ready.write(b"\xff\xff")
+    with psycopg.connect(server.address, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE loader (key bytea NOT NULL, value bytea NOT NULL) WITH (toast_tuple_target = 8160); "
+            "ALTER TABLE loader ALTER value SET STORAGE EXTERNAL"
+        )
+    copy, index = f"\\copy loader FROM '{file}' (FORMAT binary)", "CREATE UNIQUE INDEX ON loader (key)"
+    command = [program("psql"), "--quiet", "--dbname", server.address, "-c", copy, "-c", index]
+    return seconds(lambda: subprocess.run(command, check=True))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+LOADERS = {"lmdb": (lmdb_append, mdb_load), "redis": (redis_pipe,), "postgresql": (psql_copy,)}
+
+
+def measured(kind: str, root: Path, server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One kind of store: the stage, then the loaders on the same rows."""
+    config = root / "nightloom.toml"
+    config.write_text(CONFIG.format(kind=kind, stored=arguments.k), encoding="utf8")
+    settings = settings_module.load(config)
+    stage = published(config)
+    store = store_of(settings)
+    push = versions.pushes(store)[-1]
+    with store.exclusive():
+        store.clear(push.version)
+    lake = Lake(settings.place("lake"))
+    lists = Lists(lake, D, push.facts["source"]["inputs"], root)
+    batches = list(lists.rows("users", 999_999, push.facts["moment"]))
+    took = {"publish": stage, "load": loaded(store, batches)}
+    for loader in LOADERS[kind]:
+        folder = Path(tempfile.mkdtemp(dir=root))
+        took[loader.__name__] = loader(server, folder, batches)
+        shutil.rmtree(folder)
+    quickest = min(took[loader.__name__] for loader in LOADERS[kind])
+    return took | {
+        "rows_s": round(arguments.users / stage), "vs_loader": round(took["load"] / quickest, 3),
+        "gb": push.facts["bytes"] / 1e9, "size": round(push.facts["predicted_bytes"] / push.facts["bytes"], 3),
+    }  # fmt: skip
+
+
+@contextmanager
+def place_of(kind: str, root: Path) -> Iterator[Server]:
+    """A server of its own, in the variable that says where; for LMDB nothing."""
+    made = {"redis": lambda: redis_server(root / "redis"), "postgresql": postgresql}
+    if kind not in made:
+        yield Server("", [])
+        return
+    with made[kind]() as server:
+        os.environ["NIGHTLOOM_PLACES__STORE_URL"] = server.address
+        yield server
+        del os.environ["NIGHTLOOM_PLACES__STORE_URL"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("users", 1_000_000), ("items", 50_000), ("k", 100)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--stores", default=",".join(LOADERS))
+    arguments = parser.parse_args()
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="nightloom-bench-") as folder:
+        root = Path(folder)
+        (root / "nightloom.toml").write_text(CONFIG.format(kind="lmdb", stored=arguments.k), encoding="utf8")
+        lake_of(root, arguments.users, arguments.items, arguments.k)
+        run_stage("serving.slate_gate", judged, argv=["--date", str(D), "--config", str(root / "nightloom.toml")])
+        for kind in arguments.stores.split(","):
+            with place_of(kind, root) as server:
+                found[kind] = measured(kind, root, server, arguments)
+    table = Table("store", "", "seconds", title=f"{arguments.users:,} users x {arguments.k} items")
+    for kind, each in found.items():
+        for name in ("publish", "load", *(loader.__name__ for loader in LOADERS[kind])):
+            table.add_row(kind, name, f"{each[name]:.1f}")
+        table.add_row(kind, f"{each['gb']:.2f} GB, predicted {each['size']:.1%} of it", "")
+    Console().print(table)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, lmdb {lmdb.__version__}")
+    print(
+        json.dumps(
+            {kind: {name: each[name] for name in ("rows_s", "vs_loader", "size")} for kind, each in found.items()}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

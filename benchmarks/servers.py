@@ -1,0 +1,129 @@
+"""Real servers on free ports, for benchmarks and tests: Redis, Redis Cluster, PostgreSQL. bootstrap/ installs them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import redis
+
+DEADLINE = 30.0
+
+
+@dataclass
+class Server:
+    """An address, and the process behind it."""
+
+    address: str
+    command: list[str]
+    owner: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, answers: Callable[[], object]) -> None:
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, user=self.owner
+        )
+        until(answers, self.process)
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)  # PostgreSQL waits for its clients on SIGTERM
+        self.process.wait(DEADLINE)
+
+
+def until(answers: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Wait for an answer; fail when the process is gone or time is up."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            answers()
+            return
+        except (redis.RedisError, psycopg.OperationalError) as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"{process.args!r} does not answer ({error})") from error
+            time.sleep(0.05)
+
+
+class MissingProgramError(Exception):
+    """A server is not installed."""
+
+
+def program(name: str) -> str:
+    """Its path; Debian keeps PostgreSQL's off the PATH."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, places)]))
+    if found is None:
+        raise MissingProgramError(
+            f"{name} is not installed: apt-get install redis-server postgresql lmdb-utils (./run test does it)"
+        )
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def redis_server(folder: Path, *arguments: str) -> Iterator[Server]:
+    port = free_port()
+    folder.mkdir(parents=True)
+    command = [program("redis-server"), "--port", str(port), "--dir", str(folder), "--save", "", "--bind", "127.0.0.1"]
+    server = Server(f"redis://127.0.0.1:{port}", [*command, *arguments])
+    with redis.Redis.from_url(server.address) as client:
+        server.start(client.ping)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def redis_cluster(folder: Path) -> Iterator[Server]:
+    """Three primaries; the address is the first one's."""
+    with ExitStack() as nodes:
+        started = [
+            nodes.enter_context(
+                redis_server(folder / str(n), "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            )
+            for n in range(3)
+        ]
+        addresses = [node.address.removeprefix("redis://") for node in started]
+        make = [program("redis-cli"), "--cluster", "create", *addresses, "--cluster-yes"]
+        subprocess.run(make, check=True, capture_output=True, timeout=60)
+        yield started[0]
+
+
+@contextmanager
+def postgresql() -> Iterator[Server]:
+    """A cluster of its own in a folder of its own: PostgreSQL does not run as root, so then as Debian's `postgres`."""
+    owner = "postgres" if os.geteuid() == 0 else None
+    initdb, postgres, port = program("initdb"), program("postgres"), free_port()
+    folder = Path(tempfile.mkdtemp(prefix="nightloom-postgresql-"))
+    try:
+        if owner:
+            os.chown(folder, pwd.getpwnam(owner).pw_uid, -1)
+        make = [initdb, "--auth", "trust", "--username", "nightloom", "--no-sync", "--pgdata", str(folder / "data")]
+        subprocess.run(make, check=True, capture_output=True, user=owner, cwd="/", timeout=60)
+        settings = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}", "fsync=off"]
+        command = [postgres, "-D", str(folder / "data"), *(f"--{setting}" for setting in settings)]
+        server = Server(f"postgresql://nightloom@127.0.0.1:{port}/postgres", command, owner)
+        server.start(lambda: psycopg.connect(server.address).close())
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,105 @@
+"""`nightloom publish list|rollback|pin|unpin` and `nightloom store size`: versions and bytes, for a person."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from nightloom import settings as settings_module
+from nightloom.errors import StoreError
+from nightloom.lake import Lake
+from nightloom.tables import RECOMMENDATIONS
+from serving.lists import SOURCES, Lists
+from serving.sizes import GB, kept_bytes
+from serving.stores import CLASSES, store_class, store_of, versions
+from serving.stores.base import KINDS
+
+
+@click.group()
+def publish() -> None:
+    """Versions of the served lists. What publishes one is the stage: python -m serving.publish."""
+
+
+@publish.command("list")
+@click.option("--json", "json_out", is_flag=True, help="Every record, as JSON.")
+def list_command(json_out: bool) -> None:
+    """Every push there is a record of, newest first."""
+    store = store_of(settings_module.load())
+    pushes = versions.pushes(store)[::-1]
+    if json_out:
+        click.echo(json.dumps([vars(push) for push in pushes]))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "state", "night", "since (UTC)", "users", "MB", "why"):
+        table.add_column(column, justify="right" if column in ("users", "MB") else "left")
+    for push in pushes:
+        facts = push.facts
+        users = f"{facts['counts']['users']:,}" if "counts" in facts else ""
+        size = f"{facts['bytes'] / 1e6:,.1f}" if "bytes" in facts else ""
+        why = ": ".join(part for part in (push.reason, push.note) if part)
+        table.add_row(versions.name(push.version), push.state, push.night, push.changed_at[:19], users, size, why)
+    Console(highlight=False, markup=False).print(table)
+    if (pinned := store.note(versions.PINNED)) is not None:
+        click.echo(f"Pinned: {pinned}")
+
+
+@publish.command()
+@click.argument("why")
+def rollback(why: str) -> None:
+    """Serve the backup before the current version, which is marked bad for good. WHY is "WHO: WHY"."""
+    bad, served = versions.rollback(store_of(settings_module.load()), why)
+    click.echo(f"{versions.name(bad)} is ROLLED_BACK; {versions.name(served)} is served.")
+
+
+@publish.command()
+@click.argument("version")
+@click.argument("why")
+@click.option("--override", metavar="WHO: WHY", help="Serve a version that was rolled back.")
+def pin(version: str, why: str, override: str | None) -> None:
+    """Serve a kept VERSION (v000007, or 7) until `unpin`: no push replaces it. WHY is "WHO: WHY"."""
+    number = versions.number(version) or (int(version) if version.isdigit() else None)
+    if number is None:
+        raise StoreError(f"'{version}' is no version; `nightloom publish list` shows them, such as v000007")
+    push = versions.pin(store_of(settings_module.load()), number, why, override)
+    click.echo(f"{versions.name(push.version)} is served, the night of {push.night}, and stays until unpinned.")
+
+
+@publish.command()
+def unpin() -> None:
+    """Let the next push be served again."""
+    versions.unpin(store_of(settings_module.load()))
+    click.echo("Nothing is pinned; the next push becomes current.")
+
+
+@click.group()
+def store() -> None:
+    """The serving store."""
+
+
+@store.command()
+@click.option("--date", "night", type=click.DateTime(["%Y-%m-%d"]), help="Default: the newest night that has lists.")
+def size(night: datetime | None) -> None:
+    """What a night's lists take, by kind of store, and all versions that are kept."""
+    settings = settings_module.load()
+    lake, current = Lake(settings.place("lake")), store_of(settings)
+    used = kept_bytes(current)
+    newest = lake.rows(RECOMMENDATIONS, columns=["max(night) AS night"])["night"][0].as_py()
+    date = night.date() if night else newest
+    inputs = {table.full_name: lake.version(table) for table in SOURCES.values()}
+    lists = Lists(lake, date, inputs, settings.place("home"))
+    shapes = {kind: lists.shape(kind) for kind in KINDS}
+    click.echo(f"Night of {date}: " + ", ".join(f"{shape.rows:,} {kind}" for kind, shape in shapes.items()))
+    table = Table("store", "GB a version", f"GB for store.keep = {settings.store.keep} and a new one", box=None)
+    for kind in CLASSES:
+        one = store_class(kind).predicted(shapes)
+        own = " (this one)" if kind == settings.store.kind else ""
+        table.add_row(kind + own, f"{one / GB:.3f}", f"{one * (settings.store.keep + 1) / GB:.3f}")
+    Console(highlight=False, markup=False).print(table)
+    free, quota = current.free(), settings.store.quota_gb
+    room = "" if free is None else f", {free / GB:,.3f} GB free"
+    limit = "" if quota is None else f", store.quota_gb {quota:g}"
+    click.echo(f"{current.where}: {len(used)} versions take {sum(used.values()) / GB:,.3f} GB{room}{limit}")

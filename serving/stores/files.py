@@ -1,0 +1,107 @@
+"""Plain immutable files, for a folder that many machines read (NFS, a mounted bucket): Arrow IPC, sorted by key.
+
+STORE/v000001/users-00000.arrow is a part: batches of BLOCK rows, and in its schema the first key of each. A reader
+keeps the first keys and maps the files; a read is two binary searches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from nightloom.errors import StoreError
+from serving.stores.base import KINDS, SCHEMA, Part, Shape
+from serving.stores.folder import Folder, sync_folder
+from serving.stores.versions import PushError, Reason
+
+BLOCK = 256
+"""Rows of a batch: what a reader looks through for a key."""
+FIRST_KEYS = b"first_keys"
+BLOCK_BYTES, FILE_BYTES = 500, 1_000
+"""About what Arrow writes around a batch, and around a file."""
+
+
+class Files(Folder):
+    """Each part is a file with a name that says which, so a killed load goes on where it was."""
+
+    workers = 2
+
+    def begin(self, version: int) -> set[Part]:
+        self.folder(version).mkdir(exist_ok=True)
+        whole = [file.stem.split("-") for file in self.folder(version).glob("*.arrow")]
+        return {(kind, int(number)) for kind, number in whole}
+
+    def put(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
+        rows = rows.select(SCHEMA.names)
+        blocks = [rows.slice(start, BLOCK) for start in range(0, rows.num_rows, BLOCK)]
+        first = json.dumps([block["key"][0].as_py().decode("latin1") for block in blocks])
+        file = self.folder(version) / f"{part[0]}-{part[1]:05d}.arrow"
+        aside = file.with_suffix(".part")
+        schema = SCHEMA.with_metadata({FIRST_KEYS: first})
+        try:
+            with aside.open("wb") as handle:
+                with pa.ipc.new_file(handle, schema) as writer:
+                    for block in blocks:
+                        writer.write_batch(block)
+                handle.flush()
+                os.fsync(handle.fileno())
+        except OSError as error:
+            raise PushError(Reason.QUOTA, f"{file}: cannot be written ({error})") from None
+        aside.rename(file)
+
+    def finish(self, version: int) -> None:
+        sync_folder(self.folder(version))
+
+    def open(self, version: int) -> Parts:
+        return Parts(self.folder(version))
+
+    @staticmethod
+    def predicted(shapes: Mapping[str, Shape]) -> int:
+        total = 0.0
+        for shape in shapes.values():
+            if shape.rows:
+                own = shape.keys.mean() * (1 + 1.2 / BLOCK) + shape.values.mean() + 8
+                total += shape.rows * own + -(-shape.rows // BLOCK) * BLOCK_BYTES + FILE_BYTES
+        return int(total)
+
+
+class Parts:
+    """One version, mapped. Stays readable as long as it is held, deleted or not."""
+
+    lasting = True
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            parts = {kind: sorted(folder.glob(f"{kind}-*.arrow")) for kind in KINDS}
+            readers = {kind: [pa.ipc.open_file(pa.memory_map(str(file))) for file in parts[kind]] for kind in KINDS}
+        except OSError as error:
+            raise StoreError(f"{folder}: no version to read ({error})") from None
+        self._blocks: dict[str, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {kind: [] for kind in KINDS}
+        self._first: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
+        for kind, opened in readers.items():
+            for reader in opened:
+                first = json.loads(reader.schema.metadata[FIRST_KEYS])
+                self._first[kind] += [text.encode("latin1") for text in first]
+                self._blocks[kind] += [(reader, number) for number in range(len(first))]
+
+    def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._found(kind, key) for key in keys]
+
+    def _found(self, kind: str, key: bytes) -> bytes | None:
+        at = bisect_right(self._first[kind], key) - 1
+        if at < 0:
+            return None
+        reader, number = self._blocks[kind][at]
+        block = reader.get_batch(number)
+        keys = block["key"]
+        row = bisect_right(range(len(keys)), key, key=lambda each: keys[each].as_py()) - 1
+        return block["value"][row].as_py() if keys[row].as_py() == key else None
+
+    def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
+        for reader, number in self._blocks[kind]:
+            yield reader.get_batch(number)

@@ -1,0 +1,83 @@
+"""A store of each kind on its real server, and the rows of small versions that say which they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from benchmarks.servers import MissingProgramError, postgresql, redis_cluster, redis_server
+from serving import loading
+from serving.loading import Loaded
+from serving.stores import CLASSES, Store, base, store_class, versions
+from serving.stores.base import KINDS
+from serving.stores.versions import State
+
+USERS = [f"u{number:04d}" for number in range(300)]
+IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"]}
+FOLDERS, ALL = ("lmdb", "files"), tuple(CLASSES)
+
+
+@contextmanager
+def started(kind: str, folder: Path) -> Iterator[str]:
+    """A server's address. Where it is not installed the test is skipped and says so; in CI that is a failure."""
+    make = {"redis": lambda: redis_server(folder), "redis-cluster": lambda: redis_cluster(folder)}
+    try:
+        server = make.get(kind, postgresql)()
+        with server as running:
+            yield running.address
+    except MissingProgramError as missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
+
+
+def store_at(kind: str, place: str) -> Store:
+    """A store of one kind: `place` is a folder, or a name at the end of a server's address after #."""
+    if kind in FOLDERS:
+        return store_class(kind)(Path(place))  # type: ignore[call-arg]  # a folder's
+    address, name = place.split("#")
+    return store_class(kind)(name, address)  # type: ignore[call-arg]  # a server's
+
+
+def rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Values in which every list says its version once more, so that a mixed list would show."""
+    ids = IDS[kind] if ids is None else ids
+    body = {"items": f'"title":"t{version}"'}.get(kind, f'"items":["{version}"],"scores":[1.0]')
+    values = [f'{base.head(version, "2026-01-01T00:00:00Z")}"id":{json.dumps(each)},{body}}}'.encode() for each in ids]
+    for start in range(0, len(ids), 100):
+        yield hashed([base.key(each) for each in ids[start : start + 100]], values[start : start + 100])
+
+
+def hashed(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
+    """Keys and values with what lists.rows() adds."""
+    given = pa.table({"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())})
+    with duckdb.connect() as connection:
+        connection.register("given", given)
+        whole = connection.sql("SELECT *, hash(key, value) AS whole, hash(key, value) AS content FROM given")
+        return whole.to_arrow_table().combine_chunks().to_batches()[0]
+
+
+def quiet(kind: str, done: int) -> None:
+    pass
+
+
+def loaded(store: Store, version: int, kinds: dict[str, Iterator[pa.RecordBatch]] | None = None) -> Loaded:
+    kinds = {kind: rows(version, kind) for kind in KINDS} | (kinds or {})
+    return loading.load(store, version, kinds, None, quiet)
+
+
+def publish(store: Store, scratch: Path) -> int:
+    with store.exclusive():
+        versions.settle(store)
+        push = versions.begin(store, "1998-04-21", "run")
+        done = loaded(store, push.version)
+        push = versions.write(store, push, State.LOADED, checksum=done.checksum, k=1, stored=1)
+        loading.verify(store, push.version, done, scratch)
+        versions.flip(store, versions.write(store, push, State.VERIFIED))
+        versions.prune(store, 3)
+    return push.version

@@ -1,0 +1,76 @@
+"""canary.py: a share of the users has the new version first; a guardrail that says no gives them the old one back."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nightloom.settings import Canary
+from serving import canary
+from serving.stores import versions
+from serving.stores.files import Files
+from serving.stores.reading import Reader
+from serving.stores.versions import Push, PushError, Reason, State
+from tests.serving.places import USERS, loaded, publish
+
+D_NEXT = "1998-04-22"
+
+
+def verified(store: Files) -> Push:
+    push = versions.begin(store, D_NEXT, "run")
+    done = loaded(store, push.version)
+    return versions.write(store, push, State.VERIFIED, checksum=done.checksum, k=1, stored=1)
+
+
+def share_of_new(reader: Reader) -> float:
+    return sum(reader.now(user).version == 2 for user in USERS) / len(USERS)
+
+
+def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(tmp_path: Path) -> None:
+    store = Files(tmp_path)
+    publish(store, tmp_path)
+    reader, shares = Reader(store), list[float]()
+
+    def look() -> None:
+        time.sleep(0.3)
+        shares.append(share_of_new(reader))
+        shares.append(float(reader.now().version == 2))
+
+    with store.exclusive():
+        push = verified(store)
+        looking = threading.Thread(target=look)
+        looking.start()
+        check = 'test "$NIGHTLOOM_CURRENT $NIGHTLOOM_CANARY" = "v000001 v000002"'
+        canary.watched(store, push, Canary(share=0.3, minutes=1.5 / 60, check=check, every_seconds=0.5))
+        looking.join()
+        assert shares == [pytest.approx(0.3, abs=0.1), 0.0]
+        assert share_of_new(reader) == 0.0
+        versions.flip(store, push)
+    assert share_of_new(reader) == 1.0
+
+
+def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -> None:
+    store = Files(tmp_path)
+    publish(store, tmp_path)
+    with store.exclusive():
+        push = verified(store)
+        says_no = Canary(share=0.5, minutes=1, check="echo errors doubled; exit 7", every_seconds=0.05)
+        with pytest.raises(PushError, match="ended with 7, saying 'errors doubled'; everybody has v000001") as failed:
+            canary.watched(store, push, says_no)
+    assert failed.value.reason == Reason.GUARDRAIL
+    assert share_of_new(Reader(store)) == 0.0
+
+
+def test_a_canary_whose_publisher_was_killed_ends_by_itself_and_is_settled(tmp_path: Path) -> None:
+    store = Files(tmp_path)
+    publish(store, tmp_path)
+    with store.exclusive():
+        verified(store)
+        store.write(versions.POINTER, "v000001 v000002 0.5 2026-01-01T00:00:00Z")
+        assert share_of_new(Reader(store)) == 0.0
+        assert versions.settle(store) == ["ended a canary"]
+    assert (store.note(versions.POINTER), json.loads(store.note("v000002") or "")["state"]) == ("v000001", "VERIFIED")

@@ -1,0 +1,249 @@
+"""Every kind of store, on its real server, does the same: what stores/base.py says of it."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from nightloom.errors import StoreError
+from serving import loading
+from serving.stores import Store, base, versions
+from serving.stores.base import KINDS, GoneError, Shape
+from serving.stores.reading import Reader, Snapshot
+from serving.stores.versions import PushError, Reason, State
+from tests.serving.places import ALL, FOLDERS, USERS, hashed, loaded, publish, quiet, rows, started, store_at
+
+NUMBER = itertools.count()
+
+
+class Started(dict[str, str]):
+    """Kind of a server -> its address; started when a test asks for it first."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self.stack, self.folder = stack, folder
+
+    def __missing__(self, kind: str) -> str:
+        self[kind] = self.stack.enter_context(started(kind, self.folder / kind))
+        return self[kind]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    with ExitStack() as stack:
+        yield Started(stack, tmp_path_factory.mktemp("servers"))
+
+
+@pytest.fixture(params=ALL)
+def place(request: pytest.FixtureRequest, servers: Started, tmp_path: Path) -> tuple[str, str]:
+    """Kind and place of a store that nobody has used."""
+    kind: str = request.param
+    return kind, str(tmp_path / "store") if kind in FOLDERS else f"{servers[kind]}#test-{next(NUMBER)}"
+
+
+@pytest.fixture
+def store(place: tuple[str, str]) -> Store:
+    return store_at(*place)
+
+
+def shapes(users: int) -> dict[str, Shape]:
+    """What `rows_of` makes, measured."""
+    found = {}
+    for kind in KINDS:
+        batches = list(rows_of(1, kind, users))
+        sizes = [[len(value) for batch in batches for value in batch[name].to_pylist()] for name in ("key", "value")]
+        found[kind] = Shape(len(sizes[0]), *(np.array(each) for each in sizes))
+    return found
+
+
+def rows_of(version: int, kind: str, users: int) -> Iterator[pa.RecordBatch]:
+    """Users with lists of many lengths."""
+    ids = sorted(f"user-{number}" for number in range(users)) if kind == "users" else ["all"]
+    stamp = base.head(version, "2026-01-01T00:00:00Z")
+    for start in range(0, len(ids), 2000):
+        some = ids[start : start + 2000]
+        values = [f'{stamp}"items":["{"x" * (1500 + len(each) * 37 + n % 700)}"]}}' for n, each in enumerate(some)]
+        yield hashed([base.key(each) for each in some], [value.encode() for value in values])
+
+
+def test_what_was_published_is_read_by_key_and_as_a_whole(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path)
+    snapshot = Reader(store).now()
+    assert snapshot.get("users", "u0007") == {
+        "version": "v000001", "generated_at": "2026-01-01T00:00:00Z", "id": "u0007", "items": ["1"], "scores": [1.0],
+    }  # fmt: skip
+    found = snapshot.get_many("users", ["u0299", "nobody", "u0000"])
+    assert [row and row["id"] for row in found] == ["u0299", None, "u0000"]
+    assert len(list(snapshot.values("users"))) == len(USERS)
+    assert snapshot.meta["k"] == 1
+
+
+def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> None:
+    reader = Reader(store)
+    for expected in (1, 2, 3, 4):
+        publish(store, tmp_path)
+        assert soon(reader, expected)
+    assert versions.rollback(store, "ann: wrong prices") == (4, 3)
+    assert soon(reader, 3)
+    assert [push.state for push in versions.pushes(store)] == [State.BACKUP, State.CURRENT, State.ROLLED_BACK]
+
+
+def soon(reader: Reader, version: int) -> bool:
+    """Whether a reader gets a version within two seconds; a folder's gets it at its next call."""
+    deadline = time.monotonic() + (2 if reader.store.remote else 0)
+    while (found := reader.now().version) != version and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found == version
+
+
+def test_what_is_pruned_leaves_nothing_and_whoever_reads_it_asks_again(store: Store, tmp_path: Path) -> None:
+    publish(store, tmp_path)
+    first = Reader(store).now()
+    for _ in range(3):
+        publish(store, tmp_path)
+    assert [push.version for push in versions.pushes(store)] == [2, 3, 4]
+    if first.lasting:  # still mapped
+        assert first.get("users", "u0007") is not None
+    else:
+        with pytest.raises(GoneError, match="v000001 was pruned while it was read"):
+            first.get("users", "u0007")
+    with pytest.raises(GoneError):
+        Snapshot(store, 1)
+    assert Reader(store).ask(lambda snapshot: snapshot.get("users", "nobody")) is None
+
+
+def test_before_the_first_publish_there_is_nothing(store: Store) -> None:
+    assert (versions.current(store), versions.pushes(store), store.note("other")) == (None, [], None)
+    with pytest.raises(StoreError, match="nothing is published yet"):
+        Reader(store).now()
+
+
+def test_a_note_is_replaced_whole_and_can_be_taken_away(store: Store) -> None:
+    with store.exclusive():
+        store.write("one", "é\n")
+        store.write("one", "more")
+        store.write("two", "")
+        assert store.notes() == {"one": "more", "two": ""}
+        store.write("one", None)
+        store.write("one", None)
+    assert (store.note("one"), store.note("two")) == (None, "")
+
+
+def test_of_two_pushes_at_once_one_is_told_and_by_whom(store: Store, place: tuple[str, str]) -> None:
+    with store.exclusive(), pytest.raises(PushError, match=r"another push is under way .*process") as told:
+        store_at(*place).exclusive().__enter__()
+    assert told.value.reason == Reason.CONCURRENT_PUSH
+    with store_at(*place).exclusive():
+        pass
+
+
+def hold(place: tuple[str, str], held: Event) -> None:
+    with store_at(*place).exclusive():
+        held.set()
+        time.sleep(600)
+
+
+def test_the_lock_ends_with_a_killed_process(store: Store, place: tuple[str, str]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    held = spawn.Event()
+    holder = spawn.Process(target=hold, args=(place, held))
+    holder.start()
+    assert held.wait(60)
+    holder.kill()
+    holder.join()
+    wait_for_the_lock(store)
+
+
+def wait_for_the_lock(store: Store) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with store.exclusive():
+                return
+        except PushError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def test_a_load_that_stopped_goes_on_and_ends_as_if_it_had_not(store: Store, tmp_path: Path) -> None:
+    with store.exclusive():
+        push = versions.begin(store, "1998-04-21", "run", source="the same")
+        store.begin(push.version)
+        first = next(rows(push.version, "users")).select(base.SCHEMA.names)
+        store.put(push.version, ("users", 0), first)
+        store.put(push.version, ("users", 0), first) if store_is_idempotent(store) else None
+    with store.exclusive():
+        versions.settle(store)
+        again = versions.begin(store, "1998-04-21", "run 2", source="the same")
+        assert (again.version, again.state) == (push.version, State.STARTED)
+        loading.verify(store, again.version, loaded(store, again.version), tmp_path)
+        other = versions.begin(store, "1998-04-21", "run 3", source="another")
+        assert other.version == 2
+        assert [push.version for push in versions.pushes(store)] == [2]
+
+
+def store_is_idempotent(store: Store) -> bool:
+    """LMDB appends only; it begins anew instead."""
+    return type(store).__name__ != "Lmdb"
+
+
+def test_the_same_id_twice_fails_by_count(store: Store, tmp_path: Path) -> None:
+    twice = (batch for part in (rows(1, "users"), rows(1, "users")) for batch in part)
+    with store.exclusive(), pytest.raises(PushError, match="users has b'=u0000' twice, or out of order") as failed:
+        loading.verify(store, 1, loaded(store, 1, {"users": twice}), tmp_path)
+    assert failed.value.reason == Reason.COUNT_MISMATCH
+
+
+def test_a_value_of_another_version_fails_by_its_stamp(store: Store, tmp_path: Path) -> None:
+    with store.exclusive(), pytest.raises(PushError, match=r"9 items do not begin with .*v000001") as failed:
+        loading.verify(store, 1, loaded(store, 1, {"items": rows(2, "items")}), tmp_path)
+    assert failed.value.reason == Reason.CHECKSUM
+
+
+def test_content_that_reads_back_otherwise_fails_by_checksum(store: Store, tmp_path: Path) -> None:
+    with store.exclusive():
+        done = loaded(store, 1)
+        done.sums["users"] += 1
+        with pytest.raises(PushError, match="users do not read back"):
+            loading.verify(store, 1, done, tmp_path)
+
+
+def test_without_a_popular_list_for_everybody_a_version_is_not_good(store: Store, tmp_path: Path) -> None:
+    with store.exclusive():
+        push = versions.begin(store, "1998-04-21", "run")
+        done = loaded(store, push.version, {"popular": iter([])})
+        with pytest.raises(PushError, match="no popular list `all`"):
+            loading.verify(store, push.version, done, tmp_path)
+
+
+@pytest.mark.parametrize("user", ["", "x" * 5000, "é\x00\n", "a/b?c=d"])
+def test_any_text_can_be_asked_for_and_be_an_id(store: Store, tmp_path: Path, user: str) -> None:
+    with store.exclusive():
+        push = versions.begin(store, "1998-04-21", "run")
+        done = loaded(store, push.version, {"users": rows(1, "users", [user])})
+        loading.verify(store, push.version, done, tmp_path)
+        row = Snapshot(store, push.version).get("users", user)
+    assert row is not None
+
+
+def test_predicted_bytes_are_within_5_per_cent(store: Store) -> None:
+    users = 20_000
+    with store.exclusive():
+        loading.load(store, 1, {kind: rows_of(1, kind, users) for kind in KINDS}, None, quiet)
+        assert store.predicted(shapes(users)) == pytest.approx(store.size(1), rel=0.05)
+
+
+def test_a_rate_is_kept_to(store: Store) -> None:
+    begun = time.monotonic()
+    with store.exclusive():
+        loading.load(store, 1, {kind: rows(1, kind) for kind in KINDS}, 400, quiet)
+    assert time.monotonic() - begun >= (300 + 9) / 400
