@@ -87,6 +87,7 @@ def lake_of(root: Path, users: int, items: int, k: int) -> None:
             "scores": pa.ListArray.from_arrays(offsets, pa.array(scores.ravel())),
             "model_version": pa.repeat("7", n),
             "generated_at": pa.repeat(pa.scalar(made, pa.timestamp("us", "UTC")), n),
+            "full_night": pa.repeat(pa.scalar(D), n),
         }
         rows = pa.table(columns, schema=arrow_schema(RECOMMENDATIONS))
         write_deltalake(lake.path(RECOMMENDATIONS), rows, mode="append")

@@ -19,6 +19,7 @@ from rich.table import Table as Grid
 
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
+from nightloom.lists import full_night, of_nights, whole
 from nightloom.published import PUBLISHING, SCORING, Run, good_runs
 from nightloom.query import iso, screen
 from nightloom.settings import Settings
@@ -34,8 +35,7 @@ SELECT count(*) FILTER (WHERE t.user_id = n.user_id) AS users,
        sum(coalesce(array_length(array_intersect(array_slice(t.items, 1, {k}), array_slice(n.items, 1, {k}))), 0))
            FILTER (WHERE t.user_id = n.user_id) AS common,
        sum(array_length(array_slice(t.items, 1, {k}))) FILTER (WHERE t.user_id = n.user_id) AS listed
-FROM (SELECT * FROM then WHERE night = DATE '{night}') t
-FULL OUTER JOIN (SELECT * FROM now WHERE night = DATE '{night}') n ON t.user_id = n.user_id"""
+FROM ({then}) t FULL OUTER JOIN ({now}) n ON t.user_id = n.user_id"""
 
 SEGMENTS = """
 SELECT count(*) AS other
@@ -93,8 +93,10 @@ def _night(lake: Lake, night: date, runs: dict[str, list[Run]], k: int) -> Diffe
         for table, run in ((RECOMMENDATIONS, rebuilt), (POPULAR, popular))
     }
     try:
-        lists = _ask(lake, LISTS.format(night=night, k=k), night, RECOMMENDATIONS, versions)
-        segments = _ask(lake, SEGMENTS.format(night=night), night, POPULAR, versions)
+        full = [full_night(lake, night, version) for version in versions[RECOMMENDATIONS.full_name]]
+        both = {name: whole(name, night, each) for name, each in zip(("then", "now"), full, strict=True)}
+        lists = _ask(lake, LISTS.format(k=k, **both), {night, *full}, RECOMMENDATIONS, versions)
+        segments = _ask(lake, SEGMENTS.format(night=night), {night}, POPULAR, versions)
     except MissingTableError as error:
         return Difference(night, str(error), versions=versions)
     return _difference(night, lists, segments["other"], _causes(lake, scored[-1], rebuilt), versions)
@@ -104,17 +106,17 @@ def _last_backfilled(runs: list[Run], published: Run) -> Run | None:
     return next((run for run in reversed(runs) if run.backfilled and run.started_at > published.started_at), None)
 
 
-def _ask(lake: Lake, sql: str, night: date, table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
+def _ask(lake: Lake, sql: str, nights: set[date], table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
     """The one row of an answer over both versions of a table. Raises MissingTableError when a version is gone."""
-    then, now = (_opened(lake, table, night, version) for version in versions[table.full_name])
+    then, now = (_opened(lake, table, nights, version) for version in versions[table.full_name])
     row: dict[str, Any] = lake.query(sql, ("then", then), ("now", now)).to_pylist()[0]
     return row
 
 
-def _opened(lake: Lake, table: Table, night: date, version: int) -> DeltaTable:
+def _opened(lake: Lake, table: Table, nights: set[date], version: int) -> DeltaTable:
     opened = lake.open(table, version)
     # The log may outlive the files, which a vacuum removes.
-    if not all(Path(file).exists() for file in opened.file_uris(file_pruning_predicate=f"night = '{night}'")):
+    if not all(Path(file).exists() for file in opened.file_uris(file_pruning_predicate=of_nights(nights))):
         raise MissingTableError(f"files of version {version} of {table.full_name} are gone: a vacuum removed them")
     return opened
 

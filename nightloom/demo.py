@@ -10,6 +10,7 @@ from nightloom.airflow_runs import Runs
 from nightloom.airflow_server import airflow_server, free_port
 from nightloom.cli import nightloom
 from nightloom.lake import Lake
+from nightloom.lists import full_night, whole
 from nightloom.memory import Peak, peak_memory
 from nightloom.night import judge_run, show, terminable
 from nightloom.settings import Settings
@@ -88,9 +89,10 @@ def show_user(settings: Settings, user: str) -> None:
 def what_next(settings: Settings, user: str, day: date) -> str:
     """The words to try now."""
     tomorrow = day + timedelta(days=1)
-    own = f"user_id = {_text(user)} AND night = DATE '{day}'"
-    lists = Lake(settings.place("lake")).rows(RECOMMENDATIONS, own, ("items",))["items"].to_pylist()
-    first = lists[0][0] if lists else "ITEM"
+    lake = Lake(settings.place("lake"))
+    lists = f"SELECT items FROM ({whole('t', day, full_night(lake, day))}) WHERE user_id = {_text(user)}"
+    found = lake.query(lists, ("t", lake.open(RECOMMENDATIONS)))["items"].to_pylist()
+    first = found[0][0] if found else "ITEM"
     words = {
         "./run status": "where the night's seconds went, rows, gates, versions",
         f"./run explain {user} --item {first}": "where the first recommendation comes from, down to the events",

@@ -49,7 +49,7 @@ class Night:
     @property
     def end(self) -> datetime:
         """First moment after the date, UTC: a stage reads what is before it."""
-        return datetime(self.date.year, self.date.month, self.date.day, tzinfo=UTC) + timedelta(days=1)
+        return end_of(self.date)
 
     def pin(self, table: Table) -> int:
         """Newest version of a table, noted as read: every later read of this stage uses it."""
@@ -66,6 +66,11 @@ class Night:
     def skip(self, why: str) -> None:
         """End the stage with Airflow's skip code: there is nothing to do."""
         raise NothingToDo(why)
+
+
+def end_of(night: date) -> datetime:
+    """First moment after a date, UTC."""
+    return datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(days=1)
 
 
 class NothingToDo(NightloomError):  # not an error to a person: the stage says why and is marked skipped

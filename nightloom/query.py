@@ -21,6 +21,7 @@ from rich.table import Table as Grid
 from nightloom import marts
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
+from nightloom.lists import meaning
 from nightloom.names import nearest, tables_in
 from nightloom.settings import Settings, load
 from nightloom.tables import Table
@@ -124,7 +125,7 @@ def _opened(state: State, statement: str) -> duckdb.DuckDBPyConnection:
     for each in named:
         source = each.full_name.replace(".", "__")
         connection.register(source, state.lake.open(each, state.version, state.moment).to_pyarrow_dataset())
-        connection.execute(f'CREATE VIEW {each.full_name} AS SELECT * FROM "{source}"')
+        connection.execute(f"CREATE VIEW {each.full_name} AS {meaning(each, source)}")
     return connection
 
 

@@ -144,6 +144,8 @@ class Slate(Section):
     """Length a reader gets unless it asks for another."""
     stored: int = Field(60, ge=1)
     """Length stored: more than k, so that a reader's filters do not empty the list."""
+    full_refresh_days: int = Field(7, ge=1)
+    """So often everybody is scored; between, users for whom something changed. 1: everybody every night."""
     popular_half_life_days: float = Field(14.0, gt=0)
     """How fast an old event stops counting for the popular list, which unknown users get."""
     candidates: int = Field(4, ge=1, le=20)

@@ -270,14 +270,16 @@ ITEM_STATS = Table(
 RECOMMENDATIONS = Table(
     "gold",
     "recommendations",
-    "One row per night and user: the list to publish, best first.",
+    "One row per night and user: the list to publish, best first. In its files a night has rows just of users whose "
+    "list is not that of `full_night`; SQL by this name gives all of them.",
     (
         NIGHT,
         _required("user_id", "string", "The user", personal=True),
         _required("items", "array<string>", "Items, best first; none seen before, all available", personal=True),
         _required("scores", "array<float>", "Score of each, same order; comparable within one list only"),
         _required("model_version", "string", "Version of the registered model that scored it"),
-        _required("generated_at", "timestamp", "When it was scored"),
+        _required("generated_at", "timestamp", "When it was scored: earlier where nothing has changed for the user"),
+        _required("full_night", "date", "The night, this or an earlier one, in which everybody was scored last"),
     ),
     key=("night", "user_id"),
     period="night",

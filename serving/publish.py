@@ -13,6 +13,7 @@ from typing import Any
 
 from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
+from nightloom.lists import full_night, of_nights
 from nightloom.manifest import Night, code_revision, run_stage
 from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, Table
 from serving import canary, loading, runs
@@ -149,7 +150,10 @@ def _unchanged(night: Night, pinned: dict[str, int]) -> None:
 
 
 def _files(night: Night, table: Table, version: int) -> set[str]:
-    return set(night.lake.open(table, version).file_uris(file_pruning_predicate=f"night = '{night.date}'"))
+    nights = {night.date}
+    if table == RECOMMENDATIONS:
+        nights.add(full_night(night.lake, night.date, version))
+    return set(night.lake.open(table, version).file_uris(file_pruning_predicate=of_nights(nights)))
 
 
 def _meta(night: Night, push: Push, lists: Lists, loaded: Loaded) -> dict[str, Any]:

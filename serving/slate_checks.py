@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
+from nightloom.lists import full_night, whole
 from nightloom.manifest import Check, Night
 from nightloom.slate_settings import Filter
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, USERS, Table
@@ -51,8 +53,9 @@ def _ruled(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
 def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     """Pin the inputs and copy what is needed of them into DuckDB, which spills to disk: each is read once."""
     of_night = f"night = DATE '{night.date}'"
+    lists = whole("t", night.date, full_night(night.lake, night.date, night.pin(RECOMMENDATIONS)))
+    _take(db, "lists", stream(night.lake, RECOMMENDATIONS, night.pin(RECOMMENDATIONS), f"SELECT {LIST} FROM ({lists})"))
     for name, table, columns, where in (
-        ("lists", RECOMMENDATIONS, "user_id, items, scores, model_version", of_night),
         ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),
         ("items", ITEMS, "item_id, available, categories", "true"),
     ):
@@ -77,11 +80,16 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+LIST = "user_id, items, scores, model_version"
 PEOPLE = "user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR)"
 
 
 def _copy(night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str) -> None:
-    db.register("incoming", stream(night.lake, table, night.pin(table), where, columns))
+    _take(db, name, stream(night.lake, table, night.pin(table), f"SELECT {columns} FROM t WHERE {where}"))
+
+
+def _take(db: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader) -> None:
+    db.register("incoming", rows)
     db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
 
 

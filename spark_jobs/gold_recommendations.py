@@ -2,12 +2,15 @@
 
 gold.histories up to the night's end, silver.items (what is available), silver.users (for a model or a rule that takes
 what is said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every
-item that the model knows. With slate rules also gold.item_stats, and what they did -> ops.slate_rules: ruled_lists.py.
-`--model` names another model: a backfill takes the one that scored the night when it was first made.
+item that the model knows; but only users for whom something has changed are scored again (rescored.py), which gives
+what a night of everybody (`--full`) gives. With slate rules also gold.item_stats, and what they did -> ops.slate_rules:
+ruled_lists.py. `--model` names another model: a backfill takes the one that scored the night when it was first made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from math import ceil
@@ -21,6 +24,7 @@ from nightloom.published import model_of
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
+from spark_jobs.rescored import Tonight, make_whole, tonight
 from spark_jobs.scoring import LISTS, score
 from training.models import KINDS
 from training.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
@@ -85,22 +89,51 @@ def chosen(night: SparkNight, asked: str) -> Registered:
     return found
 
 
+def _rules(night: SparkNight) -> dict[str, str]:
+    """What the slate rules of the night come to: as dates and events move, so do they."""
+    if not night.settings.slate.rules:
+        return {}
+    from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
+
+    return {"rules": ruled_lists.digest(night)}
+
+
 def main(night: SparkNight) -> None:
-    """Score every user's history."""
+    """Score the histories of those for whom something has changed, or everybody's."""
     model, slate = chosen(night, vars(night.arguments).get("model") or CHAMPION), night.settings.slate
-    takes_words = (KINDS[model.name].features or slate.user_attributes) and night.lake.exists(USERS)
+    takes_words = bool(KINDS[model.name].features or slate.user_attributes) and night.lake.exists(USERS)
     inputs = [HISTORIES, ITEMS, *([USERS] if takes_words else []), *([ITEM_STATS] if slate.rules else [])]
-    if night.settled(RECOMMENDATIONS, *inputs, model_version=model.version):
+    for table in inputs:
+        night.pin(table)
+    made = night.settled(RECOMMENDATIONS, *inputs, model_version=model.version, **_rules(night))
+    if made and not getattr(night.arguments, "full", False):
         return
-    histories = worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS) if takes_words else None)
+    with tonight(night, model) as who, _lists(night, model, who, takes_words) as lists:
+        rows = stamped(lists, now())
+        if who.rest is not None:
+            rows = rows.unionByName(who.rest)
+        make_whole(night)
+        night.replace(RECOMMENDATIONS, rows.withColumn("full_night", F.lit(who.full_night)))
+    print(f"{night.stage}: scored {who.why}")
+    night.facts["scored"] = who.why
+
+
+@contextmanager
+def _lists(night: SparkNight, model: Registered, who: Tonight, takes_words: bool) -> Iterator[DataFrame]:
+    """The lists of those who are scored."""
+    slate, weeks = night.settings.slate, night.frame(HISTORIES)
+    if who.users is not None:
+        weeks = weeks.join(who.users, "user_id", "left_semi")
+    histories = worded(up_to(weeks, night.end), night.frame(USERS) if takes_words else None)
+    users = _users(night) if who.users is None else who.count
     if slate.rules:
         from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
 
-        ruled_lists.write(night, model.version, str(model.folder), batched(histories, _users(night)))
+        with ruled_lists.counted(night, model, batched(histories, users)) as lists:
+            yield lists
         return
     unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-    lists = recommendations(histories, _users(night), model, unlisted, slate.stored)
-    night.replace(RECOMMENDATIONS, stamped(lists, now()))
+    yield recommendations(histories, users, model, unlisted, slate.stored)
 
 
 if __name__ == "__main__":
@@ -108,5 +141,8 @@ if __name__ == "__main__":
         "spark_jobs.gold_recommendations",
         main,
         frame=SparkNight,
-        options={"--model": {"default": CHAMPION, "help": f"{CHAMPION} (default), {AS_PUBLISHED} or a version"}},
+        options={
+            "--model": {"default": CHAMPION, "help": f"{CHAMPION} (default), {AS_PUBLISHED} or a version"},
+            "--full": {"action": "store_true", "help": "score everybody, also those for whom nothing has changed"},
+        },
     )

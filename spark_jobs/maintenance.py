@@ -106,6 +106,9 @@ def _expired(night: SparkNight, table: Table) -> Iterator[str]:
         return
     oldest = min(newest, night.date) - timedelta(days=table.retention_days)
     oldest = min(oldest, oldest_night(night.settings) or oldest)
+    if "full_night" in table.column_names:  # what stays may point to it
+        kept = night.lake.rows(table, f"{period} >= DATE '{oldest}'", ["min(full_night) AS full_night"])
+        oldest = min(oldest, kept["full_night"][0].as_py() or oldest)
     done = night.lake.open(table).delete(f"{period} < DATE '{oldest}'")
     if rows := done["num_deleted_rows"]:
         yield f"deleted {rows:,} rows of before {oldest}"

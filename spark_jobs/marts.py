@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
+from nightloom.lists import meaning
 from nightloom.manifest import run_stage
 from nightloom.marts import Mart, marts, tables
 from nightloom.names import tables_in, view, with_views
@@ -178,7 +179,8 @@ def select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None)
     known = tables(night.settings)
     for table in tables_in(mart.sql, known):
         rows = interactions if table == INTERACTIONS and interactions is not None else _frame(night, table)
-        rows.createOrReplaceTempView(view(table))
+        rows.createOrReplaceTempView(f"{view(table)}_rows")
+        night.spark.sql(meaning(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))
     values = mart.values(night.settings) | ({"night": f"DATE '{night.date}'"} if mart.table.period == "night" else {})
     made = fitting(night.spark.sql(with_views(mart.sql, known, values)), mart)
     if mart.line:

@@ -1,10 +1,15 @@
-"""gold.recommendations by slate rules, and ops.slate_rules: one row per rule, how often it fired and what it cost.
+"""The lists of gold.recommendations by slate rules, and ops.slate_rules: a row per rule, how often it fired, its cost.
 
 The way of gold_recommendations.py where nightloom.toml has slate rules; the workers' side is ruled.py.
 """
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from pyspark.sql import DataFrame
@@ -13,19 +18,32 @@ from pyspark.sql import functions as F
 from nightloom import slate_plan
 from nightloom.lake import now
 from nightloom.slate import Plan
-from nightloom.tables import ITEM_STATS, ITEMS, RECOMMENDATIONS, SLATE_RULES
+from nightloom.tables import ITEM_STATS, ITEMS, SLATE_RULES
 from spark_jobs.night import SparkNight
 from spark_jobs.ruled import PER_RULE, RULED, score
 from spark_jobs.silver import kept
+from training.registry import Registered
 
 
-def write(night: SparkNight, version: str, folder: str, histories: DataFrame) -> None:
-    """Make the night's lists by the model in `folder`, and count what the rules did. Batched histories: see there."""
-    plan = slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
-    lists = histories.mapInArrow(partial(score, folder=folder, plan=plan), RULED)
+def compiled(night: SparkNight) -> Plan:
+    """The night's rules; SettingsError names the line of one that cannot be."""
+    return slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+
+
+def digest(night: SparkNight) -> str:
+    """Twelve hex digits of all that the rules say of every item; of the date just where chance decides by it."""
+    plan = compiled(night)
+    undated = plan if any(each.by_chance for each in plan.reserved) else replace(plan, night="")
+    return hashlib.sha256(pickle.dumps(undated)).hexdigest()[:12]
+
+
+@contextmanager
+def counted(night: SparkNight, model: Registered, histories: DataFrame) -> Iterator[DataFrame]:
+    """Batched histories (see gold_recommendations.py) -> their lists; after use, what the rules did is written down."""
+    plan = compiled(night)
+    lists = histories.mapInArrow(partial(score, folder=str(model.folder), plan=plan), RULED)
     with kept(lists) as rows:
-        stamped = rows.withColumns({"model_version": F.lit(version), "generated_at": F.lit(now())})
-        night.replace(RECOMMENDATIONS, stamped.drop("done"))
+        yield rows.drop("done").withColumn("model_version", F.lit(model.version))
         _count(night, plan, rows)
 
 

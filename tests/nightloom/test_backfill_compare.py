@@ -54,7 +54,7 @@ class Shop:
         self.ran(PUBLISHING, reads=[(table.full_name, self.lake.version(table)) for table in tables])
 
     def _lists(self, lists: dict[str, list[str]]) -> list[dict[str, Any]]:
-        same = {"night": D, "model_version": "1", "generated_at": TWO}
+        same = {"night": D, "model_version": "1", "generated_at": TWO, "full_night": D}
         return [
             same | {"user_id": user, "items": items, "scores": [1.0 for _ in items]} for user, items in lists.items()
         ]

@@ -154,7 +154,7 @@ class Project:
         rows = [
             {
                 "night": day, "user_id": user, "items": items, "scores": [9.5 - rank for rank in range(len(items))],
-                "model_version": "7", "generated_at": moment(day),
+                "model_version": "7", "generated_at": moment(day), "full_night": day,
             } | columns
             for user, items in lists.items()
         ]  # fmt: skip

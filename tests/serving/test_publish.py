@@ -55,6 +55,23 @@ def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Pr
     assert run.reads.keys() >= {"gold.recommendations", "gold.popular", "silver.items"}
 
 
+def test_a_night_that_scored_one_user_is_judged_and_published_whole(project: Project) -> None:
+    project.planted()
+    project.plant_histories(NEXT)
+    project.plant_lists(NEXT, {"u1": ["9", "10", "11", "12"]}, only=["u1"], full_night=D)
+    project.plant_popular(NEXT)
+    project.judge(NEXT)
+    judged = runs.stage_runs(Lake(project.settings.place("lake")), "stage = 'serving.slate_gate'")[-1]
+    assert judged.rows["lists"] == 8
+    project.publish(NEXT)
+    snapshot = Reader(project.store).now()
+    assert snapshot.meta["counts"]["users"] == 8
+    lists = {user: snapshot.get("users", user) for user in ("u1", "u2")}
+    assert [(each["items"], each["generated_at"]) for each in lists.values() if each] == [
+        (["9", "10", "11", "12"], "1998-04-22T12:00:05Z"), (["4", "5", "6", "7"], "1998-04-21T12:00:05Z"),
+    ]  # fmt: skip
+
+
 def test_the_next_night_serves_version_2_and_keeps_version_1(project: Project) -> None:
     project.planted().judge()
     project.publish()

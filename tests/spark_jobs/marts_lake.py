@@ -33,7 +33,7 @@ def come(at: Project, *events: Row, day: date = NEXT) -> None:
 
 def lists(at: Project, night: date, of_users: dict[str, list[str]]) -> None:
     """gold.recommendations of a night, instead of what there was."""
-    fixed = {"night": night, "model_version": "1", "generated_at": now()}
+    fixed = {"night": night, "model_version": "1", "generated_at": now(), "full_night": night}
     rows = [fixed | {"user_id": user, "items": items, "scores": [1.0] * len(items)} for user, items in of_users.items()]
     table, lake = T.RECOMMENDATIONS, at.night().lake
     lake.create(table)

@@ -1,0 +1,153 @@
+"""What a night of scoring costs by the share of users for whom something has changed, against a night of everybody.
+
+Synthetic likes of many users, the stages as the night runs them: histories, ALS, lists of everybody; then a day on
+which some users like something new, in one warm Spark session. Each such night is scored twice: those who changed, and
+everybody, and both give the same lists. Seconds are those of the scoring stage, of both cores' processes by the clock.
+Last line: JSON, cost by share of changed users, of a night of everybody.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from deltalake import write_deltalake
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.als import processor
+from benchmarks.likes import LIKES_A_USER, make
+from nightloom import settings as settings_module
+from nightloom.lake import Lake, arrow_schema
+from nightloom.lists import full_night, whole
+from nightloom.manifest import run_stage
+from nightloom.tables import INTERACTIONS, ITEMS, RECOMMENDATIONS
+from spark_jobs import gold_histories, gold_recommendations
+from spark_jobs.night import SparkNight
+from training import registry, train
+
+FIRST = date(2025, 11, 28)
+"""The last day of the likes that are made."""
+CONFIG = """
+sources = []
+signals = []
+[project]
+name = "bench"
+[[models]]
+name = "als"
+params = { factors = 64, sweeps = 2 }
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("users", 1_000_000), ("items", 50_000)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.01, 0.05], help="of users who change in a night")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "nightloom.toml").write_text(CONFIG)
+        settings = settings_module.load(Path(root) / "nightloom.toml")
+        lake = prepared(settings, asked.users, asked.items)
+        everybody = {"first night": scored(settings, FIRST, full=True)}
+        found = []
+        for number, share in enumerate(asked.shares, 1):
+            night = FIRST + timedelta(days=number)
+            likes(lake, night, round(share * asked.users), asked)
+            stage(settings, night, gold_histories.main)
+            changed = scored(settings, night)
+            lists = kept(lake, night)
+            everybody[f"{share:.1%} changed"] = scored(settings, night, full=True)
+            same(lake, lists, night)
+            found.append((share, changed, everybody[f"{share:.1%} changed"]))
+            print(
+                f"{share:.1%} of users: {found[-1][1]:.1f} s, everybody {found[-1][2]:.1f} s; equal lists", flush=True
+            )
+    show(asked, everybody["first night"], found)
+    print(json.dumps({f"share_{share * 100:g}pct": float(f"{one / all_:.3g}") for share, one, all_ in found}))
+
+
+def prepared(settings: settings_module.Settings, users: int, items: int) -> Lake:
+    """Likes, items, histories and a champion."""
+    lake = make(settings.place("lake"), users * LIKES_A_USER, items)
+    made = datetime(2025, 1, 1, tzinfo=UTC)
+    card = {"categories": [], "attributes": [], "available": True, "updated_at": made, "night": FIRST}
+    names = [f"item-{number}" for number in range(items)]
+    lake.append(ITEMS, [{"item_id": name, "title": name, "row_id": name} | card for name in names])
+    print(f"gold.histories: {stage(settings, FIRST, gold_histories.main):.1f} s", flush=True)
+    began = time.perf_counter()
+    argv = ["--date", str(FIRST), "--config", str(settings.file)]
+    run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+    registry.set_alias(settings, registry.CHAMPION, "1")
+    print(f"training: {time.perf_counter() - began:.1f} s", flush=True)
+    return lake
+
+
+def likes(lake: Lake, day: date, users: int, asked: argparse.Namespace) -> None:
+    """So many users like one item more, on that day."""
+    rng, schema = np.random.default_rng(day.toordinal()), arrow_schema(INTERACTIONS)
+    names = rng.choice(asked.users, users, replace=False).astype(str)
+    ids = pa.array(np.char.add(f"{day}-", names))
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    columns = {
+        "event_id": ids,
+        "user_id": pa.array(np.char.add("user-", names)),
+        "item_id": pa.array(np.char.add("item-", rng.integers(0, asked.items, users).astype(str))),
+        "event": pa.repeat("like", users),
+        "value": pa.nulls(users, pa.float64()),
+        "weight": pa.repeat(1.0, users),
+        "occurred_at": pa.repeat(pa.scalar(noon, pa.timestamp("us", "UTC")), users),
+        "rescued": pa.nulls(users, schema.field("rescued").type),
+        "row_id": ids,
+        "night": pa.repeat(pa.scalar(day), users),
+    }
+    write_deltalake(lake.path(INTERACTIONS), pa.table(columns, schema=schema), mode="append")
+
+
+def stage(settings: settings_module.Settings, night: date, body: Any, **arguments: Any) -> float:
+    """Seconds of a stage in this process and its Spark session, which stays for the next."""
+    run = SparkNight(date=night, settings=settings, run_id=f"bench-{time.time_ns()}", stage=body.__module__)
+    vars(run.arguments).update(arguments)
+    began = time.perf_counter()
+    body(run)
+    return time.perf_counter() - began
+
+
+def scored(settings: settings_module.Settings, night: date, *, full: bool = False) -> float:
+    return stage(settings, night, gold_recommendations.main, full=full)
+
+
+def kept(lake: Lake, night: date) -> pa.Table:
+    """The night's lists, whole, by a number for each that items and scores decide; sorted by user."""
+    lists = whole("t", night, full_night(lake, night))
+    sql = f"SELECT user_id, md5(array_to_string(items, ' ') || array_to_string(scores, ' ')) AS list FROM ({lists})"
+    return lake.query(f"{sql} ORDER BY user_id", ("t", lake.open(RECOMMENDATIONS)))
+
+
+def same(lake: Lake, before: pa.Table, night: date) -> None:
+    assert full_night(lake, night) == night
+    assert before.equals(kept(lake, night)), "users who were left alone have another list than in a night of everybody"
+
+
+def show(asked: argparse.Namespace, first: float, found: list[tuple[float, float, float]]) -> None:
+    title = (
+        f"{asked.users:,} users, {asked.users * LIKES_A_USER:,} likes, {asked.items:,} items; first night {first:.1f} s"
+    )
+    table = Table("users changed", "seconds", "everybody", "share of the cost", title=title)
+    for share, one, all_ in found:
+        table.add_row(f"{share:.1%}", f"{one:.1f}", f"{all_:.1f}", f"{one / all_:.3f}")
+    Console(width=120).print(table)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pyspark", "deltalake", "numba"))
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Who is scored tonight: users for whom something that lists are made of has changed since the night before.
+
+That is their own events (gold.histories' change feed, and events whose time has only now come), what is said of them
+where the model or a rule takes it, or an item in their list that is hidden now. All others keep their list: their row
+of the night before, or that of the last full night (nightloom/lists.py). Everybody is scored, and the night is a full
+one, where that cannot be said user by user: another model, other settings, code or rules, an item that can be had
+again, somebody without a history any more; and on the cadence of slate.full_refresh_days.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from nightloom.errors import MissingTableError
+from nightloom.lists import full_night, whole
+from nightloom.manifest import end_of
+from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS, USERS, Table
+from spark_jobs.night import SparkNight
+from spark_jobs.silver import kept
+from spark_jobs.stamped import LOOK_BACK
+from training.registry import Registered
+
+FEW_ITEMS = 1_000
+"""Items hidden since: with more of them, to look through all lists is no quicker than to make them."""
+MANY_USERS = 0.5
+"""Share of all users: with more of them to score or to copy, everybody is scored."""
+TONIGHT = ("user_id", "items", "scores", "model_version", "generated_at")
+
+
+class EverybodyError(Exception):
+    """Why everybody is scored; never leaves this file."""
+
+
+@dataclass(frozen=True)
+class Tonight:
+    """Who is scored (None: everybody, and `count` is unknown), and what stands beside their lists."""
+
+    why: str
+    full_night: date
+    users: DataFrame | None = None
+    count: int = 0
+    rest: DataFrame | None = None
+    """Rows (TONIGHT) of users who were scored between the full night and tonight."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The newest night before, what its rows were made from, and the full night that it points to."""
+
+    night: date
+    reads: dict[str, int]
+    full_night: date
+
+
+@contextmanager
+def tonight(night: SparkNight, model: Registered) -> Iterator[Tonight]:
+    """Who is scored; all inputs are pinned, and `night.facts` says what else the lists depend on."""
+    try:
+        before = _before(night)
+        users = _changed(night, before, model)
+    except EverybodyError as why:
+        yield Tonight(f"everybody: {why}", night.date)
+        return
+    with kept(users) as changed:
+        try:
+            yield _tonight(night, before, changed)
+        except EverybodyError as why:
+            yield Tonight(f"everybody: {why}", night.date)
+
+
+def _tonight(night: SparkNight, before: Before, changed: DataFrame) -> Tonight:
+    lists, count = _lists(night), changed.count()
+    all_of_them = _rows(night, before.full_night)
+    rest = None
+    copied = 0
+    if before.night != before.full_night:
+        rest = lists.where(F.col("night") == F.lit(before.night)).select(*TONIGHT).join(changed, "user_id", "left_anti")
+        copied = _rows(night, before.night)
+    if count + copied > MANY_USERS * all_of_them:
+        raise EverybodyError(f"{count:,} users changed and {copied:,} did before, of {all_of_them:,}")
+    gone = changed.join(_with_history(night), "user_id", "left_anti")
+    listed = night.spark.sql(whole(VIEW, before.night, before.full_night)).select("user_id")
+    if gone.join(listed, "user_id", "left_semi").limit(1).count():
+        raise EverybodyError("somebody has no history any more")
+    if count + copied == 0:  # so that the night is in the table
+        anybody = lists.where(F.col("night") == F.lit(before.full_night)).select("user_id").limit(1)
+        return Tonight(f"nobody changed since {before.night}", before.full_night, anybody, 1)
+    return Tonight(f"{count:,} users changed since {before.night}", before.full_night, changed, count, rest)
+
+
+VIEW = "lists_before"
+
+
+def _lists(night: SparkNight) -> DataFrame:
+    """gold.recommendations as it is, also as a view; not pinned: a stage's own output is none of its inputs."""
+    lists = night.spark.read.format("delta").load(night.lake.path(RECOMMENDATIONS))
+    lists.createOrReplaceTempView(VIEW)
+    return lists
+
+
+def _rows(night: SparkNight, of: date) -> int:
+    counted = night.lake.rows(RECOMMENDATIONS, f"night = DATE '{of}'", ["count(*) AS n"])
+    return int(counted["n"][0].as_py())
+
+
+def _with_history(night: SparkNight) -> DataFrame:
+    """Users with any event before the night's end."""
+    weeks = night.frame(HISTORIES).where(F.col("week") < F.lit(night.end))
+    return weeks.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
+
+
+def _before(night: SparkNight) -> Before:
+    """The night that tonight's lists can begin with."""
+    if getattr(night.arguments, "full", False):
+        raise EverybodyError("--full")
+    found = None
+    if night.lake.exists(RECOMMENDATIONS):
+        earlier = night.lake.rows(RECOMMENDATIONS, f"night < DATE '{night.date}'", ["max(night) AS night"])
+        found = earlier["night"][0].as_py()
+    if found is None:
+        raise EverybodyError("no night before it has lists")
+    stamp, now = _stamp(night, found), json.loads(night.stamp)
+    for key, words in (("facts", "the model or a rule"), ("config", "the settings"), ("code", "the code")):
+        if stamp[key] != now[key]:
+            raise EverybodyError(f"{words} changed since {found}")
+    if stamp["reads"].keys() != now["reads"].keys():
+        raise EverybodyError(f"other tables are read than on {found}")
+    full, cadence = full_night(night.lake, found), night.settings.slate.full_refresh_days
+    if (night.date - full).days >= cadence:
+        raise EverybodyError(f"they were last on {full}, {cadence} days ago or more")
+    return Before(found, stamp["reads"], full)
+
+
+def _stamp(night: SparkNight, found: date) -> dict[str, Any]:
+    """What a night's rows were made from."""
+    for commit in night.lake.open(RECOMMENDATIONS).history(LOOK_BACK):
+        stamp: dict[str, Any] = json.loads(commit.get("userMetadata") or "{}")
+        if stamp.get("night") == found.isoformat():
+            return stamp
+    raise EverybodyError(f"the last {LOOK_BACK} commits do not say what {found} was made from")
+
+
+def _changed(night: SparkNight, before: Before, model: Registered) -> DataFrame:
+    """The users (user_id, distinct) whose lists could be others now."""
+    found = [_come(night, before)]
+    content = {HISTORIES: ("week", "items", "weights", "at", "event_ids"), USERS: ("attributes",)}
+    for table, columns in content.items():
+        if table.full_name in before.reads and not _same(night, before, table):
+            found.append(_differing(night, before, table, columns))
+    if not night.settings.slate.rules:  # else it is the rules that hide
+        found += _hidden(night, before, model)
+    users = found[0]
+    for more in found[1:]:
+        users = users.union(more)
+    return users.distinct()
+
+
+def _same(night: SparkNight, before: Before, table: Table) -> bool:
+    return night.lake.same_rows(table, before.reads[table.full_name], night.pin(table))
+
+
+def _come(night: SparkNight, before: Before) -> DataFrame:
+    """Users with an event whose time came between the two nights' ends; it may have been known before."""
+    weeks = night.frame(HISTORIES).where(F.col("week") >= F.lit(HISTORIES.period_of(before.night)))
+    between = weeks.where(F.exists("at", lambda at: (at >= F.lit(end_of(before.night))) & (at < F.lit(night.end))))
+    return between.select("user_id")
+
+
+def _differing(night: SparkNight, before: Before, table: Table, columns: tuple[str, ...]) -> DataFrame:
+    """Users whose rows came or went; a row that was written again as it was cancels itself out."""
+    since = before.reads[table.full_name]
+    span = {"readChangeFeed": "true", "startingVersion": str(since + 1), "endingVersion": str(night.pin(table))}
+    feed = night.spark.read.format("delta").options(**span).load(night.lake.path(table))
+    maps = {name for name, kind in feed.dtypes if kind.startswith("map")}
+    comparable = [F.array_sort(F.map_entries(name)) if name in maps else F.col(name) for name in columns]
+    came = F.col("_change_type").isin("insert", "update_postimage")
+    rows = feed.select("user_id", F.xxhash64(*comparable).alias("row"), F.when(came, 1).otherwise(-1).alias("times"))
+    return rows.groupBy("user_id", "row").agg(F.sum("times").alias("times")).where("times <> 0").select("user_id")
+
+
+def _hidden(night: SparkNight, before: Before, model: Registered) -> list[DataFrame]:
+    """Users who have an item in their list that is not available any more."""
+    if _same(night, before, ITEMS):
+        return []
+    try:
+        then = _unavailable(night, before.reads[ITEMS.full_name])
+    except MissingTableError as error:
+        raise EverybodyError(str(error)) from None
+    now = _unavailable(night, night.pin(ITEMS))
+    if back := (then - now).intersection(model.model.item_ids.tolist()):
+        raise EverybodyError(f"{len(back):,} items can be had again, {min(back)} the first of them")
+    gone = sorted(now - then)
+    if len(gone) > FEW_ITEMS:
+        raise EverybodyError(f"{len(gone):,} items cannot be had any more")
+    if not gone:
+        return []
+    _lists(night)
+    lists = night.spark.sql(whole(VIEW, before.night, before.full_night))
+    return [lists.where(F.arrays_overlap("items", F.array(*map(F.lit, gone)))).select("user_id")]
+
+
+def _unavailable(night: SparkNight, version: int) -> set[str]:
+    return set(night.lake.rows(ITEMS, "NOT available", ["item_id"], version)["item_id"].to_pylist())
+
+
+def make_whole(night: SparkNight) -> None:
+    """Give later nights that point to this one rows of their own for everybody, before its rows are made anew."""
+    if not night.lake.exists(RECOMMENDATIONS):
+        return
+    pointing = f"full_night = DATE '{night.date}' AND night > DATE '{night.date}'"
+    for later in sorted(night.lake.rows(RECOMMENDATIONS, pointing, ["DISTINCT night"])["night"].to_pylist()):
+        _lists(night)
+        rows = night.spark.sql(whole(VIEW, later, night.date)).withColumn("full_night", F.lit(later))
+        night.overwrite(RECOMMENDATIONS, rows, f"night = DATE '{later}'")
+        print(f"{night.stage}: {later} pointed to the lists of {night.date}; it has its own now")

@@ -1,0 +1,224 @@
+"""rescored.py, nightloom/lists.py: a night of those who changed is, whole, what a night of everybody gives."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from nightloom.lists import full_night, meaning, whole
+from nightloom.manifest import run_stage
+from nightloom.query import State, ask
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, RECOMMENDATIONS
+from spark_jobs import gold_histories, gold_recommendations
+from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, Project, project
+from tests.spark_jobs.conftest import interpreted
+from training import registry, train
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
+MODELS = """
+[[models]]
+name = "als"
+params = { factors = 4, sweeps = 3, popularity = 0.0 }
+
+[slate]
+k = 1
+stored = 2
+"""
+USERS = [f"u{n}" for n in range(12)]
+KNOWN = [f"i{n}" for n in range(9)]
+Lists = dict[str, tuple[list[str], list[float], str]]
+
+
+def after(days: int) -> date:
+    return D + timedelta(days=days)
+
+
+class Shop:
+    """A lake of a few users, a champion, and nights of scoring on it."""
+
+    def __init__(self, at: Project) -> None:
+        self.at, self.lake, self.events = at, at.night().lake, 0
+        self.rare = ""
+        """An item that some lists hold, and few do."""
+
+    def likes(self, *pairs: tuple[str, str], at: datetime = NOON) -> None:
+        rows = []
+        for user, item in pairs:
+            self.events += 1
+            row = {"event_id": f"e{self.events:04}", "user_id": user, "item_id": item, "event": "rating", "night": D}
+            rows.append(row | {"value": 5.0, "weight": 1.0, "occurred_at": at, "rescued": None, "row_id": "r"})
+        self.lake.append(INTERACTIONS, rows)
+
+    def available(self, item: str, yes: bool) -> None:
+        (row,) = self.lake.rows(ITEMS, f"item_id = '{item}'").to_pylist()
+        self.lake.update(ITEMS, [row | {"available": yes}])
+
+    def score(self, day: date, **arguments: Any) -> str:
+        """Histories and lists of a night -> who was scored, in words."""
+        self.at.run(gold_histories.main, day=day)
+        night = self.at.night(day)
+        vars(night.arguments).update(arguments)
+        gold_recommendations.main(night)
+        return night.facts.get("scored", "settled")
+
+    def lists(self, day: date) -> Lists:
+        """The night's lists, whole."""
+        select = whole("t", day, full_night(self.lake, day))
+        rows = self.lake.query(select, ("t", self.lake.open(RECOMMENDATIONS))).to_pylist()
+        assert {row["night"] for row in rows} == {day}
+        assert len({row["user_id"] for row in rows}) == len(rows)
+        return {row["user_id"]: (row["items"], row["scores"], row["model_version"]) for row in rows}
+
+    def scored(self, day: date) -> set[str]:
+        """Users with a row of the night itself."""
+        return set(self.lake.rows(RECOMMENDATIONS, f"night = DATE '{day}'", ["user_id"])["user_id"].to_pylist())
+
+    def twin(self, scratch: Path, more: str = "") -> Shop:
+        """A copy of it all, with `more` in its nightloom.toml."""
+        shutil.copytree(self.at.settings.root, scratch, dirs_exist_ok=True)
+        return Shop(project(scratch, self.at.spark, self.at.settings.file.read_text() + more))
+
+    def of_everybody(self, day: date, scratch: Path) -> Lists:
+        """What a night of everybody gives, made in a copy of the lake."""
+        twin = self.twin(scratch)
+        assert twin.score(day, full=True) == "everybody: --full"
+        return twin.lists(day)
+
+
+@pytest.fixture(scope="module")
+def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Twelve users, nine items, and the lists of D; user n likes items n, n + 1 and n + 3, modulo 9."""
+    with interpreted(spark):
+        shop = Shop(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
+        fixed = {"categories": [], "attributes": [], "updated_at": NOON, "row_id": "r", "night": D, "available": True}
+        shop.lake.append(ITEMS, [fixed | {"item_id": item, "title": item} for item in KNOWN])
+        shop.likes(*((user, KNOWN[(n + step) % 9]) for n, user in enumerate(USERS) for step in (0, 1, 3)))
+        shop.likes(("late", "i1"), at=NOON + timedelta(days=5))
+        argv = ["--date", str(after(30)), "--config", str(shop.at.settings.file), "--model", "als"]
+        run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+        registry.set_alias(shop.at.settings, registry.CHAMPION, "1")
+        assert shop.score(D) == "everybody: no night before it has lists"
+        yield shop
+
+
+def test_only_who_has_new_events_is_scored_and_the_night_is_whole(made: Shop, tmp_path: Path) -> None:
+    made.likes(("u1", "i7"), ("new", "i2"), at=NOON + timedelta(days=1))
+    assert made.score(after(1)) == "2 users changed since 2024-03-01"
+    assert made.scored(after(1)) == {"u1", "new"}
+    assert made.lists(after(1)) == made.of_everybody(after(1), tmp_path)
+    assert made.lists(after(1))["u1"] != made.lists(D)["u1"]
+    assert "new" not in made.lists(D)
+    assert made.score(after(1)) == "settled"
+
+
+def test_who_has_an_item_that_is_hidden_now_is_scored_and_others_keep_what_they_had(made: Shop, tmp_path: Path) -> None:
+    listed = {item: {user for user, (items, _, _) in made.lists(after(1)).items() if item in items} for item in KNOWN}
+    made.rare, holders = min(((item, users) for item, users in listed.items() if users), key=lambda each: len(each[1]))
+    assert len(holders) < 5
+    made.available(made.rare, yes=False)
+    assert made.score(after(2)) == f"{len(holders):,} users changed since {after(1)}"
+    assert made.scored(after(2)) == holders | {"u1", "new"}  # these differ from the full night's, as the night before
+    assert made.lists(after(2)) == made.of_everybody(after(2), tmp_path)
+    assert all(made.rare not in items for items, _, _ in made.lists(after(2)).values())
+
+
+def test_a_night_on_which_nothing_happened_is_in_the_table_all_the_same(made: Shop, tmp_path: Path) -> None:
+    assert made.score(after(3)) == f"0 users changed since {after(2)}"
+    assert made.scored(after(3)) == made.scored(after(2))
+    assert made.lists(after(3)) == made.lists(after(2)) == made.of_everybody(after(3), tmp_path)
+
+
+def test_an_item_that_can_be_had_again_could_be_in_any_list(made: Shop, tmp_path: Path) -> None:
+    made.available(made.rare, yes=True)
+    assert made.score(after(4)) == f"everybody: 1 items can be had again, {made.rare} the first of them"
+    assert full_night(made.lake, after(4)) == after(4)
+    assert made.lists(after(4)) == made.of_everybody(after(4), tmp_path)
+
+
+def test_an_event_counts_from_the_night_on_whose_day_it_has_its_time(made: Shop, tmp_path: Path) -> None:
+    assert "late" not in made.lists(after(4))
+    assert made.score(after(5)) == f"1 users changed since {after(4)}"
+    assert made.scored(after(5)) == {"late"}
+    assert made.lists(after(5)) == made.of_everybody(after(5), tmp_path)
+
+
+def test_a_quiet_night_after_a_full_one_has_one_row(made: Shop, tmp_path: Path) -> None:
+    full = Shop(made.at)
+    assert full.score(after(6), full=True) == "everybody: --full"
+    assert made.score(after(7)) == f"nobody changed since {after(6)}"
+    assert len(made.scored(after(7))) == 1
+    assert made.lists(after(7)) == made.lists(after(6)) == made.of_everybody(after(7), tmp_path)
+
+
+def test_a_night_that_others_point_to_may_be_made_anew(made: Shop) -> None:
+    before = made.lists(after(7))
+    made.likes(("u2", "i8"), at=NOON + timedelta(days=6))
+    assert made.score(after(6), full=True) == "everybody: --full"
+    assert made.lists(after(6))["u2"] != before["u2"]
+    assert made.lists(after(7)) == before
+    assert made.scored(after(7)) == set(before)
+
+
+def test_sql_by_the_tables_name_gives_every_night_whole(made: Shop) -> None:
+    answer = ask(State.of(made.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL")
+    sizes = {night: len(made.lists(night)) for night in map(after, range(8))}
+    assert dict(answer.rows) == sizes
+    made.lake.open(RECOMMENDATIONS)
+    frame = made.at.spark.read.format("delta").load(made.lake.path(RECOMMENDATIONS))
+    frame.createOrReplaceTempView("raw")
+    counted = made.at.spark.sql(meaning(RECOMMENDATIONS, "raw")).groupBy("night").count().collect()
+    assert {row["night"]: row["count"] for row in counted} == sizes
+
+
+RULES = """
+[[slate.filters]]
+name = "no_four"
+when = "item_id <> 'i4'"
+
+[[slate.boosts]]
+name = "young"
+add = 0.5
+since = "updated_at"
+half_life_days = 3
+"""
+
+
+def test_rules_that_say_the_same_as_the_night_before_leave_lists_as_they_are(made: Shop, tmp_path: Path) -> None:
+    ruled = made.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
+    ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
+    assert ruled.score(after(8)) == f"everybody: the model or a rule changed since {after(7)}"
+    ruled.likes(("u5", "i0"), at=NOON + timedelta(days=9))
+    assert ruled.score(after(9)) == f"1 users changed since {after(8)}"
+    assert ruled.lists(after(9)) == ruled.of_everybody(after(9), tmp_path / "twin")
+    assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
+
+
+def test_a_rule_that_moves_with_the_date_is_another_one_each_night(made: Shop, tmp_path: Path) -> None:
+    ruled = made.twin(tmp_path / "ruled", RULES)
+    ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
+    ruled.score(after(8))
+    assert ruled.score(after(9)) == f"everybody: the model or a rule changed since {after(8)}"
+
+
+def stats(night: date) -> dict[str, Any]:
+    numbers = {"events_1d": 0, "events_7d": 0, "events_28d": 0, "events": 1, "popularity": 1.0}
+    return numbers | {"night": night, "item_id": "i1", "first_at": NOON, "last_at": NOON}
+
+
+def test_everybody_is_scored_where_it_cannot_be_said_user_by_user(made: Shop, tmp_path: Path) -> None:
+    assert made.score(after(14)) == f"everybody: they were last on {after(7)}, 7 days ago or more"
+    made.lake.open(HISTORIES).delete("user_id = 'u3'")
+    assert made.score(after(15)) == "everybody: somebody has no history any more"
+    assert "u3" not in made.lists(after(15))
+    made.likes(*((user, "i0") for user in USERS[4:]), at=NOON + timedelta(days=16))
+    assert made.score(after(16)).startswith("everybody: 8 users changed and 0 did before, of ")
+    argv = ["--date", str(after(30)), "--config", str(made.at.settings.file), "--model", "popularity"]
+    run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+    registry.set_alias(made.at.settings, registry.CHAMPION, "2")
+    assert made.score(after(17)) == f"everybody: the model or a rule changed since {after(16)}"
