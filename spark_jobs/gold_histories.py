@@ -36,12 +36,16 @@ def histories(interactions: DataFrame) -> DataFrame:
 
 
 def up_to(weeks: DataFrame, end: datetime) -> DataFrame:
-    """Rows of gold.histories -> a row per user with any interaction before `end`: ARRAYS, oldest first."""
+    """Rows of gold.histories -> a row per user with any interaction before `end`: ARRAYS, oldest first.
+
+    Of ARRAYS those that the rows have: event ids are most of the table's bytes, and scoring needs none.
+    """
+    arrays = [name for name in ARRAYS if name in weeks.columns]
     before = F.size(F.filter("at", lambda time: time < F.lit(end)))
     cut = weeks.where(F.col("week") < F.lit(end)).withColumn("_before", before).where("_before > 0")
-    week = F.struct("week", *(F.slice(name, F.lit(1), F.col("_before")).alias(name) for name in ARRAYS))
+    week = F.struct("week", *(F.slice(name, F.lit(1), F.col("_before")).alias(name) for name in arrays))
     by_user = cut.groupBy("user_id").agg(F.array_sort(F.collect_list(week)).alias("_weeks"))
-    return by_user.select("user_id", *(F.flatten(f"_weeks.{name}").alias(name) for name in ARRAYS))
+    return by_user.select("user_id", *(F.flatten(f"_weeks.{name}").alias(name) for name in arrays))
 
 
 def main(night: SparkNight) -> None:

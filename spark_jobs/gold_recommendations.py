@@ -24,13 +24,13 @@ from nightloom.published import model_of
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
-from spark_jobs.rescored import Tonight, make_whole, tonight
+from spark_jobs.rescored import Tonight, make_whole, note_events, tonight
 from spark_jobs.scoring import LISTS, score
 from training.models import KINDS
 from training.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
 
 AS_PUBLISHED = "as-published"
-USERS_PER_TASK = 10_000  # a task of some seconds; its share of the histories fits a worker's memory
+USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fits a worker's memory
 
 
 def recommendations(histories: DataFrame, users: int, model: Registered, hidden: list[str], length: int) -> DataFrame:
@@ -105,6 +105,7 @@ def main(night: SparkNight) -> None:
     inputs = [HISTORIES, ITEMS, *([USERS] if takes_words else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:
         night.pin(table)
+    note_events(night)
     made = night.settled(RECOMMENDATIONS, *inputs, model_version=model.version, **_rules(night))
     if made and not getattr(night.arguments, "full", False):
         return
@@ -121,11 +122,8 @@ def main(night: SparkNight) -> None:
 @contextmanager
 def _lists(night: SparkNight, model: Registered, who: Tonight, takes_words: bool) -> Iterator[DataFrame]:
     """The lists of those who are scored."""
-    slate, weeks = night.settings.slate, night.frame(HISTORIES)
-    if who.users is not None:
-        weeks = weeks.join(who.users, "user_id", "left_semi")
-    histories = worded(up_to(weeks, night.end), night.frame(USERS) if takes_words else None)
-    users = _users(night) if who.users is None else who.count
+    slate, users = night.settings.slate, _users(night) if who.count is None else who.count
+    histories = worded(up_to(who.weeks, night.end), night.frame(USERS) if takes_words else None)
     if slate.rules:
         from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
 

@@ -1,6 +1,6 @@
 """Who is scored tonight: users for whom something that lists are made of has changed since the night before.
 
-That is their own events (gold.histories' change feed, and events whose time has only now come), what is said of them
+That is their own events (by the change feed, and events whose time has only now come), what is said of them
 where the model or a rule takes it, or an item in their list that is hidden now. All others keep their list: their row
 of the night before, or that of the last full night (nightloom/lists.py). Everybody is scored, and the night is a full
 one, where that cannot be said user by user: another model, other settings, code or rules, an item that can be had
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -20,9 +20,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.errors import MissingTableError
+from nightloom.lake import UPKEEP, taking
 from nightloom.lists import full_night, whole
 from nightloom.manifest import end_of
-from nightloom.tables import HISTORIES, ITEMS, RECOMMENDATIONS, USERS, Table
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, RECOMMENDATIONS, USERS, Table
 from spark_jobs.night import SparkNight
 from spark_jobs.silver import kept
 from spark_jobs.stamped import LOOK_BACK
@@ -32,6 +33,9 @@ FEW_ITEMS = 1_000
 """Items hidden since: with more of them, to look through all lists is no quicker than to make them."""
 MANY_USERS = 0.5
 """Share of all users: with more of them to score or to copy, everybody is scored."""
+MANY_GONE = 1_000
+"""Users without a history: with more of them it is not asked whether they had a list."""
+WEEKS = ("week", "user_id", "items", "weights", "at")
 TONIGHT = ("user_id", "items", "scores", "model_version", "generated_at")
 
 
@@ -41,12 +45,14 @@ class EverybodyError(Exception):
 
 @dataclass(frozen=True)
 class Tonight:
-    """Who is scored (None: everybody, and `count` is unknown), and what stands beside their lists."""
+    """Who is scored, and what stands beside their lists."""
 
     why: str
     full_night: date
-    users: DataFrame | None = None
-    count: int = 0
+    weeks: DataFrame
+    """Rows of gold.histories (WEEKS) of those who are scored."""
+    count: int | None = None
+    """How many they are; None: everybody."""
     rest: DataFrame | None = None
     """Rows (TONIGHT) of users who were scored between the full night and tonight."""
 
@@ -63,37 +69,50 @@ class Before:
 @contextmanager
 def tonight(night: SparkNight, model: Registered) -> Iterator[Tonight]:
     """Who is scored; all inputs are pinned, and `night.facts` says what else the lists depend on."""
-    try:
-        before = _before(night)
-        users = _changed(night, before, model)
-    except EverybodyError as why:
-        yield Tonight(f"everybody: {why}", night.date)
-        return
-    with kept(users) as changed:
+    weeks = night.frame(HISTORIES).select(*WEEKS)
+    with ExitStack() as opened:
         try:
-            yield _tonight(night, before, changed)
+            before = _before(night)
+            changed = opened.enter_context(kept(_changed(night, before, model)))
+            count, rest = _few(night, before, changed)
+            own = opened.enter_context(kept(weeks.join(F.broadcast(changed), "user_id", "left_semi")))
+            _none_gone(night, before, changed, own, count)
         except EverybodyError as why:
-            yield Tonight(f"everybody: {why}", night.date)
+            yield Tonight(f"everybody: {why}", night.date, weeks)
+            return
+        if count or rest:
+            yield Tonight(f"{count:,} users changed since {before.night}", before.full_night, own, count, rest)
+            return
+        # One of the full night's users, so that the night is in the table.
+        anybody = _lists(night).where(F.col("night") == F.lit(before.full_night)).select("user_id").limit(1)
+        one = weeks.join(F.broadcast(anybody), "user_id", "left_semi")
+        yield Tonight(f"nobody changed since {before.night}", before.full_night, one, 1)
 
 
-def _tonight(night: SparkNight, before: Before, changed: DataFrame) -> Tonight:
-    lists, count = _lists(night), changed.count()
-    all_of_them = _rows(night, before.full_night)
-    rest = None
-    copied = 0
-    if before.night != before.full_night:
-        rest = lists.where(F.col("night") == F.lit(before.night)).select(*TONIGHT).join(changed, "user_id", "left_anti")
-        copied = _rows(night, before.night)
-    if count + copied > MANY_USERS * all_of_them:
-        raise EverybodyError(f"{count:,} users changed and {copied:,} did before, of {all_of_them:,}")
-    gone = changed.join(_with_history(night), "user_id", "left_anti")
-    listed = night.spark.sql(whole(VIEW, before.night, before.full_night)).select("user_id")
-    if gone.join(listed, "user_id", "left_semi").limit(1).count():
-        raise EverybodyError("somebody has no history any more")
-    if count + copied == 0:  # so that the night is in the table
-        anybody = lists.where(F.col("night") == F.lit(before.full_night)).select("user_id").limit(1)
-        return Tonight(f"nobody changed since {before.night}", before.full_night, anybody, 1)
-    return Tonight(f"{count:,} users changed since {before.night}", before.full_night, changed, count, rest)
+def _few(night: SparkNight, before: Before, changed: DataFrame) -> tuple[int, DataFrame | None]:
+    """How many users changed, and the rows of those who did before, since the full night."""
+    count, everybody = changed.count(), _rows(night, before.full_night)
+    if before.night == before.full_night:
+        copied, rest = 0, None
+    else:
+        of_night = _lists(night).where(F.col("night") == F.lit(before.night)).select(*TONIGHT)
+        copied, rest = _rows(night, before.night), of_night.join(F.broadcast(changed), "user_id", "left_anti")
+    if count + copied > MANY_USERS * everybody:
+        raise EverybodyError(f"{count:,} users changed and {copied:,} did before, of {everybody:,}")
+    return count, rest
+
+
+def _none_gone(night: SparkNight, before: Before, changed: DataFrame, own: DataFrame, count: int) -> None:
+    """All who changed and have a list have a history still."""
+    still = own.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
+    if still.count() == count:
+        return
+    gone = [row["user_id"] for row in changed.join(still, "user_id", "left_anti").limit(MANY_GONE).collect()]
+    if gone:
+        _lists(night)
+        listed = night.spark.sql(whole(VIEW, before.night, before.full_night)).where(F.col("user_id").isin(gone))
+        if len(gone) == MANY_GONE or listed.limit(1).count():
+            raise EverybodyError("somebody has no history any more")
 
 
 VIEW = "lists_before"
@@ -109,12 +128,6 @@ def _lists(night: SparkNight) -> DataFrame:
 def _rows(night: SparkNight, of: date) -> int:
     counted = night.lake.rows(RECOMMENDATIONS, f"night = DATE '{of}'", ["count(*) AS n"])
     return int(counted["n"][0].as_py())
-
-
-def _with_history(night: SparkNight) -> DataFrame:
-    """Users with any event before the night's end."""
-    weeks = night.frame(HISTORIES).where(F.col("week") < F.lit(night.end))
-    return weeks.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
 
 
 def _before(night: SparkNight) -> Before:
@@ -151,10 +164,10 @@ def _stamp(night: SparkNight, found: date) -> dict[str, Any]:
 def _changed(night: SparkNight, before: Before, model: Registered) -> DataFrame:
     """The users (user_id, distinct) whose lists could be others now."""
     found = [_come(night, before)]
-    content = {HISTORIES: ("week", "items", "weights", "at", "event_ids"), USERS: ("attributes",)}
-    for table, columns in content.items():
-        if table.full_name in before.reads and not _same(night, before, table):
-            found.append(_differing(night, before, table, columns))
+    if not _same(night, before, HISTORIES):
+        found.append(_with_other_events(night, before))
+    if USERS.full_name in before.reads and not _same(night, before, USERS):
+        found.append(_differing(night, before, USERS, ("attributes",)))
     if not night.settings.slate.rules:  # else it is the rules that hide
         found += _hidden(night, before, model)
     users = found[0]
@@ -174,11 +187,38 @@ def _come(night: SparkNight, before: Before) -> DataFrame:
     return between.select("user_id")
 
 
-def _differing(night: SparkNight, before: Before, table: Table, columns: tuple[str, ...]) -> DataFrame:
-    """Users whose rows came or went; a row that was written again as it was cancels itself out."""
+def note_events(night: SparkNight) -> None:
+    """Note as read the version of silver.interactions that gold.histories is made of: its feed says who changed."""
+    opened = night.lake.open(HISTORIES, night.pin(HISTORIES))
+    if (taken := opened.transaction_version(taking(INTERACTIONS, HISTORIES))) is not None:
+        night.reads[INTERACTIONS.full_name] = taken
+
+
+def _with_other_events(night: SparkNight, before: Before) -> DataFrame:
+    """Users whose events came, went or changed.
+
+    By the feed of the events themselves, which is short; by that of gold.histories, which holds whole weeks, where
+    something else has changed it, too.
+    """
+    since = before.reads[HISTORIES.full_name]
+    by = {commit["operation"] for commit in night.lake.commits(HISTORIES, since + 1)}
+    if INTERACTIONS.full_name in before.reads and by <= UPKEEP | {"WRITE"}:
+        if _same(night, before, INTERACTIONS):
+            return night.frame(HISTORIES).select("user_id").limit(0)
+        return _feed(night, before, INTERACTIONS).select("user_id")
+    return _differing(night, before, HISTORIES, ("week", "items", "weights", "at"))
+
+
+def _feed(night: SparkNight, before: Before, table: Table) -> DataFrame:
+    """What changed in a table between the versions that the two nights read."""
     since = before.reads[table.full_name]
     span = {"readChangeFeed": "true", "startingVersion": str(since + 1), "endingVersion": str(night.pin(table))}
-    feed = night.spark.read.format("delta").options(**span).load(night.lake.path(table))
+    return night.spark.read.format("delta").options(**span).load(night.lake.path(table))
+
+
+def _differing(night: SparkNight, before: Before, table: Table, columns: tuple[str, ...]) -> DataFrame:
+    """Users whose rows came or went; a row that was written again as it was cancels itself out."""
+    feed = _feed(night, before, table)
     maps = {name for name, kind in feed.dtypes if kind.startswith("map")}
     comparable = [F.array_sort(F.map_entries(name)) if name in maps else F.col(name) for name in columns]
     came = F.col("_change_type").isin("insert", "update_postimage")
