@@ -93,6 +93,8 @@ def _night(lake: Lake, night: date, runs: dict[str, list[Run]], k: int) -> Diffe
         for table, run in ((RECOMMENDATIONS, rebuilt), (POPULAR, popular))
     }
     try:
+        for version in versions[RECOMMENDATIONS.full_name]:
+            _opened(lake, RECOMMENDATIONS, {night}, version)
         full = [full_night(lake, night, version) for version in versions[RECOMMENDATIONS.full_name]]
         both = {name: whole(name, night, each) for name, each in zip(("then", "now"), full, strict=True)}
         lists = _ask(lake, LISTS.format(k=k, **both), {night, *full}, RECOMMENDATIONS, versions)

@@ -109,7 +109,7 @@ def main(night: SparkNight) -> None:
     made = night.settled(RECOMMENDATIONS, *inputs, model_version=model.version, **_rules(night))
     if made and not getattr(night.arguments, "full", False):
         return
-    with tonight(night, model) as who, _lists(night, model, who, takes_words) as lists:
+    with tonight(night, lambda: model.model.item_ids) as who, _lists(night, model, who, takes_words) as lists:
         rows = stamped(lists, now())
         if who.rest is not None:
             rows = rows.unionByName(who.rest)
@@ -127,7 +127,7 @@ def _lists(night: SparkNight, model: Registered, who: Tonight, takes_words: bool
     if slate.rules:
         from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
 
-        with ruled_lists.counted(night, model, batched(histories, users)) as lists:
+        with ruled_lists.counted(night, model.version, str(model.folder), batched(histories, users)) as lists:
             yield lists
         return
     unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()

@@ -7,10 +7,13 @@ bronze.y). It is written in one commit with the rows, so no crash can part them,
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 from pyspark.sql import DataFrame, SparkSession
@@ -52,6 +55,18 @@ class SparkNight(StampedNight):
         if not self.lake.exists(table):
             with told(table):
                 self.spark.sql(_ddl(table, self.lake.path(table)))
+                if not self._appears(table):
+                    # A run that was killed before the first commit left a folder that Spark takes for the table.
+                    shutil.rmtree(Path(self.lake.path(table)) / "_delta_log")
+                    self.spark.sql(_ddl(table, self.lake.path(table)))
+
+    def _appears(self, table: Table) -> bool:
+        """Whether the table is there, or comes soon: another stage may be making it."""
+        for _ in range(10):
+            if self.lake.exists(table):
+                return True
+            time.sleep(0.5)
+        return False
 
     def frame(self, table: Table) -> DataFrame:
         """The table at its pinned version, the contract's columns."""

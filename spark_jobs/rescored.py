@@ -10,12 +10,14 @@ again, somebody without a history any more; and on the cadence of slate.full_ref
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -27,8 +29,8 @@ from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, RECOMMENDATIONS, US
 from spark_jobs.night import SparkNight
 from spark_jobs.silver import kept
 from spark_jobs.stamped import LOOK_BACK
-from training.registry import Registered
 
+Strings = NDArray[np.str_]
 FEW_ITEMS = 1_000
 """Items hidden since: with more of them, to look through all lists is no quicker than to make them."""
 MANY_USERS = 0.5
@@ -67,13 +69,16 @@ class Before:
 
 
 @contextmanager
-def tonight(night: SparkNight, model: Registered) -> Iterator[Tonight]:
-    """Who is scored; all inputs are pinned, and `night.facts` says what else the lists depend on."""
+def tonight(night: SparkNight, item_ids: Callable[[], Strings]) -> Iterator[Tonight]:
+    """Who is scored; all inputs are pinned, and `night.facts` says what else the lists depend on.
+
+    `item_ids` gives those that the model knows: seldom asked for, and the model has to be read for it.
+    """
     weeks = night.frame(HISTORIES).select(*WEEKS)
     with ExitStack() as opened:
         try:
             before = _before(night)
-            changed = opened.enter_context(kept(_changed(night, before, model)))
+            changed = opened.enter_context(kept(_changed(night, before, item_ids)))
             count, rest = _few(night, before, changed)
             own = opened.enter_context(kept(weeks.join(F.broadcast(changed), "user_id", "left_semi")))
             _none_gone(night, before, changed, own, count)
@@ -161,7 +166,7 @@ def _stamp(night: SparkNight, found: date) -> dict[str, Any]:
     raise EverybodyError(f"the last {LOOK_BACK} commits do not say what {found} was made from")
 
 
-def _changed(night: SparkNight, before: Before, model: Registered) -> DataFrame:
+def _changed(night: SparkNight, before: Before, item_ids: Callable[[], Strings]) -> DataFrame:
     """The users (user_id, distinct) whose lists could be others now."""
     found = [_come(night, before)]
     if not _same(night, before, HISTORIES):
@@ -169,7 +174,7 @@ def _changed(night: SparkNight, before: Before, model: Registered) -> DataFrame:
     if USERS.full_name in before.reads and not _same(night, before, USERS):
         found.append(_differing(night, before, USERS, ("attributes",)))
     if not night.settings.slate.rules:  # else it is the rules that hide
-        found += _hidden(night, before, model)
+        found += _hidden(night, before, item_ids)
     users = found[0]
     for more in found[1:]:
         users = users.union(more)
@@ -226,7 +231,7 @@ def _differing(night: SparkNight, before: Before, table: Table, columns: tuple[s
     return rows.groupBy("user_id", "row").agg(F.sum("times").alias("times")).where("times <> 0").select("user_id")
 
 
-def _hidden(night: SparkNight, before: Before, model: Registered) -> list[DataFrame]:
+def _hidden(night: SparkNight, before: Before, item_ids: Callable[[], Strings]) -> list[DataFrame]:
     """Users who have an item in their list that is not available any more."""
     if _same(night, before, ITEMS):
         return []
@@ -235,7 +240,7 @@ def _hidden(night: SparkNight, before: Before, model: Registered) -> list[DataFr
     except MissingTableError as error:
         raise EverybodyError(str(error)) from None
     now = _unavailable(night, night.pin(ITEMS))
-    if back := (then - now).intersection(model.model.item_ids.tolist()):
+    if back := (then - now).intersection(item_ids().tolist()):
         raise EverybodyError(f"{len(back):,} items can be had again, {min(back)} the first of them")
     gone = sorted(now - then)
     if len(gone) > FEW_ITEMS:

@@ -22,7 +22,6 @@ from nightloom.tables import ITEM_STATS, ITEMS, SLATE_RULES
 from spark_jobs.night import SparkNight
 from spark_jobs.ruled import PER_RULE, RULED, score
 from spark_jobs.silver import kept
-from training.registry import Registered
 
 
 def compiled(night: SparkNight) -> Plan:
@@ -38,12 +37,12 @@ def digest(night: SparkNight) -> str:
 
 
 @contextmanager
-def counted(night: SparkNight, model: Registered, histories: DataFrame) -> Iterator[DataFrame]:
-    """Batched histories (see gold_recommendations.py) -> their lists; after use, what the rules did is written down."""
+def counted(night: SparkNight, version: str, folder: str, histories: DataFrame) -> Iterator[DataFrame]:
+    """Batched histories -> their lists by the model in `folder`; after use, what the rules did is written down."""
     plan = compiled(night)
-    lists = histories.mapInArrow(partial(score, folder=str(model.folder), plan=plan), RULED)
+    lists = histories.mapInArrow(partial(score, folder=folder, plan=plan), RULED)
     with kept(lists) as rows:
-        yield rows.drop("done").withColumn("model_version", F.lit(model.version))
+        yield rows.drop("done").withColumn("model_version", F.lit(version))
         _count(night, plan, rows)
 
 

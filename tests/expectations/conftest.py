@@ -79,6 +79,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "gold.popular": {"segment": "all", "items": ["i1", "i2"], "scores": [2.0, 1.0]},
     "gold.recommendations": {
         "user_id": "u1", "items": ["i2", "i3"], "scores": [2.0, 1.0], "model_version": "1", "generated_at": NOON,
+        "full_night": D,
     },
 }  # fmt: skip
 

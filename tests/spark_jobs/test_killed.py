@@ -68,10 +68,12 @@ def kills_of(lake: Path, to: Path, spark: SparkSession, module: str, kills: int)
     life = killed.undisturbed(twin, module, NIGHT)
     done = 0
     while done < kills:
-        victim = ready(lake, to / f"killed-{done}", spark, module)
+        victim = ready(lake, to / f"killed-{done}-{life:.2f}", spark, module)
         now = killed.killed_until_done(victim, module, NIGHT, kills=kills - done, seed=done, life=life)
         same(twin, victim, WRITTEN[module])
-        assert now, "the stage ended before it could be killed even once"
+        if not now:  # the undisturbed run was the slower one, on a machine with other work
+            life /= 2
+            assert life > 0.2, "the stage ended before it could be killed even once"
         done += now
     return done
 

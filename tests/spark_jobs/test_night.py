@@ -58,6 +58,13 @@ def lists(spark: SparkSession, *items: str) -> DataFrame:
     )
 
 
+def test_a_table_whose_making_was_killed_is_made_anew(spark: SparkSession, tmp_path: Path) -> None:
+    night = project(tmp_path, spark).night()
+    (Path(night.lake.path(POPULAR)) / "_delta_log" / "_staged_commits").mkdir(parents=True)
+    night.create(POPULAR)
+    assert night.lake.rows(POPULAR).num_rows == 0
+
+
 def test_replace_rewrites_its_own_night_only(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     for day, items in ((D, "a"), (NEXT, "b"), (D, "c")):

@@ -17,7 +17,6 @@ from spark_jobs.gold_recommendations import batched, stamped, worded
 from tests.spark_jobs.build import NOON, TOML, D, Project, project
 from training.models.base import Examples, Histories
 from training.models.popularity import Popularity
-from training.registry import Registered
 
 KNOWN = "abcdefgh"
 RULES = """
@@ -81,8 +80,7 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Proje
     seen = {"u1": "h", "u2": "hb", "u3": "hz", "u4": "abcdefgh"}
     lake.append(HISTORIES, [_week(user, list(touched)) for user, touched in seen.items()])
     histories = batched(worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
-    registered = Registered("7", "popularity", Path(model(tmp_path_factory.mktemp("model"))), {})
-    with ruled_lists.counted(night, registered, histories) as lists:
+    with ruled_lists.counted(night, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
         night.replace(RECOMMENDATIONS, stamped(lists, NOON).withColumn("full_night", F.lit(D)))
     at.run(gold_popular.main)
     return at
