@@ -1,4 +1,4 @@
-"""nightloom.topk beside a plain f32 GEMM of the same size, `implicit`, faiss, torch and Spark ALS, in one run.
+"""nightloom.topk beside a plain f32 GEMM of the same size, implicit, faiss, torch, RecTools and Spark ALS, in one run.
 
 Three kinds of factors: trained (our ALS on synthetic likes, see benchmarks.als); no_skew, the same users, each item's
 vector of length 1, so that none can be passed over for being short; Gaussian ones. One process a method, in turn. The
@@ -35,6 +35,7 @@ Seconds: TypeAlias = tuple[float, float]
 """By the clock, and of all threads."""
 FACTORS, SWEEPS, EVENTS_PER_USER = 64, 8, 65
 SPARK_USERS, SPARK_MEMORY = (1_000, 3_000), "8g"
+RANKERS = ("RecTools ImplicitRanker", "RecTools TorchRanker")
 
 
 def main() -> None:
@@ -66,7 +67,13 @@ def ratios(clock: dict[str, float]) -> dict[str, dict[str, float]]:
     gemm = min(clock[name] for name in ("numpy GEMM", "torch GEMM") if name in clock)
     found = {kind: {"vs_gemm": clock[f"ours, {kind}"] / gemm} for kind in ("trained", "no_skew", "gaussian")} | {}
     found["trained"]["vs_gemm_seen"] = clock["ours, seen"] / gemm
-    for key, name in (("implicit", "implicit"), ("faiss_flat", "faiss IndexFlatIP"), ("spark_als", "Spark ALS")):
+    peers = {
+        "implicit": "implicit",
+        "faiss_flat": "faiss IndexFlatIP",
+        "rectools": RANKERS[0],
+        "spark_als": "Spark ALS",
+    }
+    for key, name in peers.items():
         if name in clock:
             found["trained"][f"vs_{key}"] = clock[name] / clock["ours, trained"]
     return {kind: {name: float(f"{value:.3g}") for name, value in each.items()} for kind, each in found.items()}
@@ -198,6 +205,17 @@ def faiss(asked: argparse.Namespace) -> Iterator[tuple[str, Work]]:
     yield "faiss IndexFlatIP", partial(index.search, users_UD, asked.k)
 
 
+def rectools(asked: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """Its models' two ways from vectors to lists on a CPU; the first is what its ALS takes."""
+    from rectools.models.rank import Distance, ImplicitRanker, TorchRanker
+
+    users_UD, items_ID = factors_of(asked)
+    everyone = np.arange(asked.users)
+    rankers = ImplicitRanker(Distance.DOT, users_UD, items_ID), TorchRanker(Distance.DOT, "cpu", users_UD, items_ID)
+    for name, ranker in zip(RANKERS, rankers, strict=True):
+        yield name, partial(ranker.rank, everyone, k=asked.k)
+
+
 def spark(asked: argparse.Namespace) -> Iterator[tuple[str, Work]]:
     """The model is made from our factors: how it was trained does not matter to how fast it recommends."""
     from pyspark.ml.recommendation import ALSModel
@@ -237,13 +255,14 @@ def show(asked: argparse.Namespace, taken: dict[str, Seconds]) -> None:
         bar = "█" * max(1, round(10 * clock / best)) if clock < 8 * best else "█" * 78 + "…"
         table.add_row(name, f"{clock:.2f}", f"{cpu:.2f}" if cpu else "", f"{clock / best:.2f}", bar)
     Console(width=150).print(table)
-    names = ("numpy", "numba", "torch", "implicit", "faiss-cpu", "pyspark")
+    names = ("numpy", "numba", "torch", "implicit", "faiss-cpu", "rectools", "pyspark")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
 
 
 METHODS: dict[str, Callable[[argparse.Namespace], Iterator[tuple[str, Work]]]] = {
-    "numpy": numpy_gemm, "ours": ours, "torch": torch_gemm, "implicit": implicit, "faiss": faiss, "spark": spark,
+    "numpy": numpy_gemm, "ours": ours, "torch": torch_gemm, "implicit": implicit, "faiss": faiss,
+    "rectools": rectools, "spark": spark,
 }  # fmt: skip
 
 

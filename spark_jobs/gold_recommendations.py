@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from math import ceil
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -28,6 +29,9 @@ from spark_jobs.rescored import Tonight, make_whole, note_events, tonight
 from spark_jobs.scoring import LISTS, score
 from training.models import KINDS
 from training.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
+
+if TYPE_CHECKING:
+    from nightloom.slate import Plan
 
 AS_PUBLISHED = "as-published"
 USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fits a worker's memory
@@ -89,15 +93,6 @@ def chosen(night: SparkNight, asked: str) -> Registered:
     return found
 
 
-def _rules(night: SparkNight) -> dict[str, str]:
-    """What the slate rules of the night come to: as dates and events move, so do they."""
-    if not night.settings.slate.rules:
-        return {}
-    from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
-
-    return {"rules": ruled_lists.digest(night)}
-
-
 def main(night: SparkNight) -> None:
     """Score the histories of those for whom something has changed, or everybody's."""
     model, slate = chosen(night, vars(night.arguments).get("model") or CHAMPION), night.settings.slate
@@ -106,32 +101,44 @@ def main(night: SparkNight) -> None:
     for table in inputs:
         night.pin(table)
     note_events(night)
-    made = night.settled(RECOMMENDATIONS, *inputs, model_version=model.version, **_rules(night))
+    plan, facts = None, {"model_version": model.version}
+    if slate.rules:
+        from spark_jobs import ruled_lists  # numba: only where there are rules
+
+        plan = ruled_lists.compiled(night)
+        facts["rules"] = ruled_lists.digest(plan)  # as dates and events move, so do they
+    made = night.settled(RECOMMENDATIONS, *inputs, **facts)
     if made and not getattr(night.arguments, "full", False):
         return
-    with tonight(night, lambda: model.model.item_ids) as who, _lists(night, model, who, takes_words) as lists:
+    with tonight(night, lambda: model.model.item_ids) as who, _lists(night, model, plan, who, takes_words) as lists:
         rows = stamped(lists, now())
         if who.rest is not None:
             rows = rows.unionByName(who.rest)
         make_whole(night)
-        night.replace(RECOMMENDATIONS, rows.withColumn("full_night", F.lit(who.full_night)))
+        rows = rows.withColumn("full_night", F.lit(who.full_night))
+        if who.few:  # Spark takes two seconds to commit
+            night.put(RECOMMENDATIONS, rows.withColumn("night", F.lit(night.date)).toArrow())
+        else:
+            night.replace(RECOMMENDATIONS, rows)
     print(f"{night.stage}: scored {who.why}")
     night.facts["scored"] = who.why
 
 
 @contextmanager
-def _lists(night: SparkNight, model: Registered, who: Tonight, takes_words: bool) -> Iterator[DataFrame]:
-    """The lists of those who are scored."""
-    slate, users = night.settings.slate, _users(night) if who.count is None else who.count
+def _lists(
+    night: SparkNight, model: Registered, plan: Plan | None, who: Tonight, takes_words: bool
+) -> Iterator[DataFrame]:
+    """The lists of those who are scored, by the rules where there are any."""
+    users = _users(night) if who.count is None else who.count
     histories = worded(up_to(who.weeks, night.end), night.frame(USERS) if takes_words else None)
-    if slate.rules:
-        from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
-
-        with ruled_lists.counted(night, model.version, str(model.folder), batched(histories, users)) as lists:
-            yield lists
+    if plan is None:
+        unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
+        yield recommendations(histories, users, model, unlisted, night.settings.slate.stored)
         return
-    unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-    yield recommendations(histories, users, model, unlisted, slate.stored)
+    from spark_jobs import ruled_lists
+
+    with ruled_lists.counted(night, plan, model.version, str(model.folder), batched(histories, users)) as lists:
+        yield lists
 
 
 if __name__ == "__main__":

@@ -29,17 +29,15 @@ def compiled(night: SparkNight) -> Plan:
     return slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
 
 
-def digest(night: SparkNight) -> str:
+def digest(plan: Plan) -> str:
     """Twelve hex digits of all that the rules say of every item; of the date just where chance decides by it."""
-    plan = compiled(night)
     undated = plan if any(each.by_chance for each in plan.reserved) else replace(plan, night="")
     return hashlib.sha256(pickle.dumps(undated)).hexdigest()[:12]
 
 
 @contextmanager
-def counted(night: SparkNight, version: str, folder: str, histories: DataFrame) -> Iterator[DataFrame]:
+def counted(night: SparkNight, plan: Plan, version: str, folder: str, histories: DataFrame) -> Iterator[DataFrame]:
     """Batched histories -> their lists by the model in `folder`; after use, what the rules did is written down."""
-    plan = compiled(night)
     lists = histories.mapInArrow(partial(score, folder=folder, plan=plan), RULED)
     with kept(lists) as rows:
         yield rows.drop("done").withColumn("model_version", F.lit(version))

@@ -80,7 +80,8 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Proje
     seen = {"u1": "h", "u2": "hb", "u3": "hz", "u4": "abcdefgh"}
     lake.append(HISTORIES, [_week(user, list(touched)) for user, touched in seen.items()])
     histories = batched(worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
-    with ruled_lists.counted(night, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
+    plan = ruled_lists.compiled(night)
+    with ruled_lists.counted(night, plan, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
         night.replace(RECOMMENDATIONS, stamped(lists, NOON).withColumn("full_night", F.lit(D)))
     at.run(gold_popular.main)
     return at
