@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 
-from nightloom.lake import now, taking
+from nightloom.lake import as_json, now, taking
 from nightloom.manifest import run_stage
 from nightloom.marts import tables
 from nightloom.tables import STAGES, STORAGE, Table
@@ -109,7 +109,8 @@ def _expired(night: SparkNight, table: Table) -> Iterator[str]:
     if "full_night" in table.column_names:  # what stays may point to it
         kept = night.lake.rows(table, f"{period} >= DATE '{oldest}'", ["min(full_night) AS full_night"])
         oldest = min(oldest, kept["full_night"][0].as_py() or oldest)
-    done = night.lake.open(table).delete(f"{period} < DATE '{oldest}'")
+    said = CommitProperties(custom_metadata={"userMetadata": as_json({"expired": oldest})})  # not by hand
+    done = night.lake.open(table).delete(f"{period} < DATE '{oldest}'", commit_properties=said)
     if rows := done["num_deleted_rows"]:
         yield f"deleted {rows:,} rows of before {oldest}"
 

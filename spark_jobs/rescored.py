@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -29,7 +28,6 @@ from nightloom.manifest import end_of
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEMS, RECOMMENDATIONS, USERS, Table
 from spark_jobs.night import SparkNight
 from spark_jobs.silver import kept
-from spark_jobs.stamped import LOOK_BACK
 
 Strings = NDArray[np.str_]
 FEW_ITEMS = 1_000
@@ -170,7 +168,9 @@ def _before(night: SparkNight) -> Before:
         found = earlier["night"][0].as_py()
     if found is None:
         raise EverybodyError("no night before it has lists")
-    stamp, now = _stamp(night, found), json.loads(night.stamp)
+    (_, stamp), now = night.made(RECOMMENDATIONS, found), json.loads(night.stamp)
+    if not stamp:
+        raise EverybodyError(f"the table's log does not say for certain what {found} was made from")
     for key, words in (("facts", "the model or a rule"), ("config", "the settings"), ("code", "the code")):
         if stamp[key] != now[key]:
             raise EverybodyError(f"{words} changed since {found}")
@@ -180,15 +180,6 @@ def _before(night: SparkNight) -> Before:
     if (night.date - full).days >= cadence:
         raise EverybodyError(f"they were last on {full}, {cadence} days ago or more")
     return Before(found, stamp["reads"], full)
-
-
-def _stamp(night: SparkNight, found: date) -> dict[str, Any]:
-    """What a night's rows were made from."""
-    for commit in night.lake.open(RECOMMENDATIONS).history(LOOK_BACK):
-        stamp: dict[str, Any] = json.loads(commit.get("userMetadata") or "{}")
-        if stamp.get("night") == found.isoformat():
-            return stamp
-    raise EverybodyError(f"the last {LOOK_BACK} commits do not say what {found} was made from")
 
 
 def _changed(night: SparkNight, before: Before, item_ids: Callable[[], Strings]) -> DataFrame:

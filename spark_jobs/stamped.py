@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from nightloom.lake import UPKEEP
 from nightloom.manifest import Night
 from nightloom.marts import tables
 from nightloom.tables import Table
@@ -51,22 +52,30 @@ class StampedNight(Night):
             self.pin(each)
         if not self.lake.exists(table):
             return False
-        now = json.loads(self.stamp)
+        commit, before = self.made(table, self.date)
+        if not self._same(before, json.loads(self.stamp)):
+            return False
+        self.wrote(table, rows_of(commit))
+        print(f"{table.full_name}: unchanged, made by {before['run_id']} from the same inputs")
+        return True
+
+    def made(self, table: Table, night: date) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The newest commit of a night's rows, and its stamp; both empty where none is found, or not for certain.
+
+        That is where somebody has changed rows since by hand: their commit has no stamp.
+        """
         for commit in self.lake.open(table).history(LOOK_BACK):
-            before = json.loads(commit.get("userMetadata") or "{}")
-            if before.get("night") != now["night"]:
-                continue
-            same = self._same(before, now)
-            if same:
-                self.wrote(table, rows_of(commit))
-                print(f"{table.full_name}: unchanged, made by {before['run_id']} from the same inputs")
-            return same
-        return False
+            stamp: dict[str, Any] = json.loads(commit.get("userMetadata") or "{}")
+            if stamp.get("night") == night.isoformat():
+                return commit, stamp
+            if not stamp and commit["operation"] not in UPKEEP:
+                break
+        return {}, {}
 
     def _same(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
         """Whether two stamps speak of the same rows and code; a version that only upkeep has raised has the same."""
         apart: dict[str, Any] = {"run_id": "", "reads": {}}
-        return before | apart == now | apart and self.same_rows(before["reads"], now["reads"])
+        return bool(before) and before | apart == now | apart and self.same_rows(before["reads"], now["reads"])
 
     def same_rows(self, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
         """Whether two sets of table versions hold the same rows: equal, or only upkeep between them."""

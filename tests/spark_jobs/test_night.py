@@ -91,6 +91,20 @@ def test_a_night_is_settled_until_what_it_was_made_from_changes(spark: SparkSess
     assert not at.night().settled(POPULAR, USERS, model_version="1")
 
 
+def test_a_night_is_not_settled_when_somebody_has_changed_the_table_by_hand(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark)
+    night = at.night()
+    assert not night.settled(POPULAR)
+    night.replace(POPULAR, lists(spark, "a"))
+    table = night.lake.open(POPULAR)
+    table.optimize.compact()
+    assert at.night().settled(POPULAR)
+    table.delete("segment = 'all'")
+    assert not at.night().settled(POPULAR)
+
+
 def test_rows_that_do_not_fit_the_contract_are_refused(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     wrong = lists(spark, "a").withColumn("scores", F.lit("high")).drop("items")

@@ -222,3 +222,6 @@ def test_everybody_is_scored_where_it_cannot_be_said_user_by_user(made: Shop, tm
     run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
     registry.set_alias(made.at.settings, registry.CHAMPION, "2")
     assert made.score(after(17)) == f"everybody: the model or a rule changed since {after(16)}"
+    made.lake.open(RECOMMENDATIONS).delete("user_id = 'u4'")
+    assert made.score(after(18)).startswith("everybody: the table's log does not say for certain")
+    assert "u4" in made.lists(after(18))
