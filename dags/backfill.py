@@ -1,8 +1,8 @@
 """# Backfill
 
-Rebuilds the gold tables **of one night**: item statistics, popular list and each user's list, from what happened before
-that night's end and by the model that scored it when it was first made. It never publishes and never moves the
-champion: what readers get stays what it is. `docs/backfill.md` says more.
+Rebuilds the gold tables **of one night**: item statistics, popular list, similar items and each user's list, from what
+happened before that night's end and by the model that scored it when it was first made. It never publishes and never
+moves the champion: what readers get stays what it is. `docs/backfill.md` says more.
 
 - **Start it** with `nightloom backfill --from A --to B`, which hands bounded chunks of nights to Airflow's own
   backfill, follows them, and goes on where it was when it is called again. Airflow's page (*Trigger*, *Backfill*) does,
@@ -39,5 +39,8 @@ with DAG(
     doc_md=__doc__,
     **POLICY | {"params": POLICY["params"] | {"model": MODEL}},
 ):
-    stage("spark_jobs.gold_item_stats") >> stage("spark_jobs.gold_popular")
-    stage("spark_jobs.gold_recommendations", "--model {{ params.model }}")
+    stage("spark_jobs.gold_item_stats") >> [
+        stage("spark_jobs.gold_popular"),
+        stage("spark_jobs.gold_similar_items", "--model {{ params.model }}"),
+        stage("spark_jobs.gold_recommendations", "--model {{ params.model }}"),  # slate rules read the statistics
+    ]

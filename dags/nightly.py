@@ -49,6 +49,7 @@ with DAG(
     model_gate = gate("training.model_gate")
     # Both trainings may be skipped: a champion serves already.
     recommendations = stage("spark_jobs.gold_recommendations", trigger_rule="none_failed")
+    similar_items = stage("spark_jobs.gold_similar_items", trigger_rule="none_failed")
     slate_gate = gate("serving.slate_gate")
     publish = stage("serving.publish")
     report = stage("serving.report")
@@ -58,8 +59,10 @@ with DAG(
     spark_start >> bronze >> silver >> data_gate >> [histories, item_days]
     item_days >> item_stats >> popular >> recommendations
     histories >> recommendations
+    [item_stats, model_gate] >> similar_items >> slate_gate
     data_gate >> train >> model_gate >> recommendations  # training reads silver, so it need not wait for gold
     recommendations >> slate_gate >> publish >> report
     publish >> marts >> marts_checked  # for analysts: the lists do not wait for them
     # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
-    [bronze, *silver, data_gate, histories, item_days, item_stats, popular, recommendations, marts] >> spark_stop
+    of_spark = [bronze, *silver, data_gate, histories, item_days, item_stats, popular, similar_items, recommendations]
+    [*of_spark, marts] >> spark_stop

@@ -303,6 +303,23 @@ POPULAR = Table(
     checks=(*_given("segment"), SCORED),
 )
 
+SIMILAR_ITEMS = Table(
+    "gold",
+    "similar_items",
+    "One row per night and item that the model knows: what goes beside it, best first.",
+    (
+        NIGHT,
+        _required("item_id", "string", "The item"),
+        _required("items", "array<string>", "Items for whoever likes just this one, best first; all available"),
+        _required("scores", "array<float>", "Score of each, same order; comparable within one list only"),
+        _required("model_version", "string", "Version of the registered model that scored it"),
+    ),
+    key=("night", "item_id"),
+    period="night",
+    retention_days=30,
+    checks=(*_given("item_id", "model_version"), SCORED),
+)
+
 DAY = _required("day", "date", "The day, UTC; the newest is as far as it has come in")
 
 USER_DAYS = Table(
@@ -622,7 +639,7 @@ STORAGE = Table(
 
 TABLES: tuple[Table, ...] = (
     BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, QUARANTINE_ROWS, INTERACTIONS, ITEMS, USERS,
-    HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR,
+    HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS,
     USER_DAYS, DAILY_ACTIVITY, RETENTION, OUTCOMES, COVERAGE, QUALITY_TREND,
     STAGES, GATES, MODEL_VERDICTS, CHAMPIONS, EXPECTATIONS, SLATE_RULES, STORAGE, REOPENINGS,
 )  # fmt: skip

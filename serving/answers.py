@@ -1,4 +1,4 @@
-"""A snapshot of the store -> the JSON that a reader gets, as bytes: a user's list, the popular list, an item's card.
+"""A snapshot of the store -> the JSON that a reader gets, as bytes: lists, an item's card.
 
 The hot way: a stored value is parsed once, and the pieces of JSON that hold an item's id and title are kept.
 """
@@ -34,6 +34,16 @@ def recommendations(snapshot: Snapshot, user: str, k: int, exclude: Collection[s
     found = own if own is not None and picked else snapshot.get("popular", EVERYBODY) or {}
     picked = picked or _picked(found, k, exclude)
     return _answer(snapshot, b'{"user":' + _json(user), found, picked, source, stale)
+
+
+def similar(snapshot: Snapshot, item: str, k: int, exclude: Collection[str] = (), stale: bool = False) -> bytes:
+    """What goes beside an item, without the excluded ones; the popular list when nothing does."""
+    found = snapshot.get("similar", item) or {}
+    picked, source = _picked(found, k, exclude), "similar"
+    if not picked:
+        found, source = snapshot.get("popular", EVERYBODY) or {}, "popular"
+        picked = _picked(found, k, {item, *exclude})
+    return _answer(snapshot, b'{"item":' + _json(item), found, picked, source, stale)
 
 
 def popular(snapshot: Snapshot, segment: str, k: int, exclude: Collection[str] = (), stale: bool = False) -> bytes:

@@ -1,7 +1,8 @@
 """The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers in ready-made bytes.
 
 GET /v1/users/{user}/recommendations?k=&exclude=a,b   /v1/popular?k=&exclude=&segment=   /v1/items/{item}
-    /v1/status   /healthz   and the console's pages. Errors are {"error": {"code": .., "message": ..}}.
+    /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz   and the console's pages.
+Errors are {"error": {"code": .., "message": ..}}.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def create(settings: Settings) -> Starlette:
                 for path, body in (
                     ("/v1/users/{user:path}/recommendations", recommendations),
                     ("/v1/popular", popular),
+                    ("/v1/items/{item:path}/similar", similar),
                     ("/v1/items/{item:path}", item_card),
                     ("/v1/status", status),
                     ("/healthz", healthz),
@@ -90,6 +92,12 @@ def popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
     segment = request.query_params.get("segment", EVERYBODY)
     return Response(answers.popular(snapshot, segment, k, exclude, stale), media_type=JSON)
+
+
+def similar(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """What goes beside an item. One that nobody knows gets the popular list: never empty, never an error."""
+    k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
+    return Response(answers.similar(snapshot, request.path_params["item"], k, exclude, stale), media_type=JSON)
 
 
 def item_card(request: Request, snapshot: Snapshot, stale: bool) -> Response:

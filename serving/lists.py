@@ -1,7 +1,7 @@
 """Gold tables of one night -> key and value rows for a store, sorted by key, by DuckDB; and the bytes they will take.
 
-gold.recommendations -> users; silver.items -> items; gold.popular -> popular. Values are JSON text made in the engine:
-no Python per row.
+gold.recommendations -> users; silver.items -> items; gold.popular -> popular; gold.similar_items -> similar. Values are
+JSON text made in the engine: no Python per row.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from duckdb.func import ARROW
 
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lists import full_night, of_nights
-from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, Table
+from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from serving.digits import json_lists
 from serving.stores.base import LONGEST_KEY, Shape, head
 
 BATCH_ROWS = 20_480
 START = "2000-01-01T00:00:00Z"
 MOMENT = "strftime(generated_at, '%Y-%m-%dT%H:%M:%SZ')"
-SOURCES: dict[str, Table] = {"users": RECOMMENDATIONS, "items": ITEMS, "popular": POPULAR}
-IDS = {"users": "user_id", "items": "item_id", "popular": "segment"}
+SOURCES: dict[str, Table] = {"users": RECOMMENDATIONS, "items": ITEMS, "popular": POPULAR, "similar": SIMILAR_ITEMS}
+IDS = {"users": "user_id", "items": "item_id", "popular": "segment", "similar": "item_id"}
 LISTS = """'"items":' || to_json(items) || ',"scores":' || json_lists(scores)"""
 BODIES = {
     "users": f"""'"user":' || to_json(user_id) || ',"model_version":' || to_json(model_version) || ',' || {LISTS}""",
     "items": """'"title":' || to_json(title) || ',"categories":' || to_json(categories)
         || ',"available":' || to_json(available)""",
+    "similar": f"""'"item":' || to_json(item_id) || ',"model_version":' || to_json(model_version) || ',' || {LISTS}""",
     "popular": f"""'"segment":' || to_json(segment) || ',' || {LISTS}""",
 }
 """What follows a value's head."""
@@ -53,7 +54,7 @@ class Lists:
     lake: Lake
     night: date
     versions: dict[str, int]
-    """Table -> version."""
+    """Table -> version; a table that there is none of has no rows."""
     scratch: Path
     """Folder for what does not fit in memory."""
 
@@ -118,7 +119,9 @@ class Lists:
     def _view(self, connection: duckdb.DuckDBPyConnection, name: str, table: Table, night: date) -> None:
         """Make a view of a table's files, those of the night where it has nights."""
         predicate = of_nights([night]) if table.partition else None
-        files = self.lake.open(table, self.versions[table.full_name]).file_uris(file_pruning_predicate=predicate)
+        version, files = self.versions.get(table.full_name), list[str]()
+        if version is not None:
+            files = self.lake.open(table, version).file_uris(file_pruning_predicate=predicate)
         if files:
             named = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
             connection.execute(f"CREATE VIEW {name} AS FROM read_parquet([{named}], union_by_name = true)")

@@ -1,4 +1,4 @@
-"""gold.recommendations, gold.popular and silver.items of a night -> one new version of the serving store, then a flip.
+"""A night's gold.recommendations, gold.popular, gold.similar_items, and silver.items -> a new version, then a flip.
 
 Only what gate 3 judged is published: the very table version, and only while that is still the night's last word.
 Lists equal to the ones served make no new version. Facts: published_version, model_version, push.
@@ -15,7 +15,7 @@ from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
 from nightloom.lists import full_night, of_nights
 from nightloom.manifest import Night, code_revision, run_stage
-from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, Table
+from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from serving import canary, loading, runs
 from serving.lists import BATCH_ROWS, Lists
 from serving.loading import Loaded
@@ -24,7 +24,7 @@ from serving.stores import Store, store_of, versions
 from serving.stores.base import KINDS
 from serving.stores.versions import Push, PushError, Reason, State
 
-INPUTS = (RECOMMENDATIONS, POPULAR, ITEMS)
+INPUTS = (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS, ITEMS)
 SECONDS_BETWEEN_LINES = 2.0
 
 
@@ -127,7 +127,8 @@ def _judged_inputs(night: Night) -> dict[str, int]:
     if not own:
         raise _closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
     for table in INPUTS:
-        night.reads[table.full_name] = own[-1].reads.get(table.full_name, night.lake.version(table))
+        if night.lake.exists(table):
+            night.reads[table.full_name] = own[-1].reads.get(table.full_name, night.lake.version(table))
     return dict(night.reads)
 
 
@@ -139,9 +140,9 @@ def _closed(message: str) -> PushError:
 
 def _unchanged(night: Night, pinned: dict[str, int]) -> None:
     """The night's files are still those that were judged. Raises PushError."""
-    for table in (RECOMMENDATIONS, POPULAR):
-        judged = pinned[table.full_name]
-        if _files(night, table, judged) != _files(night, table, night.lake.version(table)):
+    for table in (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS):
+        judged = pinned.get(table.full_name)
+        if judged is not None and _files(night, table, judged) != _files(night, table, night.lake.version(table)):
             raise PushError(
                 Reason.DATASET_CHANGED,
                 f"{table.full_name} of {night.date} was written again since the slate gate judged version {judged}; "

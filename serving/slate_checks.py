@@ -16,7 +16,7 @@ import pyarrow as pa
 from nightloom.lists import full_night, whole
 from nightloom.manifest import Check, Night
 from nightloom.slate_settings import Filter
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, USERS, Table
+from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from serving.lists import connect, stream
 from serving.slate_served import served_checks
 
@@ -38,7 +38,7 @@ def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     night.counts |= {"lists": found["rows"], "known_users": found["known"]}
     if all(isinstance(rule, Filter) for _, rule in slate.rules):
         found["order"] = found["rising"]  # by any other rule it is not the scores alone that put items in order
-    return [*_exact(found), *_shares(night, found), *_ruled(night, db), *served_checks(night, db)]
+    return [*_exact(found), *_shares(night, found), *_similar(db), *_ruled(night, db), *served_checks(night, db)]
 
 
 def _ruled(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
@@ -61,6 +61,7 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     ):
         _copy(night, db, name, table, columns, where)
     _optional(night, db, "popular", POPULAR, "items", f"{of_night} AND segment = 'all'", "items VARCHAR[]")
+    _optional(night, db, "besides", SIMILAR_ITEMS, "item_id, items", of_night, "item_id VARCHAR, items VARCHAR[]")
     if night.settings.slate.user_attributes:
         _optional(night, db, "people", USERS, "user_id, attributes", "true", PEOPLE)
     else:
@@ -178,6 +179,19 @@ def _exact(measured: dict[str, Any]) -> list[Check]:
             if count in measured
         ),
     ]
+
+
+def _similar(db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    """What goes beside an item; nothing where the night has no such lists."""
+    found = _one(
+        db,
+        """WITH entries AS (SELECT item_id AS beside, unnest(items) AS item FROM besides)
+        SELECT (SELECT count(*) FROM besides) AS rows, count(*) FILTER (beside = item) AS itself,
+        count(*) FILTER (NOT available) AS unavailable FROM entries LEFT JOIN items ON item = items.item_id""",
+    )
+    if found["rows"]:
+        said = f"{found['itself']:,} beside themselves, {found['unavailable']:,} unavailable"
+        yield Check("similar_items", not found["itself"] + found["unavailable"], said, "available items, not itself")
 
 
 def _shares(night: Night, measured: dict[str, Any]) -> list[Check]:

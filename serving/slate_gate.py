@@ -1,18 +1,18 @@
 """GATE 3, over the whole slate: gold.recommendations of the night, before anybody can read it -> ops.gates, or exit 3.
 
-Reads gold.recommendations, gold.popular, gold.histories, silver.items and the version served now; with slate rules also
-silver.users, gold.item_stats and ops.slate_rules. The report is a page: HOME/reports/slate-D.html.
+Reads gold.recommendations, gold.popular, gold.similar_items, gold.histories, silver.items and the version served now;
+with slate rules also silver.users, gold.item_stats, ops.slate_rules. The report is a page: HOME/reports/slate-D.html.
 """
 
 from __future__ import annotations
 
 from expectations.validate import validate
 from nightloom.manifest import Night, judge, run_stage
-from nightloom.tables import HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR, RECOMMENDATIONS
+from nightloom.tables import HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS
 from serving import slate_page
 from serving.slate_checks import measured, slate_checks
 
-PUBLISHED = (HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR)
+PUBLISHED = (HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS)
 """What goes to readers, and what it is made of."""
 
 

@@ -21,19 +21,18 @@ from pyspark.sql import functions as F
 
 from nightloom.lake import now
 from nightloom.manifest import run_stage
-from nightloom.published import model_of
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
+from spark_jobs.chosen import MODEL, chosen
 from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
 from spark_jobs.rescored import Tonight, make_whole, note_events, tonight
 from spark_jobs.scoring import LISTS, score
 from training.models import KINDS
-from training.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
+from training.registry import Registered
 
 if TYPE_CHECKING:
     from nightloom.slate import Plan
 
-AS_PUBLISHED = "as-published"
 USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fits a worker's memory
 
 
@@ -75,27 +74,9 @@ def _users(night: SparkNight) -> int:
     return int(counted["n"][0].as_py())
 
 
-def chosen(night: SparkNight, asked: str) -> Registered:
-    """The model that was asked for: champion, as-published or a version. Raises RegistryError when there is none."""
-    found: Registered | None
-    if asked == CHAMPION:
-        found, why = champion(night.settings), "it is the champion"
-    elif asked != AS_PUBLISHED:
-        found, why = registered(night.settings, asked), "it was asked for"
-    elif (known := model_of(night.lake, night.date)) is not None:
-        found, why = registered(night.settings, known.version), known.why
-    else:
-        found, why = oldest(night.settings), "it is the oldest: no champion is known of that day"
-    if found is None:
-        name = night.settings.project.name
-        raise RegistryError(f"model {name} has no champion yet; run training.train, then training.model_gate")
-    print(f"{night.stage}: model version {found.version}; {why}")
-    return found
-
-
 def main(night: SparkNight) -> None:
     """Score the histories of those for whom something has changed, or everybody's."""
-    model, slate = chosen(night, vars(night.arguments).get("model") or CHAMPION), night.settings.slate
+    model, slate = chosen(night), night.settings.slate
     takes_words = bool(KINDS[model.name].features or slate.user_attributes) and night.lake.exists(USERS)
     inputs = [HISTORIES, ITEMS, *([USERS] if takes_words else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:
@@ -146,8 +127,6 @@ if __name__ == "__main__":
         "spark_jobs.gold_recommendations",
         main,
         frame=SparkNight,
-        options={
-            "--model": {"default": CHAMPION, "help": f"{CHAMPION} (default), {AS_PUBLISHED} or a version"},
-            "--full": {"action": "store_true", "help": "score everybody, also those for whom nothing has changed"},
-        },
+        options=MODEL
+        | {"--full": {"action": "store_true", "help": "score everybody, also those for whom nothing has changed"}},
     )

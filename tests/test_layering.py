@@ -12,7 +12,9 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     "nightloom": {},
     "spark_jobs": {
         "": ("nightloom",),
+        "chosen.py": ("training.registry",),
         "gold_recommendations.py": ("training.registry", "training.models"),
+        "gold_similar_items.py": ("training.models",),
         "scoring.py": ("training.models",),
         "ruled.py": ("training.models",),
         "maintenance.py": ("serving.needed",),

@@ -18,7 +18,8 @@ import pyarrow as pa
 from nightloom.errors import StoreError
 from serving.stores.versions import name
 
-KINDS = ("users", "items", "popular")
+KINDS = ("users", "items", "popular", "similar")
+"""Kinds of rows; a version that was published before a kind came has none of it."""
 EVERYBODY = "all"
 """Segment of the popular list for whoever has no list of their own."""
 LONGEST_KEY = 500

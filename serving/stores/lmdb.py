@@ -98,11 +98,15 @@ class Environment:
         try:
             # No lock file: a version never changes once it can be read.
             self._env = lmdb.open(str(folder), readonly=True, lock=False, max_dbs=len(KINDS), create=False)
-            self._databases = {kind: self._env.open_db(kind.encode(), create=False) for kind in KINDS}
+            with self._env.begin() as txn:
+                kinds = [kind for kind in KINDS if txn.get(kind.encode()) is not None]
+            self._databases = {kind: self._env.open_db(kind.encode(), create=False) for kind in kinds}
         except lmdb.Error as error:
             raise StoreError(f"{folder}: no version to read ({error})") from None
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        if kind not in self._databases:
+            return [None] * len(keys)
         with self._env.begin(db=self._databases[kind]) as txn:
             return [txn.get(key) for key in keys]
 

@@ -187,7 +187,9 @@ class PostgreSQL:
         names = [self._table(version, kind) for kind in KINDS]
         with self._connection() as connection:
             names_ = [name.as_string(connection) for name in names]
-            return sum(_one(connection, "SELECT pg_total_relation_size(%s)", name) for name in names_)
+            return sum(
+                _one(connection, "SELECT coalesce(pg_total_relation_size(to_regclass(%s)), 0)", name) for name in names_
+            )
 
     def free(self) -> int | None:
         return None

@@ -30,7 +30,7 @@ from serving.stores import base, versions
 from serving.stores.base import KINDS, Part, Shape
 from serving.stores.versions import PushError, Reason
 
-BUCKETS = {"users": 1024, "items": 64, "popular": 1}
+BUCKETS = {"users": 1024, "items": 64, "popular": 1, "similar": 64}
 """Hashes that the rows of a kind are spread over, by crc32(key) modulo their number."""
 BUCKETS_AT_A_TIME = 16
 LOCK_SECONDS = 5.0

@@ -77,6 +77,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "quarantined_others": 0, "checks_passed": 20, "checks_failed": 0, "checks_warned": 1,
     },
     "gold.popular": {"segment": "all", "items": ["i1", "i2"], "scores": [2.0, 1.0]},
+    "gold.similar_items": {"item_id": "i1", "items": ["i2", "i3"], "scores": [2.0, 1.0], "model_version": "1"},
     "gold.recommendations": {
         "user_id": "u1", "items": ["i2", "i3"], "scores": [2.0, 1.0], "model_version": "1", "generated_at": NOON,
         "full_night": D,

@@ -114,6 +114,13 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"segment": "b", "scores": [1.0, 2.0]}, HOLDS.format("best_first")),
         ({"segment": "c", "items": ["i1", "i1"]}, HOLDS.format("no_item_twice")),
     ],
+    "gold.similar_items": [
+        (
+            {"item_id": "a", "items": [], "scores": []},
+            "values_to_be_between(item_count, min_value=1.0, max_value=30.0)",
+        ),
+        ({"item_id": "b", "items": ["i1", "i1"]}, HOLDS.format("no_item_twice")),
+    ],
     "gold.recommendations": [
         ({"user_id": "a", "model_version": ""}, HOLDS.format("model_version_given")),
         ({"user_id": "b", "scores": [1.0]}, HOLDS.format("a_score_per_item")),

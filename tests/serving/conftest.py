@@ -17,7 +17,16 @@ import pytest
 from nightloom import settings as settings_module
 from nightloom.manifest import Check, Night, judge, run_stage
 from nightloom.settings import Settings
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS
+from nightloom.tables import (
+    HISTORIES,
+    INTERACTIONS,
+    ITEM_DAYS,
+    ITEM_STATS,
+    ITEMS,
+    POPULAR,
+    RECOMMENDATIONS,
+    SIMILAR_ITEMS,
+)
 from serving import api, publish
 from serving.slate_checks import measured, slate_checks
 from serving.stores import Store, store_of
@@ -166,11 +175,24 @@ class Project:
         popular = {"night": day, "segment": "all", "items": ["1", "2", "3", "4"], "scores": [4.0, 3.0, 2.0, 1.0]}
         self.night().lake.append(POPULAR, [popular])
 
+    def plant_similar(self, day: date = D, **lists: list[str]) -> None:
+        """What goes beside some items: beside 1 are 2 and 4, beside 2 is 1, or as `lists` says (`i1=...`)."""
+        given = lists or {"i1": ["2", "4"], "i2": ["1"]}
+        rows = [
+            {
+                "night": day, "item_id": item[1:], "items": items, "model_version": "7",
+                "scores": [2.0 - rank for rank in range(len(items))],
+            }
+            for item, items in given.items()
+        ]  # fmt: skip
+        self.night().lake.append(SIMILAR_ITEMS, rows)
+
     def planted(self, day: date = D) -> Project:
         """Items, histories and lists that gate 3 lets through."""
         self.plant_items()
         self.plant_histories(day)
         self.plant_lists(day)
+        self.plant_similar(day)
         return self
 
     def checks(self, day: date = D) -> dict[str, Check]:

@@ -20,7 +20,7 @@ from serving.stores.base import KINDS
 from serving.stores.versions import State
 
 USERS = [f"u{number:04d}" for number in range(300)]
-IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"]}
+IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"], "similar": ["1", "2"]}
 FOLDERS, ALL = ("lmdb", "files"), tuple(CLASSES)
 
 

@@ -77,6 +77,18 @@ def test_popular_items_and_status_answer(client: Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok", "slate_version": "v000001"}
 
 
+def test_what_goes_beside_an_item_and_the_popular_list_where_nothing_does(client: Client) -> None:
+    answer = client.get("/v1/items/1/similar").json()
+    assert answer["items"][0] == {"item_id": "2", "title": 'Film "2" <é>', "score": 2.0}
+    assert (answer["item"], answer["source"], answer["model_version"], ids(answer)) == ("1", "similar", "7", ["2", "4"])
+    assert ids(client.get("/v1/items/1/similar?k=1&exclude=2").json()) == ["4"]
+    for item in ("3", "nobody", "a/b", "1/similar"):
+        answer = client.get(f"/v1/items/{item}/similar?k=4").json()
+        expected = [other for other in ("1", "2", "3", "4") if other != item]
+        assert (answer["source"], ids(answer)) == ("popular", expected)
+    assert ids(client.get("/v1/items/2/similar?exclude=1").json()) == ["3", "4"]
+
+
 def test_an_unknown_path_is_a_json_error(client: Client) -> None:
     answer = client.get("/v2/nothing")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

@@ -86,6 +86,22 @@ def test_what_was_published_is_read_by_key_and_as_a_whole(store: Store, tmp_path
     assert snapshot.meta["k"] == 1
 
 
+def test_a_version_of_before_there_was_a_kind_is_read_measured_and_cleared(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tuple(kind for kind in KINDS if kind != "similar")
+    with monkeypatch.context() as before:
+        for module in ("lmdb", "files", "redis", "postgresql"):
+            before.setattr(f"serving.stores.{module}.KINDS", old)
+        before.setattr("tests.serving.places.KINDS", old)
+        publish(store, tmp_path)
+    snapshot = Reader(store).now()
+    assert snapshot.get_many("similar", ["1", "2"]) == [None, None]
+    assert snapshot.get("popular", "all") is not None
+    assert store.size(1) > 0
+    store.clear(1)
+
+
 def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> None:
     reader = Reader(store)
     for expected in (1, 2, 3, 4):

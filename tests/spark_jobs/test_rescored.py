@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 from nightloom.lists import full_night, meaning, whole
 from nightloom.manifest import run_stage
 from nightloom.query import State, ask
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, RECOMMENDATIONS
-from spark_jobs import gold_histories, gold_recommendations
+from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
+from spark_jobs import gold_histories, gold_recommendations, gold_similar_items
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, Project, project
 from tests.spark_jobs.conftest import interpreted
 from training import registry, train
@@ -115,6 +115,16 @@ def test_only_who_has_new_events_is_scored_and_the_night_is_whole(made: Shop, tm
     assert made.lists(after(1))["u1"] != made.lists(D)["u1"]
     assert "new" not in made.lists(D)
     assert made.score(after(1)) == "settled"
+
+
+def test_what_goes_beside_each_item_is_made_once_for_a_model_and_a_catalogue(made: Shop) -> None:
+    made.at.run(gold_similar_items.main)
+    rows, version = made.at.rows(SIMILAR_ITEMS), made.lake.version(SIMILAR_ITEMS)
+    assert {row["item_id"] for row in rows} == set(KNOWN)
+    assert all(len(row["items"]) == 2 and row["item_id"] not in row["items"] for row in rows)
+    assert {(row["night"], row["model_version"]) for row in rows} == {(D, "1")}
+    made.at.run(gold_similar_items.main)
+    assert made.lake.version(SIMILAR_ITEMS) == version
 
 
 def test_who_has_an_item_that_is_hidden_now_is_scored_and_others_keep_what_they_had(made: Shop, tmp_path: Path) -> None:

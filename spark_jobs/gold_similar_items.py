@@ -1,0 +1,88 @@
+"""gold.similar_items: one row per night and item that the model knows: what goes beside it, best first.
+
+The champion, silver.items (what is available, what the slate's filters leave) -> gold.similar_items, the night's
+partition. An item's list is that of a reader who likes just this one: so each kind of model says in its own way what
+goes with it (a row of EASE's weights, neighbours, the next item of a sequence), exactly, and none has to have vectors.
+`--model` as in gold_recommendations.py. Shapes: B items at a time, I items, K list length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_array
+
+from nightloom.lake import arrow_schema
+from nightloom.manifest import run_stage
+from nightloom.tables import ITEM_STATS, ITEMS, SIMILAR_ITEMS
+from nightloom.topk import Bools
+from spark_jobs.chosen import MODEL, chosen
+from spark_jobs.scoring import by_rows
+from spark_jobs.stamped import StampedNight
+from training.models.base import Histories, Model
+from training.models.recommend import recommend
+
+LONGEST = 30
+"""Items of a list: beside an item there is room for few, and readers leave out what they have seen."""
+ITEMS_AT_A_TIME = 16_384
+
+
+def main(night: StampedNight) -> None:
+    """Rewrite the night's lists of similar items."""
+    model, filtered = chosen(night), bool(night.settings.slate.filters)
+    inputs = [ITEMS, *([ITEM_STATS] if filtered else [])]
+    if night.settled(SIMILAR_ITEMS, *inputs, model_version=model.version):
+        return
+    ids = model.model.item_ids
+    length = min(LONGEST, night.settings.slate.stored)
+    lists = pa.Table.from_batches(similar(model.model, _allowed(night, ids.tolist()), night.end, length), LISTS)
+    same = {"night": pa.scalar(night.date), "model_version": pa.scalar(model.version)}
+    for name, value in same.items():
+        lists = lists.append_column(name, pa.repeat(value, len(lists)))
+    night.put(SIMILAR_ITEMS, lists)
+    if missing := len(ids) - len(lists):
+        print(f"{night.stage}: {missing:,} of {len(ids):,} items have nothing beside them")
+
+
+def _allowed(night: StampedNight, ids: list[str]) -> Bools:
+    """Which items may be in a list: available, and left by the filters to somebody of whom nothing is known."""
+    hidden = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
+    allowed_I = ~np.isin(ids, hidden)
+    if night.settings.slate.filters:
+        from nightloom import slate_plan  # numba and DuckDB: only where there are rules
+
+        versions = night.pin(ITEMS), night.pin(ITEM_STATS)
+        plan = slate_plan.plan(night.lake, night.settings, night.date, *versions)
+        allowed_I &= plan.strangers_see(ids)
+    return allowed_I
+
+
+LISTS = pa.schema([arrow_schema(SIMILAR_ITEMS).field(name) for name in ("item_id", "items", "scores")])
+
+
+def similar(model: Model, allowed_I: Bools, at: datetime, k: int) -> Iterator[pa.RecordBatch]:
+    """Batches of LISTS: for each item its k best others among the allowed, for somebody who liked it at `at`.
+
+    A score of 0 says that the model knows of nothing that joins the two: such items are left out, and so is a list
+    without any.
+    """
+    count, moment = len(model.item_ids), int(at.timestamp())
+    for start in range(0, count, ITEMS_AT_A_TIME):
+        block = np.arange(start, min(start + ITEMS_AT_A_TIME, count), dtype=np.int32)
+        every = np.arange(len(block) + 1, dtype=np.int64)
+        one = np.ones(len(block), np.float32)
+        liked = Histories(every, block, one, np.full(len(block), moment, np.int64))
+        itself = csr_array((one.astype(np.bool_), block, every), shape=(len(block), count))
+        found_BK, scores_BK = recommend(model, liked, k, seen=itself, allowed_I=allowed_I)
+        there = (found_BK >= 0) & (scores_BK != 0)
+        some = there.any(axis=1)
+        items = pa.array(model.item_ids[found_BK[there]], pa.string())
+        lists = by_rows(there[some], items, pa.array(scores_BK[there], pa.float32()))
+        yield pa.RecordBatch.from_arrays([pa.array(model.item_ids[block[some]], pa.string()), *lists], schema=LISTS)
+
+
+if __name__ == "__main__":
+    run_stage("spark_jobs.gold_similar_items", main, frame=StampedNight, options=MODEL)

@@ -1,0 +1,61 @@
+"""gold.similar_items: what a model would show to somebody who likes one item, for every item."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from spark_jobs import gold_similar_items
+from spark_jobs.gold_similar_items import similar
+from training.models.als import ALS
+from training.models.base import Examples, Histories, Model
+from training.models.item_to_item import ItemToItem
+from training.models.recommend import scores
+
+IDS = np.array(["a", "b", "c", "d", "e", "f"])
+AT = datetime(2024, 3, 2, tzinfo=UTC)
+LIKED = ["ab", "ab", "ab", "bc", "abc", "de", "de", "f"]
+"""a goes with b, more than with c; d with e; f with nothing."""
+
+
+def examples() -> Examples:
+    rows = np.repeat(np.arange(len(LIKED)), [len(liked) for liked in LIKED])
+    items = np.array([list(IDS).index(item) for liked in LIKED for item in liked], np.int32)
+    n = len(items)
+    histories = Histories.from_events(len(LIKED), rows, items, np.ones(n, np.float32), np.zeros(n, np.int64))
+    return Examples(IDS, histories, cut=0, seed=0)
+
+
+def found(model: Model, hidden: str = "", k: int = 3) -> dict[str, str]:
+    allowed_I = ~np.isin(IDS, list(hidden))
+    rows = [row for batch in similar(model, allowed_I, AT, k) for row in batch.to_pylist()]
+    assert all(row["scores"] == sorted(row["scores"], reverse=True) for row in rows)
+    return {row["item_id"]: "".join(row["items"]) for row in rows}
+
+
+@pytest.fixture
+def neighbours() -> ItemToItem:
+    return ItemToItem.fit(examples(), {"shrinkage": 0.0, "popularity": 0.0}, lambda epoch, figures: None)
+
+
+def test_beside_an_item_stand_those_that_the_same_people_like_never_itself(neighbours: ItemToItem) -> None:
+    assert found(neighbours) == {"a": "bc", "b": "ac", "c": "ba", "d": "e", "e": "d"}
+    assert found(neighbours, k=1) == {"a": "b", "b": "a", "c": "b", "d": "e", "e": "d"}
+
+
+def test_what_cannot_be_had_is_in_no_list_but_has_one_itself(neighbours: ItemToItem) -> None:
+    assert found(neighbours, hidden="b") == {"a": "c", "b": "ac", "c": "a", "d": "e", "e": "d"}
+    assert "e" not in found(neighbours, hidden="d")
+
+
+def test_a_model_with_vectors_gives_its_best_for_each_item_alone_block_by_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gold_similar_items, "ITEMS_AT_A_TIME", 4)
+    model = ALS.fit(examples(), {"factors": 4, "sweeps": 5}, lambda epoch, figures: None)
+    lists = found(model, k=5)
+    assert lists.keys() == set(IDS)
+    for item in IDS:
+        one = Histories.from_lists(IDS, [[item]], [[1.0]], [[int(AT.timestamp())]])
+        order = IDS[np.argsort(-scores(model, one)[0], kind="stable")]
+        assert lists[item] == "".join(other for other in order if other != item)
