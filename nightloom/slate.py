@@ -205,11 +205,10 @@ class Plan:
         columns = [each.asked(words) if isinstance(each, ForUser) else none for each in self.filters]
         return np.stack(columns, axis=1) if columns else np.zeros((len(words), 0), np.int32)
 
-    def strangers_see(self, items: Sequence[str]) -> Bools:
-        """Which items the filters leave to somebody of whom nothing is known."""
-        nobody = pa.array([[]], pa.list_(pa.string()))
-        mine = self.of(items)
-        shown_1X = mine.keeps(np.arange(len(items), dtype=np.int32)[None], mine.asked(nobody))
+    def strangers_see(self, items: Sequence[str], words: Sequence[str] = ()) -> Bools:
+        """Which items the filters leave to somebody of whom just these words (attribute=value) are known."""
+        mine, somebody = self.of(items), pa.array([words], pa.list_(pa.string()))
+        shown_1X = mine.keeps(np.arange(len(items), dtype=np.int32)[None], mine.asked(somebody))
         return np.asarray(shown_1X[0], np.bool_)
 
 

@@ -148,6 +148,8 @@ class Slate(Section):
     """So often everybody is scored; between, users for whom something changed. 1: everybody every night."""
     popular_half_life_days: float = Field(14.0, gt=0)
     """How fast an old event stops counting for the popular list, which unknown users get."""
+    segments: tuple[str, ...] = ()
+    """Attributes of users, such as their market: a popular list for each value that at least 10 users have."""
     candidates: int = Field(4, ge=1, le=20)
     """The rules choose among so many times `stored` items, each user's best; without rules it does not matter."""
     filters: tuple[Filter, ...] = ()
@@ -222,7 +224,7 @@ class Slate(Section):
 def misnamed(slate: Slate, items: Iterable[str], users: Iterable[str]) -> Iterator[tuple[Location, str]]:
     """Where a rule names an attribute that no source of items, or of users, declares -> (place in the file, words)."""
     for where, key, name in _named(slate):
-        of_users = key in ("user", "users")
+        of_users = key in ("user", "users", "segments")
         known = sorted({*users} if of_users else {*items} | ({"first_at", "updated_at"} if key == "since" else set())
                        | ({CATEGORY} if key == "by" else set()))  # fmt: skip
         if name not in known:
@@ -240,5 +242,6 @@ def _named(slate: Slate) -> Iterator[tuple[Location, str, str]]:
     for group in ("promotions", "pins"):
         for number, rule in enumerate(getattr(slate, group)):
             yield from ((("slate", group, number), "users", name) for name in rule.users)
+    yield from ((("slate",), "segments", name) for name in slate.segments)
     if slate.diversity:
         yield from ((("slate", "diversity"), "by", name) for name in slate.diversity.by)

@@ -21,18 +21,26 @@ class AskedWrongError(NightloomError):
     """A reader asked for something that cannot be; its message is for the reader."""
 
 
-def recommendations(snapshot: Snapshot, user: str, k: int, exclude: Collection[str] = (), stale: bool = False) -> bytes:
-    """A user's list without the excluded items; the popular list when the user has none, or nothing of it is left."""
+def recommendations(
+    snapshot: Snapshot, user: str, k: int, exclude: Collection[str] = (), stale: bool = False, segment: str = EVERYBODY
+) -> bytes:
+    """A user's list without the excluded items; the popular list when the user has none, or nothing of it is left.
+
+    That is the one of `segment` (`market=DE`) where there is one, and else everybody's.
+    """
     try:
         own = snapshot.get("users", user)
     except GoneError:
         raise
     except StoreError:  # the store is away: everybody's list is in memory
-        own, stale = None, True
-    picked = _picked(own, k, exclude) if own is not None else []
-    source = "personal" if picked else "popular"
-    found = own if own is not None and picked else snapshot.get("popular", EVERYBODY) or {}
-    picked = picked or _picked(found, k, exclude)
+        own, stale, segment = None, True, EVERYBODY
+    found, picked, source = own or {}, _picked(own or {}, k, exclude), "personal"
+    if not picked and segment != EVERYBODY:
+        found = snapshot.get("popular", segment) or {}
+        picked, source = _picked(found, k, exclude), "segment"
+    if not picked:
+        found = snapshot.get("popular", EVERYBODY) or {}
+        picked, source = _picked(found, k, exclude), "popular"
     return _answer(snapshot, b'{"user":' + _json(user), found, picked, source, stale)
 
 

@@ -1,7 +1,7 @@
 """The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers in ready-made bytes.
 
-GET /v1/users/{user}/recommendations?k=&exclude=a,b   /v1/popular?k=&exclude=&segment=   /v1/items/{item}
-    /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz   and the console's pages.
+GET /v1/users/{user}/recommendations?k=&exclude=a,b&segment=   /v1/popular?k=&exclude=&segment=
+    /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz   and the console's pages.
 Errors are {"error": {"code": .., "message": ..}}.
 """
 
@@ -81,10 +81,10 @@ def _answering(body: Body, store: Store) -> Callable[[Request], Any]:
 
 
 def recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """A user's list. An unknown user gets the popular one: never empty, never an error."""
+    """A user's list. An unknown user gets the segment's, or the popular one: never empty, never an error."""
     k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
-    user = request.path_params["user"]
-    return Response(answers.recommendations(snapshot, user, k, exclude, stale), media_type=JSON)
+    user, segment = request.path_params["user"], request.query_params.get("segment", EVERYBODY)
+    return Response(answers.recommendations(snapshot, user, k, exclude, stale, segment), media_type=JSON)
 
 
 def popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:

@@ -1,7 +1,7 @@
-"""gold.popular: one row per night and segment: the list for whoever has none of their own. Segment `all` so far.
+"""gold.popular: one row per night and segment: the list for whoever has none of their own. Segment `all` is everybody.
 
 gold.item_stats of the night, silver.items (what is available, what the slate's filters leave) -> gold.popular, the
-night's partition.
+night's partition. With `slate.segments` also silver.interactions and silver.users: popular_segments.py.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import pyarrow as pa
 
 from nightloom.lake import arrow
 from nightloom.manifest import run_stage
-from nightloom.tables import ITEM_STATS, ITEMS, POPULAR
-from spark_jobs.stamped import StampedNight, sql_date
+from nightloom.slate import Plan
+from nightloom.tables import INTERACTIONS, ITEM_STATS, ITEMS, POPULAR, USERS
+from spark_jobs.night import SparkNight
+from spark_jobs.popular_segments import by_segment
+from spark_jobs.stamped import sql_date
 
 EVERYBODY = "all"
 ALL = 2**31 - 1
@@ -31,28 +34,34 @@ def best(day: date, length: int) -> str:
     )
 
 
-def popular(day: date, best: pa.Table) -> pa.Table:
-    """The best items -> the one row of everybody's list."""
-    lists = {"items": best["item_id"].to_pylist(), "scores": best["popularity"].to_pylist()}
-    return arrow(POPULAR, [{"night": day, "segment": EVERYBODY} | lists])
+def main(night: SparkNight) -> None:
+    """Rewrite the night's popular lists."""
+    slate = night.settings.slate
+    segmented = bool(slate.segments) and night.lake.exists(USERS)
+    inputs = [ITEM_STATS, ITEMS, *([INTERACTIONS, USERS] if segmented else [])]
+    if night.settled(POPULAR, *inputs):
+        return
+    plan = None
+    if slate.filters:
+        from nightloom import slate_plan  # numba and DuckDB: only where there are rules
+
+        plan = slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+    length = ALL if slate.filters else slate.stored  # a filter may leave any of them
+    asked = best(night.date, length)
+    of_all = night.lake.query(asked, ("item_stats", night.read(ITEM_STATS)), ("items", night.read(ITEMS)))
+    ranked = {EVERYBODY: of_all} | (by_segment(night, length) if segmented else {})
+    rows = [_row(night.date, segment, items, plan, slate.stored) for segment, items in ranked.items()]
+    night.put(POPULAR, arrow(POPULAR, [row for row in rows if row["items"] or row["segment"] == EVERYBODY]))
 
 
-def main(night: StampedNight) -> None:
-    """Rewrite the night's popular list."""
-    if not night.settled(POPULAR, ITEM_STATS, ITEMS):
-        length, filters = night.settings.slate.stored, night.settings.slate.filters
-        asked = best(night.date, ALL if filters else length)
-        found = night.lake.query(asked, ("item_stats", night.read(ITEM_STATS)), ("items", night.read(ITEMS)))
-        if filters:
-            from nightloom import slate_plan  # numba and DuckDB: only where there are rules
-
-            versions = night.pin(ITEMS), night.pin(ITEM_STATS)
-            plan = slate_plan.plan(night.lake, night.settings, night.date, *versions)
-            shown = plan.strangers_see(found["item_id"].to_pylist())
-            plain = pa.schema([("item_id", pa.string()), ("popularity", pa.float64())])  # a view cannot be filtered
-            found = found.cast(plain).filter(pa.array(shown)).slice(0, length)
-        night.put(POPULAR, popular(night.date, found))
+def _row(day: date, segment: str, ranked: pa.Table, plan: Plan | None, length: int) -> dict[str, object]:
+    """A segment's list out of its items, best first: what the filters leave to somebody of it."""
+    items, scores = ranked["item_id"].to_pylist(), ranked["popularity"].to_pylist()
+    if plan:
+        shown = plan.strangers_see(items, () if segment == EVERYBODY else (segment,)).nonzero()[0][:length]
+        items, scores = ([values[place] for place in shown] for values in (items, scores))
+    return {"night": day, "segment": segment, "items": items, "scores": scores}
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_popular", main, frame=StampedNight)
+    run_stage("spark_jobs.gold_popular", main, frame=SparkNight)

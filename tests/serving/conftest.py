@@ -173,7 +173,8 @@ class Project:
 
     def plant_popular(self, day: date = D) -> None:
         popular = {"night": day, "segment": "all", "items": ["1", "2", "3", "4"], "scores": [4.0, 3.0, 2.0, 1.0]}
-        self.night().lake.append(POPULAR, [popular])
+        of_market = popular | {"segment": "market=DE", "items": ["5", "1"], "scores": [2.0, 1.0]}
+        self.night().lake.append(POPULAR, [popular, of_market])
 
     def plant_similar(self, day: date = D, **lists: list[str]) -> None:
         """What goes beside some items: beside 1 are 2 and 4, beside 2 is 1, or as `lists` says (`i1=...`)."""

@@ -89,6 +89,17 @@ def test_what_goes_beside_an_item_and_the_popular_list_where_nothing_does(client
     assert ids(client.get("/v1/items/2/similar?exclude=1").json()) == ["3", "4"]
 
 
+def test_a_stranger_of_a_segment_gets_its_list(client: Client) -> None:
+    asked = "/v1/users/nobody/recommendations?segment=market=DE"
+    answer = client.get(asked).json()
+    assert (answer["source"], ids(answer)) == ("segment", ["5", "1"])
+    answer = client.get(f"{asked}&exclude=5,1").json()
+    assert (answer["source"], ids(answer)) == ("popular", ["2", "3", "4"])
+    assert client.get("/v1/users/nobody/recommendations?segment=market=XX").json()["source"] == "popular"
+    assert client.get("/v1/users/u1/recommendations?segment=market=DE").json()["source"] == "personal"
+    assert ids(client.get("/v1/popular?segment=market=DE").json()) == ["5", "1"]
+
+
 def test_an_unknown_path_is_a_json_error(client: Client) -> None:
     answer = client.get("/v2/nothing")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

@@ -24,10 +24,11 @@ from spark_jobs import (
     gold_popular,
     silver_interactions,
     silver_items,
+    silver_users,
 )
 from spark_jobs.gold_histories import histories, up_to
 from spark_jobs.gold_item_days import item_days
-from tests.spark_jobs.build import NEXT, READ, TOML, D, Project, Row, event, frame, project
+from tests.spark_jobs.build import NEXT, NOON, READ, TOML, D, Project, Row, event, frame, project
 
 END = datetime(2024, 3, 2, tzinfo=UTC)
 READ_NEXT = READ + timedelta(days=1)
@@ -108,6 +109,41 @@ def test_the_popular_list_leaves_out_what_is_not_available_and_breaks_ties_by_id
         "items": ["best", "a", "b", "seen", "last"],
         "scores": [3.0, 1.0, 1.0, 0.0, 0.0],
     }
+
+
+def test_a_segment_has_a_list_of_what_its_own_users_like_from_ten_of_them_on(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark, TOML + '[slate]\nsegments = ["job"]\nstored = 20\n')
+    smiths, clerks = ([f"{job}{n}" for n in range(count)] for job, count in (("smith", 10), ("clerk", 9)))
+    likes = [
+        *((user, "anvil") for user in smiths),
+        *((user, "pen") for user in clerks),
+        ("smith1", "pen"),
+        *(("smith2", i) for i in ("gone", "old")),
+    ]
+    days = {"old": 14.0}
+    given = [
+        event(n, user_id=u, item_id=i, at=(NOON - timedelta(days=days.get(i, 0))).isoformat())
+        for n, (u, i) in enumerate(likes)
+    ]
+    at.bring(
+        *given,
+        event(99, user_id="nobody", item_id="pen"),
+        event(98, user_id="smith3", item_id="pen", at=END.isoformat()),
+    )
+    at.bring({"item_id": "gone", "on": False}, kind="items")
+    at.bring(*({"user_id": user, "job": user[:5]} for user in (*smiths, *clerks)), kind="users")
+    at.run(silver_items.main, silver_users.main, silver_interactions.main, gold_item_days.main, gold_item_stats.main)
+    at.run(gold_popular.main)
+    rows = {row["segment"]: dict(zip(row["items"], row["scores"], strict=True)) for row in at.rows(POPULAR)}
+    assert rows == {
+        "all": {"pen": 11.0, "anvil": 10.0, "old": 0.5},
+        "job=smith": {"anvil": 10.0, "pen": 1.0, "old": 0.5},
+    }
+    version = at.night().lake.version(POPULAR)
+    at.run(gold_popular.main)
+    assert at.night().lake.version(POPULAR) == version
 
 
 SILVER = (silver_items.main, silver_interactions.main)

@@ -114,3 +114,6 @@ def test_each_rule_is_counted_once_for_all_users(made: Project) -> None:
 def test_the_popular_list_holds_what_the_filters_leave_to_a_stranger(made: Project) -> None:
     (row,) = made.rows(POPULAR)
     assert "".join(row["items"]) == "bcef"  # no a, nothing for clerks
+    night = made.night()
+    plan = ruled_lists.compiled(night)
+    assert "".join(np.array(list(KNOWN))[plan.strangers_see(list(KNOWN), ("job=clerk",))]) == "bcdefgh"

@@ -1,0 +1,54 @@
+"""What is popular among the users who share a value of an attribute, such as a market: `slate.segments`.
+
+silver.interactions up to the night's end, silver.users -> a ranking for each segment (`market=DE`) by popularity, as
+gold.item_stats has it, over these users alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import groupby
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from nightloom.tables import INTERACTIONS, ITEMS, USERS
+from spark_jobs.gold_item_days import DIGITS
+from spark_jobs.night import SparkNight
+
+FEWEST_USERS = 10
+"""Of fewer who came lately a list would say who they are, rather than what their segment likes."""
+HALF_LIVES = 10
+"""Of what is older, less than a thousandth is left: it is not read."""
+
+
+def by_segment(night: SparkNight, length: int) -> dict[str, pa.Table]:
+    """Segment -> its `length` most popular available items (item_id, popularity), best first."""
+    lately = _lately(night)
+    users = lately.groupBy("segment").agg(F.countDistinct("user_id").alias("users"))
+    enough = users.where(F.col("users") >= FEWEST_USERS).select("segment")
+    half_life = night.settings.slate.popular_half_life_days
+    age = F.datediff(F.lit(night.date), F.to_date("occurred_at"))
+    popularity = F.round(F.sum(F.col("weight") * F.pow(F.lit(0.5), age / half_life)), DIGITS)
+    items = lately.join(F.broadcast(enough), "segment").groupBy("segment", "item_id")
+    scored = items.agg(popularity.alias("popularity"), F.count("*").alias("events"))
+    hidden = night.frame(ITEMS).where("NOT available").select("item_id")
+    best = Window.partitionBy("segment").orderBy(F.desc("popularity"), F.desc("events"), "item_id")
+    ranked = scored.join(hidden, "item_id", "left_anti").withColumn("rank", F.row_number().over(best))
+    found = ranked.where(F.col("rank") <= length).orderBy("segment", "rank").toArrow()
+    runs = groupby(range(len(found)), found["segment"].to_pylist().__getitem__)
+    places = {segment: list(rows) for segment, rows in runs}
+    return {segment: found.slice(rows[0], len(rows)) for segment, rows in places.items()}
+
+
+def _lately(night: SparkNight) -> DataFrame:
+    """The interactions that still count, each once for every segment of its user."""
+    slate = night.settings.slate
+    since = night.end - timedelta(days=HALF_LIVES * slate.popular_half_life_days)
+    events = night.frame(INTERACTIONS).where(
+        (F.col("occurred_at") >= F.lit(since)) & (F.col("occurred_at") < F.lit(night.end))
+    )
+    words = [F.concat(F.lit(f"{name}="), F.try_element_at("attributes", F.lit(name))) for name in slate.segments]
+    segments = night.frame(USERS).select("user_id", F.explode(F.array(*words)).alias("segment"))
+    return events.join(segments.where("segment IS NOT NULL"), "user_id")
