@@ -310,8 +310,8 @@ SIMILAR_ITEMS = Table(
     (
         NIGHT,
         _required("item_id", "string", "The item"),
-        _required("items", "array<string>", "Items for whoever likes just this one, best first; all available"),
-        _required("scores", "array<float>", "Score of each, same order; comparable within one list only"),
+        _required("items", "array<string>", "Items whose scores it raises most, best first; all available"),
+        _required("scores", "array<float>", "How much it raises each, same order; comparable within one list only"),
         _required("model_version", "string", "Version of the registered model that scored it"),
     ),
     key=("night", "item_id"),

@@ -1,9 +1,8 @@
 """gold.similar_items: one row per night and item that the model knows: what goes beside it, best first.
 
 The champion, silver.items (what is available, what the slate's filters leave) -> gold.similar_items, the night's
-partition. An item's list is that of a reader who likes just this one: so each kind of model says in its own way what
-goes with it (a row of EASE's weights, neighbours, the next item of a sequence), exactly, and none has to have vectors.
-`--model` as in gold_recommendations.py. Shapes: B items at a time, I items, K list length.
+partition. An item's list holds those whose score it raises most (training.models.recommend.beside): exact, and the same
+way for every kind of model. `--model` as in gold_recommendations.py.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import csr_array
 
 from nightloom.lake import arrow_schema
 from nightloom.manifest import run_stage
@@ -22,12 +20,11 @@ from nightloom.topk import Bools
 from spark_jobs.chosen import MODEL, chosen
 from spark_jobs.scoring import by_rows
 from spark_jobs.stamped import StampedNight
-from training.models.base import Histories, Model
-from training.models.recommend import recommend
+from training.models.base import Model
+from training.models.recommend import beside
 
 LONGEST = 30
 """Items of a list: beside an item there is room for few, and readers leave out what they have seen."""
-ITEMS_AT_A_TIME = 16_384
 
 
 def main(night: StampedNight) -> None:
@@ -64,24 +61,13 @@ LISTS = pa.schema([arrow_schema(SIMILAR_ITEMS).field(name) for name in ("item_id
 
 
 def similar(model: Model, allowed_I: Bools, at: datetime, k: int) -> Iterator[pa.RecordBatch]:
-    """Batches of LISTS: for each item its k best others among the allowed, for somebody who liked it at `at`.
-
-    A score of 0 says that the model knows of nothing that joins the two: such items are left out, and so is a list
-    without any.
-    """
-    count, moment = len(model.item_ids), int(at.timestamp())
-    for start in range(0, count, ITEMS_AT_A_TIME):
-        block = np.arange(start, min(start + ITEMS_AT_A_TIME, count), dtype=np.int32)
-        every = np.arange(len(block) + 1, dtype=np.int64)
-        one = np.ones(len(block), np.float32)
-        liked = Histories(every, block, one, np.full(len(block), moment, np.int64))
-        itself = csr_array((one.astype(np.bool_), block, every), shape=(len(block), count))
-        found_BK, scores_BK = recommend(model, liked, k, seen=itself, allowed_I=allowed_I)
-        there = (found_BK >= 0) & (scores_BK != 0)
+    """Batches of LISTS: for each item its k best others among the allowed, as far as it speaks for them at all."""
+    for items_B, found_BK, lift_BK in beside(model, int(at.timestamp()), k, allowed_I):
+        there = (found_BK >= 0) & (lift_BK > 0)
         some = there.any(axis=1)
         items = pa.array(model.item_ids[found_BK[there]], pa.string())
-        lists = by_rows(there[some], items, pa.array(scores_BK[there], pa.float32()))
-        yield pa.RecordBatch.from_arrays([pa.array(model.item_ids[block[some]], pa.string()), *lists], schema=LISTS)
+        lists = by_rows(there[some], items, pa.array(lift_BK[there], pa.float32()))
+        yield pa.RecordBatch.from_arrays([pa.array(model.item_ids[items_B[some]], pa.string()), *lists], schema=LISTS)
 
 
 if __name__ == "__main__":

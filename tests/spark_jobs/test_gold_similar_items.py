@@ -1,15 +1,16 @@
-"""gold.similar_items: what a model would show to somebody who likes one item, for every item."""
+"""gold.similar_items: for every item the others whose scores it raises most, by models of either shape."""
 
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from spark_jobs import gold_similar_items
 from spark_jobs.gold_similar_items import similar
+from training.models import recommend
 from training.models.als import ALS
 from training.models.base import Examples, Histories, Model
 from training.models.item_to_item import ItemToItem
+from training.models.popularity import Popularity
 from training.models.recommend import scores
 
 IDS = np.array(["a", "b", "c", "d", "e", "f"])
@@ -35,7 +36,7 @@ def found(model: Model, hidden: str = "", k: int = 3) -> dict[str, str]:
 
 @pytest.fixture
 def neighbours() -> ItemToItem:
-    return ItemToItem.fit(examples(), {"shrinkage": 0.0, "popularity": 0.0}, lambda epoch, figures: None)
+    return ItemToItem.fit(examples(), {"shrinkage": 0.0}, lambda epoch, figures: None)
 
 
 def test_beside_an_item_stand_those_that_the_same_people_like_never_itself(neighbours: ItemToItem) -> None:
@@ -48,14 +49,19 @@ def test_what_cannot_be_had_is_in_no_list_but_has_one_itself(neighbours: ItemToI
     assert "e" not in found(neighbours, hidden="d")
 
 
-def test_a_model_with_vectors_gives_its_best_for_each_item_alone_block_by_block(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gold_similar_items, "ITEMS_AT_A_TIME", 4)
+def test_a_model_with_vectors_gives_the_largest_gains_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "ITEMS_AT_A_TIME", 4)
     model = ALS.fit(examples(), {"factors": 4, "sweeps": 5}, lambda epoch, figures: None)
     lists = found(model, k=5)
-    assert lists.keys() == set(IDS)
+    nobody = scores(model, Histories.from_lists(IDS, [[]], [[]], [[]]))[0]
     for item in IDS:
         one = Histories.from_lists(IDS, [[item]], [[1.0]], [[int(AT.timestamp())]])
-        order = IDS[np.argsort(-scores(model, one)[0], kind="stable")]
-        assert lists[item] == "".join(other for other in order if other != item)
+        gain = scores(model, one)[0] - nobody
+        best = [other for other in IDS[np.argsort(-gain, kind="stable")] if other != item]
+        assert lists.get(str(item), "") == "".join(other for other in best if gain[list(IDS).index(other)] > 0)
+    assert lists["a"][0] == "b"
+    assert lists["d"][0] == "e"
+
+
+def test_popularity_knows_nothing_that_goes_with_an_item() -> None:
+    assert found(Popularity.fit(examples(), {}, lambda epoch, figures: None)) == {}
