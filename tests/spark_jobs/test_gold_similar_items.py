@@ -9,6 +9,7 @@ from spark_jobs.gold_similar_items import similar
 from training.models import recommend
 from training.models.als import ALS
 from training.models.base import Examples, Histories, Model
+from training.models.blend import Blend, BlendParams
 from training.models.item_to_item import ItemToItem
 from training.models.popularity import Popularity
 from training.models.recommend import scores
@@ -61,6 +62,13 @@ def test_a_model_with_vectors_gives_the_largest_gains_block_by_block(monkeypatch
         assert lists.get(str(item), "") == "".join(other for other in best if gain[list(IDS).index(other)] > 0)
     assert lists["a"][0] == "b"
     assert lists["d"][0] == "e"
+
+
+def test_a_blend_adds_what_its_members_say_each_on_its_scale_and_no_popularity(neighbours: ItemToItem) -> None:
+    weights = np.array([1.0, 3.0], np.float32)
+    popular = Popularity.fit(examples(), {}, lambda epoch, figures: None)
+    blend = Blend(BlendParams(members="item_to_item, popularity"), IDS, (neighbours, popular), weights)
+    assert found(blend) == found(neighbours)
 
 
 def test_popularity_knows_nothing_that_goes_with_an_item() -> None:

@@ -215,6 +215,15 @@ class BlockModel(_Trained, Protocol):
         ...
 
 
+@runtime_checkable
+class MixedModel(BlockModel, Protocol):
+    """Made of models whose scores have a scale of their own for each user: those of two users cannot be compared."""
+
+    def lift(self, histories: Histories) -> F32:
+        """B x I, what each history adds to the scores; see training.models.recommend.lift()."""
+        ...
+
+
 Model: TypeAlias = FactorModel | BlockModel
 
 

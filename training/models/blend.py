@@ -19,7 +19,7 @@ from nightloom.topk import Bools, topk_of_scores
 from training import models
 from training.evaluate import F64, ndcg
 from training.models.base import DAY, F32, Examples, Histories, Model, Params, Report, Strings, read, write
-from training.models.recommend import SCORES_PER_BLOCK, scores
+from training.models.recommend import SCORES_PER_BLOCK, lift, scores
 
 CANDIDATES = 100  # of each member and user: among them the weights are chosen
 DRAWN = 0.1
@@ -89,6 +89,12 @@ class Blend:
     def scores(self, histories: Histories) -> F32:
         both = (w * scaled(scores(member, histories)) for w, member in zip(self.weights_M, self.members, strict=True))
         return np.asarray(sum(both), np.float32)
+
+    def lift(self, histories: Histories) -> F32:
+        """The members' own, each by its weight and scale."""
+        both = zip(self.weights_M, self.members, strict=True)
+        lifts = (w / spread(scores(member, histories)) * lift(member, histories) for w, member in both)
+        return np.asarray(sum(lifts), np.float32)
 
     def contributions(self, history: Histories, item: int) -> F32:
         """The members' own, each by its weight and scale; the scale is taken as given."""

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from nightloom.topk import Bools, topk, topk_of_scores
-from training.models.base import F32, I32, I64, FactorModel, Histories, Model
+from training.models.base import F32, I32, I64, FactorModel, Histories, MixedModel, Model
 
 
 def scores(model: Model, histories: Histories) -> F32:
@@ -52,25 +52,33 @@ ITEMS_AT_A_TIME = 16_384
 def beside(model: Model, at: int, k: int, allowed_I: Bools) -> Iterator[tuple[I32, I32, F32]]:
     """For each item the k others that gain most by it: blocks of (items_B, ids_BK, lift_BK), as recommend() gives them.
 
-    The lift is how much higher a model scores the other for somebody who likes just this item (at `at`, Unix seconds)
-    than for somebody of whom nothing is known. The scores themselves would be those of popular items beside every item;
-    of a row of EASE or a neighbour's weight it leaves just these, and a model needs no vectors to have it.
+    The lift of somebody who likes just this item (at `at`, Unix seconds) and not the scores, which would be those of
+    popular items beside every item; of a row of EASE or of neighbours it leaves just the weights.
     """
     count = len(model.item_ids)
     step = ITEMS_AT_A_TIME if isinstance(model, FactorModel) else max(1, SCORES_PER_BLOCK // count)
-    nobody = Histories.from_lists(model.item_ids, [[]], [[]], [[]])
     for start in range(0, count, step):
         items_B = np.arange(start, min(start + step, count), dtype=np.int32)
         every = np.arange(len(items_B) + 1, dtype=np.int64)
         one = np.ones(len(items_B), np.float32)
         liked = Histories(every, items_B, one, np.full(len(items_B), at, np.int64))
         itself = csr_array((one.astype(np.bool_), items_B, every), shape=(len(items_B), count))
-        if isinstance(model, FactorModel):  # the bias is the same for both
-            users_BD = model.encode(liked) - model.encode(nobody)
+        if isinstance(model, FactorModel):
+            users_BD = model.encode(liked) - model.encode(_nobody(model))
             yield items_B, *topk(users_BD, model.items_ID, k, seen=itself, allowed_I=allowed_I)
         else:
-            lift_BI = model.scores(liked) - model.scores(nobody)
-            yield items_B, *topk_of_scores(lift_BI, k, seen=itself, allowed_I=allowed_I)
+            yield items_B, *topk_of_scores(lift(model, liked), k, seen=itself, allowed_I=allowed_I)
+
+
+def lift(model: Model, histories: Histories) -> F32:
+    """B x I: how much higher items are scored for these histories than for somebody of whom nothing is known."""
+    if isinstance(model, MixedModel):
+        return model.lift(histories)
+    return scores(model, histories) - scores(model, _nobody(model))
+
+
+def _nobody(model: Model) -> Histories:
+    return Histories.from_lists(model.item_ids, [[]], [[]], [[]])
 
 
 class Ranker(Protocol):
