@@ -95,7 +95,7 @@ def _rules(night: SparkNight) -> dict[str, str]:
         return {}
     from spark_jobs import ruled_lists  # numba and DuckDB: only where there are rules
 
-    return {"rules": ruled_lists.digest(night)}
+    return {"rules": ruled_lists.compiled(night).digest}
 
 
 def main(night: SparkNight) -> None:
