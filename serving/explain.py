@@ -84,7 +84,7 @@ def explain(settings: Settings, reader: Reader, user: str, item: str) -> Explana
             f"item {item} is not in the {source} list of user {user} in {versions.name(snapshot.version)}; "
             f"`nightloom recommend {user} --k {meta['stored']}` shows the whole list"
         )
-    place, scored = found["items"].index(item), scored_by(lake, own) if own else None
+    place, scored = found["items"].index(item), scored_by(lake, meta, user) if own else None
     made_of = lineage(lake, meta | {"model_version": (own or meta)["model_version"]})
     stages = runs.last_attempts([*made_of, *([scored] if scored else [])])
     rules, weighed, uncaused = (

@@ -14,7 +14,7 @@ def history_of(lake: Lake, night: str, user: str, version: int | None = None) ->
     """A user's interactions up to a night, oldest first: item_id, weight, at, event_id. Unknown user: none."""
     if not lake.exists(HISTORIES):
         return []
-    rows = lake.rows(HISTORIES, f"week <= DATE '{night}' AND {_of(user)}", version=version).to_pylist()
+    rows = lake.rows(HISTORIES, f"week <= DATE '{night}' AND {of_user(user)}", version=version).to_pylist()
     names = ("item_id", "weight", "at", "event_id")
     weeks = sorted(rows, key=lambda row: row["week"])
     lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in weeks]
@@ -38,9 +38,10 @@ def person(lake: Lake, user: str, night: str, reads: dict[str, int]) -> Person:
     events, version = history_of(lake, night, user, reads.get(HISTORIES.full_name)), reads.get(USERS.full_name)
     if version is None:
         return Person(user, events, [])
-    rows = lake.rows(USERS, _of(user), ("attributes",), version).to_pylist()
+    rows = lake.rows(USERS, of_user(user), ("attributes",), version).to_pylist()
     return Person(user, events, [f"{name}={value}" for row in rows for name, value in row["attributes"]])
 
 
-def _of(user: str) -> str:
+def of_user(user: str) -> str:
+    """SQL for the rows of one user."""
     return "user_id = '" + user.replace("'", "''") + "'"

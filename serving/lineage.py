@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from nightloom.lake import Lake
+from nightloom.lists import full_night
 from nightloom.published import JUDGING, SCORING
+from nightloom.tables import RECOMMENDATIONS
 from serving import runs
+from serving.history import of_user
 from serving.runs import StageRun
 
 TRAINING = "training.train"
@@ -28,20 +31,20 @@ def scorings(lake: Lake, meta: dict[str, Any], days: int) -> list[StageRun]:
     return runs.stage_runs(lake, f"stage = '{SCORING}' AND status = 'ok' AND {nights} AND {_before(meta)}")
 
 
-def scored_by(lake: Lake, row: dict[str, Any]) -> StageRun | None:
-    """The run that scored one served list, by the moment that the list carries, to the second; None: not recorded.
+def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
+    """The run that scored a user's own list in a version; None: not recorded.
 
-    Who did not change keeps the list of an earlier night (nightloom/lists.py): the moment is that night's.
+    Who did not change keeps the list of an earlier night (nightloom/lists.py): its row says when it was scored.
     """
-    moment = datetime.fromisoformat(row["generated_at"])
-    begun = f"started_at < TIMESTAMP '{(moment + timedelta(seconds=1)).isoformat()}'"
-    found = runs.stage_runs(lake, f"stage = '{SCORING}' AND status = 'ok' AND {begun}")
-    own = [
-        run for run in found
-        if run.facts.get("model_version") == row["model_version"]
-        and moment <= run.started_at + timedelta(seconds=run.seconds)
-    ]  # fmt: skip
-    return own[-1] if own else None
+    night, version = date.fromisoformat(meta["night"]), meta["inputs"][RECOMMENDATIONS.full_name]
+    nights = f"night IN (DATE '{night}', DATE '{full_night(lake, night, version)}') ORDER BY night DESC LIMIT 1"
+    found = lake.rows(RECOMMENDATIONS, f"{of_user(user)} AND {nights}", ("generated_at", "model_version"), version)
+    if not found.num_rows:
+        return None
+    at, model = (found[name][0].as_py() for name in ("generated_at", "model_version"))
+    begun = runs.stage_runs(lake, f"stage = '{SCORING}' AND status = 'ok' AND started_at <= TIMESTAMP '{at}'")
+    made = [run for run in begun if run.facts.get("model_version") == model][-1:]
+    return next((run for run in made if at <= run.started_at + timedelta(seconds=run.seconds)), None)
 
 
 def trained(run: StageRun) -> dict[str, str]:

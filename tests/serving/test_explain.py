@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_a_row_is_walked_to_push_gates_model_tables_and_the_interactions_that_we
     assert "als version 1" in page
 
 
-PARAMS = {
+PARAMS: dict[str, dict[str, Any]] = {
     "als": {"factors": 2},
     "ease": {"regularisation": 1.0},
     "graph": {"sharpness": 0.3},

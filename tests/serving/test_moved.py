@@ -99,7 +99,9 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
         batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
         (made,) = ruled.score(iter([batch]), str(registry.registered(night.settings, "1").folder), plan)
         fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
-        rows = [fixed | {name: row[name] for name in ("user_id", "items", "scores")} for row in made.to_pylist()]
+        rows: list[dict[str, Any]] = [
+            fixed | {name: row[name] for name in ("user_id", "items", "scores")} for row in made.to_pylist()
+        ]
         for row in rows:
             if row["user_id"] == swapped:
                 row["items"][:2] = row["items"][1::-1]
