@@ -6,6 +6,8 @@ counts (one each value).
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -191,6 +193,12 @@ class Plan:
             pins=tuple(replace(pin, item=int(place[pin.item])) for pin in self.pins),
             diverse=self.diverse and self.diverse.of(rows),
         )
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits of all that the rules say of every item; of the date just where chance decides by it."""
+        undated = self if any(each.by_chance for each in self.reserved) else replace(self, night="")
+        return hashlib.sha256(pickle.dumps(undated)).hexdigest()[:12]
 
     def keeps(self, items_BX: I32, asked_BF: I32) -> Bools:
         """B x X: which candidates the filters leave."""

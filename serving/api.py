@@ -1,34 +1,40 @@
 """The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers in ready-made bytes.
 
 GET /v1/users/{user}/recommendations?k=&exclude=a,b&segment=   /v1/popular?k=&exclude=&segment=
-    /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz   and the console's pages.
+    /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz
+    /v1/users/{user}/explain?item=   and the console's pages.
 Errors are {"error": {"code": .., "message": ..}}.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from nightloom import settings as settings_module
-from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.errors import NightloomError, StoreError, UnknownUserError
+from nightloom.lake import as_json, now
 from nightloom.settings import Settings
 from serving import answers, console
 from serving.answers import AskedWrongError
+from serving.explain import explain
 from serving.stores import Store, store_of, versions
 from serving.stores.base import EVERYBODY
 from serving.stores.reading import Reader, Snapshot
 
 JSON = "application/json"
+EXPLAINED_AT_ONCE = 2
+"""More would take the threads, and the memory, that lists are answered with."""
 Body = Callable[[Request, Snapshot, bool], Response]
 """Answers a request from a snapshot, and knows whether that is stale."""
 
@@ -49,15 +55,19 @@ def create(settings: Settings) -> Starlette:
                     ("/healthz", healthz),
                 )
             ),
+            Route("/v1/users/{user:path}/explain", why),
             *console.routes(),
         ],
         exception_handlers={
             AskedWrongError: lambda _, error: _error(400, "bad_request", str(error)),
             StoreError: lambda _, error: _error(503, "nothing_published", str(error)),
+            UnknownUserError: lambda _, error: _error(404, "not_listed", str(error)),
+            NightloomError: lambda _, error: _error(503, "not_here", str(error)),
             HTTPException: _http_error,
         },
     )
     app.state.reader, app.state.settings = Reader(store), settings
+    app.state.explaining = asyncio.Semaphore(EXPLAINED_AT_ONCE)
     return app
 
 
@@ -122,6 +132,17 @@ def status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
 def healthz(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """200 when lists can be read, 503 with the reason when not."""
     return _json({"status": "stale" if stale else "ok", "slate_version": versions.name(snapshot.version)})
+
+
+async def why(request: Request) -> Response:
+    """Why a user is shown an item. For operators: it opens the lake and the model, in a thread beside the hot way."""
+    item = request.query_params.get("item")
+    if not item:
+        raise AskedWrongError("item is missing; ask /v1/users/USER/explain?item=ITEM for an item of the user's list")
+    state, user = request.app.state, request.path_params["user"]
+    async with state.explaining:
+        found = await run_in_threadpool(explain, state.settings, state.reader, user, item)
+    return Response(as_json(found.as_dict()), media_type=JSON)
 
 
 def _excluded(request: Request) -> frozenset[str]:

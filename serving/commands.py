@@ -12,6 +12,7 @@ from nightloom import settings as settings_module
 from nightloom.lake import as_json
 from serving import answers
 from serving.explain import Explanation
+from serving.moved import Moved
 from serving.stores import store_of, versions
 from serving.stores.reading import Reader
 
@@ -22,7 +23,7 @@ from serving.stores.reading import Reader
 @click.option("--json", "json_out", is_flag=True, help="The API's answer, as it is.")
 def recommend(user: str, k: str | None, json_out: bool) -> None:
     """A user's published list; the popular one for a user nobody knows."""
-    snapshot = Reader(store_of(settings_module.load())).now()
+    snapshot = Reader(store_of(settings_module.load())).now(user)
     answer = answers.recommendations(snapshot, user, answers.length(snapshot, k)).decode()
     if json_out:
         click.echo(answer)
@@ -71,11 +72,15 @@ def told(why: Explanation) -> str:
             f"  rank {why.rank} of {why.length} for user {why.user}, score {why.score:.4f}{source}",
             "",
             "What weighs most (share of all that speaks for it)",
-            *(causes or ["  no interaction of this user: the list comes from what everybody likes"]),
+            *(causes or [f"  {why.uncaused}"]),
+            "",
+            "Rules that moved it (rank before -> after)",
+            *_rules(why.rules),
             "",
             "Where it comes from",
             f"  push    {versions.name(why.push.version)} {why.push.state}, night of {why.meta['night']}, "
             f"published {why.meta['published_at'][:19]} UTC, run {why.meta['run_id']}",
+            *([f"  scored  night of {why.scored.night}, run {why.scored.run_id}"] if why.scored else []),
             "  gates   " + ", ".join(f"{name} {gate.state} ({gate.night})" for name, gate in why.gates.items()),
             f"  model   {why.model}",
             f"  code    {why.meta['code']}",
@@ -86,6 +91,16 @@ def told(why: Explanation) -> str:
             *(f"  {run.stage}: {_versions(run.reads)} -> {_versions(run.writes)}" for run in why.stages),
         ]
     )
+
+
+def _rules(rules: Moved) -> list[str]:
+    ranks = [f"  by score alone: {rules.by_score}"] if rules.by_score else []
+    moves = [f"  {move.rule} ({move.kind}): {_rank(move.before)} -> {_rank(move.after)}" for move in rules.moves]
+    return [*ranks, *moves, *([f"  {rules.note}"] if rules.note else [])]
+
+
+def _rank(rank: int | None) -> str:
+    return "not listed" if rank is None else str(rank)
 
 
 def _event(event: str, value: float | None) -> str:

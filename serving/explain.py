@@ -1,4 +1,4 @@
-"""A served row -> where it comes from: the interactions that weigh most, model, tables, code, gates, push.
+"""A served row -> where it comes from: the interactions that weigh most, the rules that moved it, gates, versions.
 
 The store's meta record names the night and the run; ops.stages and ops.gates tell the rest; the registered model says
 what each interaction added to the score.
@@ -6,8 +6,8 @@ what each interaction added to the score.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from dataclasses import asdict, dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,12 @@ from nightloom import settings as settings_module
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
 from nightloom.settings import Settings
-from nightloom.tables import HISTORIES, INTERACTIONS
+from nightloom.tables import STAGES
 from serving import runs
+from serving.causes import Cause, causes
+from serving.history import person
+from serving.lineage import lineage, scored_by, trained
+from serving.moved import Moved, in_popular, moved
 from serving.runs import Judgement, StageRun
 from serving.stores import versions
 from serving.stores.base import EVERYBODY
@@ -26,20 +30,8 @@ from serving.stores.reading import Reader, Snapshot
 if TYPE_CHECKING:
     from training.models.base import Model
 
-SCORING, TRAINING, JUDGING = "spark_jobs.gold_recommendations", "training.train", "training.model_gate"
-MOST_CAUSES = 5
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One interaction and what it did for the score; `share` is of all that speaks for the item, negative: against."""
-
-    item_id: str
-    title: str
-    at: datetime
-    event: str
-    value: float | None
-    share: float
+NOBODYS = "no interaction of this user: the list comes from what everybody likes"
+STRANGE = "the model does not know this item: a rule brought it, with the score of the user's last candidate"
 
 
 @dataclass(frozen=True)
@@ -57,11 +49,16 @@ class Explanation:
     """Name and version."""
     meta: dict[str, Any]
     push: versions.Push
-    causes: list[Cause] = field(default_factory=list)
-    gates: dict[str, Judgement] = field(default_factory=dict)
-    stages: list[StageRun] = field(default_factory=list)
-    tables: dict[str, int] = field(default_factory=dict)
-    """Version of each table that some stage of the night read."""
+    scored: StageRun | None
+    """What made the user's own list, perhaps on an earlier night: who did not change keeps their list."""
+    rules: Moved
+    causes: list[Cause]
+    uncaused: str | None
+    """Why there are no causes."""
+    gates: dict[str, Judgement]
+    stages: list[StageRun]
+    tables: dict[str, int]
+    """Version of each table that some stage of the night, or of the list's night, read."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: gates with their state."""
@@ -71,105 +68,57 @@ class Explanation:
 
 
 def explain(settings: Settings, reader: Reader, user: str, item: str) -> Explanation:
-    """Walk one row of the served version back to the events. Raises UnknownUserError when it is not in the list."""
-    snapshot = reader.now()
-    lake, meta = Lake(settings.place("lake")), snapshot.meta
-    own = snapshot.get("users", user)
+    """Walk one row of the version that the user is served back to the events.
+
+    Raises UnknownUserError when it is not in their list, MissingTableError where the lake is not here.
+    """
+    snapshot, lake = reader.now(user), Lake(settings.place("lake"))
+    lake.open(STAGES)  # without it nothing would be found, and that told as the truth
+    own, meta = snapshot.get("users", user), snapshot.meta
     if own is not None and not own["items"]:
         own = None  # readers of an empty list get the popular one
-    found = own if own is not None else snapshot.get("popular", EVERYBODY) or {"items": [], "scores": []}
-    source = "personal" if own is not None else "popular"
+    found = own or snapshot.get("popular", EVERYBODY) or {"items": [], "scores": []}
+    source = "personal" if own else "popular"
     if item not in found["items"]:
         raise UnknownUserError(
             f"item {item} is not in the {source} list of user {user} in {versions.name(snapshot.version)}; "
             f"`nightloom recommend {user} --k {meta['stored']}` shows the whole list"
         )
-    rank, stages = found["items"].index(item), lineage(lake, meta)
+    place, scored = found["items"].index(item), scored_by(lake, meta, user) if own else None
+    made_of = lineage(lake, meta | {"model_version": (own or meta)["model_version"]})
+    stages = runs.last_attempts([*made_of, *([scored] if scored else [])])
+    rules, weighed, uncaused = (
+        _of_own(settings, snapshot, own, scored, item) if own else (in_popular(settings, stages), [], NOBODYS)
+    )
     return Explanation(
-        user=user, item_id=item, title=snapshot.title(item), source=source, rank=rank + 1, length=len(found["items"]),
-        score=found["scores"][rank], model=_model_words(stages, meta), meta=meta,
-        push=versions.read(reader.store, snapshot.version),
-        causes=causes(settings, snapshot, stages, user, item, own["model_version"]) if own is not None else [],
-        gates=runs.with_gates(lake, date.fromisoformat(meta["night"])), stages=stages, tables=_tables(stages, meta),
+        user=user, item_id=item, title=snapshot.title(item), source=source, rank=place + 1, length=len(found["items"]),
+        score=found["scores"][place], model=_model_words(stages, own or meta), meta=meta,
+        push=versions.read(reader.store, snapshot.version), scored=scored, rules=rules, causes=weighed,
+        uncaused=uncaused, gates=runs.with_gates(lake, date.fromisoformat(meta["night"])), stages=stages,
+        tables=_tables([*stages, *([scored] if scored else [])], meta),
     )  # fmt: skip
 
 
-def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
-    """Stages that made a version: each one's last good attempt of its night before the publish, and the training."""
-    published = f"started_at <= TIMESTAMP '{meta['published_at']}'"
-    good = runs.stage_runs(lake, f"status = 'ok' AND night <= DATE '{meta['night']}' AND {published}")
-    model = [run for run in good if meta["model_version"] in (run.facts.get("model_version"), *_trained(run))]
-    of_night = [run for run in good if str(run.night) == meta["night"] and run.stage != TRAINING]
-    return runs.last_attempts([*(run for run in model if run.stage in (TRAINING, JUDGING)), *of_night])
+def _of_own(
+    settings: Settings, snapshot: Snapshot, own: dict[str, Any], scored: StageRun | None, item: str
+) -> tuple[Moved, list[Cause], str | None]:
+    """What rules and interactions did, by the versions that the list was made from, where these are recorded."""
+    lake, model = Lake(settings.place("lake")), _model(settings.file, own["model_version"])
+    night, reads = (str(scored.night), scored.reads) if scored else (snapshot.meta["night"], {})
+    who = person(lake, own["user"], night, reads)
+    rules = moved(settings, model, scored, who, item, own["items"].index(item) + 1)
+    weighed = causes(lake, snapshot, model, who.events, item)
+    return rules, weighed, None if weighed else NOBODYS if item in model.item_ids else STRANGE
 
 
-def _trained(run: StageRun) -> dict[str, str]:
-    """Version -> name of the models that a run trained, from its fact `models`: "als 2, sequence 3"."""
-    pairs = [model.rsplit(" ", 1) for model in run.facts.get("models", "").split(", ") if " " in model]
-    return {version: name for name, version in pairs}
-
-
-def _model_words(stages: list[StageRun], meta: dict[str, Any]) -> str:
-    names = {version: name for run in stages for version, name in _trained(run).items()}
-    return f"{names.get(meta['model_version'], '')} version {meta['model_version']}".strip()
+def _model_words(stages: list[StageRun], made: dict[str, Any]) -> str:
+    names = {version: name for run in stages for version, name in trained(run).items()}
+    return f"{names.get(made['model_version'], '')} version {made['model_version']}".strip()
 
 
 def _tables(stages: list[StageRun], meta: dict[str, Any]) -> dict[str, int]:
     read = {name: version for run in stages for name, version in run.reads.items() if not name.startswith("ops.")}
     return dict(sorted((read | meta["inputs"]).items()))
-
-
-def causes(
-    settings: Settings, snapshot: Snapshot, stages: list[StageRun], user: str, item: str, model_version: str
-) -> list[Cause]:
-    """The interactions that weigh most in one score, by the model that gave it; none when nothing is liked yet."""
-    from training.models.base import Histories, positions  # torch and MLflow: only when somebody asks
-
-    lake = Lake(settings.place("lake"))
-    scored_from = next((run.reads.get(HISTORIES.full_name) for run in stages if run.stage == SCORING), None)
-    history = history_of(lake, snapshot.meta["night"], user, scored_from)
-    model = _model(settings.file, model_version)
-    index = positions(model.item_ids)
-    used = [event for event in history if event["weight"] > 0 and event["item_id"] in index]
-    if not used or item not in index:
-        return []
-    one = Histories.from_lists(
-        model.item_ids, [[event["item_id"] for event in used]], [[event["weight"] for event in used]],
-        [[int(event["at"].timestamp()) for event in used]],
-    )  # fmt: skip
-    parts = [float(part) for part in model.contributions(one, index[item])]
-    support = sum(part for part in parts if part > 0)
-    if not support:
-        return []
-    top = sorted(zip(parts, used, strict=True), key=lambda pair: -pair[0])[:MOST_CAUSES]
-    return _told(lake, snapshot, [(part / support, event) for part, event in top])
-
-
-def history_of(lake: Lake, night: str, user: str, version: int | None = None) -> list[dict[str, Any]]:
-    """A user's interactions up to a night, oldest first: item_id, weight, at, event_id. Unknown user: none."""
-    if not lake.exists(HISTORIES):
-        return []
-    quoted = user.replace("'", "''")
-    rows = lake.rows(HISTORIES, f"week <= DATE '{night}' AND user_id = '{quoted}'", version=version).to_pylist()
-    names = ("item_id", "weight", "at", "event_id")
-    weeks = sorted(rows, key=lambda row: row["week"])
-    lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in weeks]
-    events = [dict(zip(names, event, strict=True)) for week in lists for event in week]
-    return [event for event in events if event["at"].date() <= date.fromisoformat(night)]
-
-
-def _told(lake: Lake, snapshot: Snapshot, weighed: list[tuple[float, dict[str, Any]]]) -> list[Cause]:
-    """Add to each event what it was, from silver.interactions."""
-    ids = ", ".join("'" + event["event_id"].replace("'", "''") + "'" for _, event in weighed)
-    rows = lake.rows(INTERACTIONS, f"event_id IN ({ids})", ("event_id", "event", "value")).to_pylist()
-    told = {row["event_id"]: row for row in rows}
-    return [
-        Cause(
-            event["item_id"], snapshot.title(event["item_id"]), event["at"],
-            told.get(event["event_id"], {}).get("event", "erased"), told.get(event["event_id"], {}).get("value"), share,
-        )
-        for share, event in weighed
-    ]  # fmt: skip
 
 
 @lru_cache(maxsize=2)

@@ -14,7 +14,7 @@ from nightloom.lake import Lake, now
 from nightloom.published import JUDGING, good_runs
 from nightloom.settings import Settings
 from nightloom.tables import CHAMPIONS, table
-from serving.explain import TRAINING, lineage
+from serving.lineage import TRAINING, lineage, scorings
 from serving.stores import store_of, versions
 from serving.stores.versions import KEPT, Push
 
@@ -23,7 +23,8 @@ def needed(settings: Settings) -> dict[str, set[int]]:
     """Table -> versions that a kept serving version or the champion was made from, and read by the stages that did."""
     lake, found = Lake(settings.place("lake")), defaultdict[str, set[int]](set)
     for meta in [*(push.facts for push in kept(settings)), *_champion(lake)]:
-        reads = [run.reads for run in lineage(lake, meta)]
+        behind = [*lineage(lake, meta), *scorings(lake, meta, settings.slate.full_refresh_days - 1)]
+        reads = [run.reads for run in behind]
         for name, version in (pair for pairs in (*reads, meta["inputs"]) for pair in pairs.items()):
             found[name].add(version)
     for name, version in _by_hand(lake):

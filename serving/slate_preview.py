@@ -7,25 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
-
-import pyarrow as pa
 
 from nightloom import slate_plan
 from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
 from nightloom.settings import Settings
-from nightloom.slate import Plan
-from nightloom.slate_lists import Slates
-from nightloom.tables import ITEM_STATS, ITEMS, USERS
-from serving.explain import history_of
-from spark_jobs import ruled
+from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, USERS
+from serving.history import person
+from serving.replay import Replay, replay
 from training.registry import RegistryError, champion
 
-BATCH = pa.schema([
-    ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
-    ("seconds", pa.list_(pa.int64())), ("words", pa.list_(pa.string())),
-])  # fmt: skip
+INPUTS = (HISTORIES, ITEMS, ITEM_STATS)
 
 
 @dataclass(frozen=True)
@@ -68,24 +60,18 @@ def preview(settings: Settings, user: str, night: date | None = None, k: int | N
     """The first `k` (slate.k) places. Raises UnknownUserError for a user without a history on that night."""
     lake = Lake(settings.place("lake"))
     night = night or _newest(lake)
-    history = history_of(lake, str(night), user)
-    if not history:
+    inputs = (*INPUTS, USERS) if lake.exists(USERS) else INPUTS
+    reads = {table.full_name: lake.version(table) for table in inputs}
+    who = person(lake, user, str(night), reads)
+    if not who.events:
         raise UnknownUserError(f"user {user} has no interaction up to {night}; such a reader gets the popular list")
     if (found := champion(settings)) is None:
         raise RegistryError("there is no champion yet; run training.train, then training.model_gate")
-    whole = slate_plan.plan(lake, settings, night, lake.version(ITEMS), lake.version(ITEM_STATS))
-    plan = whole.of(found.model.item_ids)
-    row = {
-        "user_id": user, "items": [event["item_id"] for event in history],
-        "weights": [event["weight"] for event in history],
-        "seconds": [int(event["at"].timestamp()) for event in history], "words": _words(lake, user),
-    }  # fmt: skip
-    made = ruled.made(found.model, plan, pa.RecordBatch.from_pylist([row], schema=BATCH))
-    titles = _Titles(lake, plan.ids)
-    kinds = {name: type(rule).__name__.lower() for name, rule in settings.slate.rules}
-    steps = [_step(made, titles, number, kinds, whole) for number in range(len(plan.names))]
-    shown = k or settings.slate.k
-    before, after = (_lines(made, step, shown, titles, plan.names) for step in (0, len(plan.names)))
+    plan = slate_plan.plan(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
+    made = replay(settings, found.model, plan, who)
+    titles, rules = _titles(lake, made), range(len(plan.names))
+    before, after = (_lines(made, step, k or settings.slate.k, titles) for step in (0, len(rules)))
+    steps = [_step(made, number, titles) for number in rules]
     return Preview(user, night, f"{found.name} version {found.version}", before, after, steps)
 
 
@@ -97,58 +83,24 @@ def _newest(lake: Lake) -> date:
     return found
 
 
-def _words(lake: Lake, user: str) -> list[str]:
-    """What silver.users says of a user."""
-    if not lake.exists(USERS):
-        return []
-    quoted = user.replace("'", "''")
-    rows = lake.rows(USERS, f"user_id = '{quoted}'", ("attributes",)).to_pylist()
-    return [f"{name}={value}" for row in rows for name, value in row["attributes"]]
+def _titles(lake: Lake, made: Replay) -> dict[str, str]:
+    """Titles of all that any of the lists holds; the id where nobody described an item."""
+    ids = sorted({item for step in range(len(made.plan.names) + 1) for item in made.items(step)})
+    wanted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids) or "''"
+    rows = lake.rows(ITEMS, f"item_id IN ({wanted})", ("item_id", "title")).to_pylist()
+    return {one: one for one in ids} | {str(row["item_id"]): str(row["title"]) for row in rows}
 
 
-def _step(made: Slates, titles: _Titles, number: int, kinds: dict[str, str], plan: Plan) -> Step:
-    before, after = (made.items(step)[0, : made.k].tolist() for step in (number, number + 1))
+def _step(made: Replay, number: int, titles: dict[str, str]) -> Step:
+    k, name = made.plan.k, made.plan.names[number]
+    before, after = made.items(number), made.items(number + 1)
     brought, took = (
-        [item for item in one if item not in [*other, -1]] for one, other in ((after, before), (before, after))
+        [titles[item] for item in one[:k] if item not in other[:k]] for one, other in ((after, before), (before, after))
     )
-    name, moved = plan.names[number], bool((made.steps[number] != made.steps[number + 1]).any())
-    lost = float(made.done[number, 3])
-    return Step(name, kinds[name], plan.items[number], titles.of(brought), titles.of(took), moved, lost)
+    lost = float(made.slates.done[number, 3])
+    return Step(name, made.kinds[name], made.plan.items[number], brought, took, before != after, lost)
 
 
-def _lines(made: Slates, step: int, k: int, titles: _Titles, names: tuple[str, ...]) -> list[Line]:
-    items, scores = made.items(step)[0, :k].tolist(), made.scores(step)[0, :k].tolist()
-    shown = [(item, score) for item, score in zip(items, scores, strict=True) if item >= 0]
-    words = titles.of([item for item, _ in shown])
-    return [
-        Line(titles.id(item), title, score, _mover(made, item, names[:step]))
-        for (item, score), title in zip(shown, words, strict=True)
-    ]
-
-
-def _mover(made: Slates, item: int, names: tuple[str, ...]) -> str | None:
-    """The last rule that put an item above another one."""
-    for number in reversed(range(len(names))):
-        before, after = (made.items(step)[0].tolist() for step in (number, number + 1))
-        place = after.index(item) if item in after else len(after)
-        above = before[: before.index(item)] if item in before else before
-        if item in after and any(other in after[place:] for other in above if other >= 0):
-            return names[number]
-    return None
-
-
-class _Titles:
-    """Titles of items by their place in a plan; the id where nobody described one."""
-
-    def __init__(self, lake: Lake, ids: pa.Array) -> None:
-        self.lake, self.ids = lake, ids
-
-    def id(self, item: int) -> str:
-        return str(self.ids[item].as_py())
-
-    def of(self, items: list[int]) -> list[str]:
-        ids = [self.id(item) for item in items]
-        wanted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids) or "''"
-        rows = self.lake.rows(ITEMS, f"item_id IN ({wanted})", ("item_id", "title"))
-        known: dict[str, Any] = dict(zip(rows["item_id"].to_pylist(), rows["title"].to_pylist(), strict=True))
-        return [str(known.get(one, one)) for one in ids]
+def _lines(made: Replay, step: int, k: int, titles: dict[str, str]) -> list[Line]:
+    shown = list(zip(made.items(step), made.scores(step), strict=True))[:k]
+    return [Line(item, titles[item], score, made.lifted_by(item) if step else None) for item, score in shown]

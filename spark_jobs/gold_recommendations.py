@@ -87,7 +87,7 @@ def main(night: SparkNight) -> None:
         from spark_jobs import ruled_lists  # numba: only where there are rules
 
         plan = ruled_lists.compiled(night)
-        facts["rules"] = ruled_lists.digest(plan)  # as dates and events move, so do they
+        facts["rules"] = plan.digest  # as dates and events move, so do they
     made = night.settled(RECOMMENDATIONS, *inputs, **facts)
     if made and not getattr(night.arguments, "full", False):
         return

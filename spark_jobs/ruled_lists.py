@@ -5,11 +5,8 @@ The way of gold_recommendations.py where nightloom.toml has slate rules; the wor
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 from pyspark.sql import DataFrame
@@ -27,12 +24,6 @@ from spark_jobs.silver import kept
 def compiled(night: SparkNight) -> Plan:
     """The night's rules; SettingsError names the line of one that cannot be."""
     return slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
-
-
-def digest(plan: Plan) -> str:
-    """Twelve hex digits of all that the rules say of every item; of the date just where chance decides by it."""
-    undated = plan if any(each.by_chance for each in plan.reserved) else replace(plan, night="")
-    return hashlib.sha256(pickle.dumps(undated)).hexdigest()[:12]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ TOGETHER = {
     "tests/spark_jobs/test_kafka.py": "stages",
     "tests/spark_jobs/test_killed.py": "stages",
     "tests/spark_jobs/": "spark",
+    "tests/serving/test_moved.py": "moved",
     "tests/serving/test_stores.py": "servers",
     "tests/serving/test_hammer.py": "servers",
     "tests/nightloom/test_night.py": "airflow",
@@ -19,7 +20,7 @@ TOGETHER = {
     "tests/test_first_night.py": "airflow",
     "tests/test_tutorial.py": "airflow",
 }
-"""Start of a test's id, the first that fits -> its group: one worker runs a group, for it shares one JVM or Airflow."""
+"""Start of a test's id, the first that fits -> its group: one worker runs a group, for it shares one JVM or model."""
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]

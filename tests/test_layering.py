@@ -25,7 +25,10 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("nightloom",),
         "slate_gate.py": ("expectations.validate",),
         "explain.py": ("training.registry", "training.models"),
-        "slate_preview.py": ("training.registry", "spark_jobs.ruled"),
+        "causes.py": ("training.models",),
+        "moved.py": ("training.models",),
+        "replay.py": ("training.models", "spark_jobs.ruled"),
+        "slate_preview.py": ("training.registry",),
     },
     "dags": {"": ("nightloom",)},
 }

@@ -18,7 +18,8 @@ from nightloom.settings import Settings
 from serving import answers, runs
 from serving.console.quality import data_docs, quality
 from serving.console.render import render
-from serving.explain import explain, history_of
+from serving.explain import explain
+from serving.history import history_of
 from serving.runs import StageRun
 from serving.stores import versions
 from serving.stores.reading import Reader, Snapshot
@@ -92,7 +93,8 @@ def _outcome(stages: list[StageRun]) -> tuple[str, str]:
 def user(request: Request) -> Response:
     """One user: history with titles and weights, list with scores and a way to the reasons."""
     settings, reader = _state(request)
-    asked, snapshot = request.query_params.get("id", "").strip(), reader.now()
+    asked = request.query_params.get("id", "").strip()
+    snapshot = reader.now(asked)
     answer = json.loads(answers.recommendations(snapshot, asked, snapshot.meta["stored"]))
     history = history_of(Lake(settings.place("lake")), snapshot.meta["night"], asked)
     newest = [event | {"title": snapshot.title(event["item_id"])} for event in history[::-1][:HISTORY_SHOWN]]

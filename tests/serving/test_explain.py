@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
 import pytest
 
 from nightloom.errors import UnknownUserError
 from nightloom.manifest import run_stage
 from serving import commands
+from serving.causes import causes
 from serving.explain import explain
+from serving.history import history_of
 from serving.stores.reading import Reader
+from tests.serving.conftest import CONFIG, D, Project
 from training import train
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Project
+from training.models import KINDS
+from training.models.base import Examples, Histories
 
 WINTER = date(1998, 1, 10)
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
@@ -54,11 +57,58 @@ def test_a_row_is_walked_to_push_gates_model_tables_and_the_interactions_that_we
     assert [run.stage for run in why.stages] == ["training.train", "serving.slate_gate", "serving.publish"]
     assert why.tables.keys() >= {"silver.interactions", "gold.recommendations", "gold.histories", "silver.items"}
     assert (why.push.version, why.push.state, why.gates["slate"].state) == (1, "CURRENT", "overridden")
+    assert (why.uncaused, why.scored, why.rules.known) == (None, None, False)
     text = commands.told(why)
+    assert "no run of spark_jobs.gold_recommendations is recorded that made this list" in text
     assert "als version 1" in text
     assert f"{first} (rating 5, 1998-01-10)" in text
     page = project.client().get("/explain?user=u0&item=3").text
     assert "als version 1" in page
+
+
+PARAMS: dict[str, dict[str, Any]] = {
+    "als": {"factors": 2},
+    "ease": {"regularisation": 1.0},
+    "graph": {"sharpness": 0.3},
+    "sequence": {"factors": 16, "epochs": 20, "batch": 20, "length": 8, "dropout": 0.0, "rate": 0.01},
+    "blend": {"members": "graph, item_to_item", "held_out_days": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The reader u1 has liked 7, then 1 and 2."""
+    project = Project(tmp_path_factory.mktemp("published"))
+    (project.root / "nightloom.toml").write_text(CONFIG, encoding="utf8")
+    project.plant_items()
+    project.plant_histories(likes={"u1": ["7", "1", "2"]})
+    project.plant_lists()
+    project.judge(override="test: few have a history")
+    project.publish()
+    return project
+
+
+@pytest.mark.parametrize("kind", PARAMS)
+def test_by_each_kind_of_model_the_likes_of_the_items_own_taste_weigh_most(published: Project, kind: str) -> None:
+    likes = [taste[:number] + taste[number + 1 :] for taste in TASTES for number in range(5) for _ in range(3)]
+    ids = np.array(sorted(TASTES[0] + TASTES[1]))
+    ones, times = [[1.0] * 4] * len(likes), [[0, 1, 2, 3]] * len(likes)
+    examples = Examples(ids, Histories.from_lists(ids, likes, ones, times), cut=10, seed=3)
+    model = KINDS[kind].type().fit(examples, PARAMS[kind], lambda epoch, figures: None)
+    history = history_of(published.night().lake, str(D), "u1")
+    found = causes(published.night().lake, Reader(published.store).now(), model, history, "3")
+    assert {cause.item_id for cause in found[:2]} == {"1", "2"}
+    assert (found[2].item_id, found[2].title, found[2].event) == ("7", 'Film "7" <é>', "rating")
+    assert found[1].share > 0.15 > found[2].share
+    assert sum(cause.share for cause in found if cause.share > 0) == pytest.approx(1)
+
+
+def test_what_the_model_does_not_know_has_no_causes(published: Project) -> None:
+    ids = np.array(["1", "2"])
+    examples = Examples(ids, Histories.from_lists(ids, [["1", "2"]], [[1.0, 1.0]], [[0, 1]]), cut=10, seed=3)
+    model = KINDS["ease"].type().fit(examples, PARAMS["ease"], lambda epoch, figures: None)
+    history = history_of(published.night().lake, str(D), "u1")
+    assert causes(published.night().lake, Reader(published.store).now(), model, history, "3") == []
 
 
 def test_what_is_not_in_the_list_cannot_be_explained(project: Project) -> None:

@@ -45,6 +45,7 @@ def test_nothing_is_needed_before_anything_is_published(project: Project) -> Non
 def test_what_kept_versions_were_made_from_is_needed_with_what_their_stages_and_their_training_read(
     project: Project,
 ) -> None:
+    project.configure("stored = 4", "stored = 4\nfull_refresh_days = 1")
     noted(project, "training.train", {"silver.interactions": 3}, models="als 7")
     for n in range(3):
         day = D + timedelta(days=n)
@@ -56,6 +57,16 @@ def test_what_kept_versions_were_made_from_is_needed_with_what_their_stages_and_
         "gold.recommendations": {21, 22},
     }
     assert oldest_night(project.settings) == D + timedelta(days=1)
+
+
+def test_what_lists_of_an_earlier_night_were_made_from_is_needed_as_long_as_they_may_be_served(
+    project: Project,
+) -> None:
+    project.configure("stored = 4", "stored = 4\nfull_refresh_days = 3")
+    for n in range(6):
+        noted(project, "spark_jobs.gold_recommendations", {"gold.histories": 10 + n}, D + timedelta(days=n))
+    published(project, D + timedelta(days=4), {}, "7")
+    assert needed(project.settings) == {"gold.histories": {12, 13, 14}}
 
 
 def test_the_champion_is_needed_before_it_has_made_a_list(project: Project) -> None:

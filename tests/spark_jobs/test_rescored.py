@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from nightloom import slate_plan
 from nightloom.lists import full_night, meaning, whole
 from nightloom.manifest import run_stage
 from nightloom.query import State, ask
 from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
+from serving.history import person
+from serving.replay import replay
 from spark_jobs import gold_histories, gold_recommendations, gold_similar_items
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, Project, project
 from tests.spark_jobs.conftest import interpreted
@@ -207,6 +211,23 @@ def test_rules_that_say_the_same_as_the_night_before_leave_lists_as_they_are(mad
     assert ruled.score(after(9)) == f"1 users changed since {after(8)}"
     assert ruled.lists(after(9)) == ruled.of_everybody(after(9), tmp_path / "twin")
     assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
+
+
+def test_a_list_that_is_made_anew_for_one_user_is_the_one_that_spark_made(made: Shop, tmp_path: Path) -> None:
+    ruled = made.twin(tmp_path / "ruled", RULES)
+    ruled.lake.append(ITEM_STATS, [stats(after(8))])
+    ruled.score(after(8))
+    stamp = json.loads(ruled.lake.open(RECOMMENDATIONS).history(1)[0]["userMetadata"])
+    reads, settings = stamp["reads"], ruled.at.settings
+    versions = reads[ITEMS.full_name], reads[ITEM_STATS.full_name]
+    plan = slate_plan.plan(ruled.lake, settings, after(8), *versions)
+    assert plan.digest == stamp["facts"]["rules"]
+    lists, model = ruled.lists(after(8)), registry.load(settings, "1")
+    assert len(lists) > len(USERS)
+    for user, (items, scores, _) in lists.items():
+        anew = replay(settings, model, plan, person(ruled.lake, user, str(after(8)), reads))
+        assert anew.items() == items
+        assert anew.scores() == pytest.approx(scores, abs=1e-6)
 
 
 def test_a_rule_that_moves_with_the_date_is_another_one_each_night(made: Shop, tmp_path: Path) -> None:

@@ -1,0 +1,269 @@
+"""moved.py, replay.py: what the slate rules did to a served row, told as text, as JSON, by the API and the console.
+
+Item 1 is liked by most, then 2, ..., 11; nobody likes 12, which the model does not know. Lists have five places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from nightloom import slate_plan
+from nightloom.lake import now
+from nightloom.manifest import Night, run_stage
+from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS
+from serving import commands
+from serving.explain import STRANGE, Explanation, explain
+from serving.history import history_of
+from serving.moved import Moved
+from serving.replay import BATCH, Move
+from serving.stores.reading import Reader
+from spark_jobs import gold_popular, ruled
+from spark_jobs.stamped import StampedNight
+from tests.serving.conftest import CONFIG, ITEM_IDS, D, Project, moment
+from training import registry, train
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
+NEXT = date(1998, 4, 22)
+LIKES = {f"u{n}": ITEM_IDS[:n] for n in range(1, 12)} | {"calm": ["7", "9"], "more": [*ITEM_IDS[:6], "8", "10", "11"]}
+RULES = """
+[[slate.filters]]
+name = "no_five"
+when = "item_id <> '5'"
+
+[[slate.boosts]]
+name = "fresh"
+when = "item_id = '7'"
+add = 2
+
+[[slate.caps]]
+name = "one_of_two"
+when = "item_id IN ('3', '4')"
+at_most = 1
+within = "list"
+
+[[slate.pins]]
+name = "hero"
+item = "9"
+place = 1
+
+[[slate.pins]]
+name = "newcomer"
+item = "12"
+place = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Everybody scored on D; on the next night u3 and u4 alone, and u4's list is not the one that the rules give."""
+    project = Project(tmp_path_factory.mktemp("shop"))
+    text = CONFIG.replace("stored = 4", "stored = 5").replace("[store]", RULES + "\n[store]")
+    (project.root / "nightloom.toml").write_text(text, encoding="utf8")
+    project.plant_items()
+    project.plant_histories(likes=LIKES)
+    stage(project, "training.train", train.main, date(1998, 5, 21), options=train.OPTIONS)
+    registry.set_alias(project.settings, registry.CHAMPION, "1")
+    scored(project, D, list(LIKES))
+    lake = project.night().lake
+    late = {"week": HISTORIES.period_of(D), "weights": [1.0], "at": [moment(D)], "event_ids": ["late"]}
+    lake.append(HISTORIES, [late | {"user_id": "u2", "items": ["7"]}])
+    lake.append(ITEM_STATS, [row | {"night": NEXT} for row in lake.rows(ITEM_STATS).to_pylist()])
+    scored(project, NEXT, ["u3", "u4"], swapped="u4")
+    stage(project, "spark_jobs.gold_popular", gold_popular.main, frame=StampedNight)
+    project.judge(NEXT, override="test: some lists are short, one is wrong")
+    project.publish(NEXT)
+    return project
+
+
+def stage(project: Project, name: str, body: Any, day: date = NEXT, **frame: Any) -> None:
+    run_stage(name, body, argv=["--date", str(day), "--config", str(project.root / "nightloom.toml")], **frame)
+
+
+def scored(project: Project, day: date, users: list[str], swapped: str = "") -> None:
+    """What spark_jobs.gold_recommendations writes for these users, by the functions that it gives to Spark."""
+
+    def body(night: Night) -> None:
+        night.pin(HISTORIES)
+        plan = slate_plan.plan(night.lake, night.settings, day, night.pin(ITEMS), night.pin(ITEM_STATS))
+        night.facts |= {"model_version": "1", "rules": plan.digest}
+        batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
+        (made,) = ruled.score(iter([batch]), str(registry.registered(night.settings, "1").folder), plan)
+        fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
+        rows: list[dict[str, Any]] = [
+            fixed | {name: row[name] for name in ("user_id", "items", "scores")} for row in made.to_pylist()
+        ]
+        for row in rows:
+            if row["user_id"] == swapped:
+                row["items"][:2] = row["items"][1::-1]
+        night.lake.append(RECOMMENDATIONS, rows)
+
+    stage(project, "spark_jobs.gold_recommendations", body, day)
+
+
+def history(night: Night, user: str) -> dict[str, Any]:
+    """A row of BATCH."""
+    events = history_of(night.lake, str(night.date), user, night.reads[HISTORIES.full_name])
+    columns = {"items": [event["item_id"] for event in events], "weights": [event["weight"] for event in events]}
+    return columns | {"user_id": user, "words": [], "seconds": [int(event["at"].timestamp()) for event in events]}
+
+
+def told(shop: Project, user: str, item: str) -> Explanation:
+    return explain(shop.settings, Reader(shop.store), user, item)
+
+
+def steps(rules: Moved) -> list[tuple[str, int | None, int | None]]:
+    assert rules.known, rules.note
+    return [(move.rule, move.before, move.after) for move in rules.moves]
+
+
+def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_and_after(shop: Project) -> None:
+    # By score u2 has 3 4 5 6 7 and then 8 9 10 11; rule by rule 3 4 6 7 8, 7 3 4 6 8, 7 3 6 8 9, 9 7 3 6 8, 9 7 3 12 6.
+    lists = {item: told(shop, "u2", item).rules for item in ("9", "7", "3", "12", "6")}
+    assert {item: rules.by_score for item, rules in lists.items()} == {"9": 7, "7": 5, "3": 1, "12": None, "6": 4}
+    assert {item: steps(rules) for item, rules in lists.items()} == {
+        "9": [("one_of_two", None, 5), ("hero", 5, 1)],
+        "7": [("no_five", 5, 4), ("fresh", 4, 1), ("hero", 1, 2)],
+        "3": [("fresh", 1, 2), ("hero", 2, 3)],
+        "12": [("newcomer", None, 4)],
+        "6": [("no_five", 4, 3), ("fresh", 3, 4), ("one_of_two", 4, 3), ("hero", 3, 4), ("newcomer", 4, 5)],
+    }
+    assert "by score alone it is not among the user's 20 best" in lists["12"].note
+    assert told(shop, "u2", "12").uncaused == STRANGE
+
+
+def test_a_pin_lifts_an_item_to_the_first_place(shop: Project) -> None:
+    assert told(shop, "u6", "9").rules == Moved(True, "", 3, [Move("hero", "pin", 3, 1)])
+
+
+def test_an_item_that_no_rule_moved_stands_by_its_score(shop: Project) -> None:
+    assert told(shop, "calm", "1").rules == Moved(True, "no rule moved it", 1, [])
+
+
+def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(shop: Project) -> None:
+    # Since then u2 has seen 7, which is in the list.
+    why, later = told(shop, "u2", "7"), told(shop, "u3", "9")
+    assert why.scored is not None
+    assert later.scored is not None
+    assert (why.meta["night"], why.scored.night, later.scored.night) == (str(NEXT), D, NEXT)
+    assert why.rules.known
+    assert later.rules.known
+    assert later.tables["gold.histories"] == why.tables["gold.histories"] + 1
+
+
+def test_a_list_that_is_not_the_one_the_rules_give_is_not_accounted_for(shop: Project) -> None:
+    rules = told(shop, "u4", "7").rules
+    assert rules == Moved(
+        False, "made anew, the list has it at rank 2, and it was served at 1: what the rules did is not known"
+    )
+
+
+def test_of_the_popular_list_it_is_said_which_filters_apply(shop: Project) -> None:
+    rules = told(shop, "nobody", "1").rules
+    assert rules == Moved(
+        True, "of the rules just filters apply to the popular list: no_five; what these took is not kept"
+    )
+
+
+def test_text_json_api_and_console_tell_the_same(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTLOOM_CONFIG", str(shop.root / "nightloom.toml"))
+    asked = ["u2", "--item", "9"]
+    text = CliRunner().invoke(commands.explain, asked, catch_exceptions=False).output
+    assert (
+        """
+Rules that moved it (rank before -> after)
+  by score alone: 7
+  one_of_two (cap): not listed -> 5
+  hero (pin): 5 -> 1
+
+"""
+        in text
+    )
+    assert f"  scored  night of {D}, run " in text
+    printed = json.loads(CliRunner().invoke(commands.explain, [*asked, "--json"], catch_exceptions=False).stdout)
+    assert printed["rules"] == {
+        "known": True, "note": "", "by_score": 7, "moves": [
+            {"rule": "one_of_two", "kind": "cap", "before": None, "after": 5},
+            {"rule": "hero", "kind": "pin", "before": 5, "after": 1},
+        ],
+    }  # fmt: skip
+    answer = shop.client().get("/v1/users/u2/explain?item=9")
+    assert (answer.status_code, answer.headers["content-type"], answer.json()) == (200, "application/json", printed)
+    page = shop.client().get("/explain?user=u2&item=9").text
+    assert "By score alone" in page
+    assert "one_of_two" in page
+
+
+def test_where_nothing_can_be_told_the_text_says_why(shop: Project) -> None:
+    assert "  made anew, the list has it at rank 2" in commands.told(told(shop, "u4", "7"))
+    assert "what these took is not kept." in shop.client().get("/explain?user=nobody&item=1").text
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "kind", "words"),
+    [
+        ("/v1/users/u2/explain?item=10", 404, "not_listed", "item 10 is not in the personal list of user u2"),
+        ("/v1/users/u2/explain", 400, "bad_request", "item is missing; ask /v1/users/USER/explain?item=ITEM"),
+    ],
+)
+def test_the_api_refuses_in_its_own_shape(shop: Project, path: str, code: int, kind: str, words: str) -> None:
+    answer = shop.client().get(path)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (code, kind)
+    assert words in error["message"]
+
+
+def test_others_are_answered_while_something_is_explained(shop: Project) -> None:
+    ended = list[str]()
+
+    async def both() -> None:
+        transport = httpx.ASGITransport(app=shop.client().app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as client:
+
+            async def ask(path: str) -> None:
+                assert (await client.get(path)).status_code == 200
+                ended.append(path)
+
+            await asyncio.gather(ask("/v1/users/u2/explain?item=9"), ask("/v1/users/u2/recommendations"))
+
+    asyncio.run(both())
+    assert ended == ["/v1/users/u2/recommendations", "/v1/users/u2/explain?item=9"]
+
+
+def copied(shop: Project, to: Path) -> Project:
+    return Project(shutil.copytree(shop.root, to / "copy"))
+
+
+def test_rules_that_have_changed_since_are_not_replayed_and_other_settings_do_not_matter(
+    shop: Project, tmp_path: Path
+) -> None:
+    changed = copied(shop, tmp_path)
+    changed.configure("keep = 3", "keep = 4")
+    assert told(changed, "u2", "9").rules.known
+    changed.configure("place = 4", "place = 3")
+    rules = told(changed, "u2", "9").rules
+    assert not rules.known
+    assert rules.moves == []
+    assert rules.note == (
+        f"nightloom.toml or the code has changed since {D} (settings {shop.settings.digest}, now "
+        f"{changed.settings.digest}), so what its rules did cannot be replayed"
+    )
+    assert "nightloom.toml has changed since 1998-04-22" in told(changed, "nobody", "1").rules.note
+
+
+def test_without_the_lake_an_explanation_is_refused_and_lists_are_served(shop: Project, tmp_path: Path) -> None:
+    away = copied(shop, tmp_path)
+    shutil.rmtree(away.settings.place("lake"))
+    answer = away.client().get("/v1/users/u2/explain?item=9")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_here")
+    assert "ops.stages is not in" in answer.json()["error"]["message"]
+    assert away.client().get("/v1/users/u2/recommendations").status_code == 200
