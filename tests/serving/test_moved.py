@@ -29,7 +29,7 @@ from serving.replay import BATCH, Move
 from serving.stores.reading import Reader
 from spark_jobs import gold_popular, ruled
 from spark_jobs.stamped import StampedNight
-from tests.serving.conftest import CONFIG, ITEM_IDS, D, Project, moment
+from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
 from training import registry, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
@@ -117,8 +117,14 @@ def history(night: Night, user: str) -> dict[str, Any]:
     return columns | {"user_id": user, "words": [], "seconds": [int(event["at"].timestamp()) for event in events]}
 
 
-def told(shop: Project, user: str, item: str) -> Explanation:
-    return explain(shop.settings, Reader(shop.store), user, item)
+@pytest.fixture(scope="module")
+def client(shop: Project) -> Client:
+    """One for all: a process may have a version of an LMDB store open once, and threads let go of it late."""
+    return shop.client()
+
+
+def told(client: Client, user: str, item: str) -> Explanation:
+    return explain(client.app.state.settings, client.app.state.reader, user, item)
 
 
 def steps(rules: Moved) -> list[tuple[str, int | None, int | None]]:
@@ -126,9 +132,9 @@ def steps(rules: Moved) -> list[tuple[str, int | None, int | None]]:
     return [(move.rule, move.before, move.after) for move in rules.moves]
 
 
-def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_and_after(shop: Project) -> None:
+def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_and_after(client: Client) -> None:
     # By score u2 has 3 4 5 6 7 and then 8 9 10 11; rule by rule 3 4 6 7 8, 7 3 4 6 8, 7 3 6 8 9, 9 7 3 6 8, 9 7 3 12 6.
-    lists = {item: told(shop, "u2", item).rules for item in ("9", "7", "3", "12", "6")}
+    lists = {item: told(client, "u2", item).rules for item in ("9", "7", "3", "12", "6")}
     assert {item: rules.by_score for item, rules in lists.items()} == {"9": 7, "7": 5, "3": 1, "12": None, "6": 4}
     assert {item: steps(rules) for item, rules in lists.items()} == {
         "9": [("one_of_two", None, 5), ("hero", 5, 1)],
@@ -138,20 +144,20 @@ def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_a
         "6": [("no_five", 4, 3), ("fresh", 3, 4), ("one_of_two", 4, 3), ("hero", 3, 4), ("newcomer", 4, 5)],
     }
     assert "by score alone it is not among the user's 20 best" in lists["12"].note
-    assert told(shop, "u2", "12").uncaused == STRANGE
+    assert told(client, "u2", "12").uncaused == STRANGE
 
 
-def test_a_pin_lifts_an_item_to_the_first_place(shop: Project) -> None:
-    assert told(shop, "u6", "9").rules == Moved(True, "", 3, [Move("hero", "pin", 3, 1)])
+def test_a_pin_lifts_an_item_to_the_first_place(client: Client) -> None:
+    assert told(client, "u6", "9").rules == Moved(True, "", 3, [Move("hero", "pin", 3, 1)])
 
 
-def test_an_item_that_no_rule_moved_stands_by_its_score(shop: Project) -> None:
-    assert told(shop, "calm", "1").rules == Moved(True, "no rule moved it", 1, [])
+def test_an_item_that_no_rule_moved_stands_by_its_score(client: Client) -> None:
+    assert told(client, "calm", "1").rules == Moved(True, "no rule moved it", 1, [])
 
 
-def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(shop: Project) -> None:
+def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(client: Client) -> None:
     # Since then u2 has seen 7, which is in the list.
-    why, later = told(shop, "u2", "7"), told(shop, "u3", "9")
+    why, later = told(client, "u2", "7"), told(client, "u3", "9")
     assert why.scored is not None
     assert later.scored is not None
     assert (why.meta["night"], why.scored.night, later.scored.night) == (str(NEXT), D, NEXT)
@@ -160,22 +166,24 @@ def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(shop: Pr
     assert later.tables["gold.histories"] == why.tables["gold.histories"] + 1
 
 
-def test_a_list_that_is_not_the_one_the_rules_give_is_not_accounted_for(shop: Project) -> None:
-    rules = told(shop, "u4", "7").rules
+def test_a_list_that_is_not_the_one_the_rules_give_is_not_accounted_for(client: Client) -> None:
+    rules = told(client, "u4", "7").rules
     assert rules == Moved(
         False, "made anew, the list has it at rank 2, and it was served at 1: what the rules did is not known"
     )
 
 
-def test_of_the_popular_list_it_is_said_which_filters_apply(shop: Project) -> None:
-    rules = told(shop, "nobody", "1").rules
+def test_of_the_popular_list_it_is_said_which_filters_apply(client: Client) -> None:
+    rules = told(client, "nobody", "1").rules
     assert rules == Moved(
         True, "of the rules just filters apply to the popular list: no_five; what these took is not kept"
     )
 
 
-def test_text_json_api_and_console_tell_the_same(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NIGHTLOOM_CONFIG", str(shop.root / "nightloom.toml"))
+def test_text_json_api_and_console_tell_the_same(
+    shop: Project, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLOOM_CONFIG", str(copied(shop, tmp_path).root / "nightloom.toml"))
     asked = ["u2", "--item", "9"]
     text = CliRunner().invoke(commands.explain, asked, catch_exceptions=False).output
     assert (
@@ -196,16 +204,16 @@ Rules that moved it (rank before -> after)
             {"rule": "hero", "kind": "pin", "before": 5, "after": 1},
         ],
     }  # fmt: skip
-    answer = shop.client().get("/v1/users/u2/explain?item=9")
+    answer = client.get("/v1/users/u2/explain?item=9")
     assert (answer.status_code, answer.headers["content-type"], answer.json()) == (200, "application/json", printed)
-    page = shop.client().get("/explain?user=u2&item=9").text
+    page = client.get("/explain?user=u2&item=9").text
     assert "By score alone" in page
     assert "one_of_two" in page
 
 
-def test_where_nothing_can_be_told_the_text_says_why(shop: Project) -> None:
-    assert "  made anew, the list has it at rank 2" in commands.told(told(shop, "u4", "7"))
-    assert "what these took is not kept." in shop.client().get("/explain?user=nobody&item=1").text
+def test_where_nothing_can_be_told_the_text_says_why(client: Client) -> None:
+    assert "  made anew, the list has it at rank 2" in commands.told(told(client, "u4", "7"))
+    assert "what these took is not kept." in client.get("/explain?user=nobody&item=1").text
 
 
 @pytest.mark.parametrize(
@@ -215,22 +223,22 @@ def test_where_nothing_can_be_told_the_text_says_why(shop: Project) -> None:
         ("/v1/users/u2/explain", 400, "bad_request", "item is missing; ask /v1/users/USER/explain?item=ITEM"),
     ],
 )
-def test_the_api_refuses_in_its_own_shape(shop: Project, path: str, code: int, kind: str, words: str) -> None:
-    answer = shop.client().get(path)
+def test_the_api_refuses_in_its_own_shape(client: Client, path: str, code: int, kind: str, words: str) -> None:
+    answer = client.get(path)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (code, kind)
     assert words in error["message"]
 
 
-def test_others_are_answered_while_something_is_explained(shop: Project) -> None:
+def test_others_are_answered_while_something_is_explained(client: Client) -> None:
     ended = list[str]()
 
     async def both() -> None:
-        transport = httpx.ASGITransport(app=shop.client().app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as client:
+        transport = httpx.ASGITransport(app=client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as asking:
 
             async def ask(path: str) -> None:
-                assert (await client.get(path)).status_code == 200
+                assert (await asking.get(path)).status_code == 200
                 ended.append(path)
 
             await asyncio.gather(ask("/v1/users/u2/explain?item=9"), ask("/v1/users/u2/recommendations"))
@@ -243,27 +251,32 @@ def copied(shop: Project, to: Path) -> Project:
     return Project(shutil.copytree(shop.root, to / "copy"))
 
 
+def asked(project: Project, user: str, item: str = "9") -> Moved:
+    return explain(project.settings, Reader(project.store), user, item).rules
+
+
 def test_rules_that_have_changed_since_are_not_replayed_and_other_settings_do_not_matter(
     shop: Project, tmp_path: Path
 ) -> None:
     changed = copied(shop, tmp_path)
     changed.configure("keep = 3", "keep = 4")
-    assert told(changed, "u2", "9").rules.known
+    assert asked(changed, "u2").known
     changed.configure("place = 4", "place = 3")
-    rules = told(changed, "u2", "9").rules
+    rules = asked(changed, "u2")
     assert not rules.known
     assert rules.moves == []
     assert rules.note == (
         f"nightloom.toml or the code has changed since {D} (settings {shop.settings.digest}, now "
         f"{changed.settings.digest}), so what its rules did cannot be replayed"
     )
-    assert "nightloom.toml has changed since 1998-04-22" in told(changed, "nobody", "1").rules.note
+    assert "nightloom.toml has changed since 1998-04-22" in asked(changed, "nobody", "1").note
 
 
 def test_without_the_lake_an_explanation_is_refused_and_lists_are_served(shop: Project, tmp_path: Path) -> None:
     away = copied(shop, tmp_path)
     shutil.rmtree(away.settings.place("lake"))
-    answer = away.client().get("/v1/users/u2/explain?item=9")
+    client = away.client()
+    answer = client.get("/v1/users/u2/explain?item=9")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_here")
     assert "ops.stages is not in" in answer.json()["error"]["message"]
-    assert away.client().get("/v1/users/u2/recommendations").status_code == 200
+    assert client.get("/v1/users/u2/recommendations").status_code == 200
