@@ -89,7 +89,7 @@ def size(night: datetime | None) -> None:
     used = kept_bytes(current)
     newest = lake.rows(RECOMMENDATIONS, columns=["max(night) AS night"])["night"][0].as_py()
     date = night.date() if night else newest
-    inputs = {table.full_name: lake.version(table) for table in SOURCES.values()}
+    inputs = {table.full_name: lake.version(table) for table in SOURCES.values() if lake.exists(table)}
     lists = Lists(lake, date, inputs, settings.place("home"))
     shapes = {kind: lists.shape(kind) for kind in KINDS}
     click.echo(f"Night of {date}: " + ", ".join(f"{shape.rows:,} {kind}" for kind, shape in shapes.items()))

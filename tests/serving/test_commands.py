@@ -84,6 +84,6 @@ def test_publish_lists_rolls_back_pins_and_unpins(project: Project) -> None:
 
 def test_store_size_says_what_each_kind_of_store_would_take() -> None:
     text = said("store", "size")
-    assert text.startswith("Night of 1998-04-21: 8 users, 12 items, 1 popular")
+    assert text.startswith("Night of 1998-04-21: 8 users, 12 items, 2 popular, 2 similar")
     assert all(kind in text for kind in ("lmdb (this one)", "files", "redis-cluster", "postgresql"))
     assert "1 versions take 0.000 GB" in text

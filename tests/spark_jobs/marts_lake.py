@@ -77,6 +77,8 @@ def two_days(folder: Path, spark: SparkSession) -> Project:
     come(at, on(D, 1, "u1"), on(D, 2, "u2"), on(D, 3, "u2", event="view", weight=0.2), day=D)
     at.run(gold_item_stats.main, gold_popular.main)
     lists(at, D, {"u1": ["i1", "i6"], "u2": ["i4", "i6", "i5"], "u3": ["i7", "i1", "i2", "i8"]})
+    beside = {"night": D, "item_id": "i1", "items": ["i6"], "scores": [1.0], "model_version": "1"}
+    at.night().lake.append(T.SIMILAR_ITEMS, [beside])
     at.run(marts.main)
     at.night().lake.append(T.STAGES, [CLOSED])
     bronze_and_gates(at, NEXT, 6, ("events", "missing"))
