@@ -89,12 +89,12 @@ LIST_COLUMNS: Mapping[str, str] = {
 """What SQL makes of a row with `items` and `scores`, for `ranked`."""
 
 
-def ranked(settings: Settings) -> list[Expectation]:
-    """A list with scores: no item twice, best first, from 1 to slate.stored long."""
+def ranked(settings: Settings, *, by_score: bool = True, least: int = 1) -> list[Expectation]:
+    """A list with scores: no item twice, best first where it is `by_score`, from `least` to slate.stored long."""
     return [
-        gxe.ExpectColumnValuesToBeBetween(column="item_count", min_value=1, max_value=settings.slate.stored),
+        gxe.ExpectColumnValuesToBeBetween(column="item_count", min_value=least, max_value=settings.slate.stored),
         true("no_item_twice"),
-        true("best_first"),
+        *([true("best_first")] if by_score else []),
     ]
 
 

@@ -213,6 +213,11 @@ class Slate(Section):
         return (*named, *exploring, *pinned, *diverse)
 
     @property
+    def by_score(self) -> bool:
+        """Whether each list is in the order of its scores: there is no rule but filters."""
+        return all(isinstance(rule, Filter) for _, rule in self.rules)
+
+    @property
     def user_attributes(self) -> frozenset[str]:
         """Attributes of users that a rule asks for."""
         some = (*self.promotions, *self.pins)

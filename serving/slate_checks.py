@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from nightloom.lists import full_night, whole
 from nightloom.manifest import Check, Night
-from nightloom.slate_settings import Filter
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from serving.lists import connect, stream
 from serving.slate_served import served_checks
@@ -36,8 +35,8 @@ def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     length = slate.k if slate.rules else slate.stored
     found = _lists(db) | _against_histories(db, length) | _against_items(db) | _of_the_active(night, db)
     night.counts |= {"lists": found["rows"], "known_users": found["known"]}
-    if all(isinstance(rule, Filter) for _, rule in slate.rules):
-        found["order"] = found["rising"]  # by any other rule it is not the scores alone that put items in order
+    if slate.by_score:
+        found["order"] = found["rising"]
     return [*_exact(found), *_shares(night, found), *_similar(db), *_ruled(night, db), *served_checks(night, db)]
 
 

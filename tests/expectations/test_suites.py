@@ -1,6 +1,7 @@
 """Each suite on real Delta tables: rows that meet it pass, and each promise that a row breaks is told, with its key."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from expectations import rows
 from expectations.validate import validate
 from nightloom import tables as T
 from nightloom.manifest import Check, Night
+from nightloom.settings import load
 
 SUITES = Path(__file__).parents[2] / "expectations"
 WITH_SUITE = [table for table in T.TABLES if (SUITES / f"{table.layer}_{table.name}.py").exists()]
@@ -139,6 +141,17 @@ def test_each_broken_promise_is_told_with_the_key_of_its_row(
         key = next((column for column in table.key if column not in ("night", "week", "day")), table.key[0])
         assert promise in found, (promise, found)
         assert f"{key} {row.get(key, '')}" in found[promise]
+
+
+PIN = '[[slate.pins]]\nname = "hero"\nitem = "i1"\nplace = 1\n'
+
+
+def test_by_slate_rules_lists_need_not_stand_by_score_nor_hold_anything(night: Night, put: Callable[..., None]) -> None:
+    put(T.RECOMMENDATIONS, {"scores": [1.0, 2.0]}, {"user_id": "u2", "items": [], "scores": []})
+    assert len(faults(validate(night, [T.RECOMMENDATIONS]))) == 2
+    night.settings.file.write_text(f"{night.settings.file.read_text()}\n{PIN}")
+    ruled = replace(night, settings=load(night.settings.file))
+    assert faults(validate(ruled, [T.RECOMMENDATIONS])) == {}
 
 
 def test_popular_must_have_a_list_for_everybody(night: Night, put: Callable[..., None]) -> None:
