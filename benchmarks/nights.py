@@ -10,9 +10,11 @@ import json
 import os
 import platform
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +24,13 @@ from rich.table import Table
 from nightloom import settings as settings_module
 from nightloom.samples import ml_100k
 from nightloom.samples.command import cache
-from nightloom.settings import ModelSpec
+from nightloom.settings import ModelSpec, Settings
 from training.evaluate import F64
-from training.examples import examples, log_of
+from training.examples import Log, examples, log_of
 from training.intervals import intervals
 from training.models import KINDS
+from training.models.base import Histories, Strings
+from training.models.features import Features
 from training.scorecard import Exam, exam, scorecard
 
 LATER = 2
@@ -49,17 +53,20 @@ def main() -> None:
     if unknown := sorted(set(wanted or ()) - set(there)):
         parser.error(f"--models: {', '.join(unknown)} not in {given.config}, which declares {', '.join(there)}")
     specs = [one for one in settings.models if wanted is None or one.name in wanted]
-    log = ratings(ml_100k.fetch(cache()), signal.min_value or 0)
+    wheel = ml_100k.fetch(cache())
+    log, words = ratings(wheel, signal.min_value or 0), said(wheel, settings)
     last = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
     end = last.replace(hour=0, minute=0, second=0) + timedelta(days=1)
     cuts = [end - timedelta(days=days * back) for back in range(given.cuts, 0, -1)]
     found: dict[str, list[F64]] = {spec.name: [] for spec in specs}
     for cut in cuts:
         judging = exam(log_of(earlier(log, cut + timedelta(days=days))), cut)
-        warm_T = judging.later.warm_T
+        later, warm_T = judging.later, judging.later.warm_T
+        judging = replace(judging, later=replace(later, histories=described(later.histories, later.user_ids, words)))
         print(f"cut {cut:%Y-%m-%d}: {len(warm_T)} users judge, {(~warm_T).sum()} of them new", flush=True)
         for spec in specs:
-            values_T = per_user(log, cut, judging, spec, settings.gates.model.k, given.seeds)
+            likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
+            values_T = per_user(likes, words, cut, judging, spec, settings.gates.model.k, given.seeds)
             found[spec.name].append(values_T)
             print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}", flush=True)
     told(found, cuts, days, settings.gates.model.k, given.seeds)
@@ -81,15 +88,33 @@ def earlier(log: pa.Table, moment: datetime) -> pa.Table:
     return log.filter(pc.field("at") < int(moment.timestamp()))
 
 
-def per_user(log: pa.Table, cut: datetime, judging: Exam, spec: ModelSpec, k: int, seeds: int) -> F64:
+Words = dict[str, list[str]]
+
+
+def said(wheel: Path, settings: Settings) -> Words:
+    """What is said of each user, as a night makes words of it: the attributes that the settings declare."""
+    (source,) = (one for one in settings.sources if one.kind == "users")
+    words = ", ".join(f"'{name}=' || ({of_fields})" for name, of_fields in source.attributes.items())
+    with zipfile.ZipFile(wheel) as archive, duckdb.connect() as db:
+        rows = [row | {"age": int(row["age"])} for row in ml_100k.read(archive, "user")]
+        db.register("members", pa.Table.from_pylist(rows))
+        return dict(db.sql(f"SELECT user_id, [{words}] FROM members").fetchall())
+
+
+def described(histories: Histories, user_ids: Strings, words: Words) -> Histories:
+    return replace(histories, traits=Features.from_lists(words[user] for user in user_ids.tolist()))
+
+
+def per_user(likes: Log, words: Words, cut: datetime, judging: Exam, spec: ModelSpec, k: int, seeds: int) -> F64:
     """Each judging user's NDCG, the mean over trainings that differ in their seed alone."""
-    likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
-    kind = KINDS[spec.name].type()
-    runs = [
-        scorecard(kind.fit(examples(likes, cut, seed), dict(spec.params), lambda epoch, figures: None), judging, k)
-        for seed in range(seeds)
-    ]
-    return np.asarray(np.mean([run.per_user["ndcg"]["all"] for run in runs], axis=0))
+    kind, runs = KINDS[spec.name], []
+    for seed in range(seeds):
+        known = examples(likes, cut, seed)
+        if kind.user_words:
+            known = replace(known, histories=described(known.histories, likes.user_ids, words))
+        model = kind.type().fit(known, dict(spec.params), lambda epoch, figures: None)
+        runs.append(scorecard(model, judging, k).per_user["ndcg"]["all"])
+    return np.asarray(np.mean(runs, axis=0))
 
 
 def told(found: dict[str, list[F64]], cuts: list[datetime], days: int, k: int, seeds: int) -> None:

@@ -1,4 +1,4 @@
-"""One score -> the interactions that weigh most in it, by the model that gave it."""
+"""One score -> the interactions, and the words said of the user, that weigh most in it, by the model that gave it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightloom.lake import Lake
 from nightloom.tables import INTERACTIONS
+from serving.history import Person
 from serving.stores.reading import Snapshot
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ class Cause:
     share: float
 
 
+@dataclass(frozen=True)
+class Word:
+    """Something said of the user, such as `gender=F`, and the item's rank by score without it and with it."""
+
+    word: str
+    before: int
+    after: int
+
+
 def causes(lake: Lake, snapshot: Snapshot, model: Model, history: list[dict[str, Any]], item: str) -> list[Cause]:
     """The interactions of a history that weigh most; none where no like speaks for the item."""
     from training.models.base import Histories, positions  # torch and MLflow: only when somebody asks
@@ -46,6 +56,29 @@ def causes(lake: Lake, snapshot: Snapshot, model: Model, history: list[dict[str,
         return []
     top = sorted(zip(parts, used, strict=True), key=lambda pair: -pair[0])[:MOST_CAUSES]
     return _told(lake, snapshot, [(part / support, event) for part, event in top])
+
+
+def by_words(model: Model, who: Person, item: str) -> list[Word]:
+    """The words that move the item's rank among all that the user did not touch; none where the model takes none."""
+    import numpy as np
+
+    from training.models.base import Histories, positions
+    from training.models.recommend import scores
+
+    index = positions(model.item_ids)
+    if not who.words or item not in index:
+        return []
+    said = [who.words, *([other for other in who.words if other != word] for word in who.words)]
+    items, weights = ([event[name] for event in who.events] for name in ("item_id", "weight"))
+    times = [int(event["at"].timestamp()) for event in who.events]
+    again = len(said)
+    found = scores(
+        model, Histories.from_lists(model.item_ids, [items] * again, [weights] * again, [times] * again, said)
+    )
+    found[:, [index[touched] for touched in items if touched in index]] = -np.inf
+    after, *before = (found > found[:, [index[item]]]).sum(axis=1) + 1
+    moved = zip(who.words, before, strict=True)
+    return [Word(word, int(without), int(after)) for word, without in moved if without != after]
 
 
 def _told(lake: Lake, snapshot: Snapshot, weighed: list[tuple[float, dict[str, Any]]]) -> list[Cause]:

@@ -74,6 +74,7 @@ def told(why: Explanation) -> str:
             "What weighs most (share of all that speaks for it)",
             *(causes or [f"  {why.uncaused}"]),
             "",
+            *([*_words(why), ""] if why.words else []),
             "Rules that moved it (rank before -> after)",
             *_rules(why.rules),
             "",
@@ -91,6 +92,13 @@ def told(why: Explanation) -> str:
             *(f"  {run.stage}: {_versions(run.reads)} -> {_versions(run.writes)}" for run in why.stages),
         ]
     )
+
+
+def _words(why: Explanation) -> list[str]:
+    return [
+        "What is said of the user (rank by score without it -> with it)",
+        *(f"  {word.word}: {word.before} -> {word.after}" for word in why.words),
+    ]
 
 
 def _rules(rules: Moved) -> list[str]:

@@ -18,7 +18,7 @@ from nightloom.lake import Lake
 from nightloom.settings import Settings
 from nightloom.tables import STAGES
 from serving import runs
-from serving.causes import Cause, causes
+from serving.causes import Cause, Word, by_words, causes
 from serving.history import person
 from serving.lineage import lineage, scored_by, trained
 from serving.moved import Moved, in_popular, moved
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from training.models.base import Model
 
 NOBODYS = "no interaction of this user: the list comes from what everybody likes"
+SEGMENTS = f"{NOBODYS}, and from what is said of them"
 STRANGE = "the model does not know this item: a rule brought it, with the score of the user's last candidate"
 
 
@@ -55,6 +56,8 @@ class Explanation:
     causes: list[Cause]
     uncaused: str | None
     """Why there are no causes."""
+    words: list[Word]
+    """What is said of the user that moves the item, where the model takes that."""
     gates: dict[str, Judgement]
     stages: list[StageRun]
     tables: dict[str, int]
@@ -87,28 +90,30 @@ def explain(settings: Settings, reader: Reader, user: str, item: str) -> Explana
     place, scored = found["items"].index(item), scored_by(lake, meta, user) if own else None
     made_of = lineage(lake, meta | {"model_version": (own or meta)["model_version"]})
     stages = runs.last_attempts([*made_of, *([scored] if scored else [])])
-    rules, weighed, uncaused = (
-        _of_own(settings, snapshot, own, scored, item) if own else (in_popular(settings, stages), [], NOBODYS)
+    rules, weighed, uncaused, words = (
+        _of_own(settings, snapshot, own, scored, item) if own else (in_popular(settings, stages), [], NOBODYS, [])
     )
     return Explanation(
         user=user, item_id=item, title=snapshot.title(item), source=source, rank=place + 1, length=len(found["items"]),
         score=found["scores"][place], model=_model_words(stages, own or meta), meta=meta,
         push=versions.read(reader.store, snapshot.version), scored=scored, rules=rules, causes=weighed,
-        uncaused=uncaused, gates=runs.with_gates(lake, date.fromisoformat(meta["night"])), stages=stages,
+        uncaused=uncaused, words=words, gates=runs.with_gates(lake, date.fromisoformat(meta["night"])), stages=stages,
         tables=_tables([*stages, *([scored] if scored else [])], meta),
     )  # fmt: skip
 
 
 def _of_own(
     settings: Settings, snapshot: Snapshot, own: dict[str, Any], scored: StageRun | None, item: str
-) -> tuple[Moved, list[Cause], str | None]:
-    """What rules and interactions did, by the versions that the list was made from, where these are recorded."""
+) -> tuple[Moved, list[Cause], str | None, list[Word]]:
+    """What rules, interactions and words did, by the versions that the list was made from, where these are recorded."""
     lake, model = Lake(settings.place("lake")), _model(settings.file, own["model_version"])
     night, reads = (str(scored.night), scored.reads) if scored else (snapshot.meta["night"], {})
     who = person(lake, own["user"], night, reads)
     rules = moved(settings, model, scored, who, item, own["items"].index(item) + 1)
-    weighed = causes(lake, snapshot, model, who.events, item)
-    return rules, weighed, None if weighed else NOBODYS if item in model.item_ids else STRANGE
+    weighed, words = causes(lake, snapshot, model, who.events, item), by_words(model, who, item)
+    if weighed:
+        return rules, weighed, None, words
+    return rules, weighed, STRANGE if item not in model.item_ids else SEGMENTS if words else NOBODYS, words
 
 
 def _model_words(stages: list[StageRun], made: dict[str, Any]) -> str:

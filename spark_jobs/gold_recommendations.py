@@ -1,4 +1,5 @@
-"""gold.recommendations: one row per night and user with a history: the list to publish, best first.
+"""gold.recommendations: one row per night and user with a history: the list to publish, best first. Where the model
+takes what is said of users, also one for each who is described and has no history yet.
 
 gold.histories up to the night's end, silver.items (what is available), silver.users (for a model or a rule that takes
 what is said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every
@@ -51,16 +52,18 @@ def batched(histories: DataFrame, users: int) -> DataFrame:
     )
 
 
-def worded(histories: DataFrame, described: DataFrame | None) -> DataFrame:
-    """Adds what silver.users says of each user, as words (see training.words); nothing without silver.users."""
-    nothing = F.array().cast("array<string>")
+def worded(histories: DataFrame, described: DataFrame | None, *, strangers: bool = False) -> DataFrame:
+    """Adds what silver.users says of each user, as words (see training.words); nothing without silver.users.
+
+    With `strangers` also those of silver.users who have no history.
+    """
     if described is None:
-        return histories.withColumn("words", nothing)
+        return histories.withColumn("words", F.array().cast("array<string>"))
     entries = F.map_entries("attributes")
     words = F.transform(entries, lambda entry: F.concat(entry["key"], F.lit("="), entry["value"]))
-    return histories.join(described.select("user_id", words.alias("words")), "user_id", how="left").withColumn(
-        "words", F.coalesce("words", nothing)
-    )
+    both = histories.join(described.select("user_id", words.alias("words")), "user_id", "full" if strangers else "left")
+    arrays = [(name, kind) for name, kind in both.dtypes if kind.startswith("array")]
+    return both.select("user_id", *(F.coalesce(name, F.array().cast(kind)).alias(name) for name, kind in arrays))
 
 
 def stamped(lists: DataFrame, at: datetime) -> DataFrame:
@@ -68,17 +71,12 @@ def stamped(lists: DataFrame, at: datetime) -> DataFrame:
     return lists.withColumn("generated_at", F.lit(at))
 
 
-def _users(night: SparkNight) -> int:
-    """Users in any history, those whose first event is still to come included."""
-    counted = night.lake.rows(HISTORIES, columns=["count(DISTINCT user_id) AS n"], version=night.pin(HISTORIES))
-    return int(counted["n"][0].as_py())
-
-
 def main(night: SparkNight) -> None:
     """Score the histories of those for whom something has changed, or everybody's."""
     model, slate = chosen(night), night.settings.slate
-    takes_words = bool(KINDS[model.name].features or slate.user_attributes) and night.lake.exists(USERS)
-    inputs = [HISTORIES, ITEMS, *([USERS] if takes_words else []), *([ITEM_STATS] if slate.rules else [])]
+    strangers = KINDS[model.name].user_words and night.lake.exists(USERS)
+    words = strangers or (bool(slate.user_attributes) and night.lake.exists(USERS))
+    inputs = [HISTORIES, ITEMS, *([USERS] if words else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:
         night.pin(table)
     note_events(night)
@@ -91,7 +89,10 @@ def main(night: SparkNight) -> None:
     made = night.settled(RECOMMENDATIONS, *inputs, **facts)
     if made and not getattr(night.arguments, "full", False):
         return
-    with tonight(night, lambda: model.model.item_ids) as who, _lists(night, model, plan, who, takes_words) as lists:
+    with (
+        tonight(night, lambda: model.model.item_ids, strangers=strangers) as who,
+        _lists(night, model, plan, *_people(night, who, words=words, strangers=strangers)) as lists,
+    ):
         rows = stamped(lists, now())
         if who.rest is not None:
             rows = rows.unionByName(who.rest)
@@ -105,20 +106,37 @@ def main(night: SparkNight) -> None:
     night.facts["scored"] = who.why
 
 
+def _people(night: SparkNight, who: Tonight, *, words: bool, strangers: bool) -> tuple[DataFrame, int]:
+    """The histories of those who are scored and what is said of them; about how many they are, at least one."""
+    described = night.frame(USERS) if words else None
+    if described is not None and who.users is not None:
+        described = described.join(F.broadcast(who.users), "user_id", "left_semi")
+    people = worded(up_to(who.weeks, night.end), described, strangers=strangers)
+    return people, _everybody(night, strangers=strangers) if who.count is None else who.count
+
+
+def _everybody(night: SparkNight, *, strangers: bool) -> int:
+    """Users in any history, those whose first event is still to come included, or that are described; at most."""
+    tables = (HISTORIES, *([USERS] if strangers else []))
+    counts = [night.lake.rows(table, columns=[DISTINCT_USERS], version=night.pin(table)) for table in tables]
+    return sum(int(counted["n"][0].as_py()) for counted in counts)
+
+
+DISTINCT_USERS = "count(DISTINCT user_id) AS n"
+
+
 @contextmanager
 def _lists(
-    night: SparkNight, model: Registered, plan: Plan | None, who: Tonight, takes_words: bool
+    night: SparkNight, model: Registered, plan: Plan | None, people: DataFrame, users: int
 ) -> Iterator[DataFrame]:
-    """The lists of those who are scored, by the rules where there are any."""
-    users = _users(night) if who.count is None else who.count
-    histories = worded(up_to(who.weeks, night.end), night.frame(USERS) if takes_words else None)
+    """Lists by the rules where there are any."""
     if plan is None:
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-        yield recommendations(histories, users, model, unlisted, night.settings.slate.stored)
+        yield recommendations(people, users, model, unlisted, night.settings.slate.stored)
         return
     from spark_jobs import ruled_lists
 
-    with ruled_lists.counted(night, plan, model.version, str(model.folder), batched(histories, users)) as lists:
+    with ruled_lists.counted(night, plan, model.version, str(model.folder), batched(people, users)) as lists:
         yield lists
 
 

@@ -54,6 +54,8 @@ class Tonight:
     full_night: date
     weeks: DataFrame
     """Rows of gold.histories (WEEKS) of those who are scored."""
+    users: DataFrame | None = None
+    """Who they are (user_id); None: everybody."""
     count: int | None = None
     """How many they are; None: everybody."""
     rest: DataFrame | None = None
@@ -72,10 +74,11 @@ class Before:
 
 
 @contextmanager
-def tonight(night: SparkNight, item_ids: Callable[[], Strings]) -> Iterator[Tonight]:
+def tonight(night: SparkNight, item_ids: Callable[[], Strings], *, strangers: bool = False) -> Iterator[Tonight]:
     """Who is scored; all inputs are pinned, and `night.facts` says what else the lists depend on.
 
-    `item_ids` gives those that the model knows: seldom asked for, and the model has to be read for it.
+    `item_ids` gives those that the model knows: seldom asked for, and the model has to be read for it. With `strangers`
+    who is described has a list, with a history or without.
     """
     weeks = night.frame(HISTORIES).select(*WEEKS)
     with ExitStack() as opened:
@@ -84,19 +87,21 @@ def tonight(night: SparkNight, item_ids: Callable[[], Strings]) -> Iterator[Toni
             changed = opened.enter_context(kept(_changed(night, before, item_ids)))
             count, copied = _counted(night, before, changed)
             own = opened.enter_context(_own(night, weeks, changed, count))
-            _none_gone(night, before, changed, own, count)
+            _none_gone(night, before, changed, own, count, strangers=strangers)
         except EverybodyError as why:
             yield Tonight(f"everybody: {why}", night.date, weeks)
             return
         few = count + copied <= FEW_USERS
         if count or copied:
             rest = _rest(night, before, changed) if copied else None
-            yield Tonight(f"{count:,} users changed since {before.night}", before.full_night, own, count, rest, few)
+            yield Tonight(
+                f"{count:,} users changed since {before.night}", before.full_night, own, changed, count, rest, few
+            )
             return
         # One of the full night's users, so that the night is in the table.
         anybody = _lists(night).where(F.col("night") == F.lit(before.full_night)).select("user_id").limit(1)
         one = weeks.join(F.broadcast(anybody), "user_id", "left_semi")
-        yield Tonight(f"nobody changed since {before.night}", before.full_night, one, 1, few=few)
+        yield Tonight(f"nobody changed since {before.night}", before.full_night, one, anybody, 1, few=few)
 
 
 def _counted(night: SparkNight, before: Before, changed: DataFrame) -> tuple[int, int]:
@@ -130,9 +135,14 @@ def _own(night: SparkNight, weeks: DataFrame, changed: DataFrame, count: int) ->
     yield night.spark.createDataFrame(own) if own.num_rows else weeks.limit(0)  # Spark takes no empty Arrow table
 
 
-def _none_gone(night: SparkNight, before: Before, changed: DataFrame, own: DataFrame, count: int) -> None:
-    """All who changed and have a list have a history still."""
+def _none_gone(
+    night: SparkNight, before: Before, changed: DataFrame, own: DataFrame, count: int, *, strangers: bool
+) -> None:
+    """All who changed and have a list have a history still, or are described where that is enough."""
     still = own.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
+    if strangers:
+        described = night.frame(USERS).select("user_id").join(F.broadcast(changed), "user_id", "left_semi")
+        still = still.union(described).distinct()
     if still.count() == count:
         return
     gone = [row["user_id"] for row in changed.join(still, "user_id", "left_anti").limit(MANY_GONE).collect()]
@@ -140,7 +150,7 @@ def _none_gone(night: SparkNight, before: Before, changed: DataFrame, own: DataF
         _lists(night)
         listed = night.spark.sql(whole(VIEW, before.night, before.full_night)).where(F.col("user_id").isin(gone))
         if len(gone) == MANY_GONE or listed.limit(1).count():
-            raise EverybodyError("somebody has no history any more")
+            raise EverybodyError("somebody has no history any more" + (" and no description" if strangers else ""))
 
 
 VIEW = "lists_before"

@@ -65,7 +65,8 @@ def known_to(task: Task, spec: ModelSpec) -> Examples:
     """What this process's rank knows of a task: its users' likes, and what is said of items and users if the model
     takes that.
     """
-    group, said = distributed.group(), task.said if KINDS[spec.name].features else None
+    group, kind = distributed.group(), KINDS[spec.name]
+    said = Said(task.said.items if kind.item_words else None, task.said.users if kind.user_words else None)
     return share(task.lake, task.version, task.cut, task.seed, group.rank, group.size, said)
 
 

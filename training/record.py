@@ -16,6 +16,7 @@ from training.fit import Fitted, Task
 ARRAYS = ["numpy", "scipy", "pydantic"]
 REQUIREMENTS = {
     "popularity": ARRAYS,
+    "segments": ARRAYS,
     "als": ARRAYS,
     "ease": ARRAYS,
     "graph": ARRAYS,

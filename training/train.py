@@ -38,8 +38,7 @@ def main(night: Night) -> None:
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
     rows = rows_before(night.lake, version, night.end)
     task = fit.task_of(night, version)
-    if any(KINDS[spec.name].features for spec in specs):
-        task = replace(task, said=said(night))
+    task = replace(task, said=said(night, specs))
     specs = search.searched(night, task, specs)
     scratch = places(night, task, specs)
     with ThreadPoolExecutor(1) as beside:
@@ -68,9 +67,11 @@ def chosen(specs: Sequence[ModelSpec], name: str | None) -> list[ModelSpec]:
     return found
 
 
-def said(night: Night) -> Said:
-    """What describes items and users, as it is now."""
-    return Said(*(night.pin(table) if night.lake.exists(table) else None for table in (ITEMS, USERS)))
+def said(night: Night, specs: Sequence[ModelSpec]) -> Said:
+    """What describes items and users, as it is now, where one of the models takes it."""
+    kinds = [KINDS[spec.name] for spec in specs]
+    taken = ((ITEMS, any(kind.item_words for kind in kinds)), (USERS, any(kind.user_words for kind in kinds)))
+    return Said(*(night.pin(table) if wanted and night.lake.exists(table) else None for table, wanted in taken))
 
 
 def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Path]:

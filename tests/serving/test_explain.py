@@ -11,9 +11,9 @@ import pytest
 from nightloom.errors import UnknownUserError
 from nightloom.manifest import run_stage
 from serving import commands
-from serving.causes import causes
+from serving.causes import Word, by_words, causes
 from serving.explain import explain
-from serving.history import history_of
+from serving.history import Person, history_of
 from serving.stores.reading import Reader
 from tests.serving.conftest import CONFIG, D, Project
 from training import train
@@ -116,3 +116,24 @@ def test_what_is_not_in_the_list_cannot_be_explained(project: Project) -> None:
     project.publish()
     with pytest.raises(UnknownUserError, match="item 1 is not in the personal list of user u1 in v000001"):
         explain(project.settings, Reader(project.store), "u1", "1")
+
+
+def members(events: list[dict[str, Any]], *words: str) -> Person:
+    return Person("u1", events, list(words))
+
+
+def test_each_word_that_moves_an_item_is_told_with_the_rank_without_it(published: Project) -> None:
+    ids = np.array(["1", "2", "3"])
+    liked, words = [["1"]] * 9 + [["2"]] * 6 + [["3"]] * 5, [["sex=F"]] * 9 + [["sex=M", "city=Ulm"]] * 11
+    ones, times = [[1.0]] * 20, [[0]] * 20
+    examples = Examples(ids, Histories.from_lists(ids, liked, ones, times, words), cut=10, seed=3)
+    model = KINDS["segments"].type().fit(examples, {"prior": 1}, lambda epoch, figures: None)
+    assert by_words(model, members([], "sex=F"), "1") == []  # it is the first anyhow
+    assert by_words(model, members([], "sex=M", "eyes=blue"), "1") == [Word("sex=M", 1, 3)]
+    assert by_words(model, members([], "sex=M"), "9") == []
+    assert by_words(model, members([]), "1") == []
+    history = history_of(published.night().lake, str(D), "u1")
+    assert {event["item_id"] for event in history} == {"7", "1", "2"}
+    assert by_words(model, members(history, "sex=M"), "3") == []  # the others are touched, and so it is the first
+    popular = KINDS["popularity"].type().fit(examples, {}, lambda epoch, figures: None)
+    assert by_words(popular, members([], "sex=M"), "1") == []

@@ -25,6 +25,7 @@ from training.record import REQUIREMENTS
 USERS, ITEMS, CUT = 40, 12, 1_000_000_000
 PARAMS: dict[str, dict[str, Any]] = {
     "popularity": {},
+    "segments": {},
     "als": {"factors": 2, "regularisation": 0.1, "popularity": 0.1},
     "ease": {"regularisation": 1.0},
     "graph": {"sharpness": 0.3},
@@ -38,7 +39,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "sequence": {"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "rate": 0.01},
     "two_tower": {"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "rate": 0.1},
 }
-PERSONAL = [name for name in KINDS if name != "popularity"]
+PERSONAL = [name for name in KINDS if name not in ("popularity", "segments")]
 
 
 def checkerboard() -> Examples:
@@ -368,7 +369,7 @@ def test_a_blend_refuses_models_that_nobody_wrote_and_parameters_of_no_member(ex
 
 def test_each_model_is_of_one_shape(trained: Trained) -> None:
     shapes = {name: isinstance(model, FactorModel) for name, model in trained.items()}
-    assert shapes == {name: name in ("popularity", "als", "sequence", "two_tower") for name in KINDS}
+    assert shapes == {name: name in ("popularity", "segments", "als", "sequence", "two_tower") for name in KINDS}
 
 
 def test_a_blend_that_nothing_can_judge_is_an_error(examples: Examples) -> None:

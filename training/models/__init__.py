@@ -10,12 +10,13 @@ from training.models.base import Model
 
 @dataclass(frozen=True)
 class Kind:
-    """Where a model's class is, and whether it trains on many ranks and takes what is said of items and users."""
+    """Where a model's class is; whether it trains on many ranks, and takes what is said of items and of users."""
 
     module: str
     attribute: str
     distributed: bool = False
-    features: bool = False
+    item_words: bool = False
+    user_words: bool = False
 
     def type(self) -> type[Model]:
         found: type[Model] = getattr(import_module(self.module), self.attribute)
@@ -24,13 +25,14 @@ class Kind:
 
 KINDS = {
     "popularity": Kind("training.models.popularity", "Popularity"),
+    "segments": Kind("training.models.segments", "Segments", user_words=True),
     "als": Kind("training.models.als", "ALS"),
     "ease": Kind("training.models.ease", "EASE"),
     "graph": Kind("training.models.graph", "Graph"),
     "item_to_item": Kind("training.models.item_to_item", "ItemToItem"),
-    "blend": Kind("training.models.blend", "Blend"),
+    "blend": Kind("training.models.blend", "Blend", user_words=True),
     "sequence": Kind("training.models.sequence", "Sequence", distributed=True),
-    "two_tower": Kind("training.models.two_tower", "TwoTower", distributed=True, features=True),
+    "two_tower": Kind("training.models.two_tower", "TwoTower", distributed=True, item_words=True, user_words=True),
 }
 
 

@@ -1,7 +1,8 @@
 """Blend: the scores of several models, put on one scale per user and added, with weights that later likes chose.
 
 First the members are trained without the latest likes, and the weights are moved, one at a time, as long as the lists
-of the users who gave these likes become better (NDCG). Then the members are trained anew on everything.
+of the users who gave these likes become better (NDCG). Then the members are trained anew on everything. What is said of
+users, their words, is added by the lift of popularity by segment (segments.py).
 Shapes: B users of a block, I items, M members, T users who judge, C candidates of a user, K list length, V moves.
 """
 
@@ -20,6 +21,7 @@ from training import models
 from training.evaluate import F64, ndcg
 from training.models.base import DAY, F32, Examples, Histories, Model, Params, Report, Strings, read, write
 from training.models.recommend import SCORES_PER_BLOCK, lift, scores
+from training.models.segments import Segments
 
 CANDIDATES = 100  # of each member and user: among them the weights are chosen
 DRAWN = 0.1
@@ -35,6 +37,8 @@ class BlendParams(Params):
     """The last days before the cut choose the weights; 0: a tenth of all likes, drawn, do."""
     judges: int = Field(5000, ge=1)
     """Users who choose, at most."""
+    segments: bool = True
+    """Whether what users with the same words like more than others is added, with the parameters "segments.NAME"."""
     k: int = Field(20, ge=1)
     """Length of the lists that are compared."""
 
@@ -49,8 +53,8 @@ class BlendParams(Params):
     @field_validator("members")
     @classmethod
     def _models(cls, members: str) -> str:
-        # A model that takes features would be trained without them here.
-        there = {name for name, kind in models.KINDS.items() if name != "blend" and not kind.features}
+        # A model that takes what is said of items would be trained without it here; segments are added by themselves.
+        there = {name for name, kind in models.KINDS.items() if not kind.item_words} - {"blend", "segments"}
         for name in members.split(","):
             if name.strip() not in there:
                 raise ValueError(f"no member can be '{name.strip()}'; there are {', '.join(sorted(there))}")
@@ -61,20 +65,23 @@ class BlendParams(Params):
     def _belong_to_a_member(cls, theirs: dict[str, Any], known: ValidationInfo) -> dict[str, Any]:
         members = known.data.get("members", "")
         for name in theirs:
-            if name.partition(".")[0] not in members.replace(" ", "").split(","):
+            if name.partition(".")[0] not in ("segments", *members.replace(" ", "").split(",")):
                 raise ValueError(f"'{name}' belongs to no member; the members are {members}")
         return theirs
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Users and items, hot, warm and cold: what the members say, each by its weight; a cold item is in no member."""
+    """Users and items, hot, warm and cold: what the members say, each by its weight; a cold item is in no member. Where
+    users have words, these move the scores as far as they move what is popular: all that is known of a cold user.
+    """
 
     name: ClassVar[str] = "blend"
     params: BlendParams
     item_ids: Strings
     members: tuple[Model, ...]
     weights_M: F32
+    segments: Segments | None = None
 
     @classmethod
     def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
@@ -84,17 +91,26 @@ class Blend:
         earlier, judges, targets = held_out(examples, known)
         weights_M, reached = chosen(trained(earlier, known), judges, targets, known.k)
         report(1, {"ndcg": reached, **{name: float(w) for name, w in zip(known.names, weights_M, strict=True)}})
-        return cls(known, examples.item_ids, trained(examples, known), weights_M)
+        by_words = known.segments and examples.histories.traits
+        segments = Segments.fit(examples, known.of("segments"), report) if by_words else None
+        return cls(known, examples.item_ids, trained(examples, known), weights_M, segments)
 
     def scores(self, histories: Histories) -> F32:
         both = (w * scaled(scores(member, histories)) for w, member in zip(self.weights_M, self.members, strict=True))
-        return np.asarray(sum(both), np.float32)
+        return np.asarray(sum(both) + self._by_words(histories), np.float32)
 
     def lift(self, histories: Histories) -> F32:
         """The members' own, each by its weight and scale."""
         both = zip(self.weights_M, self.members, strict=True)
         lifts = (w / spread(scores(member, histories)) * lift(member, histories) for w, member in both)
-        return np.asarray(sum(lifts), np.float32)
+        return np.asarray(sum(lifts) + self._by_words(histories), np.float32)
+
+    def _by_words(self, histories: Histories) -> F32:
+        """How the users' words move what is popular, on the scale of the members: there it is part of each already."""
+        if self.segments is None:
+            return np.zeros(1, np.float32)
+        everybody_1I = scores(self.segments, Histories.from_lists(self.item_ids, [[]], [[]], [[]]))
+        return np.asarray((scores(self.segments, histories) - everybody_1I) / spread(everybody_1I), np.float32)
 
     def contributions(self, history: Histories, item: int) -> F32:
         """The members' own, each by its weight and scale; the scale is taken as given."""
@@ -107,13 +123,16 @@ class Blend:
         write(folder, self, weights=self.weights_M)
         for name, member in zip(self.params.names, self.members, strict=True):
             member.save(folder / name)
+        if self.segments:
+            self.segments.save(folder / "segments")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
         known = BlendParams(**params)
         members = tuple(models.load(folder / name) for name in known.names)
-        return cls(known, arrays["item_ids"], members, arrays["weights"])
+        segments = Segments.load(folder / "segments") if (folder / "segments").exists() else None
+        return cls(known, arrays["item_ids"], members, arrays["weights"], segments)
 
 
 def trained(examples: Examples, params: BlendParams) -> tuple[Model, ...]:
