@@ -25,7 +25,7 @@ from nightloom import settings as settings_module
 from nightloom.samples import ml_100k
 from nightloom.samples.command import cache
 from nightloom.settings import ModelSpec, Settings
-from training.evaluate import F64
+from training.evaluate import F64, Bools
 from training.examples import Log, examples, log_of
 from training.intervals import intervals
 from training.models import KINDS
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=SAMPLE, help="whose [[models]]")
     parser.add_argument("--models", help="names, comma between; without it all that it declares")
-    parser.add_argument("--cuts", type=int, default=6)
+    parser.add_argument("--cuts", type=int, default=14)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each model at each cut")
     given = parser.parse_args()
     if given.cuts <= LATER:
@@ -59,17 +59,19 @@ def main() -> None:
     end = last.replace(hour=0, minute=0, second=0) + timedelta(days=1)
     cuts = [end - timedelta(days=days * back) for back in range(given.cuts, 0, -1)]
     found: dict[str, list[F64]] = {spec.name: [] for spec in specs}
+    warm: list[Bools] = []
     for cut in cuts:
         judging = exam(log_of(earlier(log, cut + timedelta(days=days))), cut)
         later, warm_T = judging.later, judging.later.warm_T
         judging = replace(judging, later=replace(later, histories=described(later.histories, later.user_ids, words)))
+        warm.append(warm_T)
         print(f"cut {cut:%Y-%m-%d}: {len(warm_T)} users judge, {(~warm_T).sum()} of them new", flush=True)
         for spec in specs:
             likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
             values_T = per_user(likes, words, cut, judging, spec, settings.gates.model.k, given.seeds)
             found[spec.name].append(values_T)
             print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}", flush=True)
-    told(found, cuts, days, settings.gates.model.k, given.seeds)
+    told(found, warm, cuts, settings, given.seeds)
 
 
 def ratings(wheel: Path, least: float) -> pa.Table:
@@ -117,22 +119,35 @@ def per_user(likes: Log, words: Words, cut: datetime, judging: Exam, spec: Model
     return np.asarray(np.mean(runs, axis=0))
 
 
-def told(found: dict[str, list[F64]], cuts: list[datetime], days: int, k: int, seeds: int) -> None:
+def told(found: dict[str, list[F64]], warm: list[Bools], cuts: list[datetime], settings: Settings, seeds: int) -> None:
     """The table, and the last line."""
     means = {name: [float(values_T.mean()) for values_T in each] for name, each in found.items()}
     chosen = max(means, key=lambda name: np.mean(means[name][:-LATER]))
+    order = sorted(means, key=lambda name: -np.mean(means[name]))
+    everybody, warm_U = {name: np.concatenate(each) for name, each in found.items()}, np.concatenate(warm)
+    gains = {name: intervals((everybody[chosen] - everybody[name])[:, None], seed=0)[0] for name in order}
+    days, k = settings.training.holdout_days, settings.gates.model.k
     table = Table(
-        "model", *(f"{cut:%Y-%m-%d}" for cut in cuts), "mean", "chosen less this one",
+        "cut", "users", "new", *order,
         title=f"MovieLens 100K: NDCG@{k} of {days} days from each cut, {seeds} seeds; the last {LATER} choose nothing",
         caption=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     )  # fmt: skip
-    for name in sorted(means, key=lambda name: -np.mean(means[name])):
-        gain_T = np.concatenate(found[chosen]) - np.concatenate(found[name])
-        gain = "chosen" if name == chosen else str(intervals(gain_T[:, None], seed=0)[0])
-        table.add_row(name, *(f"{mean:.4f}" for mean in means[name]), f"{np.mean(means[name]):.4f}", gain)
+    for place, (cut, warm_T) in enumerate(zip(cuts, warm, strict=True)):
+        scores = (f"{means[name][place]:.4f}" for name in order)
+        table.add_row(f"{cut:%Y-%m-%d}", str(len(warm_T)), str((~warm_T).sum()), *scores)
+    table.add_section()
+    earlier, later, every = (
+        {name: round(float(np.mean(each[part])), 4) for name, each in means.items()}
+        for part in (slice(-LATER), slice(-LATER, None), slice(None))
+    )
+    for words, row in ((f"all but the last {LATER} cuts", earlier), (f"the last {LATER}", later), ("all cuts", every)):
+        table.add_row(words, "", "", *(f"{row[name]:.4f}" for name in order))
+    table.add_section()
+    for words, inside_U in (("new users", ~warm_U), ("users with a history", warm_U)):
+        table.add_row(words, str(inside_U.sum()), "", *(f"{everybody[name][inside_U].mean():.4f}" for name in order))
+    less = ("" if name == chosen else str(gains[name]) for name in order)
+    table.add_row(f"{chosen} (chosen) less this one", str(len(warm_U)), "", *less)
     Console(width=150).print(table)
-    later = {name: round(float(np.mean(each[-LATER:])), 4) for name, each in means.items()}
-    every = {name: round(float(np.mean(each)), 4) for name, each in means.items()}
     print(json.dumps({"chosen": chosen, "later": later, "all": every}))
 
 
