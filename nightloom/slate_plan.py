@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from nightloom.duck import connect
 from nightloom.errors import SettingsError
 from nightloom.lake import Lake
 from nightloom.section import nearest_key
@@ -37,9 +38,7 @@ def described(
     lake: Lake, settings: Settings, night: date, items: int, stats: int | None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the table `described`, which conditions read, by item id, from these versions of the two tables."""
-    scratch = settings.place("home")
-    with duckdb.connect(config={"temp_directory": str(scratch)}) as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with connect(settings.place("home")) as db:
         describe(db, lake, settings, night, items, stats)
         yield db
 

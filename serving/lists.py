@@ -17,6 +17,7 @@ import pyarrow as pa
 from deltalake import QueryBuilder
 from duckdb.func import ARROW
 
+from nightloom.duck import connect
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lists import full_night, of_nights
 from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
@@ -127,13 +128,6 @@ class Lists:
             connection.execute(f"CREATE VIEW {name} AS FROM read_parquet([{named}], union_by_name = true)")
         else:
             connection.register(name, arrow_schema(table).empty_table())
-
-
-def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB in memory that spills into `scratch` and knows one time zone, UTC."""
-    connection = duckdb.connect(config={"temp_directory": str(scratch)})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 def stream(lake: Lake, table: Table, version: int, sql: str) -> pa.RecordBatchReader:

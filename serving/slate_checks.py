@@ -13,10 +13,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from nightloom.duck import connect
 from nightloom.lists import full_night, whole
 from nightloom.manifest import Check, Night
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
-from serving.lists import connect, stream
+from serving.lists import stream
 from serving.slate_served import served_checks
 
 

@@ -15,12 +15,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from nightloom.duck import connect
 from nightloom.errors import MissingTableError
 from nightloom.lake import UPKEEP, taking
 from nightloom.lists import full_night, whole
@@ -127,8 +127,7 @@ def _own(night: SparkNight, weeks: DataFrame, changed: DataFrame, count: int) ->
             yield rows
         return
     files, names = night.read(HISTORIES).file_uris(), ", ".join(f'"{name}"' for name in WEEKS)
-    with duckdb.connect(config={"temp_directory": str(night.settings.place("home"))}) as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with connect(night.settings.place("home")) as db:
         db.register("changed", changed.toArrow())
         db.read_parquet(files, hive_partitioning=True).create_view("weeks")
         own = db.sql(f"SELECT {names} FROM weeks SEMI JOIN changed USING (user_id)").to_arrow_table()
