@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from training.models.base import Model
 
 NOBODYS = "no interaction of this user: the list comes from what everybody likes"
-SEGMENTS = f"{NOBODYS}, and from what is said of them"
+SEGMENTS = f"{NOBODYS}, and from what is said of this user"
 STRANGE = "the model does not know this item: a rule brought it, with the score of the user's last candidate"
 
 

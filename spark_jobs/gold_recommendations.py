@@ -23,10 +23,11 @@ from pyspark.sql import functions as F
 from nightloom.lake import now
 from nightloom.manifest import run_stage
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
+from spark_jobs.changed import note_events
 from spark_jobs.chosen import MODEL, chosen
 from spark_jobs.gold_histories import up_to
 from spark_jobs.night import SparkNight
-from spark_jobs.rescored import Tonight, make_whole, note_events, tonight
+from spark_jobs.rescored import Tonight, make_whole, tonight
 from spark_jobs.scoring import LISTS, score
 from training.models import KINDS
 from training.registry import Registered
