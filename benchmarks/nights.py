@@ -66,8 +66,8 @@ def main() -> None:
         judging = replace(judging, later=replace(later, histories=described(later.histories, later.user_ids, words)))
         warm.append(warm_T)
         print(f"cut {cut:%Y-%m-%d}: {len(warm_T)} users judge, {(~warm_T).sum()} of them new", flush=True)
+        likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
         for spec in specs:
-            likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
             values_T = per_user(likes, words, cut, judging, spec, settings.gates.model.k, given.seeds)
             found[spec.name].append(values_T)
             print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}", flush=True)

@@ -108,7 +108,7 @@ def main(night: SparkNight) -> None:
 
 
 def _people(night: SparkNight, who: Tonight, *, words: bool, strangers: bool) -> tuple[DataFrame, int]:
-    """The histories of those who are scored and what is said of them; about how many they are, at least one."""
+    """The histories of those who are scored and what is said of them; about how many they are."""
     described = night.frame(USERS) if words else None
     if described is not None and who.users is not None:
         described = described.join(F.broadcast(who.users), "user_id", "left_semi")

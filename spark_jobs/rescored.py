@@ -78,8 +78,9 @@ def tonight(night: SparkNight, item_ids: Callable[[], Strings], *, strangers: bo
                 f"{count:,} users changed since {before.night}", before.full_night, own, changed, count, rest, few
             )
             return
-        # One of the full night's users, so that the night is in the table.
-        anybody = lists_of(night).where(F.col("night") == F.lit(before.full_night)).select("user_id").limit(1)
+        # One of the full night's users, so that the night is in the table; asked once, for a limit may give another.
+        somebody = lists_of(night).where(F.col("night") == F.lit(before.full_night)).select("user_id").head(1)
+        anybody = night.spark.createDataFrame(somebody, "user_id string")
         one = weeks.join(F.broadcast(anybody), "user_id", "left_semi")
         yield Tonight(f"nobody changed since {before.night}", before.full_night, one, anybody, 1, few=few)
 

@@ -36,15 +36,15 @@ def main(night: Night) -> None:
     version = night.pin(INTERACTIONS)
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
     rows = rows_before(night.lake, version, night.end)
-    task = fit.task_of(night, version)
-    task = replace(task, said=said(night, specs))
+    task = replace(fit.task_of(night, version), said=said(night, specs))
     specs = search.searched(night, task, specs)
     scratch = places(night, task, specs)
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
     versions = {}
     for spec in specs:
-        train = on_ranks if KINDS[spec.name].distributed else here
-        versions[spec.name] = record.record(night, task, train(night, task, spec, scratch[spec.name]), rows)
+        folder, ranked = scratch[spec.name], KINDS[spec.name].distributed
+        fitted = on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
+        versions[spec.name] = record.record(night, task, fitted, rows)
     for folder in scratch.values():
         shutil.rmtree(folder)
     night.facts["model_versions"] = ",".join(versions.values())
@@ -84,11 +84,6 @@ def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str
         for other in set(home.glob(f"{name}-*")) - {found[spec.name]}:
             shutil.rmtree(other)
     return found
-
-
-def here(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.Fitted:
-    """Train one model in this process."""
-    return fit.fit(task, spec, folder)
 
 
 def on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.Fitted:

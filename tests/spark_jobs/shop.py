@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nightloom.lists import full_night, whole
+from nightloom.manifest import run_stage
 from nightloom.tables import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from spark_jobs import gold_histories, gold_recommendations
 from tests.spark_jobs.build import NOON, D, Project, project
+from training import registry, train
 
 Lists = dict[str, tuple[list[str], list[float], str]]
 
@@ -34,6 +36,16 @@ class Shop:
             row = {"event_id": f"e{self.events:04}", "user_id": user, "item_id": item, "event": "rating", "night": D}
             rows.append(row | {"value": 5.0, "weight": 1.0, "occurred_at": at, "rescued": None, "row_id": "r"})
         self.lake.append(INTERACTIONS, rows)
+
+    def catalogue(self, *items: str) -> None:
+        fixed = {"categories": [], "attributes": [], "updated_at": NOON, "row_id": "r", "night": D, "available": True}
+        self.lake.append(ITEMS, [fixed | {"item_id": item, "title": item} for item in items])
+
+    def champion(self, model: str, version: str) -> None:
+        """Train a model and let it serve."""
+        argv = ["--date", str(after(30)), "--config", str(self.at.settings.file), "--model", model]
+        run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+        registry.set_alias(self.at.settings, registry.CHAMPION, version)
 
     def available(self, item: str, yes: bool) -> None:
         (row,) = self.lake.rows(ITEMS, f"item_id = '{item}'").to_pylist()

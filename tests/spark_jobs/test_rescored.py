@@ -13,7 +13,6 @@ from pyspark.sql import SparkSession
 
 from nightloom import slate_plan
 from nightloom.lists import full_night, meaning
-from nightloom.manifest import run_stage
 from nightloom.query import State, ask
 from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
 from serving.history import person
@@ -22,7 +21,7 @@ from spark_jobs import gold_similar_items
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, project
 from tests.spark_jobs.conftest import interpreted
 from tests.spark_jobs.shop import Shop, after
-from training import registry, train
+from training import registry
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 MODELS = """
@@ -43,13 +42,10 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Twelve users, nine items, and the lists of D; user n likes items n, n + 1 and n + 3, modulo 9."""
     with interpreted(spark):
         shop = Shop(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
-        fixed = {"categories": [], "attributes": [], "updated_at": NOON, "row_id": "r", "night": D, "available": True}
-        shop.lake.append(ITEMS, [fixed | {"item_id": item, "title": item} for item in KNOWN])
+        shop.catalogue(*KNOWN)
         shop.likes(*((user, KNOWN[(n + step) % 9]) for n, user in enumerate(USERS) for step in (0, 1, 3)))
         shop.likes(("late", "i1"), at=NOON + timedelta(days=5))
-        argv = ["--date", str(after(30)), "--config", str(shop.at.settings.file), "--model", "als"]
-        run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
-        registry.set_alias(shop.at.settings, registry.CHAMPION, "1")
+        shop.champion("als", "1")
         assert shop.score(D) == "everybody: no night before it has lists"
         yield shop
 
@@ -192,9 +188,7 @@ def test_everybody_is_scored_where_it_cannot_be_said_user_by_user(made: Shop, tm
     assert "u3" not in made.lists(after(15))
     made.likes(*((user, "i0") for user in USERS[4:]), at=NOON + timedelta(days=16))
     assert made.score(after(16)).startswith("everybody: 8 users changed and 0 did before, of ")
-    argv = ["--date", str(after(30)), "--config", str(made.at.settings.file), "--model", "popularity"]
-    run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
-    registry.set_alias(made.at.settings, registry.CHAMPION, "2")
+    made.champion("popularity", "2")
     assert made.score(after(17)) == f"everybody: the model or a rule changed since {after(16)}"
     made.lake.open(RECOMMENDATIONS).delete("user_id = 'u4'")
     assert made.score(after(18)).startswith("everybody: the table's log does not say for certain")

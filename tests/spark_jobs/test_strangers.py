@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.manifest import run_stage
-from nightloom.tables import ITEMS, USERS
+from nightloom.tables import USERS
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, project
 from tests.spark_jobs.conftest import interpreted
 from tests.spark_jobs.shop import Shop, after
-from training import registry, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 MODELS = """
@@ -34,25 +32,18 @@ def member(user: str, city: str) -> dict[str, Any]:
     return {"user_id": user, "attributes": [("city", city)], "updated_at": NOON, "row_id": "r", "night": D}
 
 
-def trained(shop: Shop, model: str, version: str) -> None:
-    argv = ["--date", str(after(30)), "--config", str(shop.at.settings.file), "--model", model]
-    run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
-    registry.set_alias(shop.at.settings, registry.CHAMPION, version)
-
-
 @pytest.fixture(scope="module")
 def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Ten users of Ulm like the first items, ten of Jena the last; two are described and did nothing yet."""
     with interpreted(spark):
         shop = Shop(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
-        fixed = {"categories": [], "attributes": [], "updated_at": NOON, "row_id": "r", "night": D, "available": True}
-        shop.lake.append(ITEMS, [fixed | {"item_id": item, "title": item} for item in KNOWN])
+        shop.catalogue(*KNOWN)
         cities = {f"u{n:02}": ("Ulm", "Jena")[n % 2] for n in range(20)}
         for n, (user, city) in enumerate(cities.items()):
             shop.likes(*((user, item) for item in (KNOWN[:3] if city == "Ulm" else KNOWN[3:])[: 1 + n // 7]))
         strangers = {"ulm": "Ulm", "jena": "Jena"}
         shop.lake.append(USERS, [member(user, city) for user, city in (cities | strangers).items()])
-        trained(shop, "segments", "1")
+        shop.champion("segments", "1")
         assert shop.score(D) == "everybody: no night before it has lists"
         yield shop
 
@@ -106,7 +97,7 @@ def test_a_quiet_night_has_one_row_be_it_of_somebody_who_did_nothing(made: Shop)
 
 
 def test_a_model_that_takes_no_words_has_no_list_for_them(made: Shop) -> None:
-    trained(made, "popularity", "2")
+    made.champion("popularity", "2")
     assert made.score(after(7)).startswith("everybody: the model")
     assert {"jena", "ulm"} & made.lists(after(7)).keys() == set()
     assert len(made.lists(after(7))) == 21

@@ -107,10 +107,9 @@ class Blend:
 
     def _by_words(self, histories: Histories) -> F32:
         """How the users' words move what is popular, on the scale of the members: there it is part of each already."""
-        if self.segments is None:
+        if self.segments is None or not histories.traits:
             return np.zeros(1, np.float32)
-        everybody_1I = scores(self.segments, Histories.from_lists(self.item_ids, [[]], [[]], [[]]))
-        return np.asarray((scores(self.segments, histories) - everybody_1I) / spread(everybody_1I), np.float32)
+        return lift(self.segments, histories) / spread(self.segments.items_ID[None, :, 0])
 
     def contributions(self, history: Histories, item: int) -> F32:
         """The members' own, each by its weight and scale; the scale is taken as given."""

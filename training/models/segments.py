@@ -54,9 +54,9 @@ class Segments:
         items_ID = np.empty((len(examples.item_ids), 1 + len(words_W)), np.float32)
         items_ID[:, 0] = np.log1p(decayed_likes(examples, known.half_life_days))
         likes_I = likes.sum(axis=0)
-        having = _having(_words(histories), words_W).tocsc()
+        found_WI = (_having(_words(histories), words_W).T @ likes).tocsr()
         for place in range(len(words_W)):
-            found_I = likes.T @ having[:, [place]].toarray()[:, 0]
+            found_I = found_WI[[place]].toarray()[0]
             expected_I = likes_I * (found_I.sum() / likes_I.sum())
             items_ID[:, 1 + place] = np.log((found_I + known.prior) / (expected_I + known.prior))
         return cls(known, examples.item_ids, words_W, items_ID)
