@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.sparse import csr_array, csr_matrix
 
+from models.als import ALSParams
+from models.base import F32
 from nightloom.samples.population import OWN_CLUSTER, pick, population
 from nightloom.samples.world import ACTIVITY_SKEW, CLUSTERS, POPULARITY_SKEW
-from training.models.als import ALSParams
-from training.models.base import F32
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame  # with the peers: each is imported in its own process
@@ -65,7 +65,7 @@ def compare(asked: argparse.Namespace) -> None:
     last = {**runs[-1], "spark": run("spark", asked)}
     epochs = {name: [statistics.median(each[name][0]) for each in runs] for name in runs[-1]}
     epochs["spark"] = [statistics.median(last["spark"][0])]
-    from training.models.als_solver import objective
+    from models.als_solver import objective
 
     likes = read_likes(asked.folder)
     reached = {name: objective(likes, users, items, params_of(asked)) for name, (_, users, items) in last.items()}
@@ -119,7 +119,7 @@ def start(asked: argparse.Namespace) -> Sequence[F32]:
 
 
 def ours(asked: argparse.Namespace) -> Factors:
-    from training.models.als_solver import sweep
+    from models.als_solver import sweep
 
     likes, params = read_likes(asked.folder), params_of(asked)
     liked_by = likes.T.tocsr()

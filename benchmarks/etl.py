@@ -26,13 +26,13 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from nightloom.lake import Lake
-from nightloom.memory import peak_memory
+from nightloom.local.memory import peak_memory
 from nightloom.samples import synthetic
 from nightloom.samples.landing import Landing
 from nightloom.samples.world import Spec
 from nightloom.settings import CONFIG_VARIABLE, Settings, load
-from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 
 DAYS, NIGHTS, START, DIRT = 107, 3, date(2024, 1, 1), 0.01
 EVENTS_PER_USER, EVENTS_PER_ITEM = 100, 500

@@ -22,8 +22,8 @@ from rich.table import Table
 
 from benchmarks.likes import LIKES_A_USER, make
 from nightloom import settings as settings_module
+from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS
 from training import distributed, fit
 
 PROJECT = """

@@ -27,14 +27,14 @@ from rich.table import Table
 
 from benchmarks.als import processor
 from benchmarks.likes import LIKES_A_USER, make
+from models import registry
 from nightloom import settings as settings_module
+from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake, arrow_schema
-from nightloom.lists import full_night, whole
-from nightloom.memory import peak_memory
-from nightloom.tables import INTERACTIONS, ITEMS, RECOMMENDATIONS
+from nightloom.lake.recommendations import full_night, whole
+from nightloom.local.memory import peak_memory
 from spark_jobs import gold_histories, gold_recommendations
-from spark_jobs.night import SparkNight
-from training import registry
+from spark_jobs.context import SparkNight
 
 FIRST = date(2025, 11, 28)
 """The last day of the likes that are made."""

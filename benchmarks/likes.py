@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from deltalake import write_deltalake
 
+from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake, arrow_schema
-from nightloom.tables import INTERACTIONS
 
 ROWS = 500_000
 """In a file."""

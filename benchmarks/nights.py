@@ -21,6 +21,9 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from models import KINDS
+from models.base import Histories, Strings
+from models.features import Features
 from nightloom import settings as settings_module
 from nightloom.samples import ml_100k
 from nightloom.samples.command import cache
@@ -28,9 +31,6 @@ from nightloom.settings import ModelSpec, Settings
 from training.evaluate import F64, Bools
 from training.examples import Log, examples, log_of
 from training.intervals import intervals
-from training.models import KINDS
-from training.models.base import Histories, Strings
-from training.models.features import Features
 from training.scorecard import Exam, exam, scorecard
 
 LATER = 2

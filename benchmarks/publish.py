@@ -36,9 +36,9 @@ from rich.table import Table
 
 from benchmarks.servers import Server, postgresql, program, redis_server
 from nightloom import settings as settings_module
+from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
 from nightloom.lake import Lake, arrow_schema
-from nightloom.manifest import Check, Night, judge, run_stage
-from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS
+from nightloom.night.context import Check, Night, judge, run_stage
 from serving import loading
 from serving.lists import Lists
 from serving.stores import Store, base, store_of, versions

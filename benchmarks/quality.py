@@ -25,10 +25,10 @@ from benchmarks.quality_data import PROTOCOLS, Round, Rounds
 from benchmarks.quality_fit import fitted
 from benchmarks.quality_floor import PULLS, SHARES, TogetherAndNext
 from benchmarks.quality_grid import GRIDS, Candidate, model_of
+from models.base import I32
 from nightloom.errors import NightloomError
 from training import distributed, evaluate
 from training.examples import LaterDays
-from training.models.base import I32
 
 K = {"given-split": 20, "leave-one-out": 10}
 METRICS = {"recall": evaluate.recall, "ndcg": evaluate.ndcg, "mrr": evaluate.mrr}

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
+from models.base import I64, Examples, Histories, Strings
 from nightloom.errors import NightloomError
 from training.examples import LaterDays
-from training.models.base import I64, Examples, Histories, Strings
 
 SEED = 0
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+import models
+from models import KINDS
+from models.base import Examples, Histories, Model
 from nightloom.settings import Training
-from training import distributed, models
-from training.models import KINDS
-from training.models.base import Examples, Histories, Model
+from training import distributed
 
 
 def fitted(name: str, params: dict[str, Any], examples: Examples, ranks: int, folder: Path) -> Model:

@@ -7,8 +7,8 @@ user's last item. Shapes: I items, B users of a block.
 import numpy as np
 from scipy.sparse import csr_array
 
+from models.base import F32, I32, Examples, Strings
 from training.examples import LaterDays
-from training.models.base import F32, I32, Examples, Strings
 
 PULLS, SHARES = (100.0, 300.0, 1000.0), (0.1, 0.3, 1.0, 3.0)
 USERS_PER_BLOCK = 1024

@@ -28,7 +28,7 @@ from rich.table import Table
 from scipy.sparse import csr_array, csr_matrix
 
 from benchmarks.als import params_of, processor, read_likes, start, write_likes
-from training.models.base import F32, I32
+from models.base import F32, I32
 
 Work: TypeAlias = Callable[[], object]
 Seconds: TypeAlias = tuple[float, float]
@@ -80,7 +80,7 @@ def ratios(clock: dict[str, float]) -> dict[str, dict[str, float]]:
 
 
 def make_factors(asked: argparse.Namespace) -> None:
-    from training.models.als_solver import sweep
+    from models.als_solver import sweep
 
     asked.events, asked.factors = asked.users * EVENTS_PER_USER, FACTORS
     write_likes(asked)

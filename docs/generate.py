@@ -1,4 +1,4 @@
-"""nightloom/settings.py -> docs/settings.md; nightloom/tables.py -> docs/tables.md.
+"""nightloom/settings/ -> docs/settings.md; nightloom/contracts/ -> docs/tables.md.
 
 By hand: .venv/bin/python docs/generate.py
 tests/test_docs.py compares the files with what comes out here.
@@ -19,8 +19,8 @@ sys.path.insert(0, str(DOCS.parent))
 from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
+from nightloom.contracts import TABLES, Table  # noqa: E402
 from nightloom.settings import Settings  # noqa: E402
-from nightloom.tables import TABLES, Table  # noqa: E402
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date"}
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
@@ -40,7 +40,7 @@ def settings_page() -> str:
         "Everything that is yours stands in `nightloom.toml`. An unknown key is an error that names its line and the\n"
         "nearest known one. A variable such as `NIGHTLOOM_PLACES__HOME=/mnt/lake` overrides the file: `NIGHTLOOM_`,\n"
         "then the section and the key, joined by two underscores. `NIGHTLOOM_CONFIG` says which file is read.\n\n"
-        "Made from `nightloom/settings.py` by `docs/generate.py`.\n" + "".join(_sections(Settings, ""))
+        "Made from `nightloom/settings/` by `docs/generate.py`.\n" + "".join(_sections(Settings, ""))
     )
 
 
@@ -124,7 +124,7 @@ def tables_page() -> str:
         "# The data dictionary\n\n"
         "All tables are Delta tables in the lake, in `LAYER/NAME`. `nightloom sql` reads them by the names below, at\n"
         "any version; `nightloom tables NAME` prints what stands here, with the current version and rows.\n\n"
-        "Made from `nightloom/tables.py` by `docs/generate.py`.\n\n"
+        "Made from `nightloom/contracts/` by `docs/generate.py`.\n\n"
         f"| table | one row is |\n|---|---|\n{listed}"
     ]
     for layer, meaning in LAYERS.items():

@@ -3,8 +3,8 @@
 import great_expectations as gx
 
 from expectations.contract import Frame, bronze
+from nightloom.contracts import BRONZE_EVENTS
 from nightloom.settings import Settings
-from nightloom.tables import BRONZE_EVENTS
 
 FRAME = Frame(BRONZE_EVENTS)
 

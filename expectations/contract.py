@@ -1,4 +1,4 @@
-"""A table's contract (nightloom/tables.py) -> the expectations that follow from it.
+"""A table's contract (nightloom/contracts/) -> the expectations that follow from it.
 
 Columns, types, NOT NULL and the key come from here for every table; a table's own file adds only what is special to it.
 """
@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 
+from nightloom.contracts import Table
 from nightloom.lake import arrow_type
 from nightloom.settings import Settings
-from nightloom.tables import Table
 
 COPIES = "rows_with_this_key"
 """Column that every frame carries: how many rows of the whole table have the row's key."""

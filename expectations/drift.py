@@ -14,9 +14,9 @@ from datetime import date
 from typing import Any
 
 from expectations.measures import Measure
-from nightloom.manifest import Night
+from nightloom.contracts import INTERACTIONS, ITEMS
+from nightloom.night.context import Night
 from nightloom.psi import by_chance, most_changed, psi
-from nightloom.tables import INTERACTIONS, ITEMS
 
 DECILES = 9
 """Inner edges of the value's bins, taken from the nights before."""

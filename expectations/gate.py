@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from expectations.past import measures
 from expectations.validate import validate
-from nightloom.manifest import Check, Night, judge, run_stage
-from nightloom.tables import (
+from nightloom.contracts import (
     BRONZE,
     BRONZE_EVENTS,
     INTERACTIONS,
@@ -21,6 +20,7 @@ from nightloom.tables import (
     USERS,
     Table,
 )
+from nightloom.night.context import Check, Night, judge, run_stage
 
 SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
 CLEANING = "spark_jobs.silver_interactions"

@@ -5,8 +5,8 @@ import great_expectations.expectations as gxe
 
 from expectations import contract
 from expectations.contract import Frame, true
+from nightloom.contracts import HISTORIES
 from nightloom.settings import Settings
-from nightloom.tables import HISTORIES
 
 FRAME = Frame(HISTORIES, {"oldest_first": "at = array_sort(at)", "lowest_weight": "array_min(weights)"})
 

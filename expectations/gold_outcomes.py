@@ -4,8 +4,8 @@ import great_expectations as gx
 
 from expectations import contract
 from expectations.contract import Frame, true
+from nightloom.contracts import OUTCOMES
 from nightloom.settings import Settings
-from nightloom.tables import OUTCOMES
 
 FRAME = Frame(
     OUTCOMES,

@@ -5,8 +5,8 @@ import great_expectations.expectations as gxe
 
 from expectations import contract
 from expectations.contract import LIST_COLUMNS, Frame, ranked
+from nightloom.contracts import POPULAR
 from nightloom.settings import Settings
-from nightloom.tables import POPULAR
 
 FRAME = Frame(POPULAR, LIST_COLUMNS)
 

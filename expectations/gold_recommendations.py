@@ -7,8 +7,8 @@ import great_expectations as gx
 
 from expectations import contract
 from expectations.contract import LIST_COLUMNS, Frame, ranked
+from nightloom.contracts import RECOMMENDATIONS
 from nightloom.settings import Settings
-from nightloom.tables import RECOMMENDATIONS
 
 FRAME = Frame(RECOMMENDATIONS, LIST_COLUMNS)
 

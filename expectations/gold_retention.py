@@ -4,8 +4,8 @@ import great_expectations as gx
 
 from expectations import contract
 from expectations.contract import Frame, true
+from nightloom.contracts import RETENTION
 from nightloom.settings import Settings
-from nightloom.tables import RETENTION
 
 FRAME = Frame(
     RETENTION,

@@ -4,8 +4,8 @@ import great_expectations as gx
 
 from expectations import contract
 from expectations.contract import LIST_COLUMNS, Frame, ranked
+from nightloom.contracts import SIMILAR_ITEMS
 from nightloom.settings import Settings
-from nightloom.tables import SIMILAR_ITEMS
 
 FRAME = Frame(SIMILAR_ITEMS, LIST_COLUMNS)
 

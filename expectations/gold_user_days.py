@@ -4,8 +4,8 @@ import great_expectations as gx
 
 from expectations import contract
 from expectations.contract import Frame
+from nightloom.contracts import USER_DAYS
 from nightloom.settings import Settings
-from nightloom.tables import USER_DAYS
 
 FRAME = Frame(USER_DAYS)
 

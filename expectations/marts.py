@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from expectations.validate import validate
 from nightloom.errors import DataError
-from nightloom.manifest import Night, judge, run_stage
-from nightloom.marts import marts
+from nightloom.night.context import Night, judge, run_stage
+from nightloom.sql.marts import marts
 
 
 def main(night: Night) -> None:

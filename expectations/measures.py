@@ -14,7 +14,7 @@ from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.expectations.metadata_types import FailureSeverity
 
 from expectations.outcomes import Outcome
-from nightloom.tables import Table
+from nightloom.contracts import Table
 
 
 @dataclass(frozen=True)

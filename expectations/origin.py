@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from expectations.outcomes import Outcome
-from nightloom.manifest import Night
-from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, INTERACTIONS, ITEMS, USERS, Table
+from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, INTERACTIONS, ITEMS, USERS, Table
+from nightloom.night.context import Night
 
 MADE_FROM: Mapping[str, Table] = {
     INTERACTIONS.full_name: BRONZE_EVENTS,

@@ -10,7 +10,7 @@ from typing import Any
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-from nightloom.tables import Table
+from nightloom.contracts import Table
 
 SAMPLES = 5
 """Failing rows that an outcome names; the page in Data Docs shows the same."""

@@ -13,8 +13,8 @@ from statistics import median
 
 from expectations.drift import drift
 from expectations.measures import Measure
-from nightloom.manifest import Night
-from nightloom.tables import BRONZE, INTERACTIONS, ITEMS, STAGES, USERS, Table
+from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, STAGES, USERS, Table
+from nightloom.night.context import Night
 
 MIN_NIGHTS = 3
 EXAMPLES = 3

@@ -5,8 +5,8 @@ import great_expectations.expectations as gxe
 
 from expectations import contract
 from expectations.contract import Frame
+from nightloom.contracts import QUARANTINE_ROWS
 from nightloom.settings import Settings
-from nightloom.tables import QUARANTINE_ROWS
 
 REASONS = ("unreadable", "missing", "type", "unknown_event", "impossible_value", "clock_ahead", "too_late")
 """Reasons the platform itself gives; the others are names of rules in nightloom.toml."""

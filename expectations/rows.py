@@ -14,9 +14,9 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from expectations.contract import COPIES, Frame, plain
+from nightloom.contracts import Table
 from nightloom.lake import arrow_type
-from nightloom.manifest import Night
-from nightloom.tables import Table
+from nightloom.night.context import Night
 
 ROWS_AT_ONCE = 500_000
 ALL = "true"

@@ -7,8 +7,8 @@ from great_expectations.expectations.row_conditions import Column
 
 from expectations import contract
 from expectations.contract import Frame
+from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings, Signal
-from nightloom.tables import INTERACTIONS
 
 FRAME = Frame(INTERACTIONS)
 

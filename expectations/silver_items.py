@@ -4,8 +4,8 @@ import great_expectations as gx
 
 from expectations import contract
 from expectations.contract import Frame, true
+from nightloom.contracts import ITEMS
 from nightloom.settings import Settings
-from nightloom.tables import ITEMS
 
 FRAME = Frame(ITEMS, {"categories_have_names": "array_position(t.categories, NULL) IS NULL"})
 

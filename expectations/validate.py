@@ -23,9 +23,9 @@ from expectations.measures import suite as of_measures
 from expectations.origin import files
 from expectations.outcomes import Outcome, asked_for, outcomes
 from expectations.rows import frames
+from nightloom.contracts import EXPECTATIONS, TABLES, Table
 from nightloom.lake import now
-from nightloom.manifest import Check, Night
-from nightloom.tables import EXPECTATIONS, TABLES, Table
+from nightloom.night.context import Check, Night
 
 Results = dict[ValidationResultIdentifier, ExpectationSuiteValidationResult]
 

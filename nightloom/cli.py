@@ -13,13 +13,13 @@ from nightloom.errors import NightloomError
 from nightloom.settings import CONFIG_VARIABLE
 
 WORDS = {
-    "demo": ("nightloom.demo:demo", "Sample data, one night by Airflow's scheduler, a real user's list."),
-    "night": ("nightloom.night:night", "Run one night through Airflow, without a running scheduler."),
-    "backfill": ("nightloom.backfill:backfill", "Rebuild past nights; how they differ from what was published."),
-    "airflow": ("nightloom.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),
-    "status": ("nightloom.status:status", "The last nights: stages, seconds, rows, gates, versions."),
+    "demo": ("nightloom.local.demo:demo", "Sample data, one night by Airflow's scheduler, a real user's list."),
+    "night": ("nightloom.local.night:night", "Run one night through Airflow, without a running scheduler."),
+    "backfill": ("nightloom.local.backfill:backfill", "Rebuild past nights; how they differ from what was published."),
+    "airflow": ("nightloom.local.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),
+    "status": ("nightloom.night.status:status", "The last nights: stages, seconds, rows, gates, versions."),
     "model": ("training.commands:model", "Who is champion: promote, demote, history."),
-    "quality": ("nightloom.quality:quality", "What the gates expected of the data, night by night."),
+    "quality": ("expectations.trends:quality", "What the gates expected of the data, night by night."),
     "recommend": ("serving.commands:recommend", "A user's published list."),
     "explain": ("serving.commands:explain", "Where one recommendation comes from, down to the events."),
     "slate": ("serving.slate_commands:slate", "What the slate rules do to a user's list, before a night does it."),
@@ -27,11 +27,11 @@ WORDS = {
     "store": ("serving.publish_commands:store", "What the lists take in each kind of store."),
     "serve": ("serving.commands:serve", "The API and the console."),
     "quarantine": (
-        "nightloom.quarantine_commands:quarantine",
+        "nightloom.quarantine.commands:quarantine",
         "Records that could not be used: mend, replay, discard.",
     ),
-    "sql": ("nightloom.query:sql", "DuckDB over the Delta tables, at any version."),
-    "tables": ("nightloom.dictionary:tables", "The data dictionary."),
+    "sql": ("nightloom.sql.query:sql", "DuckDB over the Delta tables, at any version."),
+    "tables": ("nightloom.sql.dictionary:tables", "The data dictionary."),
     "sample": ("nightloom.samples.command:sample", "Sample data: MovieLens 100K, or synthetic of any size."),
 }
 """Word -> (module:click command, one line of help)."""

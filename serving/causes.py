@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS
 from serving.history import Person
 from serving.stores.reading import Snapshot
 
 if TYPE_CHECKING:
-    from training.models.base import Model
+    from models.base import Model
 
 MOST_CAUSES = 5
 
@@ -40,7 +40,7 @@ class Word:
 
 def causes(lake: Lake, snapshot: Snapshot, model: Model, history: list[dict[str, Any]], item: str) -> list[Cause]:
     """The interactions of a history that weigh most; none where no like speaks for the item."""
-    from training.models.base import Histories, positions  # torch and MLflow: only when somebody asks
+    from models.base import Histories, positions  # torch and MLflow: only when somebody asks
 
     index = positions(model.item_ids)
     used = [event for event in history if event["weight"] > 0 and event["item_id"] in index]
@@ -62,8 +62,8 @@ def by_words(model: Model, who: Person, item: str) -> list[Word]:
     """The words that move the item's rank among all that the user did not touch; none where the model takes none."""
     import numpy as np
 
-    from training.models.base import Histories, positions
-    from training.models.recommend import scores
+    from models.base import Histories, positions
+    from models.recommend import scores
 
     index = positions(model.item_ids)
     if not who.words or item not in index:

@@ -12,7 +12,7 @@ from nightloom import settings as settings_module
 from nightloom.lake import as_json
 from serving import answers
 from serving.explain import Explanation
-from serving.moved import Moved
+from serving.rule_attribution import Moved
 from serving.stores import store_of, versions
 from serving.stores.reading import Reader
 

@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightloom import settings as settings_module
+from nightloom.contracts import STAGES
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
+from nightloom.night import runs
+from nightloom.night.runs import Judgement, StageRun
 from nightloom.settings import Settings
-from nightloom.tables import STAGES
-from serving import runs
 from serving.causes import Cause, Word, by_words, causes
 from serving.history import person
 from serving.lineage import lineage, scored_by, trained
-from serving.moved import Moved, in_popular, moved
-from serving.runs import Judgement, StageRun
+from serving.rule_attribution import Moved, in_popular, moved
 from serving.stores import versions
 from serving.stores.base import EVERYBODY
 from serving.stores.reading import Reader, Snapshot
 
 if TYPE_CHECKING:
-    from training.models.base import Model
+    from models.base import Model
 
 NOBODYS = "no interaction of this user: the list comes from what everybody likes"
 SEGMENTS = f"{NOBODYS}, and from what is said of this user"
@@ -129,6 +129,6 @@ def _tables(stages: list[StageRun], meta: dict[str, Any]) -> dict[str, int]:
 @lru_cache(maxsize=2)
 def _model(config: Path, version: str) -> Model:
     """The registered model, kept: the next explanation is then quick."""
-    from training import registry
+    from models import registry
 
     return registry.load(settings_module.load(config), version)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from nightloom.contracts import HISTORIES, USERS
 from nightloom.lake import Lake
-from nightloom.tables import HISTORIES, USERS
 
 
 def history_of(lake: Lake, night: str, user: str, version: int | None = None) -> list[dict[str, Any]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from nightloom.contracts import RECOMMENDATIONS
 from nightloom.lake import Lake
-from nightloom.lists import full_night
-from nightloom.published import JUDGING, SCORING
-from nightloom.tables import RECOMMENDATIONS
-from serving import runs
+from nightloom.lake.recommendations import full_night
+from nightloom.night import runs
+from nightloom.night.published import JUDGING, SCORING
+from nightloom.night.runs import StageRun
 from serving.history import of_user
-from serving.runs import StageRun
 
 TRAINING = "training.train"
 
@@ -34,7 +34,7 @@ def scorings(lake: Lake, meta: dict[str, Any], days: int) -> list[StageRun]:
 def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
     """The run that scored a user's own list in a version; None: not recorded.
 
-    Who did not change keeps the list of an earlier night (nightloom/lists.py): its row says when it was scored.
+    Unchanged users keep the list of an earlier night: its row says when it was scored.
     """
     night, version = date.fromisoformat(meta["night"]), meta["inputs"][RECOMMENDATIONS.full_name]
     nights = f"night IN (DATE '{night}', DATE '{full_night(lake, night, version)}') ORDER BY night DESC LIMIT 1"

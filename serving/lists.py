@@ -17,10 +17,10 @@ import pyarrow as pa
 from deltalake import QueryBuilder
 from duckdb.func import ARROW
 
-from nightloom.duck import connect
+from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from nightloom.lake import Lake, arrow_schema
-from nightloom.lists import full_night, of_nights
-from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
+from nightloom.lake.duck import connect
+from nightloom.lake.recommendations import full_night, of_nights
 from serving.digits import json_lists
 from serving.stores.base import LONGEST_KEY, Shape, head
 

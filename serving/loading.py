@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightloom.duck import connect
+from nightloom.lake.duck import connect
 from serving.stores import base, versions
 from serving.stores.base import SCHEMA, Store
 from serving.stores.versions import PushError, Reason

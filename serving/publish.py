@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
-from nightloom.lists import full_night, of_nights
-from nightloom.manifest import Night, code_revision, run_stage
-from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
-from serving import canary, loading, runs
+from nightloom.lake.recommendations import full_night, of_nights
+from nightloom.night import runs
+from nightloom.night.context import Night, code_revision, run_stage
+from serving import canary, loading
 from serving.lists import BATCH_ROWS, Lists
 from serving.loading import Loaded
 from serving.sizes import within_quota

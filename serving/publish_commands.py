@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nightloom import settings as settings_module
+from nightloom.contracts import RECOMMENDATIONS
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
-from nightloom.tables import RECOMMENDATIONS
 from serving.lists import SOURCES, Lists
 from serving.sizes import GB, kept_bytes
 from serving.stores import CLASSES, store_class, store_of, versions

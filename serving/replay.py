@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from models.base import Model
 from nightloom.settings import Settings
-from nightloom.slate import Plan
-from nightloom.slate_lists import Slates
+from nightloom.slate.apply import Slates
+from nightloom.slate.plan import Plan
 from serving.history import Person
-from spark_jobs import ruled
-from training.models.base import Model
+from spark_jobs import slate_scoring as ruled
 
 BATCH = pa.schema([
     ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),

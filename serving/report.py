@@ -6,11 +6,11 @@ import itertools
 import json
 from collections.abc import Iterator
 
-from nightloom.manifest import Night, run_stage
-from nightloom.tables import GATES, STAGES
-from serving import runs
+from nightloom.contracts import GATES, STAGES
+from nightloom.night import runs
+from nightloom.night.context import Night, run_stage
+from nightloom.night.runs import StageRun
 from serving.console.render import duration, render
-from serving.runs import StageRun
 from serving.stores import store_of, versions
 from serving.stores.reading import Reader, Snapshot
 

@@ -13,10 +13,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from nightloom.duck import connect
-from nightloom.lists import full_night, whole
-from nightloom.manifest import Check, Night
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
+from nightloom.lake.duck import connect
+from nightloom.lake.recommendations import full_night, whole
+from nightloom.night.context import Check, Night
 from serving.lists import stream
 from serving.slate_served import served_checks
 
@@ -43,7 +43,7 @@ def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
 
 def _ruled(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
     if night.settings.slate.rules:
-        from nightloom.slate_plan import describe  # numba: only where there are rules
+        from nightloom.slate.compile import describe  # numba: only where there are rules
         from serving.slate_rule_checks import rule_checks
 
         describe(db, night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))

@@ -7,8 +7,8 @@ with slate rules also silver.users, gold.item_stats, ops.slate_rules. The report
 from __future__ import annotations
 
 from expectations.validate import validate
-from nightloom.manifest import Night, judge, run_stage
-from nightloom.tables import HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS
+from nightloom.contracts import HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS
+from nightloom.night.context import Night, judge, run_stage
 from serving import slate_page
 from serving.slate_checks import measured, slate_checks
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from nightloom.manifest import Check, Night
+from nightloom.contracts import SLATE_RULES
+from nightloom.night.context import Check, Night
 from nightloom.page import COLOURS, figure_of, finish, page, svg, table
-from nightloom.tables import SLATE_RULES
 from serving.slate_served import pairs
 
 if TYPE_CHECKING:

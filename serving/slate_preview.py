@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from nightloom import slate_plan
+from models.registry import RegistryError, champion
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, USERS
 from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
 from nightloom.settings import Settings
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, USERS
+from nightloom.slate import compile as slate_plan
 from serving.history import person
 from serving.replay import Replay, replay
-from training.registry import RegistryError, champion
 
 INPUTS = (HISTORIES, ITEMS, ITEM_STATS)
 

@@ -1,6 +1,6 @@
 """The slate rules, looked for in the night's lists by SQL alone: nothing here knows how they were applied.
 
-DuckDB has `lists`, `histories`, `people` (what silver.users says) and `described` (nightloom.slate_plan.describe).
+DuckDB has `lists`, `histories`, `people` (what silver.users says) and `described` (nightloom.slate.compile.describe).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import duckdb
 
-from nightloom.manifest import Check, Night
-from nightloom.slate_plan import condition
-from nightloom.slate_settings import CATEGORY, Cap, Exploration, Filter, Floor, ForSome, Pin, Promotion
+from nightloom.night.context import Check, Night
+from nightloom.slate.compile import condition
+from nightloom.slate.settings import CATEGORY, Cap, Exploration, Filter, Floor, ForSome, Pin, Promotion
 
 ENTRIES = "(SELECT user_id, unnest(items) AS item_id, unnest(range(len(items))) AS place FROM lists)"
 SHOWN = f"(SELECT user_id, item_id FROM {ENTRIES} UNION ALL SELECT NULL, unnest(items) FROM popular)"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nightloom.manifest import Check, Night
+from nightloom.night.context import Check, Night
 from nightloom.psi import by_chance, psi
 from serving.stores import store_of, versions
 from serving.stores.reading import Reader, Snapshot

@@ -21,12 +21,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
+from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
 from nightloom.errors import ConcurrentRunError, DataError
-from nightloom.manifest import run_stage
+from nightloom.night.context import run_stage
 from nightloom.settings import Source
-from nightloom.tables import BRONZE, QUARANTINE_ROWS, Table
 from spark_jobs import files, kafka, landing
-from spark_jobs.night import SparkNight
+from spark_jobs.context import SparkNight
 
 ANOTHER_RUN = r"CONCURRENT|Concurrent\w+Exception|Multiple streaming|\w+ChangedException|is already active"
 

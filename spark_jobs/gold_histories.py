@@ -11,9 +11,9 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.manifest import run_stage
-from nightloom.tables import HISTORIES, INTERACTIONS
-from spark_jobs.night import ALL, SparkNight
+from nightloom.contracts import HISTORIES, INTERACTIONS
+from nightloom.night.context import run_stage
+from spark_jobs.context import ALL, SparkNight
 
 ARRAYS = ("items", "weights", "at", "event_ids")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.manifest import run_stage
-from nightloom.tables import INTERACTIONS, ITEM_DAYS
-from spark_jobs.night import ALL, SparkNight
+from nightloom.contracts import INTERACTIONS, ITEM_DAYS
+from nightloom.night.context import run_stage
+from spark_jobs.context import ALL, SparkNight
 
 DIGITS = 9  # of weight: a sum of floats differs in its last digits with the order that Spark adds in
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from nightloom.manifest import run_stage
-from nightloom.tables import ITEM_DAYS, ITEM_STATS
+from nightloom.contracts import ITEM_DAYS, ITEM_STATS
+from nightloom.night.context import run_stage
+from spark_jobs.commit_stamps import StampedNight, sql_date
 from spark_jobs.gold_item_days import DIGITS
-from spark_jobs.stamped import StampedNight, sql_date
 
 
 def item_stats(day: date, half_life_days: float) -> str:

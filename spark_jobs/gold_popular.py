@@ -10,13 +10,13 @@ from datetime import date
 
 import pyarrow as pa
 
+from nightloom.contracts import INTERACTIONS, ITEM_STATS, ITEMS, POPULAR, USERS
 from nightloom.lake import arrow
-from nightloom.manifest import run_stage
-from nightloom.slate import Plan
-from nightloom.tables import INTERACTIONS, ITEM_STATS, ITEMS, POPULAR, USERS
-from spark_jobs.night import SparkNight
+from nightloom.night.context import run_stage
+from nightloom.slate.plan import Plan
+from spark_jobs.commit_stamps import sql_date
+from spark_jobs.context import SparkNight
 from spark_jobs.popular_segments import by_segment
-from spark_jobs.stamped import sql_date
 
 EVERYBODY = "all"
 ALL = 2**31 - 1
@@ -43,7 +43,7 @@ def main(night: SparkNight) -> None:
         return
     plan = None
     if slate.filters:
-        from nightloom import slate_plan  # numba and DuckDB: only where there are rules
+        from nightloom.slate import compile as slate_plan  # numba and DuckDB: only where there are rules
 
         plan = slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
     length = ALL if slate.filters else slate.stored  # a filter may leave any of them

@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from models import KINDS
+from models.registry import Registered
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import now
-from nightloom.manifest import run_stage
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
-from spark_jobs.changed import note_events
-from spark_jobs.chosen import MODEL, chosen
+from nightloom.night.context import run_stage
+from spark_jobs.changed_users import note_events
+from spark_jobs.context import SparkNight
 from spark_jobs.gold_histories import up_to
-from spark_jobs.night import SparkNight
-from spark_jobs.rescored import Tonight, make_whole, tonight
+from spark_jobs.model_choice import MODEL, chosen
 from spark_jobs.scoring import LISTS, score
-from training.models import KINDS
-from training.registry import Registered
+from spark_jobs.scoring_scope import Tonight, make_whole, tonight
 
 if TYPE_CHECKING:
-    from nightloom.slate import Plan
+    from nightloom.slate.plan import Plan
 
 USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fits a worker's memory
 
@@ -54,7 +54,7 @@ def batched(histories: DataFrame, users: int) -> DataFrame:
 
 
 def worded(histories: DataFrame, described: DataFrame | None, *, strangers: bool = False) -> DataFrame:
-    """Adds what silver.users says of each user, as words (see training.words); nothing without silver.users.
+    """Adds what silver.users says of each user, as words (see training.attributes); nothing without silver.users.
 
     With `strangers` also those of silver.users who have no history.
     """
@@ -83,7 +83,7 @@ def main(night: SparkNight) -> None:
     note_events(night)
     plan, facts = None, {"model_version": model.version}
     if slate.rules:
-        from spark_jobs import ruled_lists  # numba: only where there are rules
+        from spark_jobs import slate_lists as ruled_lists  # numba: only where there are rules
 
         plan = ruled_lists.compiled(night)
         facts["rules"] = plan.digest  # as dates and events move, so do they
@@ -135,7 +135,7 @@ def _lists(
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
         yield recommendations(people, users, model, unlisted, night.settings.slate.stored)
         return
-    from spark_jobs import ruled_lists
+    from spark_jobs import slate_lists as ruled_lists
 
     with ruled_lists.counted(night, plan, model.version, str(model.folder), batched(people, users)) as lists:
         yield lists

@@ -1,7 +1,7 @@
 """gold.similar_items: one row per night and item that the model knows: what goes beside it, best first.
 
 The champion, silver.items (what is available, what the slate's filters leave) -> gold.similar_items, the night's
-partition. An item's list holds those whose score it raises most (training.models.recommend.beside): exact, and the same
+partition. An item's list holds those whose score it raises most (models.recommend.beside): exact, and the same
 way for every kind of model. `--model` as in gold_recommendations.py.
 """
 
@@ -13,15 +13,15 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
+from models.base import Model
+from models.recommend import beside
+from nightloom.contracts import ITEM_STATS, ITEMS, SIMILAR_ITEMS
 from nightloom.lake import arrow_schema
-from nightloom.manifest import run_stage
-from nightloom.tables import ITEM_STATS, ITEMS, SIMILAR_ITEMS
+from nightloom.night.context import run_stage
 from nightloom.topk import Bools
-from spark_jobs.chosen import MODEL, chosen
+from spark_jobs.commit_stamps import StampedNight
+from spark_jobs.model_choice import MODEL, chosen
 from spark_jobs.scoring import by_rows
-from spark_jobs.stamped import StampedNight
-from training.models.base import Model
-from training.models.recommend import beside
 
 LONGEST = 30
 """Items of a list: beside an item there is room for few, and readers leave out what they have seen."""
@@ -49,7 +49,7 @@ def _allowed(night: StampedNight, ids: list[str]) -> Bools:
     hidden = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
     allowed_I = ~np.isin(ids, hidden)
     if night.settings.slate.filters:
-        from nightloom import slate_plan  # numba and DuckDB: only where there are rules
+        from nightloom.slate import compile as slate_plan  # numba and DuckDB: only where there are rules
 
         versions = night.pin(ITEMS), night.pin(ITEM_STATS)
         plan = slate_plan.plan(night.lake, night.settings, night.date, *versions)

@@ -17,12 +17,12 @@ from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
 
+from nightloom.contracts import STAGES, STORAGE, Table
 from nightloom.lake import as_json, now, taking
-from nightloom.manifest import run_stage
-from nightloom.marts import tables
-from nightloom.tables import STAGES, STORAGE, Table
-from serving.needed import needed, oldest_night
-from spark_jobs.night import SparkNight
+from nightloom.night.context import run_stage
+from nightloom.sql.marts import tables
+from serving.retained_versions import needed, oldest_night
+from spark_jobs.context import SparkNight
 from spark_jobs.storage import SMALL, Storage, storage
 
 LOG_DAYS = 30

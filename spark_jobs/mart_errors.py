@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from nightloom.contracts import Table
 from nightloom.errors import NightloomError
-from nightloom.marts import Mart
-from nightloom.names import nearest, tables_in, view
 from nightloom.section import nearest_key
-from nightloom.tables import Table
+from nightloom.sql.marts import Mart
+from nightloom.sql.names import nearest, tables_in, view
 
 
 class MartError(NightloomError):

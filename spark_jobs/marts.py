@@ -1,4 +1,4 @@
-"""The marts, ours (nightloom/marts.py) and the project's own (`[[marts]]`): the lake's tables -> gold.*.
+"""The marts, ours (nightloom/sql/marts.py) and the project's own (`[[marts]]`): the lake's tables -> gold.*.
 
 Each is one SELECT over the tables by their names, at the versions of now, and is made when something below it has
 changed; one of days, weeks or months only for those that did. One that fails is told at the end; the others are there.
@@ -18,17 +18,17 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from nightloom.contracts import INTERACTIONS, REOPENINGS, STAGES, Table
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
-from nightloom.lists import meaning
-from nightloom.manifest import run_stage
-from nightloom.marts import Mart, marts, tables
-from nightloom.names import tables_in, view, with_views
-from nightloom.tables import INTERACTIONS, REOPENINGS, STAGES, Table
+from nightloom.lake.recommendations import meaning
+from nightloom.night.context import run_stage
+from nightloom.sql.marts import Mart, marts, tables
+from nightloom.sql.names import tables_in, view, with_views
 from spark_jobs import periods
+from spark_jobs.commit_stamps import LOOK_BACK
+from spark_jobs.context import ALL, SparkNight
 from spark_jobs.mart_errors import MartError, explained, fitting
-from spark_jobs.night import ALL, SparkNight
-from spark_jobs.stamped import LOOK_BACK
 
 
 def main(night: SparkNight) -> None:

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.tables import Table
-from spark_jobs.stamped import sql_date
+from nightloom.contracts import Table
+from spark_jobs.commit_stamps import sql_date
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from nightloom.tables import INTERACTIONS, ITEMS, USERS
+from nightloom.contracts import INTERACTIONS, ITEMS, USERS
+from spark_jobs.context import SparkNight
 from spark_jobs.gold_item_days import DIGITS
-from spark_jobs.night import SparkNight
 
 FEWEST_USERS = 10
 """Of fewer who came lately a list would say who they are, rather than what their segment likes."""

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
+import models
+from models.base import Histories, Model, positions
+from models.recommend import recommend
 from nightloom.topk import Bools
-from training import models
-from training.models.base import Histories, Model, positions
-from training.models.recommend import recommend
 
 LISTS = "user_id string, items array<string>, scores array<float>"
 SCHEMA = pa.schema([("user_id", pa.string()), ("items", pa.list_(pa.string())), ("scores", pa.list_(pa.float32()))])

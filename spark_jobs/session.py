@@ -15,11 +15,11 @@ from pathlib import Path
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
+from nightloom.contracts import BRONZE
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
-from nightloom.marts import tables
 from nightloom.settings import Settings, load
-from nightloom.tables import BRONZE
+from nightloom.sql.marts import tables
 from spark_jobs import server
 
 WARM = "warm"

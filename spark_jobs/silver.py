@@ -15,9 +15,9 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from nightloom.tables import BRONZE, QUARANTINE_ROWS, Table
-from spark_jobs.night import SparkNight
-from spark_jobs.parsed import GOOD, QUARANTINE, SKIP, parsed
+from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
+from spark_jobs.context import SparkNight
+from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parsed
 
 NEWER = "came.updated_at > kept.updated_at OR (came.updated_at = kept.updated_at AND came.row_id > kept.row_id)"
 """Row id decides between two descriptions of one moment: any order of delivery ends in the same table."""

@@ -14,12 +14,12 @@ from itertools import pairwise
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS
 from nightloom.lake import Lake
-from nightloom.manifest import run_stage
+from nightloom.night.context import run_stage
 from nightloom.settings import Settings, Signal
-from nightloom.tables import BRONZE_EVENTS, INTERACTIONS
-from spark_jobs.night import ALL, SparkNight
-from spark_jobs.parsed import clock_ahead, fault, judged, shown
+from spark_jobs.context import ALL, SparkNight
+from spark_jobs.parsing import clock_ahead, fault, judged, shown
 from spark_jobs.silver import one_of, refine
 
 TYPES = {

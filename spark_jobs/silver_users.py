@@ -9,10 +9,10 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.manifest import run_stage
-from nightloom.tables import USERS
-from spark_jobs.night import ALL, SparkNight
-from spark_jobs.parsed import clock_ahead, judged
+from nightloom.contracts import USERS
+from nightloom.night.context import run_stage
+from spark_jobs.context import ALL, SparkNight
+from spark_jobs.parsing import clock_ahead, judged
 from spark_jobs.silver import NEWER, latest, refine
 
 TYPES = {"user_id": "string", "updated_at": "timestamp", "attributes": "map<string,string>"}

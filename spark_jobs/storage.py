@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from nightloom.contracts import Table
 from nightloom.lake import Lake
-from nightloom.tables import Table
 
 SMALL = 16 * 2**20
 """Bytes below which a file is small: a reader then spends more on opening it than on reading it."""

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from nightloom import settings as settings_module
-from nightloom.airflow_server import free_port
+from nightloom.contracts import TABLES, Table
 from nightloom.lake import Lake
+from nightloom.local.airflow_server import free_port
 from nightloom.settings import CONFIG_VARIABLE, Settings
-from nightloom.tables import TABLES, Table
 
 MAIN = "from nightloom.cli import main; main()"
 UNSTEADY = {"generated_at"}

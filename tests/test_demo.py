@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nightloom.airflow_runs import Runs
-from nightloom.tables import INTERACTIONS, ITEMS
+from models import registry
+from nightloom.contracts import INTERACTIONS, ITEMS
+from nightloom.local.airflow_runs import Runs
 from tests.first_night import Project
-from training import registry
 
 pytestmark = pytest.mark.slow
 

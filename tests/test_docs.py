@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from nightloom.contracts import TABLES
 from nightloom.settings import Section
-from nightloom.tables import TABLES
 
 DOCS = Path(__file__).parents[1] / "docs"
 

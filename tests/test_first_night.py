@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from nightloom.airflow_runs import Runs
-from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS, STAGES
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS, STAGES
+from nightloom.local.airflow_runs import Runs
 from tests.first_night import SMALL, Api, Project, days_arrive, event, leave, serving
 
 FIRST, SECOND, THIRD = date(2024, 2, 4), date(2024, 2, 5), date(2024, 2, 6)

@@ -7,28 +7,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("nightloom", "spark_jobs", "training", "expectations", "serving", "dags")
+PACKAGES = ("nightloom", "models", "spark_jobs", "training", "expectations", "serving", "dags")
 ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     "nightloom": {},
-    "spark_jobs": {
+    "models": {
         "": ("nightloom",),
-        "chosen.py": ("training.registry",),
-        "gold_recommendations.py": ("training.registry", "training.models"),
-        "gold_similar_items.py": ("training.models",),
-        "scoring.py": ("training.models",),
-        "ruled.py": ("training.models",),
-        "maintenance.py": ("serving.needed",),
+        "sequence_batches.py": ("training.distributed",),
+        "two_tower_batches.py": ("training.distributed",),
+        "blend.py": ("training.evaluate",),
+        "sequence_training.py": ("training.distributed",),
+        "two_tower_training.py": ("training.distributed",),
     },
-    "training": {"": ("nightloom",), "distributed.py": ("spark_jobs.session",)},
+    "spark_jobs": {
+        "": ("nightloom", "models"),
+        "maintenance.py": ("serving.retained_versions",),
+    },
+    "training": {"": ("nightloom", "models"), "distributed.py": ("spark_jobs.session",)},
     "expectations": {"": ("nightloom", "spark_jobs.session")},
     "serving": {
-        "": ("nightloom",),
+        "": ("nightloom", "models"),
         "slate_gate.py": ("expectations.validate",),
-        "explain.py": ("training.registry", "training.models"),
-        "causes.py": ("training.models",),
-        "moved.py": ("training.models",),
-        "replay.py": ("training.models", "spark_jobs.ruled"),
-        "slate_preview.py": ("training.registry",),
+        "replay.py": ("spark_jobs.slate_scoring",),
+        "quality.py": ("expectations.trends",),
     },
     "dags": {"": ("nightloom",)},
 }
@@ -37,6 +37,7 @@ HEAVY = ("airflow", "pyspark", "torch", "horovod", "mlflow", "great_expectations
 BRINGS = {
     "nightloom": (),
     "spark_jobs": ("pyspark", "mlflow"),
+    "models": ("torch", "mlflow"),
     "training": ("torch", "horovod", "mlflow"),
     "expectations": ("great_expectations",),
     "serving": ("mlflow",),

@@ -6,11 +6,11 @@ The row is written first: a run that dies before the alias moves is made good by
 from collections.abc import Sequence
 from typing import Any
 
+from models import registry
+from models.registry import CHAMPION, Registered, RegistryError
+from nightloom.contracts import CHAMPIONS
 from nightloom.lake import Lake, now
 from nightloom.settings import Settings
-from nightloom.tables import CHAMPIONS
-from training import registry
-from training.registry import CHAMPION, Registered, RegistryError
 
 Change = dict[str, Any]
 """A row of ops.champions."""

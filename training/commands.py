@@ -11,10 +11,11 @@ import click
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from models import registry
 from nightloom.lake import Lake, now
-from nightloom.query import screen
 from nightloom.settings import Settings, load
-from training import champions, registry
+from nightloom.terminal import screen
+from training import champions
 from training.champions import Change
 
 

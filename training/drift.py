@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from nightloom.manifest import Night
+from nightloom.contracts import INTERACTIONS, OUTCOMES
+from nightloom.night.context import Night
 from nightloom.psi import Bins, by_chance, most_changed, psi
 from nightloom.settings import Training
-from nightloom.tables import INTERACTIONS, OUTCOMES
 
 Reason = tuple[bool, str]
 """Whether it holds, and what was found, in words."""

@@ -8,13 +8,13 @@ or lists that people like less than they did (`training.max_outcome_loss`). The 
 from collections.abc import Sequence
 from datetime import date
 
-from nightloom.manifest import Night, run_stage
+from models import registry
+from models.registry import Registered
+from nightloom.contracts import INTERACTIONS
+from nightloom.night.context import Night, run_stage
 from nightloom.settings import Training
-from nightloom.tables import INTERACTIONS
-from training import registry
 from training.drift import Reason, inputs, outcomes
 from training.examples import rows_before
-from training.registry import Registered
 
 
 def main(night: Night) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.base import I32, Model
+from models.recommend import recommend
 from training.examples import LaterDays
-from training.models.base import I32, Model
-from training.models.recommend import recommend
 
 Bools = NDArray[np.bool_]
 F64 = NDArray[np.float64]

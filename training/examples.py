@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
+from models.base import F32, I32, I64, Examples, Histories, Strings, positions
+from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS
-from training.models.base import F32, I32, I64, Examples, Histories, Strings, positions
 
 
 @dataclass(frozen=True)

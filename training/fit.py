@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from models import KINDS
+from models.base import Examples, Report
 from nightloom import settings as settings_module
 from nightloom.errors import DataError, SettingsError
 from nightloom.lake import Lake
-from nightloom.manifest import Night
+from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
 from training import distributed
-from training.models import KINDS
-from training.models.base import Examples, Report
+from training.attributes import NOTHING, Said
 from training.shares import share
-from training.words import NOTHING, Said
 
 
 @dataclass(frozen=True)

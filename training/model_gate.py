@@ -10,18 +10,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from nightloom.manifest import Check, Night, judge, run_stage
+from models import registry
+from models.base import Examples, Model
+from models.popularity import Popularity
+from models.registry import CHALLENGER, Registered
+from nightloom.contracts import CHAMPIONS, INTERACTIONS, USERS
+from nightloom.night.context import Check, Night, judge, run_stage
 from nightloom.settings import Settings
-from nightloom.tables import CHAMPIONS, INTERACTIONS, USERS
-from training import champions, registry, report
+from training import champions, report
+from training.attributes import described
 from training.examples import examples, log
 from training.fit import task_of
-from training.models.base import Examples, Model
-from training.models.popularity import Popularity
-from training.registry import CHALLENGER, Registered
 from training.scorecard import Exam, exam, scorecard
 from training.verdict import Contest, Verdict, decide
-from training.words import described
 
 Entrants = Mapping[str, Registered]
 """Challengers by version, the oldest first."""

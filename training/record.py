@@ -7,10 +7,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import training
-from nightloom.manifest import Night, code_revision
-from nightloom.tables import INTERACTIONS
-from training import registry
+import models
+from models import registry
+from nightloom.contracts import INTERACTIONS
+from nightloom.night.context import Night, code_revision
 from training.fit import Fitted, Task
 
 ARRAYS = ["numpy", "scipy", "pydantic"]
@@ -77,7 +77,7 @@ def _dataset(night: Night, task: Task) -> Any:
 
 
 def _pyfunc(fitted: Fitted) -> dict[str, Any]:
-    """The model as MLflow's pyfunc, made from code (training/pyfunc.py), so that any MLflow tool can serve it."""
+    """The model as MLflow's pyfunc, made from code (models/pyfunc.py), so that any MLflow tool can serve it."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
@@ -86,7 +86,7 @@ def _pyfunc(fitted: Fitted) -> dict[str, Any]:
     words = ColSpec(texts, "words", required=False)
     inputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec("long", "k"), words])
     outputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec(Array(DataType.float), "scores")])
-    package = Path(training.__file__).parent
+    package = Path(models.__file__).parent
     return {
         "python_model": str(package / "pyfunc.py"),
         "artifacts": {registry.FILES: str(fitted.files)},

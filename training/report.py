@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from models import registry
+from models.registry import Registered
+from nightloom.contracts import MODEL_VERDICTS
 from nightloom.lake import now
-from nightloom.manifest import Night
+from nightloom.night.context import Night
 from nightloom.settings import ModelGate
-from nightloom.tables import MODEL_VERDICTS
-from training import registry, report_page
+from training import report_page
 from training.evaluate import METRICS
-from training.registry import Registered
 from training.scorecard import ALL, SEGMENTS, Scorecard
 from training.verdict import Contest, Verdict, outcome
 

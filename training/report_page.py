@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from nightloom.manifest import Night
+from models import registry
+from models.base import I32, Strings
+from models.registry import Registered
+from nightloom.contracts import ITEMS
+from nightloom.night.context import Night
 from nightloom.page import page as whole
 from nightloom.page import table
-from nightloom.tables import ITEMS
-from training import plots, registry
+from training import plots
 from training.evaluate import F64
 from training.intervals import Interval, intervals
-from training.models.base import I32, Strings
-from training.registry import Registered
 from training.scorecard import SEGMENTS, Scorecard
 from training.verdict import Contest, Verdict, outcome
 

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
+from models.base import I32, I64, Model
 from training.evaluate import F64, METRICS, Bools, hits, lists
 from training.examples import LaterDays, Log, later_days
-from training.models.base import I32, I64, Model
 from training.variety import average_popularity, coverage, gini, novelty
 
 ALL, NEW, WARM, HOT, TAIL = SEGMENTS = ("all", "new users", "warm users", "hot users", "tail items")

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from models import KINDS, registry
+from models.base import Examples
 from nightloom.errors import SettingsError
-from nightloom.manifest import Night
+from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
-from training import registry
+from training.attributes import described
 from training.examples import log
 from training.fit import Task, known_to
-from training.models import KINDS
-from training.models.base import Examples
 from training.scorecard import Exam, exam, scorecard
-from training.words import described
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

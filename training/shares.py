@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.base import I64, Examples, Histories, Strings
+from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS
+from training.attributes import U64, Said, of_items, of_users, places
 from training.examples import earlier_than
-from training.models.base import I64, Examples, Histories, Strings
-from training.words import U64, Said, of_items, of_users, places
 
 SORT_MEMORY = "500MB"
 """DuckDB sorts within this, and on disk beyond it."""

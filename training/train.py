@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models import KINDS, registry
+from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.errors import NightloomError, SettingsError
-from nightloom.manifest import Night, code_revision, run_stage
+from nightloom.night.context import Night, code_revision, run_stage
 from nightloom.settings import ModelSpec
-from nightloom.tables import INTERACTIONS, ITEMS, USERS
-from training import distributed, fit, record, registry, search
+from training import distributed, fit, record, search
+from training.attributes import Said
 from training.examples import rows_before
-from training.models import KINDS
-from training.words import Said
 
 
 class TrainingError(NightloomError):

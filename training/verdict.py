@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nightloom.manifest import Check
+from nightloom.night.context import Check
 from nightloom.settings import ModelGate
 from training.intervals import Interval, intervals
 from training.scorecard import ALL, SEGMENTS, Exam, Scorecard

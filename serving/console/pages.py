@@ -14,13 +14,14 @@ from starlette.routing import Route
 
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import Lake
+from nightloom.night import runs
+from nightloom.night.runs import StageRun
 from nightloom.settings import Settings
-from serving import answers, runs
+from serving import answers
 from serving.console.quality import data_docs, quality
 from serving.console.render import render
 from serving.explain import explain
 from serving.history import history_of
-from serving.runs import StageRun
 from serving.stores import versions
 from serving.stores.reading import Reader, Snapshot
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from expectations.trends import HELD, NOT_ASKED, STOPPED, WARNED, trends
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
-from nightloom.quality import HELD, NOT_ASKED, STOPPED, WARNED, trends
 from nightloom.settings import Settings
 from serving.console.render import render
 

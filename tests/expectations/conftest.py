@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from deltalake import write_deltalake
 
+from nightloom import contracts as T
 from nightloom import settings as settings_module
-from nightloom import tables as T
 from nightloom.lake import arrow
-from nightloom.manifest import Night
+from nightloom.night.context import Night
 from nightloom.settings import Settings
 
 D = date(1998, 4, 21)

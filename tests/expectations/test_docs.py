@@ -8,8 +8,8 @@ import pytest
 
 from expectations import docs
 from expectations.validate import validate
-from nightloom import tables as T
-from nightloom.manifest import Night
+from nightloom import contracts as T
+from nightloom.night.context import Night
 
 Put = Callable[..., None]
 GUARDED = [T.BRONZE_EVENTS, T.INTERACTIONS]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from expectations.gate import arithmetic, guarded, main
-from nightloom import tables as T
+from nightloom import contracts as T
 from nightloom.errors import GateClosedError
-from nightloom.manifest import Check, Night
+from nightloom.night.context import Check, Night
 
 D = date(1998, 4, 21)
 Put = Callable[..., None]

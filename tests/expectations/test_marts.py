@@ -7,12 +7,12 @@ import pytest
 from deltalake import write_deltalake
 
 from expectations import marts
-from nightloom import tables as T
+from nightloom import contracts as T
 from nightloom.errors import DataError
 from nightloom.lake import arrow
-from nightloom.manifest import Night
-from nightloom.marts import tables
+from nightloom.night.context import Night
 from nightloom.settings import load
+from nightloom.sql.marts import tables
 
 OWN = """
 [[marts]]

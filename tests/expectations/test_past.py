@@ -13,8 +13,8 @@ from expectations.drift import drift
 from expectations.gate import main
 from expectations.measures import Measure
 from expectations.past import age, measures, nights_before, rows, undescribed
-from nightloom import tables as T
-from nightloom.manifest import Night
+from nightloom import contracts as T
+from nightloom.night.context import Night
 from nightloom.psi import by_chance, psi
 from tests.expectations.conftest import NOON, D, ran
 

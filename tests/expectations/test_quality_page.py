@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from expectations.gate import main
-from nightloom import tables as T
+from nightloom import contracts as T
 from nightloom.cli import nightloom
-from nightloom.manifest import Night
+from nightloom.night.context import Night
 from nightloom.settings import DataGate
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from deltalake import write_deltalake
 
 from expectations import rows
 from expectations.validate import validate
-from nightloom import tables as T
-from nightloom.manifest import Check, Night
+from nightloom import contracts as T
+from nightloom.night.context import Check, Night
 from nightloom.settings import load
 
 SUITES = Path(__file__).parents[2] / "expectations"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.airflow_leftovers import processes
-from nightloom.airflow_runs import NightRun, Runs
-from nightloom.manifest import RUN_VARIABLE, Night, run_stage
-from nightloom.tables import ITEMS, POPULAR, RECOMMENDATIONS
+from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
+from nightloom.local.airflow_cleanup import processes
+from nightloom.local.airflow_runs import NightRun, Runs
+from nightloom.night.context import RUN_VARIABLE, Night, run_stage
 from spark_jobs import (
     bronze,
     gold_histories,
@@ -29,7 +29,7 @@ from spark_jobs import (
     silver_items,
     silver_users,
 )
-from spark_jobs.night import SparkNight
+from spark_jobs.context import SparkNight
 from tests.first_night import MAIN, SMALL, Project, days_arrive
 from training import model_gate, train
 

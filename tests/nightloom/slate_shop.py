@@ -13,12 +13,12 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from nightloom import settings as settings_module
-from nightloom import slate_plan
+from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake
 from nightloom.settings import Settings
-from nightloom.slate import F32, I32, I64, Bools, Plan
-from nightloom.slate_lists import Block, Slates, Users
-from nightloom.tables import ITEM_STATS, ITEMS
+from nightloom.slate import compile as slate_plan
+from nightloom.slate.apply import Block, Slates, Users
+from nightloom.slate.plan import F32, I32, I64, Bools, Plan
 from nightloom.topk import topk_of_scores
 
 NIGHT = date(2024, 3, 1)

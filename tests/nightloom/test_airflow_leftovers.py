@@ -8,8 +8,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from nightloom.airflow_home import DATABASE
-from nightloom.airflow_leftovers import end_leftovers, marked, processes
+from nightloom.local.airflow_cleanup import end_leftovers, marked, processes
+from nightloom.local.airflow_home import DATABASE
 
 SLEEP = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
 

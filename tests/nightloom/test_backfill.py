@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
-from nightloom.airflow_leftovers import processes
-from nightloom.airflow_runs import NightRun
-from nightloom.backfill import Asked, BackfillError, backfill, chunks
-from nightloom.backfill_compare import Difference, compare, show
+from nightloom.contracts import RECOMMENDATIONS, STAGES
 from nightloom.errors import MissingTableError
-from nightloom.tables import RECOMMENDATIONS, STAGES
+from nightloom.local.airflow_cleanup import processes
+from nightloom.local.airflow_runs import NightRun
+from nightloom.local.backfill import Asked, BackfillError, backfill, chunks
+from nightloom.local.backfill_comparison import Difference, compare, show
 from tests.first_night import SMALL, Project
 from tests.nightloom import shop
 

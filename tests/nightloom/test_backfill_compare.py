@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from nightloom import settings as settings_module
-from nightloom.backfill_compare import Difference, compare
+from nightloom.contracts import POPULAR, RECOMMENDATIONS, REOPENINGS, STAGES
 from nightloom.lake import Lake
-from nightloom.published import Known, model_of
+from nightloom.local.backfill_comparison import Difference, compare
+from nightloom.night.published import Known, model_of
 from nightloom.settings import Settings
-from nightloom.tables import POPULAR, RECOMMENDATIONS, REOPENINGS, STAGES
 from tests.first_night import SMALL
 
 D = date(2024, 3, 1)

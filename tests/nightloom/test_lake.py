@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from nightloom.contracts import HISTORIES, POPULAR, QUARANTINE_ROWS, TABLES, USERS
 from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.lake import Lake, arrow, arrow_schema, arrow_type
-from nightloom.tables import HISTORIES, POPULAR, QUARANTINE_ROWS, TABLES, USERS
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 
@@ -194,7 +194,7 @@ def test_types_of_lists_and_maps_follow_the_ddl() -> None:
 def test_a_process_that_reads_and_ends_at_once_ends_well(lake: Lake) -> None:
     """deltalake's own to_pyarrow_table() aborts such a process in most runs; see Lake.query."""
     lake.append(USERS, [user()])
-    script = f"from pathlib import Path; from nightloom.lake import Lake; from nightloom.tables import USERS; " \
+    script = f"from pathlib import Path; from nightloom.lake import Lake; from nightloom.contracts import USERS; " \
              f"print(Lake(Path({str(lake.root)!r})).rows(USERS).num_rows)"  # fmt: skip
     root = Path(__file__).parents[2]
     for _ in range(3):

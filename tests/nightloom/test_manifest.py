@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from nightloom import settings as settings_module
+from nightloom.contracts import GATES, STAGES, USERS
 from nightloom.errors import DataError, GateClosedError
 from nightloom.lake import Lake
-from nightloom.manifest import RUN_VARIABLE, Check, Night, code_revision, judge, run_stage
-from nightloom.tables import GATES, STAGES, USERS
+from nightloom.night.context import RUN_VARIABLE, Check, Night, code_revision, judge, run_stage
 
 D = date(1998, 4, 21)
 GOOD = Check("rows", True, "5", "at least 1")

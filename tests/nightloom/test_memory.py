@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nightloom import memory
 from nightloom import settings as settings_module
+from nightloom.local import memory
 from nightloom.settings import CONFIG_VARIABLE, Settings
 
 MIB = 2**20

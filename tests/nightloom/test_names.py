@@ -1,7 +1,7 @@
 """Table names and parameters in a statement: found where they are names, left alone in strings and comments."""
 
-from nightloom.names import nearest, with_views
-from nightloom.tables import TABLES
+from nightloom.contracts import TABLES
+from nightloom.sql.names import nearest, with_views
 
 
 def viewed(statement: str) -> str:

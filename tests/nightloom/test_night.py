@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from nightloom import settings as settings_module
-from nightloom.airflow_home import airflow_environment, prepare
-from nightloom.airflow_runs import Runs
 from nightloom.errors import SettingsError
-from nightloom.night import NightFailedError, judge_run, night
+from nightloom.local.airflow_home import airflow_environment, prepare
+from nightloom.local.airflow_runs import Runs
+from nightloom.local.night import NightFailedError, judge_run, night
 from nightloom.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]

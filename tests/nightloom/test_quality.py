@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from expectations.trends import trends
 from nightloom.cli import nightloom
+from nightloom.contracts import EXPECTATIONS
 from nightloom.lake import Lake
-from nightloom.quality import trends
-from nightloom.tables import EXPECTATIONS
 
 Say = Callable[..., None]
 

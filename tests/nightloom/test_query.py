@@ -19,15 +19,15 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from nightloom.cli import nightloom
+from nightloom.contracts import ITEMS, TABLES, USERS
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
-from nightloom.marts import tables
-from nightloom.names import tables_in
-from nightloom.plot import PlotError
-from nightloom.prompt import HELP, Names, converse
-from nightloom.query import QueryError, State, as_of
 from nightloom.settings import load
-from nightloom.tables import ITEMS, TABLES, USERS
+from nightloom.sql.marts import tables
+from nightloom.sql.names import tables_in
+from nightloom.sql.plot import PlotError
+from nightloom.sql.prompt import HELP, Names, converse
+from nightloom.sql.query import QueryError, State, as_of
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 Ask = Callable[..., str]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from nightloom import airflow_server as airflow_server_module
 from nightloom import settings as settings_module
-from nightloom.airflow_home import airflow_environment
-from nightloom.airflow_server import airflow_server, free_port
+from nightloom.local import airflow_server as airflow_server_module
+from nightloom.local.airflow_home import airflow_environment
+from nightloom.local.airflow_server import airflow_server, free_port
 
 CHECKOUT = Path(__file__).parents[2]
 STAND_IN = """#!/bin/sh

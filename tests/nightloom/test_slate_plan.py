@@ -9,7 +9,7 @@ import pytest
 
 from nightloom.errors import SettingsError
 from nightloom.lake import Lake
-from nightloom.slate_settings import Slate
+from nightloom.slate.settings import Slate
 from tests.nightloom.slate_shop import TOML, Shop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "slate.md").read_text(encoding="utf8")
@@ -85,8 +85,8 @@ def test_the_rules_of_the_page_are_right(tmp_path: Path) -> None:
 
 
 def test_a_plan_can_be_made_without_statistics_of_the_night(tmp_path: Path) -> None:
-    from nightloom import slate_plan
-    from nightloom.tables import ITEMS
+    from nightloom.contracts import ITEMS
+    from nightloom.slate import compile as slate_plan
     from tests.nightloom.slate_shop import NIGHT
 
     shop = Shop(tmp_path, "[slate.exploration]\nshare = 0.25\n")

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightloom.slate import F32
+from nightloom.slate.plan import F32
 from tests.nightloom.slate_shop import Shop
 
 RULES = {

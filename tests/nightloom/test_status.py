@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from nightloom.cli import nightloom
+from nightloom.contracts import GATES, STAGES
 from nightloom.lake import Lake
-from nightloom.status import last_nights
-from nightloom.tables import GATES, STAGES
+from nightloom.night.status import last_nights
 
 D = date(1998, 4, 21)
 TWO = datetime(1998, 4, 22, 2, tzinfo=UTC)

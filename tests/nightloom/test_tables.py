@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
+from nightloom.contracts import HISTORIES, TABLES, Table, table
 from nightloom.lake import arrow_schema
-from nightloom.tables import HISTORIES, TABLES, Table, table
 
 EACH = pytest.mark.parametrize("each", TABLES, ids=lambda each: each.full_name)
 

@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from nightloom import topk_device, topk_held
 from nightloom.topk import F32, I32, Bools, TopKError, topk, topk_of_scores
+from nightloom.topk import device as topk_device
+from nightloom.topk import operands as topk_held
 
 Problem = dict[str, Any]
 SCREENS = [pytest.param(False, id="float32")] + [pytest.param(True, id="int8")] * topk_held.INT8

@@ -15,9 +15,7 @@ import httpx
 import pytest
 
 from nightloom import settings as settings_module
-from nightloom.manifest import Check, Night, judge, run_stage
-from nightloom.settings import Settings
-from nightloom.tables import (
+from nightloom.contracts import (
     HISTORIES,
     INTERACTIONS,
     ITEM_DAYS,
@@ -27,6 +25,8 @@ from nightloom.tables import (
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
 )
+from nightloom.night.context import Check, Night, judge, run_stage
+from nightloom.settings import Settings
 from serving import api, publish
 from serving.slate_checks import measured, slate_checks
 from serving.stores import Store, store_of

@@ -11,8 +11,8 @@ import pytest
 
 from expectations.measures import Measure
 from expectations.validate import validate
-from nightloom.manifest import Night, run_stage
-from nightloom.tables import ITEMS
+from nightloom.contracts import ITEMS
+from nightloom.night.context import Night, run_stage
 from serving import report
 
 if TYPE_CHECKING:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models import KINDS
+from models.base import Examples, Histories
 from nightloom.errors import UnknownUserError
-from nightloom.manifest import run_stage
+from nightloom.night.context import run_stage
 from serving import commands
 from serving.causes import Word, by_words, causes
 from serving.explain import explain
@@ -17,8 +19,6 @@ from serving.history import Person, history_of
 from serving.stores.reading import Reader
 from tests.serving.conftest import CONFIG, D, Project
 from training import train
-from training.models import KINDS
-from training.models.base import Examples, Histories
 
 WINTER = date(1998, 1, 10)
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves

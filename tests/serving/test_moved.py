@@ -17,20 +17,22 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from nightloom import slate_plan
+from models import registry
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import now
-from nightloom.manifest import Night, run_stage
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS
+from nightloom.night.context import Night, run_stage
+from nightloom.slate import compile as slate_plan
 from serving import commands
 from serving.explain import STRANGE, Explanation, explain
 from serving.history import history_of
-from serving.moved import Moved
 from serving.replay import BATCH, Move
+from serving.rule_attribution import Moved
 from serving.stores.reading import Reader
-from spark_jobs import gold_popular, ruled
-from spark_jobs.stamped import StampedNight
+from spark_jobs import gold_popular
+from spark_jobs import slate_scoring as ruled
+from spark_jobs.commit_stamps import StampedNight
 from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
-from training import registry, train
+from training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 NEXT = date(1998, 4, 22)

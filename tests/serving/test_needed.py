@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from nightloom.tables import CHAMPIONS, INTERACTIONS, STAGES
-from serving.needed import needed, oldest_night
+from nightloom.contracts import CHAMPIONS, INTERACTIONS, STAGES
+from serving.retained_versions import needed, oldest_night
 from serving.stores import versions
 from serving.stores.versions import State
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nightloom.lake import Lake
-from serving import publish, runs
+from nightloom.night import runs
+from serving import publish
 from serving.lists import Lists
 from serving.stores import folder, versions
 from serving.stores.reading import Reader

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightloom.lake import Lake
-from serving import runs
+from nightloom.night import runs
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project

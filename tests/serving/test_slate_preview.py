@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from nightloom.manifest import run_stage
+from models import registry
+from nightloom.night.context import run_stage
 from serving import slate_commands
 from tests.serving.conftest import ITEM_IDS, D
-from training import registry, train
+from training import train
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nightloom.tables import ITEMS, SLATE_RULES, USERS
+from nightloom.contracts import ITEMS, SLATE_RULES, USERS
 from serving import slate_page
 from serving.slate_checks import measured, slate_checks
 from tests.serving.conftest import CONFIG, D, moment

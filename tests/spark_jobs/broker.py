@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from nightloom.airflow_server import free_port
+from nightloom.local.airflow_server import free_port
 
 CLUSTER = "bmlnaHRsb29tLXRlc3RzIQ"  # any 16 bytes in base64
 SECONDS = 60  # 3-5 s on an idle machine

@@ -12,10 +12,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from nightloom import settings as settings_module
+from nightloom.contracts import BRONZE, BRONZE_EVENTS, Table
 from nightloom.lake import arrow_schema
 from nightloom.settings import Settings, Source
-from nightloom.tables import BRONZE, BRONZE_EVENTS, Table
-from spark_jobs.night import SparkNight
+from spark_jobs.context import SparkNight
 
 D = date(2024, 3, 1)
 NEXT = date(2024, 3, 2)

@@ -18,9 +18,9 @@ from datetime import date
 from pathlib import Path
 
 from nightloom import settings as settings_module
+from nightloom.contracts import Table
 from nightloom.lake import Lake
 from nightloom.settings import CONFIG_VARIABLE
-from nightloom.tables import Table
 
 CHECKOUT = Path(__file__).parents[2]
 UNSTEADY = ("ingested_at", "generated_at", "reopened_at", "decided_at")

@@ -8,9 +8,9 @@ from typing import Any
 from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
-from nightloom import tables as T
+from nightloom import contracts as T
 from nightloom.lake import arrow, now
-from nightloom.manifest import Check, judge
+from nightloom.night.context import Check, judge
 from spark_jobs import gold_histories, gold_item_days, gold_item_stats, gold_popular, marts
 from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project
 

@@ -7,12 +7,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nightloom.lists import full_night, whole
-from nightloom.manifest import run_stage
-from nightloom.tables import INTERACTIONS, ITEMS, RECOMMENDATIONS
+from models import registry
+from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
+from nightloom.lake.recommendations import full_night, whole
+from nightloom.night.context import run_stage
 from spark_jobs import gold_histories, gold_recommendations
 from tests.spark_jobs.build import NOON, D, Project, project
-from training import registry, train
+from training import train
 
 Lists = dict[str, tuple[list[str], list[float], str]]
 

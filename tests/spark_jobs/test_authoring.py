@@ -9,11 +9,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from nightloom import tables as T
-from nightloom.marts import marts
+from nightloom import contracts as T
+from nightloom.sql.marts import marts
 from spark_jobs import bronze, silver_interactions
+from spark_jobs.context import SparkNight
 from spark_jobs.marts import make
-from spark_jobs.night import SparkNight
 from tests.spark_jobs.build import TOML, D, Project, frame, project
 
 PAGE = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf8")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from nightloom.contracts import BRONZE_EVENTS, ITEMS
 from nightloom.errors import DataError, SettingsError
-from nightloom.tables import BRONZE_EVENTS, ITEMS
 from spark_jobs import bronze, landing, silver_items
 from tests.spark_jobs.build import EVENTS_ONLY, NEXT, D, event, project
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from nightloom.tables import INTERACTIONS, QUARANTINE_ROWS
+from nightloom.contracts import INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import bronze, silver_interactions
 from tests.spark_jobs.build import TOML, Row, event, project
 

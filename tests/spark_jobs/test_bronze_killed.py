@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, STAGES
 from nightloom.lake import Lake
-from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, STAGES
 from spark_jobs import server
 from tests.spark_jobs.build import NEXT, TOML, D, event
 from tests.spark_jobs.killed import content, finish, kill, killed_until_done, said, start, undisturbed

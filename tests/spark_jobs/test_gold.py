@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from nightloom.tables import (
+from nightloom.contracts import (
     HISTORIES,
     INTERACTIONS,
     ITEM_DAYS,

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from models import recommend
+from models.als import ALS
+from models.base import Examples, Histories, Model
+from models.blend import Blend, BlendParams
+from models.item_to_item import ItemToItem
+from models.popularity import Popularity
+from models.recommend import scores
 from spark_jobs.gold_similar_items import similar
-from training.models import recommend
-from training.models.als import ALS
-from training.models.base import Examples, Histories, Model
-from training.models.blend import Blend, BlendParams
-from training.models.item_to_item import ItemToItem
-from training.models.popularity import Popularity
-from training.models.recommend import scores
 
 IDS = np.array(["a", "b", "c", "d", "e", "f"])
 AT = datetime(2024, 3, 2, tzinfo=UTC)

@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from pyspark.sql import SparkSession
 
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from nightloom.errors import DataError
 from nightloom.lake import Lake
-from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import bronze, kafka, silver_interactions
 from tests.spark_jobs.broker import Broker, broker
 from tests.spark_jobs.build import NEXT, TOML, D, Project, event, project

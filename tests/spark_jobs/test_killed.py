@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.tables import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
+from nightloom.contracts import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from tests.spark_jobs import killed
 from tests.spark_jobs.build import EVENTS_ONLY, D, Row, event, project

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from nightloom.contracts import BRONZE_EVENTS, HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS
 from nightloom.lake import Lake
-from nightloom.tables import BRONZE_EVENTS, HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
-from spark_jobs.night import SparkNight
+from spark_jobs.context import SparkNight
 from spark_jobs.silver_interactions import nights_of
 from tests.spark_jobs.build import EVENTS_ONLY, READ, D, Project, Row, event, project
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.lake import now
-from nightloom.tables import (
+from nightloom.contracts import (
     BRONZE_EVENTS,
     HISTORIES,
     INTERACTIONS,
@@ -22,6 +21,7 @@ from nightloom.tables import (
     STAGES,
     STORAGE,
 )
+from nightloom.lake import now
 from serving.stores import store_of, versions
 from serving.stores.versions import State
 from spark_jobs import (

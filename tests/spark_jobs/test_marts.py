@@ -10,12 +10,12 @@ import pytest
 from pyspark.sql import SparkSession
 from scipy.sparse import csr_array
 
-from nightloom import tables as T
+from nightloom import contracts as T
+from nightloom.contracts import Table
 from nightloom.lake import now
-from nightloom.marts import MARTS
-from nightloom.marts import marts as marts_of
 from nightloom.settings import load
-from nightloom.tables import Table
+from nightloom.sql.marts import MARTS
+from nightloom.sql.marts import marts as marts_of
 from spark_jobs import marts
 from spark_jobs.mart_errors import MartError
 from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project

@@ -7,10 +7,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from nightloom.contracts import BRONZE_USERS, POPULAR, QUARANTINE_ROWS, USERS
 from nightloom.errors import DataError
-from nightloom.tables import BRONZE_USERS, POPULAR, QUARANTINE_ROWS, USERS
 from spark_jobs import silver_users
-from spark_jobs.night import SparkNight
+from spark_jobs.context import SparkNight
 from tests.spark_jobs.build import NEXT, D, project
 
 

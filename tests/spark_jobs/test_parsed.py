@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.errors import SettingsError
 from nightloom.settings import Source
-from spark_jobs.parsed import judged, parsed
+from spark_jobs.parsing import judged, parsed
 from spark_jobs.silver_interactions import TYPES
 from tests.spark_jobs.build import Row, bronze, event, frame, source
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from nightloom.marts import tables
-from nightloom.query import State, ask
-from nightloom.tables import Table
+from nightloom.contracts import Table
+from nightloom.sql.marts import tables
+from nightloom.sql.query import State, ask
 from spark_jobs.session import with_tables
 from tests.spark_jobs.build import Project
 

@@ -10,8 +10,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from nightloom.contracts import BRONZE_USERS, INTERACTIONS, POPULAR, USERS
 from nightloom.errors import DataError
-from nightloom.tables import BRONZE_USERS, INTERACTIONS, POPULAR, USERS
 from tests.spark_jobs.build import NOON, D, Project, frame, project
 
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from pyspark.sql import SparkSession
 
-from nightloom import quarantine as module
-from nightloom.quarantine_commands import QuarantineError, quarantine
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, USERS
+from nightloom.quarantine import records as module
+from nightloom.quarantine.commands import QuarantineError, quarantine
 from nightloom.settings import CONFIG_VARIABLE
-from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, USERS
 from spark_jobs import gold_histories, gold_item_days, silver_interactions, silver_users
 from tests.spark_jobs.build import NEXT, READ, TOML, D, Project, event, project
 

@@ -1,4 +1,4 @@
-"""rescored.py, nightloom/lists.py: a night of those who changed is, whole, what a night of everybody gives."""
+"""A night that scores only users who changed gives the same lists as a night that scores everybody."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom import slate_plan
-from nightloom.lists import full_night, meaning
-from nightloom.query import State, ask
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
+from models import registry
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
+from nightloom.lake.recommendations import full_night, meaning
+from nightloom.slate import compile as slate_plan
+from nightloom.sql.query import State, ask
 from serving.history import person
 from serving.replay import replay
 from spark_jobs import gold_similar_items
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, project
 from tests.spark_jobs.conftest import interpreted
 from tests.spark_jobs.shop import Shop, after
-from training import registry
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 MODELS = """

@@ -10,13 +10,14 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from nightloom.tables import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SLATE_RULES, USERS
-from spark_jobs import gold_popular, ruled_lists
+from models.base import Examples, Histories
+from models.popularity import Popularity
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SLATE_RULES, USERS
+from spark_jobs import gold_popular
+from spark_jobs import slate_lists as ruled_lists
 from spark_jobs.gold_histories import up_to
 from spark_jobs.gold_recommendations import batched, stamped, worded
 from tests.spark_jobs.build import NOON, TOML, D, Project, project
-from training.models.base import Examples, Histories
-from training.models.popularity import Popularity
 
 KNOWN = "abcdefgh"
 RULES = """

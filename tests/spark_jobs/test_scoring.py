@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from nightloom.tables import HISTORIES, USERS
+from models.base import Examples, Histories
+from models.popularity import Popularity
+from models.registry import Registered
+from nightloom.contracts import HISTORIES, USERS
 from spark_jobs.gold_recommendations import recommendations, worded
 from spark_jobs.scoring import lists, score
 from tests.spark_jobs.build import NOON, Row, frame
-from training.models.base import Examples, Histories
-from training.models.popularity import Popularity
-from training.registry import Registered
 
 ITEMS = np.array(["a", "b", "c", "d"])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.tables import BRONZE_EVENTS, BRONZE_ITEMS, HISTORIES, INTERACTIONS, QUARANTINE_ROWS
+from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, HISTORIES, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import gold_histories, server, silver_interactions
 from tests.spark_jobs.build import D, Project, event, project
 

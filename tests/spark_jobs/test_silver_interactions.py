@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from nightloom.tables import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import bronze, silver_interactions
 from tests.spark_jobs.build import EVENTS_ONLY, NEXT, READ, D, Project, Row, event, project
 

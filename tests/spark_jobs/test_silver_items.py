@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.tables import ITEMS, QUARANTINE_ROWS, USERS
+from nightloom.contracts import ITEMS, QUARANTINE_ROWS, USERS
 from spark_jobs import silver_items, silver_users
 from tests.spark_jobs.build import NEXT, READ, Row, project
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nightloom.contracts import INTERACTIONS, QUARANTINE_ROWS
 from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS, QUARANTINE_ROWS
 from tests.spark_jobs.broker import broker
 
 PAGE = Path(__file__).parents[2] / "docs" / "sources.md"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.tables import USERS
+from nightloom.contracts import USERS
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, project
 from tests.spark_jobs.conftest import interpreted
 from tests.spark_jobs.shop import Shop, after

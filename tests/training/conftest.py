@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from models import registry
 from nightloom import settings as settings_module
+from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS
 from tests.training.small import TOML, MakeProject, Row, Track, night_of
-from training import registry
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import models
+from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS
 from tests.training.small import Row, event, night_of
-from training import distributed, evaluate, fit, models
+from training import distributed, evaluate, fit
 from training.examples import later_days, log
 
 SECONDS = 400  # a training that takes longer hangs

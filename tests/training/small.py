@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from nightloom.manifest import Night
+from nightloom.night.context import Night
 from nightloom.settings import Settings
 
 Row = dict[str, Any]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from training.models.als import ALS, ALSParams
-from training.models.als_solver import gram, objective, sweep
-from training.models.base import F32, Examples, Histories
+from models.als import ALS, ALSParams
+from models.als_solver import gram, objective, sweep
+from models.base import F32, Examples, Histories
 
 FACTORS = (3, 16)
 """Less than the eight that the loops take at once, and a multiple of it."""

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from models import registry
+from models.registry import RegistryError
 from nightloom.cli import nightloom
+from nightloom.contracts import CHAMPIONS
 from nightloom.settings import Settings
-from nightloom.tables import CHAMPIONS
 from tests.training.small import MakeProject, Row, Track, event, night_of
-from training import champions, model_gate, registry, train
+from training import champions, model_gate, train
 from training.champions import demoted, reign
-from training.registry import RegistryError
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [

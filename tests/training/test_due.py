@@ -6,9 +6,9 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from nightloom.manifest import Night
+from nightloom.contracts import OUTCOMES
+from nightloom.night.context import Night
 from nightloom.settings import Training
-from nightloom.tables import OUTCOMES
 from tests.training.small import DAY, MakeProject, Row, event, night_of
 from training.drift import inputs, outcomes
 from training.due import by_schedule, by_volume, told

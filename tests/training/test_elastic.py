@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS
 from tests.training.ranks import chain, kill, ndcg, of_ranks, said, sequence, training, weights
 from tests.training.small import MakeProject, night_of
 from training import commits, fit

@@ -11,10 +11,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.base import Histories
+from models.popularity import Popularity, PopularityParams
 from training.evaluate import METRICS, hit_rate, hits, lists, mrr, ndcg, recall
 from training.examples import LaterDays
-from training.models.base import Histories
-from training.models.popularity import Popularity, PopularityParams
 
 LISTS = np.array([[0, 1, 2], [3, 4, -1]], np.int32)
 TARGETS = csr_array(np.array([[0, 1, 1, 1, 1], [0, 0, 0, 1, 0]], bool))

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from nightloom.manifest import Night
-from nightloom.tables import INTERACTIONS
+from nightloom.contracts import INTERACTIONS
+from nightloom.night.context import Night
 from tests.training.small import MakeProject, event, night_of
 from training.examples import examples, later_days, log, rows_before
 

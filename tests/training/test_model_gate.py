@@ -8,13 +8,14 @@ import mlflow
 import numpy as np
 import pytest
 
+from models import registry
 from nightloom import settings as settings_module
+from nightloom.contracts import GATES, ITEMS, MODEL_VERDICTS
 from nightloom.errors import GateClosedError
-from nightloom.manifest import Night, NothingToDo
+from nightloom.night.context import Night, NothingToDo
 from nightloom.settings import Settings
-from nightloom.tables import GATES, ITEMS, MODEL_VERDICTS
 from tests.training.small import DAY, MakeProject, Row, Track, event, night_of
-from training import due, model_gate, registry, train
+from training import due, model_gate, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [

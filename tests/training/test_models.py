@@ -9,17 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+import models
+from models import KINDS
+from models.als import ALS
+from models.base import Examples, FactorModel, Histories, Model
+from models.blend import Blend
+from models.graph import broadest, diagonal
+from models.item_weights import ItemWeights
+from models.popularity import Popularity
+from models.recommend import recommend, scores
+from models.sequence import Sequence
 from nightloom.errors import DataError, SettingsError
-from training import models
-from training.models import KINDS
-from training.models.als import ALS
-from training.models.base import Examples, FactorModel, Histories, Model
-from training.models.blend import Blend
-from training.models.graph import broadest, diagonal
-from training.models.item_weights import ItemWeights
-from training.models.popularity import Popularity
-from training.models.recommend import recommend, scores
-from training.models.sequence import Sequence
 from training.record import REQUIREMENTS
 
 USERS, ITEMS, CUT = 40, 12, 1_000_000_000
@@ -328,7 +328,7 @@ def test_lists_are_the_same_whatever_the_block_size(
     model, seen = trained[name], examples.histories.matrix(ITEMS)
     allowed = np.arange(ITEMS) != 5
     whole_ids, whole_scores = recommend(model, examples.histories, ITEMS, seen=seen, allowed_I=allowed)
-    monkeypatch.setattr("training.models.recommend.SCORES_PER_BLOCK", 7 * ITEMS)
+    monkeypatch.setattr("models.recommend.SCORES_PER_BLOCK", 7 * ITEMS)
     ids, found = recommend(model, examples.histories, ITEMS, seen=seen, allowed_I=allowed)
     np.testing.assert_array_equal(ids, whole_ids)
     np.testing.assert_allclose(found, whole_scores, atol=1e-5)
@@ -378,7 +378,7 @@ def test_a_blend_that_nothing_can_judge_is_an_error(examples: Examples) -> None:
 
 
 def test_the_page_of_models_names_every_model_and_its_examples_train(examples: Examples) -> None:
-    page = (Path(models.__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf8")
+    page = (Path(models.__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf8")
     assert [name for name in KINDS if f"| `{name}` |" not in page] == []
     for spec in tomllib.loads(page.split("```toml\n")[1].split("```")[0])["models"]:
         params = spec["params"] | ({"held_out_days": 0} if spec["name"] == "blend" else {})

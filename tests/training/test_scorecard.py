@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from models.popularity import Popularity, PopularityParams
 from training.examples import Log
-from training.models.popularity import Popularity, PopularityParams
 from training.scorecard import ALL, HOT, NEW, TAIL, WARM, Exam, exam, scorecard
 
 CUT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,12 +7,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from models import registry
 from nightloom import settings as settings_module
+from nightloom.contracts import INTERACTIONS
 from nightloom.errors import SettingsError
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS
 from tests.training.small import MakeProject, Row, Track, event, night_of
-from training import fit, registry, search, train
+from training import fit, search, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [

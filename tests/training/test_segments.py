@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import models
-from training.models import KINDS
-from training.models.base import Examples, FactorModel, Histories, Model
-from training.models.blend import Blend
-from training.models.features import Features, hashed
-from training.models.recommend import recommend, scores
-from training.models.segments import Segments
+import models
+from models import KINDS
+from models.base import Examples, FactorModel, Histories, Model
+from models.blend import Blend
+from models.features import Features, hashed
+from models.recommend import recommend, scores
+from models.segments import Segments
 
 USERS, ITEMS, CUT = 60, 8, 1_000_000_000
 ITEM_IDS = np.array([f"i{item}" for item in range(ITEMS)])

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
+from models.base import Histories
+from models.sequence import Network, Sequence, SequenceParams, attention, dropped
+from models.sequence_batches import batches
+from models.sequence_loss import candidates, surprise
 from nightloom.topk import topk
 from tests.training.test_models import PARAMS, checkerboard
-from training.models.base import Histories
-from training.models.sequence import Network, Sequence, SequenceParams, attention, dropped
-from training.models.sequence_batches import batches
-from training.models.sequence_loss import candidates, surprise
 
 SOME, D, P, N = 50, 8, 3, 600  # items, factors, periods, targets: more than a block has rows
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.likes import make
+from models.base import Examples
+from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS
 from tests.training.small import DAY, MakeProject, Row, event, night_of
 from training.examples import examples, log
-from training.models.base import Examples
 from training.shares import share
 
 CUT = DAY + timedelta(days=1)

@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import models
+from models import registry
+from models.blend import Blend
+from models.sequence import Sequence
+from nightloom.contracts import INTERACTIONS, STAGES
 from nightloom.errors import SettingsError
-from nightloom.manifest import NothingToDo
+from nightloom.night.context import NothingToDo
 from nightloom.settings import Settings
-from nightloom.tables import INTERACTIONS, STAGES
 from tests.training.small import MakeProject, Track, event, night_of
-from training import fit, models, registry, train
-from training.models.blend import Blend
-from training.models.sequence import Sequence
+from training import fit, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from nightloom.tables import INTERACTIONS, ITEMS, USERS
+import models
+from models.base import F32, Examples, Histories
+from models.features import Features
+from models.row_adagrad import RowAdagrad
+from models.two_tower import TwoTower
+from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from tests.training.small import MakeProject, event, night_of
 from tests.training.test_words import item, user
-from training import distributed, fit, models
-from training.models.base import F32, Examples, Histories
-from training.models.features import Features
-from training.models.row_adagrad import RowAdagrad
-from training.models.two_tower import TwoTower
+from training import distributed, fit
 
 PEOPLE, EACH, CUT = 60, 10, 1_000_000_000
 PARAMS = {"factors": 8, "epochs": 20, "batch": 60, "negatives": 10, "buckets": 1 << 10, "rate": 0.1}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from training.models.base import I32
+from models.base import I32
 from training.variety import average_popularity, coverage, gini, novelty
 
 ITEMS = "abcdefg"

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.features import Features, hashed
+from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.lake import Lake
-from nightloom.tables import INTERACTIONS, ITEMS, USERS
 from tests.training.small import DAY, MakeProject, Row, event, night_of
-from training.models.features import Features, hashed
+from training.attributes import Said, of_items, of_these_users, of_users, places
 from training.shares import share
-from training.words import Said, of_items, of_these_users, of_users, places
 
 CUT = DAY + timedelta(days=1)
 

@@ -1,0 +1,48 @@
+"""Item to item: for each item its nearest ones by the users they share -> what is near to a user's likes.
+
+Nearness of items i and j is g_ij / ((g_ii g_jj)^item_power + shrinkage), with g_ij the sum over the users of both of
+like times like, divided by the sum of the user's likes to the power user_power. With item_power 0.5 and no shrinkage
+that is the cosine (Sarwar et al. 2001). Shapes: B items of a block, I items, U users.
+"""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from models.base import F32, I64, Examples, Report
+from models.item_weights import ItemWeights, ItemWeightsParams, nearest
+
+
+class ItemToItemParams(ItemWeightsParams):
+    neighbours: int = Field(100, ge=1)
+    """Nearest items kept for each item."""
+    item_power: float = Field(0.5, ge=0)
+    """How much popular items are held back; 0.5 is the cosine."""
+    user_power: float = Field(0.5, ge=0)
+    """How much less each like of a user says who likes much."""
+    shrinkage: float = Field(1.0, ge=0)
+    """Added below the fraction: larger mistrusts what few users said."""
+
+
+class ItemToItem(ItemWeights):
+    """Hot, warm and cold users and items: as ItemWeights says."""
+
+    name: ClassVar[str] = "item_to_item"
+    params_type = ItemToItemParams
+
+    @classmethod
+    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+        """One pass; nothing to report."""
+        known = ItemToItemParams(**params)
+        likes_UI = examples.histories.matrix(len(examples.item_ids))
+        worth_U = np.asarray(likes_UI.sum(axis=1)) ** (-known.user_power / 2)
+        likes_UI = likes_UI.multiply(worth_U[:, None]).tocsr().astype(np.float32)
+        likes_IU = likes_UI.T.tocsr()
+        norms_I = np.asarray(likes_UI.multiply(likes_UI).sum(axis=0), np.float32) ** known.item_power
+
+        def near(block: I64) -> F32:
+            shared_BI = (likes_IU[block] @ likes_UI).toarray()
+            return np.asarray(shared_BI / (norms_I[block, None] * norms_I + known.shrinkage), np.float32)
+
+        return cls.of(known, examples, nearest(likes_UI.shape[1], known.neighbours, near))

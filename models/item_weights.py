@@ -1,0 +1,100 @@
+"""What EASE, the graph filter and item-to-item are once trained: what a like of each item says for each other item.
+
+Scores are sums over a history, so contributions are exact. Shapes: B users or items of a block, I items, N events.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+from scipy.sparse import csr_array, vstack
+
+from models.base import F32, I64, Examples, Histories, Params, Strings, read, write
+from models.popularity import decayed_likes
+from nightloom.topk import topk_of_scores
+
+ITEMS_PER_BLOCK, CELLS_PER_BLOCK = 128, 1 << 24  # whichever is less: small blocks stay near the cores
+
+
+class ItemWeightsParams(Params):
+    popularity: float = Field(0.001, ge=0)
+    """How much the logarithm of what is popular adds to a score; alone it ranks for a cold user."""
+    popularity_half_life_days: float = Field(10.0, gt=0)
+    """After this many days a like counts half in what is popular."""
+
+
+@dataclass(frozen=True)
+class ItemWeights:
+    """Users: hot and warm ones by their history, also when they came after the training; for a cold one only what is
+    popular ranks. Items: hot and warm ones by the users they share with others; a cold one is not in the model.
+    """
+
+    name: ClassVar[str]
+    params_type: ClassVar[type[ItemWeightsParams]]
+    params: ItemWeightsParams
+    item_ids: Strings
+    weights_II: F32 | csr_array
+    """Row i: what a like of item i says for each item."""
+    bias_I: F32
+
+    @classmethod
+    def of(cls, params: ItemWeightsParams, examples: Examples, weights_II: F32 | csr_array) -> Self:
+        """With what is popular as of the cut."""
+        popular_I = np.log1p(decayed_likes(examples, params.popularity_half_life_days))
+        return cls(params, examples.item_ids, weights_II, np.float32(params.popularity) * popular_I)
+
+    def scores(self, histories: Histories) -> F32:
+        told_BI = histories.matrix(len(self.item_ids)) @ self.weights_II
+        return np.asarray((told_BI if isinstance(told_BI, np.ndarray) else told_BI.toarray()) + self.bias_I, np.float32)
+
+    def contributions(self, history: Histories, item: int) -> F32:
+        """Exact: the score less the bias is a sum over the likes."""
+        told_N = np.asarray(self.weights_II[history.items, np.full_like(history.items, item)])
+        return np.asarray(history.weights * told_N, np.float32)
+
+    def save(self, folder: Path) -> None:
+        if isinstance(self.weights_II, np.ndarray):
+            write(folder, self, bias=self.bias_I, weights=self.weights_II)
+        else:
+            told = self.weights_II
+            write(
+                folder,
+                self,
+                bias=self.bias_I,
+                weights=told.data,
+                weights_indices=told.indices,
+                weights_indptr=told.indptr,
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params, arrays = read(folder)
+        weights, item_ids = arrays["weights"], arrays["item_ids"]
+        if "weights_indptr" in arrays:
+            rows = (weights, arrays["weights_indices"], arrays["weights_indptr"])
+            weights = csr_array(rows, shape=(len(item_ids), len(item_ids)))
+        return cls(cls.params_type(**params), item_ids, weights, arrays["bias"])
+
+
+def nearest(items: int, neighbours: int, told: Callable[[I64], F32]) -> csr_array:
+    """I x I: for each item those that a like of it says most for, not itself, none that it speaks against.
+
+    `told` gives for some items what a like of them says for each item, B x I; no I x I array is ever whole.
+    """
+    step = max(1, min(ITEMS_PER_BLOCK, CELLS_PER_BLOCK // items))
+
+    def rows(start: int) -> csr_array:
+        block = np.arange(start, min(start + step, items))
+        itself = csr_array((np.ones(len(block)), block, np.arange(len(block) + 1)), shape=(len(block), items))
+        ids_BK, told_BK = topk_of_scores(told(block), min(neighbours, items), seen=itself)
+        kept = (ids_BK >= 0) & (told_BK > 0)
+        ends = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+        return csr_array((told_BK[kept], ids_BK[kept], ends), shape=itself.shape)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # numpy and scipy work outside Python's lock
+        return csr_array(vstack(list(threads.map(rows, range(0, items, step)))))

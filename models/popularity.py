@@ -1,0 +1,54 @@
+"""Popularity with decay: likes, each halved every `half_life_days` -> one score per item, the same for every user."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from models.base import F32, Examples, Histories, Params, Report, Strings, decayed, read, write
+
+
+class PopularityParams(Params):
+    half_life_days: float = Field(15.0, gt=0)
+    """After this many days a like counts half."""
+
+
+def decayed_likes(examples: Examples, half_life_days: float) -> F32:
+    """Likes of each item as of the cut, I numbers: a like is halved every `half_life_days`."""
+    likes = examples.histories
+    worth_N = decayed(likes.weights, likes.times, examples.cut, half_life_days)
+    return np.bincount(likes.items, worth_N, minlength=len(examples.item_ids)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Users hot, warm and cold get one and the same ranking. Items: hot first; a cold one is not in the model."""
+
+    name: ClassVar[str] = "popularity"
+    params: PopularityParams
+    item_ids: Strings
+    items_ID: F32
+    bias_I: None = None
+
+    @classmethod
+    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+        """One pass; nothing to report."""
+        known = PopularityParams(**params)
+        return cls(known, examples.item_ids, decayed_likes(examples, known.half_life_days)[:, None])
+
+    def encode(self, histories: Histories) -> F32:
+        return np.ones((len(histories), 1), np.float32)
+
+    def contributions(self, history: Histories, item: int) -> F32:
+        """Zeros: a user's own history moves nothing here."""
+        return np.zeros(len(history.items), np.float32)
+
+    def save(self, folder: Path) -> None:
+        write(folder, self, items=self.items_ID)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        params, arrays = read(folder)
+        return cls(PopularityParams(**params), arrays["item_ids"], arrays["items"])

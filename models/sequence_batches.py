@@ -1,0 +1,135 @@
+"""A rank's histories -> its part of the batches of an epoch, the same for the same seed and ranks.
+
+All chance (order of users, windows, dropout) is drawn from the seed, the epoch and the rank. Every rank cuts its users
+into equally many parts, by their number over all ranks: uneven ranks would wait for each other for ever. Shapes: G
+users of a part, L positions, D factors.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.base import DAY, F32, I64, Examples, Histories, decayed
+from training.distributed import Group
+
+if TYPE_CHECKING:
+    from models.sequence import SequenceParams
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of a rank's users of a step, of like length; a target of weight 0 is padding."""
+
+    inputs_GL: I64
+    targets_GL: I64
+    periods_GL: I64
+    """Period in which the user liked the target: what was popular then is part of why."""
+    weights_GL: F32
+    shown_GL: F32
+    """0 for a like that is hidden, a little over 1 for the others."""
+
+
+Chance = np.random.Generator
+
+
+def steps_of_an_epoch(histories: Histories, params: "SequenceParams", group: Group) -> int:
+    """By the users of all ranks together, so that it is one number for all."""
+    users = group.sum(np.array([len(histories)], np.float64))[0]
+    return -(-int(users) // params.batch)
+
+
+def batches(
+    histories: Histories, items: int, params: "SequenceParams", *, steps: int, piece: int, starts_P: I64, chance: Chance
+) -> Iterator[list[Batch]]:
+    """A rank's part of one epoch: each of its users once, with a window of at most `length` targets.
+
+    A step's users come in pieces of at most so many, those of like length together: less padding.
+    """
+    lengths_B = histories.lengths_B
+    for rows in np.array_split(chance.permutation(len(histories)), steps):
+        firsts = chance.integers(0, np.maximum(lengths_B[rows] - params.length, 0) + 1)
+        order = np.argsort(np.minimum(lengths_B[rows], params.length), kind="stable")
+        yield [
+            _batch(histories, rows[some], firsts[some], items, params, starts_P, chance)
+            for some in np.split(order, range(piece, len(order), piece))
+        ]
+
+
+def _batch(
+    histories: Histories,
+    rows: I64,
+    firsts: I64,
+    items: int,
+    params: "SequenceParams",
+    starts_P: I64,
+    chance: Chance,
+) -> Batch:
+    inputs_GL, lengths_G = windows(histories, rows, firsts, params.length, items)
+    places_L = np.arange(inputs_GL.shape[1] - 1)
+    # What position l must foretell: one of the `horizon` likes that follow the l-th.
+    ends_G = histories.indptr[rows + 1]
+    follows_GL = (histories.indptr[rows] + firsts)[:, None] + places_L
+    ahead_GL = np.minimum(ends_G[:, None] - follows_GL, params.horizon)
+    inside_GL = places_L < lengths_G[:, None]
+    events_GL = np.where(inside_GL, follows_GL + (chance.random(follows_GL.shape) * ahead_GL).astype(np.int64), 0)
+    worth_GL = histories.weights[events_GL] * inside_GL
+    worth_GL[:, 0] *= firsts == 0  # the start token stands for an empty history, not for a long one cut off
+    shown_GL = (chance.random(follows_GL.shape) >= params.hidden).astype(np.float32) / np.float32(1 - params.hidden)
+    shown_GL[:, 0] = 1
+    targets_GL = histories.items[events_GL].astype(np.int64)
+    periods_GL = np.searchsorted(starts_P, histories.times[events_GL], side="right") - 1
+    return Batch(inputs_GL[:, :-1], targets_GL, periods_GL, worth_GL.astype(np.float32), shown_GL)
+
+
+def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_token: int) -> tuple[I64, I64]:
+    """The start token, then up to `length` likes of each row from its event number `firsts` on, padded at the end.
+
+    Returns (inputs: rows x (longest, at least 1, + 1) int64, likes in each row).
+    """
+    lengths = np.minimum(histories.lengths_B[rows] - firsts, length)
+    places = np.arange(lengths.max(initial=1))
+    events = (histories.indptr[rows] + firsts)[:, None] + places
+    inside = places < lengths[:, None]
+    inputs = np.full((len(rows), len(places) + 1), start_token, np.int64)
+    inputs[:, 1:][inside] = histories.items[events[inside]]
+    return inputs, lengths
+
+
+def popularity_by_period(examples: Examples, half_life_days: float, group: Group, periods: int = 64) -> tuple[I64, F32]:
+    """Cuts the time before the cut into periods of about equally many likes, and says what was popular as each began.
+
+    Returns (starts_P: Unix seconds, logs: (P + 1) x I), of all ranks' likes. A like is halved every `half_life_days`; a
+    period knows only the likes before it; the first has no start, the last row is as of the cut.
+    """
+    likes, items = examples.histories, len(examples.item_ids)
+    starts_P = _starts(likes, group, periods)
+    ends_P = np.append(starts_P[1:], examples.cut)
+    fresh_PI = np.zeros((len(starts_P), items))
+    for first in range(0, len(likes.times), BLOCK):
+        block = slice(first, first + BLOCK)
+        period_N = np.searchsorted(starts_P, likes.times[block], side="right") - 1
+        worth_N = decayed(likes.weights[block], likes.times[block], ends_P[period_N], half_life_days)
+        np.add.at(fresh_PI, (period_N, likes.items[block]), worth_N)
+    fresh_PI = group.sum(fresh_PI)
+    popular_PI = np.zeros((len(starts_P) + 1, items))
+    for period, (start, end) in enumerate(zip(starts_P, ends_P, strict=True)):
+        popular_PI[period + 1] = popular_PI[period] * 0.5 ** ((end - start) / (half_life_days * DAY)) + fresh_PI[period]
+    logs_PI = np.log(popular_PI + SMOOTH)
+    return starts_P, (logs_PI - logs_PI.mean(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _starts(likes: Histories, group: Group, periods: int) -> I64:
+    """The mean of what each rank with likes finds, by a sample of its times."""
+    times = np.sort(likes.times[:: -(-len(likes.times) // BLOCK) or 1])
+    own = times[np.arange(periods) * len(times) // periods] if len(times) else np.zeros(periods)
+    told = group.sum(np.append(own, float(len(times) > 0)))
+    starts_P = np.unique((told[:-1] / told[-1]).astype(np.int64))
+    starts_P[0] = -(2**62)  # some rank's first like is before the mean of all ranks'
+    return starts_P
+
+
+SMOOTH = 1.0
+BLOCK = 1_000_000
+"""Likes that are looked at together."""

@@ -1,0 +1,90 @@
+"""The training script of the sequence model: one process or many ranks, CPU or GPU, the same lines."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.base import Examples, Report
+from models.sequence import Network, SequenceParams
+from models.sequence_batches import batches, popularity_by_period, steps_of_an_epoch
+from models.sequence_loss import surprise
+from training import distributed
+
+PIECE = {"cpu": 16, "cuda": 1_000_000}
+"""Users that go through the network together; on a CPU so few that what is between two layers stays in the cache."""
+
+
+def train(examples: Examples, params: SequenceParams, report: Report) -> Network:
+    """Train on all ranks of the group this process is in, each on its own users; all return the same weights."""
+    group = distributed.group()
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
+    half = params.precision == "bfloat16" or (params.precision == "auto" and gpu)
+    items = len(examples.item_ids)
+
+    def to_device(array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    torch.manual_seed(examples.seed)
+    network = Network(items, params)
+    starts, popular_PI = np.empty(0, np.int64), None
+    if params.popularity:
+        starts, popular = popularity_by_period(examples, params.popularity_half_life_days, group)
+        popular_PI = to_device(popular)
+        network.popular_I = popular_PI[-1].clone()
+    network.to(device)
+
+    steps_an_epoch = steps_of_an_epoch(examples.histories, params, group)
+    steps = params.epochs * steps_an_epoch
+    optimizers = [group.optimizer(adam, network) for adam in adams(network, params)]
+
+    done = group.resume(network, *optimizers)
+    step = done * steps_an_epoch
+    for epoch in range(done + 1, params.epochs + 1):
+        network.train()
+        losses = []
+        chance = np.random.default_rng((examples.seed, epoch, group.rank))
+        for pieces in batches(
+            examples.histories, items, params,
+            steps=steps_an_epoch, piece=PIECE[device.type], starts_P=starts, chance=chance,
+        ):  # fmt: skip
+            # The softmax is most of the work: only where there is a target.
+            found = [(piece, np.nonzero(piece.weights_GL)) for piece in pieces]
+            targets, periods, weights = (
+                to_device(np.concatenate([getattr(piece, name)[there] for piece, there in found]))
+                for name in ("targets_GL", "periods_GL", "weights_GL")
+            )
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                states = torch.cat([
+                    network(to_device(piece.inputs_GL), to_device(piece.shown_GL), chance)[there]
+                    for piece, there in found
+                ])  # fmt: skip
+            weights = weights / weights.sum().clamp_min(1e-12)  # so that the ranks' losses count alike
+            loss = surprise(network, states, targets, weights, popular_PI, periods, half, params.negatives, chance)
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            rate = params.rate * min((step + 1) / (0.1 * steps + 1), 1 - step / steps)  # a linear rise, a linear fall
+            for optimizer in optimizers:
+                optimizer.param_groups[0]["lr"] = rate
+                optimizer.step()
+            step += 1
+            losses.append(loss.detach())
+        mean = group.mean(float(torch.stack(losses).mean()))
+        if group.rank == 0:
+            report(epoch, {"loss": mean, "rate": rate})
+        group.commit(epoch, network, *optimizers)
+    return network
+
+
+def adams(network: Network, params: SequenceParams) -> list[torch.optim.Optimizer]:
+    """AdamW; where the item vectors' gradient is sparse, a lazy Adam of their own, without decay."""
+    sparse = [network.items.weight] if network.items.sparse else []
+    dense = [weight for weight in network.parameters() if not any(weight is other for other in sparse)]
+    adam = torch.optim.AdamW(dense, lr=params.rate, betas=BETAS, weight_decay=params.decay)
+    return [adam, *([torch.optim.SparseAdam(sparse, lr=params.rate, betas=BETAS)] if sparse else [])]
+
+
+BETAS = (0.9, 0.98)

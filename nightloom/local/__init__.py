@@ -1,0 +1,1 @@
+"""Airflow on one machine: what `nightloom night`, `backfill`, `demo` and `airflow` need."""

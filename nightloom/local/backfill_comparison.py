@@ -1,0 +1,188 @@
+"""ops.stages, ops.reopenings, gold at two versions -> how rebuilt lists differ from those published, night by night.
+
+Published: what the night's last good serving.publish read. Rebuilt: what its last backfill wrote. Both are read at
+their own table version, so that neither later nights nor later backfills change the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+from rich.table import Table as Grid
+
+from nightloom.contracts import ITEM_DAYS, ITEMS, POPULAR, RECOMMENDATIONS, REOPENINGS, Table
+from nightloom.errors import MissingTableError
+from nightloom.lake import Lake
+from nightloom.lake.recommendations import full_night, of_nights, whole
+from nightloom.night.published import PUBLISHING, SCORING, Run, good_runs
+from nightloom.settings import Settings
+from nightloom.terminal import iso, screen
+
+POPULAR_STAGE = "spark_jobs.gold_popular"
+
+LISTS = """
+SELECT count(*) FILTER (WHERE t.user_id = n.user_id) AS users,
+       count(*) FILTER (WHERE t.items = n.items) AS same,
+       count(*) FILTER (WHERE n.user_id IS NULL) AS only_published,
+       count(*) FILTER (WHERE t.user_id IS NULL) AS only_rebuilt,
+       sum(coalesce(array_length(array_intersect(array_slice(t.items, 1, {k}), array_slice(n.items, 1, {k}))), 0))
+           FILTER (WHERE t.user_id = n.user_id) AS common,
+       sum(array_length(array_slice(t.items, 1, {k}))) FILTER (WHERE t.user_id = n.user_id) AS listed
+FROM ({then}) t FULL OUTER JOIN ({now}) n ON t.user_id = n.user_id"""
+
+SEGMENTS = """
+SELECT count(*) AS other
+FROM (SELECT * FROM then WHERE night = DATE '{night}') t
+FULL OUTER JOIN (SELECT * FROM now WHERE night = DATE '{night}') n ON t.segment = n.segment
+WHERE t.segment IS NULL OR n.segment IS NULL OR t.items != n.items"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One night, published and rebuilt. Counts are of users."""
+
+    night: date
+    verdict: str
+    """same, other, or why there is nothing to compare."""
+    users: int = 0
+    """With a list in both."""
+    same: int = 0
+    only_published: int = 0
+    only_rebuilt: int = 0
+    overlap: float | None = None
+    """Share of the published first k that stands in the rebuilt first k, too, over users with both."""
+    popular_differs: bool = False
+    """Whether the list for strangers is another one."""
+    because: dict[str, str] = field(default_factory=dict)
+    """What changed between the two (model, config, code, catalogue, late data), whether or not the lists did."""
+    versions: dict[str, list[int]] = field(default_factory=dict)
+    """Table -> its version published, its version rebuilt."""
+
+
+def compare(settings: Settings, nights: Sequence[date]) -> list[Difference]:
+    """Each night's difference, in order."""
+    lake, span = Lake(settings.place("lake")), f"night >= DATE '{min(nights)}' AND night <= DATE '{max(nights)}'"
+    runs = {stage: good_runs(lake, stage, span) for stage in (PUBLISHING, SCORING, POPULAR_STAGE)}
+    return [
+        _night(lake, night, {name: _of(night, all_of) for name, all_of in runs.items()}, settings.slate.k)
+        for night in nights
+    ]
+
+
+def _of(night: date, runs: list[Run]) -> list[Run]:
+    return [run for run in runs if run.night == night]
+
+
+def _night(lake: Lake, night: date, runs: dict[str, list[Run]], k: int) -> Difference:
+    if not runs[PUBLISHING]:
+        return Difference(night, "was never published")
+    published = runs[PUBLISHING][-1]
+    scored = [run for run in runs[SCORING] if run.started_at < published.started_at]
+    rebuilt, popular = (_last_backfilled(runs[stage], published) for stage in (SCORING, POPULAR_STAGE))
+    if not scored or rebuilt is None or popular is None:
+        return Difference(night, "was not rebuilt since it was published")
+    versions = {
+        table.full_name: [published.reads[table.full_name], run.writes[table.full_name]]
+        for table, run in ((RECOMMENDATIONS, rebuilt), (POPULAR, popular))
+    }
+    try:
+        for version in versions[RECOMMENDATIONS.full_name]:
+            _opened(lake, RECOMMENDATIONS, {night}, version)
+        full = [full_night(lake, night, version) for version in versions[RECOMMENDATIONS.full_name]]
+        both = {name: whole(name, night, each) for name, each in zip(("then", "now"), full, strict=True)}
+        lists = _ask(lake, LISTS.format(k=k, **both), {night, *full}, RECOMMENDATIONS, versions)
+        segments = _ask(lake, SEGMENTS.format(night=night), {night}, POPULAR, versions)
+    except MissingTableError as error:
+        return Difference(night, str(error), versions=versions)
+    return _difference(night, lists, segments["other"], _causes(lake, scored[-1], rebuilt), versions)
+
+
+def _last_backfilled(runs: list[Run], published: Run) -> Run | None:
+    return next((run for run in reversed(runs) if run.backfilled and run.started_at > published.started_at), None)
+
+
+def _ask(lake: Lake, sql: str, nights: set[date], table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
+    """The one row of an answer over both versions of a table. Raises MissingTableError when a version is gone."""
+    then, now = (_opened(lake, table, nights, version) for version in versions[table.full_name])
+    row: dict[str, Any] = lake.query(sql, ("then", then), ("now", now)).to_pylist()[0]
+    return row
+
+
+def _opened(lake: Lake, table: Table, nights: set[date], version: int) -> DeltaTable:
+    opened = lake.open(table, version)
+    # The log may outlive the files, which a vacuum removes.
+    if not all(Path(file).exists() for file in opened.file_uris(file_pruning_predicate=of_nights(nights))):
+        raise MissingTableError(f"files of version {version} of {table.full_name} are gone: a vacuum removed them")
+    return opened
+
+
+def _difference(
+    night: date, lists: dict[str, Any], segments: int, causes: dict[str, str], versions: dict[str, list[int]]
+) -> Difference:
+    """Rows of the two answers -> the night's difference."""
+    alike = lists["same"] == lists["users"] and not (lists["only_published"] or lists["only_rebuilt"] or segments)
+    return Difference(
+        night,
+        "same" if alike else "other",
+        **{name: int(lists[name]) for name in ("users", "same", "only_published", "only_rebuilt")},
+        overlap=float(lists["common"] / lists["listed"]) if lists["listed"] else None,
+        popular_differs=segments > 0,
+        because=causes,
+        versions=versions,
+    )
+
+
+def _causes(lake: Lake, scored: Run, rebuilt: Run) -> dict[str, str]:
+    """What changed between two scorings of a night: name -> from, to."""
+    pairs = {
+        "model": [run.facts["model_version"] for run in (scored, rebuilt)],
+        "config": [run.config for run in (scored, rebuilt)],
+        "code": [run.code for run in (scored, rebuilt)],
+        "catalogue": [f"{ITEMS.full_name}@{run.reads[ITEMS.full_name]}" for run in (scored, rebuilt)],
+    }
+    found = {name: f"{then} -> {now}" for name, (then, now) in pairs.items() if then != now}
+    late = _late(lake, scored.night, scored.started_at, rebuilt.started_at)
+    return found | ({"late data": late} if late else {})
+
+
+def _late(lake: Lake, night: date, after: datetime, before: datetime) -> str:
+    """Days up to the night that were reopened between two moments; empty when there are none."""
+    if not lake.exists(REOPENINGS):
+        return ""
+    where = f"\"table\" = '{ITEM_DAYS.full_name}' AND period <= DATE '{night}'"
+    rows = lake.rows(REOPENINGS, where, ("period", "rows", "reopened_at")).to_pylist()
+    between = [row for row in rows if after < row["reopened_at"] < before]
+    days = {row["period"] for row in between}
+    return f"{sum(row['rows'] for row in between):,} rows on {len(days)} days" if days else ""
+
+
+def show(found: Sequence[Difference], as_json: bool) -> None:
+    """A table, or one JSON array, on stdout."""
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(each) for each in found], default=iso, indent=1) + "\n")
+        return
+    grid = Grid("night", "lists", "users", "same", "only then", "only now", "overlap", "for strangers", "what changed")
+    for each in found:
+        if each.verdict in ("same", "other"):
+            grid.add_row(*_cells(each))
+        else:
+            grid.add_row(str(each.night), each.verdict)
+    screen().print(grid)
+
+
+def _cells(each: Difference) -> list[str]:
+    counts = (each.users, each.same, each.only_published, each.only_rebuilt)
+    overlap = "" if each.overlap is None else f"{each.overlap:.1%}"
+    why = "; ".join(f"{name} {what}" for name, what in each.because.items())
+    return [
+        str(each.night), each.verdict, *(f"{count:,}" for count in counts), overlap,
+        "other" if each.popular_differs else "same",
+        why or ("nothing that is recorded" if each.verdict == "other" else ""),
+    ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""`nightloom demo`: sample data -> one night by Airflow's scheduler -> a real user's history and list, what is next."""
+
+import time
+from datetime import date, datetime, timedelta
+
+import click
+
+from nightloom import settings as settings_module
+from nightloom.cli import nightloom
+from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS, STAGES
+from nightloom.lake import Lake
+from nightloom.lake.recommendations import full_night, whole
+from nightloom.local.airflow_runs import Runs
+from nightloom.local.airflow_server import airflow_server, free_port
+from nightloom.local.memory import Peak, peak_memory
+from nightloom.local.night import judge_run, show, terminable
+from nightloom.settings import Settings
+
+DAG = "nightly"
+LAST_DAY = date(1998, 4, 22)  # of MovieLens 100K
+NIGHT = "1998-04-21"  # the day before it, so that one more night is left to try
+USER = "196"
+LISTED = 10
+ANY = 0  # not 8080: somebody else may be about to take it
+
+
+@click.command()
+@click.option("--date", "night_date", type=click.DateTime(["%Y-%m-%d"]), default=NIGHT, show_default=True)
+@click.option("--user", default=USER, show_default=True, help="Whose list to show.")
+def demo(night_date: datetime, user: str) -> None:
+    """MovieLens 100K, one night by Airflow's scheduler, a real user's list. Run it again, and it shows the same."""
+    settings, day = settings_module.load(), night_date.date()
+    later = served_after(settings, day)
+    if later:
+        click.echo(f"The night of {later} is served already, which is later than {day}: no night is run.")
+    else:
+        with peak_memory(settings) as peak:
+            _word("sample", "ml-100k", "--until", str(day))
+            _run(settings, day, peak)
+    click.echo("")
+    show_user(settings, user)
+    click.echo(what_next(settings, user, later or day))
+
+
+def served_after(settings: Settings, day: date) -> date | None:
+    """The newest night after `day` that was published; a night that is older than it would be refused."""
+    lake = Lake(settings.place("lake"))
+    if not lake.exists(STAGES):
+        return None
+    where = f"stage = 'serving.publish' AND status = 'ok' AND night > DATE '{day}'"
+    nights: list[date] = lake.rows(STAGES, where, ("night",))["night"].to_pylist()
+    return max(nights, default=None)
+
+
+def _word(*arguments: str) -> None:
+    """Another word of `nightloom`, here."""
+    nightloom.main(arguments, prog_name="nightloom", standalone_mode=False)
+
+
+def _run(settings: Settings, day: date, peak: Peak) -> None:
+    """One run of the DAG by a scheduler of our own; from the trigger to the published lists is what counts."""
+    began = time.monotonic()
+    with terminable(), airflow_server(settings, free_port(ANY)) as server:
+        click.echo(f"Airflow is ready: {time.monotonic() - began:.1f} s; {server.url} while the night runs")
+        run, runs = server.trigger(DAG, {"date": str(day)}), Runs(server.home)
+        click.echo(f"The night of {day}, run {run}:")
+        ends = show(runs, DAG, run, server.check)
+        judge_run(settings, runs, DAG, run, lambda task: server.task_log(DAG, run, task))
+        published = next(moment for end, moment in ends if end.task == "serving.publish")
+        click.echo(f"From trigger to published: {published:.0f} s. Peak memory of all processes: {peak.gib:.1f} GiB")
+
+
+def show_user(settings: Settings, user: str) -> None:
+    """What a user liked last, and the published list, with titles."""
+    lake = Lake(settings.place("lake"))
+    liked = lake.query(
+        "SELECT i.title, e.value, CAST(e.occurred_at AS DATE) AS day FROM events e JOIN items i USING (item_id)"
+        f" WHERE e.user_id = {_text(user)} AND e.weight > 0 ORDER BY e.occurred_at DESC, i.title LIMIT {LISTED}",
+        ("events", lake.open(INTERACTIONS)),
+        ("items", lake.open(ITEMS)),
+    ).to_pylist()
+    click.echo(f"What user {user} liked last:")
+    for row in liked:
+        click.echo(f"  {row['day']}  {row['value']:g}  {row['title']}")
+    click.echo("")
+    _word("recommend", user, "--k", str(LISTED))
+
+
+def what_next(settings: Settings, user: str, day: date) -> str:
+    """The words to try now."""
+    tomorrow = day + timedelta(days=1)
+    lake = Lake(settings.place("lake"))
+    lists = f"SELECT items FROM ({whole('t', day, full_night(lake, day))}) WHERE user_id = {_text(user)}"
+    found = lake.query(lists, ("t", lake.open(RECOMMENDATIONS)))["items"].to_pylist()
+    first = found[0][0] if found else "ITEM"
+    words = {
+        "./run status": "where the night's seconds went, rows, gates, versions",
+        f"./run explain {user} --item {first}": "where the first recommendation comes from, down to the events",
+        "./run serve": "API and first page on http://127.0.0.1:8000",
+        "./run airflow": "Airflow's own page on http://127.0.0.1:8080",
+        "./run sql 'SELECT * FROM gold.item_stats LIMIT 10'": "any table, in SQL",
+    }
+    lines = ["", "What next:", *(f"  {word:<52}{what}" for word, what in words.items())]
+    if tomorrow <= LAST_DAY:
+        lines += ["The next night:", f"  ./run sample ml-100k --until {tomorrow}", f"  ./run night --date {tomorrow}"]
+    return "\n".join(lines)
+
+
+def _text(value: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,1 @@
+"""The slate rules: settings, compilation, and their effect on lists. Knows no stage."""

@@ -1,0 +1,1 @@
+"""SQL for people: `nightloom sql` and `tables`, charts, and the marts."""

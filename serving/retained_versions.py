@@ -1,0 +1,69 @@
+"""Kept serving versions and the champion -> the table versions that they were made from, by what ops.stages notes.
+
+A served list is explained, and rolled back to, from the versions that it was made from: maintenance keeps their files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from typing import Any
+
+from nightloom.contracts import CHAMPIONS, table
+from nightloom.errors import MissingTableError
+from nightloom.lake import Lake, now
+from nightloom.night.published import JUDGING, good_runs
+from nightloom.settings import Settings
+from serving.lineage import TRAINING, lineage, scorings
+from serving.stores import store_of, versions
+from serving.stores.versions import KEPT, Push
+
+
+def needed(settings: Settings) -> dict[str, set[int]]:
+    """Table -> versions that a kept serving version or the champion was made from, and read by the stages that did."""
+    lake, found = Lake(settings.place("lake")), defaultdict[str, set[int]](set)
+    for meta in [*(push.facts for push in kept(settings)), *_champion(lake)]:
+        behind = [*lineage(lake, meta), *scorings(lake, meta, settings.slate.full_refresh_days - 1)]
+        reads = [run.reads for run in behind]
+        for name, version in (pair for pairs in (*reads, meta["inputs"]) for pair in pairs.items()):
+            found[name].add(version)
+    for name, version in _by_hand(lake):
+        found[name].add(version)
+    return dict(found)
+
+
+def _by_hand(lake: Lake) -> list[tuple[str, int]]:
+    """What the training of the last promoted or demoted-to champion read, as far as it is still there.
+
+    Gate 2 has named another one where a person chose; an old version may outlive its table's log.
+    """
+    if not lake.exists(CHAMPIONS):
+        return []
+    champion = lake.rows(CHAMPIONS, "true ORDER BY changed_at DESC LIMIT 1", ["version"])["version"][0].as_py()
+    trained = [run for run in good_runs(lake, TRAINING) if champion in run.facts.get("model_versions", "").split(",")]
+    return [pair for run in trained for pair in run.reads.items() if _is_there(lake, *pair)]
+
+
+def _is_there(lake: Lake, name: str, version: int) -> bool:
+    try:
+        lake.open(table(name), version)
+    except MissingTableError:
+        return False
+    return True
+
+
+def _champion(lake: Lake) -> list[dict[str, Any]]:
+    """What lineage() asks for, for the champion that gate 2 named last: it may not have made a served list yet."""
+    named = [run for run in good_runs(lake, JUDGING) if run.facts.get("model_version", "None") != "None"][-1:]
+    fixed = {"published_at": now().isoformat(), "inputs": {}}
+    return [fixed | {"model_version": run.facts["model_version"], "night": str(run.night)} for run in named]
+
+
+def kept(settings: Settings) -> list[Push]:
+    """The version that is served and those that a rollback may serve again."""
+    return [push for push in versions.pushes(store_of(settings)) if push.state in KEPT]
+
+
+def oldest_night(settings: Settings) -> date | None:
+    """The oldest night that a kept version serves."""
+    return min((date.fromisoformat(push.night) for push in kept(settings)), default=None)

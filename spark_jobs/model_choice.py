@@ -1,0 +1,34 @@
+"""Which registered model scores a night: the champion, the one of then, or one that is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
+from nightloom.night.published import model_of
+from spark_jobs.commit_stamps import StampedNight
+
+AS_PUBLISHED = "as-published"
+MODEL: dict[str, Any] = {
+    "--model": {"default": CHAMPION, "help": f"{CHAMPION} (default), {AS_PUBLISHED} or a version"},
+}
+"""A stage's option."""
+
+
+def chosen(night: StampedNight) -> Registered:
+    """The model that was asked for. Raises RegistryError when there is none."""
+    asked = vars(night.arguments).get("model") or CHAMPION
+    found: Registered | None
+    if asked == CHAMPION:
+        found, why = champion(night.settings), "it is the champion"
+    elif asked != AS_PUBLISHED:
+        found, why = registered(night.settings, asked), "it was asked for"
+    elif (known := model_of(night.lake, night.date)) is not None:
+        found, why = registered(night.settings, known.version), known.why
+    else:
+        found, why = oldest(night.settings), "it is the oldest: no champion is known of that day"
+    if found is None:
+        name = night.settings.project.name
+        raise RegistryError(f"model {name} has no champion yet; run training.train, then training.model_gate")
+    print(f"{night.stage}: model version {found.version}; {why}")
+    return found
