@@ -9,7 +9,7 @@ from collections import defaultdict
 from datetime import date
 from typing import Any
 
-from nightloom.contracts import CHAMPIONS, table
+from nightloom.contracts import CHAMPIONS, find_table
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake, now
 from nightloom.night.published import JUDGING, good_runs
@@ -46,7 +46,7 @@ def _by_hand(lake: Lake) -> list[tuple[str, int]]:
 
 def _is_there(lake: Lake, name: str, version: int) -> bool:
     try:
-        lake.open(table(name), version)
+        lake.open(find_table(name), version)
     except MissingTableError:
         return False
     return True

@@ -134,7 +134,7 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
 def test_each_broken_promise_is_told_with_the_key_of_its_row(
     name: str, night: Night, slip: Callable[..., None]
 ) -> None:
-    table = T.table(name)
+    table = T.find_table(name)
     slip(table, {}, *(row for row, _ in BROKEN[name]))
     found = faults(validate(night, [table]))
     for row, promise in BROKEN[name]:

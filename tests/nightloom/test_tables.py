@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from nightloom.contracts import HISTORIES, TABLES, Table, table
+from nightloom.contracts import HISTORIES, TABLES, Table, find_table
 from nightloom.lake import arrow_schema
 
 EACH = pytest.mark.parametrize("each", TABLES, ids=lambda each: each.full_name)
@@ -14,9 +14,9 @@ EACH = pytest.mark.parametrize("each", TABLES, ids=lambda each: each.full_name)
 
 def test_names_are_unique_and_find_their_table() -> None:
     assert len({each.full_name for each in TABLES}) == len(TABLES)
-    assert table("silver.items").grain.startswith("One row per item")
+    assert find_table("silver.items").grain.startswith("One row per item")
     with pytest.raises(KeyError):
-        table("silver.itmes")
+        find_table("silver.itmes")
 
 
 @EACH

@@ -1,0 +1,36 @@
+"""bronze: every record as it came, plus where and when it came from."""
+
+from nightloom.contracts.table import NIGHT, Table, non_empty, required
+
+
+def _bronze(name: str, what: str) -> Table:
+    return Table(
+        "bronze",
+        name,
+        f"One row per record of the {what} files, as it came; nothing is dropped or changed here.",
+        (
+            required("row_id", "string", "SHA-256 of source, file and record: the same record of one file has one id"),
+            required("source", "string", "Name of the source in nightloom.toml"),
+            required(
+                "raw",
+                "string",
+                "The record as a JSON object, or the line as it is where it cannot be read",
+                personal=True,
+            ),
+            required("file", "string", "File it came out of"),
+            required("file_modified_at", "timestamp", "When that file was last written"),
+            required("ingested_at", "timestamp", "When it was read"),
+            NIGHT,
+        ),
+        key=("row_id",),
+        checks=(("row_id_is_a_digest", "character_length(row_id) = 64"), *non_empty("source", "file")),
+        readers=("engineer",),
+    )
+
+
+BRONZE_EVENTS = _bronze("events", "event")
+BRONZE_ITEMS = _bronze("items", "item")
+BRONZE_USERS = _bronze("users", "user")
+
+BRONZE = {"events": BRONZE_EVENTS, "items": BRONZE_ITEMS, "users": BRONZE_USERS}
+"""Kind of a source -> the table its records go to."""

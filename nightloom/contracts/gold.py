@@ -1,0 +1,130 @@
+"""gold: what models train on and what is published. People read the marts (marts.py)."""
+
+from nightloom.contracts.table import NIGHT, Table, non_empty, required
+
+# Checks are SQL that Spark and DataFusion (delta-rs, expectations) both read: cardinality(), and not size() or len().
+SCORED = ("a_score_per_item", "cardinality(items) = cardinality(scores)")
+
+HISTORIES = Table(
+    "gold",
+    "histories",
+    "One row per week and user with any interaction in it: all of them, oldest first.",
+    (
+        required("week", "date", "Monday of the week, UTC"),
+        required("user_id", "string", "The user", personal=True),
+        required("items", "array<string>", "Items touched, one entry per interaction, oldest first", personal=True),
+        required("weights", "array<float>", "Weight of each, same order; 0 means only seen"),
+        required("at", "array<timestamp>", "Time of each, same order"),
+        required("event_ids", "array<string>", "Event id of each, same order"),
+    ),
+    key=("week", "user_id"),
+    period="week",
+    checks=(
+        ("an_item_at_least", "cardinality(items) >= 1"),
+        ("a_weight_per_item", "cardinality(items) = cardinality(weights)"),
+        ("a_time_per_item", "cardinality(items) = cardinality(at)"),
+        ("an_event_per_item", "cardinality(items) = cardinality(event_ids)"),
+    ),
+)
+
+ITEM_DAYS = Table(
+    "gold",
+    "item_days",
+    "Item performance: one row per day and item with any interaction on that day.",
+    (
+        required("day", "date", "The day, UTC"),
+        required("item_id", "string", "The item"),
+        required("events", "bigint", "Interactions"),
+        required("users", "bigint", "Distinct users"),
+        required("weight", "double", "Sum of the interactions' weights"),
+        required("first_at", "timestamp", "First interaction"),
+        required("last_at", "timestamp", "Last interaction"),
+    ),
+    key=("day", "item_id"),
+    period="day",
+    checks=(
+        ("somebody", "users >= 1"),
+        ("no_more_users_than_events", "users <= events"),
+        ("weight_not_negative", "weight >= 0"),
+        ("first_before_last", "first_at <= last_at"),
+    ),
+)
+
+ITEM_STATS = Table(
+    "gold",
+    "item_stats",
+    "One row per night and item with any interaction up to that night.",
+    (
+        NIGHT,
+        required("item_id", "string", "The item"),
+        required("events_1d", "bigint", "Interactions on the night's date"),
+        required("events_7d", "bigint", "Interactions in the 7 days that end with it"),
+        required("events_28d", "bigint", "Interactions in the 28 days that end with it"),
+        required("events", "bigint", "Interactions ever"),
+        required("popularity", "double", "Sum of weights, each day's halved every slate.popular_half_life_days"),
+        required("first_at", "timestamp", "First interaction"),
+        required("last_at", "timestamp", "Last interaction"),
+    ),
+    key=("night", "item_id"),
+    period="night",
+    retention_days=90,
+    checks=(
+        ("windows_hold_each_other", "0 <= events_1d AND events_1d <= events_7d AND events_7d <= events_28d"),
+        ("windows_within_all", "events_28d <= events AND events >= 1"),
+        ("popularity_not_negative", "popularity >= 0"),
+        ("first_before_last", "first_at <= last_at"),
+    ),
+)
+
+RECOMMENDATIONS = Table(
+    "gold",
+    "recommendations",
+    "One row per night and user: the list to publish, best first. In its files a night has rows just of users whose "
+    "list is not that of `full_night`; SQL by this name gives all of them.",
+    (
+        NIGHT,
+        required("user_id", "string", "The user", personal=True),
+        required("items", "array<string>", "Items, best first; none seen before, all available", personal=True),
+        required("scores", "array<float>", "Score of each, same order; comparable within one list only"),
+        required("model_version", "string", "Version of the registered model that scored it"),
+        required("generated_at", "timestamp", "When it was scored: earlier where nothing has changed for the user"),
+        required("full_night", "date", "The night, this or an earlier one, in which everybody was scored last"),
+    ),
+    key=("night", "user_id"),
+    period="night",
+    retention_days=30,
+    checks=(*non_empty("user_id", "model_version"), SCORED),
+)
+
+POPULAR = Table(
+    "gold",
+    "popular",
+    "One row per night and segment: the list for whoever has none of their own. Segment `all` is everybody.",
+    (
+        NIGHT,
+        required("segment", "string", "`all`, or attribute=value of the users it is made from"),
+        required("items", "array<string>", "Items, best first; all available"),
+        required("scores", "array<float>", "Popularity of each, same order"),
+    ),
+    key=("night", "segment"),
+    period="night",
+    retention_days=90,
+    checks=(*non_empty("segment"), SCORED),
+)
+
+SIMILAR_ITEMS = Table(
+    "gold",
+    "similar_items",
+    "One row per night and item that the model knows: what goes beside it, best first.",
+    (
+        NIGHT,
+        required("item_id", "string", "The item"),
+        required("items", "array<string>", "Items whose scores it raises most, best first; all available"),
+        required("scores", "array<float>", "How much it raises each, same order; comparable within one list only"),
+        required("model_version", "string", "Version of the registered model that scored it"),
+    ),
+    key=("night", "item_id"),
+    period="night",
+    retention_days=30,
+    checks=(*non_empty("item_id", "model_version"), SCORED),
+)

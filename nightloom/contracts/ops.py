@@ -1,0 +1,180 @@
+"""ops: what ran, on which versions, what the gates said, and what was tidied away."""
+
+from nightloom.contracts.table import NIGHT, Column, Table, non_empty, required
+
+STAGES = Table(
+    "ops",
+    "stages",
+    "The run manifest: one row per run of a stage, written by the stage's frame and never by hand.",
+    (
+        required("run_id", "string", "Airflow's run id, or hand-... when a person ran the stage"),
+        NIGHT,
+        required("stage", "string", "Name of the stage, as in its command"),
+        required("status", "string", "ok, skipped (nothing to do), closed (a gate) or failed"),
+        required("started_at", "timestamp", "Start of the work, UTC"),
+        required("seconds", "double", "Wall-clock seconds of the work, interpreter start included"),
+        required("reads", "map<string,bigint>", "Table -> version read"),
+        required("writes", "map<string,bigint>", "Table -> version written"),
+        required("rows", "map<string,bigint>", "What was counted -> rows"),
+        required("facts", "map<string,string>", "What else is worth knowing: model version, push, digest"),
+        required("code", "string", "Code revision"),
+        required("config", "string", "Digest of nightloom.toml, places left out"),
+        Column("error", "string", "Why it did not end well"),
+    ),
+    key=("run_id", "stage", "started_at"),
+    retention_days=400,
+    checks=(("known_status", "status IN ('ok', 'skipped', 'closed', 'failed')"),),
+)
+
+GATES = Table(
+    "ops",
+    "gates",
+    "One row per check of a gate, each time the gate was asked.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        required("gate", "string", "data, model, slate or marts"),
+        required("check", "string", "What was checked"),
+        required("passed", "boolean", "Whether it held"),
+        required("severity", "string", "stop: the gate closes; warn: it is said and the night goes on"),
+        required("observed", "string", "What was found"),
+        required("expected", "string", "What was expected"),
+        required("checked_at", "timestamp", "When, UTC"),
+        Column("override", "string", "Who let the night pass all the same, and why"),
+    ),
+    key=("run_id", "gate", "check", "checked_at"),
+    retention_days=400,
+    checks=(("known_severity", "severity IN ('stop', 'warn')"),),
+)
+
+MODEL_VERDICTS = Table(
+    "ops",
+    "model_verdicts",
+    "One row per challenger, each time gate 2 was asked: how it did on the days that judge, and what became of it.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        required("version", "string", "The challenger: version of the registered model"),
+        required("model", "string", "Which model it is, as in nightloom.toml"),
+        Column("champion", "string", "Version that was champion then"),
+        required("outcome", "string", "promoted, refused, passed (it might, but another was better, or a dry run)"),
+        required("why", "string", "The checks that it failed, or what it gained"),
+        required("metric", "string", "What decides, e.g. ndcg@10"),
+        required("users", "bigint", "Users whose later likes judged"),
+        Column("score", "double", "The metric's mean over these users"),
+        Column("champion_score", "double", "The champion's, same users and days"),
+        Column("popularity_score", "double", "That of the most popular items, same users and days"),
+        Column("gain_low", "double", "Lower end of the paired interval of score - champion_score"),
+        Column("gain_high", "double", "Upper end"),
+        required("segments", "map<string,double>", "Segment -> the metric's mean in it"),
+        required("judged_at", "timestamp", "When, UTC; one moment for all challengers"),
+    ),
+    key=("run_id", "version", "judged_at"),
+    retention_days=400,
+    checks=(("known_outcome", "outcome IN ('promoted', 'refused', 'passed')"),),
+)
+
+CHAMPIONS = Table(
+    "ops",
+    "champions",
+    "One row per change of the champion, by gate 2 or by a person.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        required("changed_at", "timestamp", "When, UTC"),
+        required("action", "string", "promoted, or demoted: back to the one before"),
+        required("version", "string", "Who is champion from then on: version of the registered model"),
+        required("model", "string", "Which model it is, as in nightloom.toml"),
+        Column("before", "string", "Version that was champion until then"),
+        required("by", "string", "`gate 2`, or the person's name"),
+        required("why", "string", "The reason"),
+    ),
+    key=("changed_at", "version"),
+    checks=(("known_action", "action IN ('promoted', 'demoted')"), *non_empty("by", "why")),
+)
+
+EXPECTATIONS = Table(
+    "ops",
+    "expectations",
+    "One row per expectation of a table, each time a gate asked: passed or failed, what was found, and where.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        required("table", "string", "The table looked at"),
+        required("expectation", "string", "What was expected of it: type, columns and limits; the same each night"),
+        required("severity", "string", "stop: the gate closes when it fails; warn: it is said and the night goes on"),
+        required("passed", "boolean", "Whether it held"),
+        required("observed", "string", "What was found, with examples", personal=True),
+        Column("observed_value", "double", "What was found, where it is a number; of row rules, the share that failed"),
+        Column("rows", "bigint", "Rows looked at, where it is about single rows"),
+        Column("failed", "bigint", "Rows that broke it, where it is about single rows"),
+        required("samples", "array<string>", "Keys of some of these rows, and what is wrong with them", personal=True),
+        required("files", "array<string>", "Files that these came out of, where bronze still has them"),
+        required("checked_at", "timestamp", "When, UTC; one moment for all of a table's expectations"),
+    ),
+    key=("run_id", "table", "expectation", "checked_at"),
+    retention_days=400,
+    checks=(("known_severity", "severity IN ('stop', 'warn')"),),
+)
+
+SLATE_RULES = Table(
+    "ops",
+    "slate_rules",
+    "One row per slate rule, each time a night's lists were made: how often it fired, and what it cost.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        required("place", "bigint", "The rules apply in this order, from 1"),
+        required("rule", "string", "Name of the rule"),
+        required("kind", "string", "filter, boost, cap, floor, promotion, exploration, pin or diversity"),
+        required("items", "bigint", "Items it speaks of; 0: no item meets its condition"),
+        required("users", "bigint", "Lists that were made"),
+        required("lists", "bigint", "Lists that it changed, next to those by the rules before it"),
+        required("entries", "bigint", "Items that it brought to a first page"),
+        required("score_lost", "double", "By how much it lowered the sum of the model's scores on first pages"),
+        required("relevance_lost", "double", "The same as a share: each user's best candidate counts 1, the last 0"),
+        required("counted_at", "timestamp", "When, UTC; one moment for all rules"),
+    ),
+    key=("run_id", "rule", "counted_at"),
+    retention_days=400,
+    checks=(("no_more_lists_than_users", "lists <= users"), *non_empty("rule")),
+)
+
+STORAGE = Table(
+    "ops",
+    "storage",
+    "One row per table and run of the maintenance: what it holds and what was done to it.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        required("table", "string", "The table"),
+        required("version", "bigint", "Newest version, after what was done"),
+        required("rows", "bigint", "Rows"),
+        required("files", "bigint", "Data files of the newest version"),
+        required("bytes", "bigint", "Their size"),
+        required("disk_bytes", "bigint", "Size of the table's folder: old versions, change feed and log too"),
+        required("log_files", "bigint", "Files in the Delta log"),
+        required("small_share", "double", "Share of the data files that are small"),
+        required("done", "string", "What was done, in words; `nothing` where nothing was worth it"),
+        required("measured_at", "timestamp", "When, UTC"),
+    ),
+    key=("run_id", "table", "measured_at"),
+    retention_days=400,
+)
+
+REOPENINGS = Table(
+    "ops",
+    "reopenings",
+    "One row per day, week or month of a gold table that was there already and was rebuilt, because rows came late.",
+    (
+        required("run_id", "string", "As in ops.stages"),
+        NIGHT,
+        required("table", "string", "The table rebuilt"),
+        required("period", "date", "The day, or the first day of the week or month"),
+        required("why", "string", "What changed below it, with the number of rows of each cause"),
+        required("rows", "bigint", "Rows of the table below that changed"),
+        required("reopened_at", "timestamp", "When, UTC"),
+    ),
+    key=("run_id", "table", "period"),
+    retention_days=400,
+    checks=(("something_changed", "rows >= 1"),),
+)

@@ -1,0 +1,60 @@
+"""silver: typed, deduplicated, merged."""
+
+from nightloom.contracts.table import NIGHT, Column, Table, non_empty, required
+
+INTERACTIONS = Table(
+    "silver",
+    "interactions",
+    "One row per event id: who did what to which item, when, and how strongly.",
+    (
+        required("event_id", "string", "The sender's id, or a SHA-256 of the record where the sender gives none"),
+        required("user_id", "string", "Who", personal=True),
+        required("item_id", "string", "Which item"),
+        required("event", "string", "What, one of the declared signals"),
+        Column("value", "double", "The event's value if it has one, e.g. a rating or a quantity"),
+        required("weight", "double", "How much it says that the user likes the item; 0 means only seen"),
+        required("occurred_at", "timestamp", "When, UTC"),
+        Column("rescued", "map<string,string>", "Fields that came but are not declared", personal=True),
+        required("row_id", "string", "The record's id in bronze"),
+        NIGHT,
+    ),
+    key=("event_id",),
+    order="occurred_at",
+    checks=(*non_empty("event_id", "user_id", "item_id", "event"), ("weight_not_negative", "weight >= 0")),
+)
+
+ITEMS = Table(
+    "silver",
+    "items",
+    "One row per item that was ever described, as last described.",
+    (
+        required("item_id", "string", "The item"),
+        required("title", "string", "Name to show; the id where the source gives none"),
+        required("categories", "array<string>", "Categories, genres, departments"),
+        required("attributes", "map<string,string>", "Declared attributes"),
+        required("available", "boolean", "False: never listed"),
+        required("updated_at", "timestamp", "When it was described so"),
+        required("row_id", "string", "The record's id in bronze"),
+        NIGHT,
+    ),
+    key=("item_id",),
+    checks=non_empty("item_id", "title"),
+)
+
+USERS = Table(
+    "silver",
+    "users",
+    "One row per user that was ever described, as last described.",
+    (
+        required("user_id", "string", "The user", personal=True),
+        required("attributes", "map<string,string>", "Declared attributes", personal=True),
+        required("updated_at", "timestamp", "When it was described so"),
+        required("row_id", "string", "The record's id in bronze"),
+        NIGHT,
+    ),
+    key=("user_id",),
+    checks=non_empty("user_id"),
+)
+
+SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
+"""Kind of a source -> the table its cleaned records go to."""
