@@ -1,0 +1,77 @@
+"""[gates.data], [gates.model], [gates.slate]: what stops a night."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from nightloom.section import Section
+
+
+class DataGate(Section):
+    """Gate 1, on what came in and what came out."""
+
+    max_quarantined: float = Field(0.2, ge=0, le=1)
+    """Largest share of the night's new event rows that may be in quarantine."""
+    min_rows: int = Field(1, ge=0)
+    """Fewest interactions there must be up to the night."""
+    past_nights: int = Field(28, ge=3)
+    """Nights before this one that it is compared with, as far as they ran; with fewer than 3 nothing is judged yet."""
+    max_rows_change: float = Field(0.5, gt=0)
+    """A source's rows may be this share more or fewer than the median of the same weekday, or of all these nights."""
+    max_age_hours: float = Field(24.0, gt=0)
+    """The newest event may be this much older than the end of the night's day."""
+    max_undescribed: float = Field(0.05, ge=0, le=1)
+    """Largest share of the night's interactions whose item, or user, no source has described."""
+    max_drift: float = Field(0.25, gt=0)
+    """Largest population stability index of event types, values, hours and categories against the nights before."""
+    stop_on: tuple[Literal["rows", "age", "undescribed", "drift"], ...] = ()
+    """Which of these comparisons close the gate; the others warn."""
+
+
+class ModelGate(Section):
+    """Gate 2, challenger against champion and popularity on the same later days."""
+
+    mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
+    """`enabled`: the best challenger that passes is promoted. `dry_run`: all is judged and written down, and no alias
+    moves. `disabled`: nothing is judged, the newest challenger is promoted, and ops.gates says so."""
+    metric: Literal["ndcg", "recall", "mrr", "hit_rate"] = "ndcg"
+    """What decides."""
+    k: int = Field(10, ge=1)
+    """Length of the list the metric looks at."""
+    min_gain: float = 0.0
+    """The lower end of the paired interval of challenger minus champion must be above this. The interval is one of 95 %
+    for all challengers of a night together: with n of them, of 100 - 5/n % for each."""
+    segment_loss: float = Field(0.1, ge=0, le=1)
+    """On no segment (new, warm and hot users, tail items) may a challenger lose more than this share of the champion's
+    metric. A loss counts when its whole interval is below 0; under 10 users nothing is judged."""
+
+
+class SlateGate(Section):
+    """Gate 3, on the lists about to be published."""
+
+    min_coverage: float = Field(0.99, ge=0, le=1)
+    """Share of known users who must have a list."""
+    min_fill: float = Field(0.9, ge=0, le=1)
+    """Share of lists that must be full."""
+    min_catalogue: float = Field(0.01, ge=0, le=1)
+    """Share of available items that must be in somebody's first k."""
+    min_overlap: float = Field(0.0, ge=0, le=1)
+    """Mean overlap with the lists served now, first k, same model version; 0 switches the check off."""
+    active_days: int = Field(28, ge=1)
+    """Users with an interaction in the last days are active: `min_coverage` holds for them alone, too."""
+    max_fallback: float = Field(1.0, ge=0, le=1)
+    """Largest share of active users who get what a stranger gets: no list, or the popular one without what is seen."""
+    max_score_drift: float = Field(0.25, gt=0)
+    """Largest population stability index of users' mean score, first k, same model version, against what is served."""
+    max_rows_loss: float = Field(0.5, ge=0, le=1)
+    """The lists may be this share fewer than those served now."""
+    max_missed_places: float = Field(0.2, ge=0, le=1)
+    """Largest share of first pages on which a floor, a promotion, a pin or the exploration lacks a place."""
+    stop_on: tuple[Literal["fallback", "score_drift", "rows_loss", "places"], ...] = ("rows_loss",)
+    """Which of these comparisons close the gate; the others warn. A filter or a cap that is broken always closes it."""
+
+
+class Gates(Section):
+    data: DataGate = DataGate()
+    model: ModelGate = ModelGate()
+    slate: SlateGate = SlateGate()

@@ -1,0 +1,28 @@
+"""[places]: where the lake, the store and everything else are."""
+
+from pathlib import Path
+
+from nightloom.section import Section
+
+
+class Places(Section):
+    """Where things are. Relative paths are relative to nightloom.toml."""
+
+    home: Path = Path("data")
+    """Folder for everything below that is not named."""
+    lake: Path | None = None
+    """Delta tables; default HOME/lake."""
+    store: Path | None = None
+    """Serving store that is a folder (store.kind = "lmdb" or "files"); default HOME/store."""
+    store_url: str | None = None
+    """Serving store that is a server: redis://HOST:PORT/DB, postgresql://HOST:PORT/DB. With a user's password it
+    belongs into the variable NIGHTLOOM_PLACES__STORE_URL: in the file that is an error."""
+    mlflow: str | None = None
+    """MLflow tracking URI; default a SQLite file HOME/mlflow.db."""
+    docs: Path | None = None
+    """Great Expectations' Data Docs; default HOME/data-docs."""
+    airflow: Path | None = None
+    """AIRFLOW_HOME; default HOME/airflow."""
+    spark: str = "warm"
+    """`warm`: a local Spark Connect server shared by the night's stages; or a master URL (spark://..., yarn, local[2])
+    with a driver per stage, or the sc://... of a server of your own."""

@@ -1,0 +1,125 @@
+"""All of nightloom.toml as one object, and what concerns several of its sections."""
+
+import hashlib
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from nightloom.section import listed
+from nightloom.settings.gates import Gates
+from nightloom.settings.late import Late
+from nightloom.settings.marts import Mart
+from nightloom.settings.models import ModelSpec
+from nightloom.settings.places import Places
+from nightloom.settings.project import Project
+from nightloom.settings.retention import Retention
+from nightloom.settings.signals import Signal
+from nightloom.settings.sources import Source
+from nightloom.settings.store import Store
+from nightloom.settings.training import Training
+from nightloom.slate.settings import Slate
+
+
+class Settings(BaseSettings):
+    """All of nightloom.toml."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NIGHTLOOM_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    project: Project
+    places: Places = Places()
+    sources: tuple[Source, ...]
+    signals: tuple[Signal, ...]
+    models: tuple[ModelSpec, ...]
+    training: Training = Training()
+    gates: Gates = Gates()
+    slate: Slate = Slate()
+    store: Store = Store()
+    retention: Retention = Retention()
+    late: Late = Late()
+    marts: tuple[Mart, ...] = ()
+
+    file: Path = Field(default=Path("nightloom.toml"), exclude=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = init_settings.init_kwargs["file"]  # type: ignore[attr-defined]  # the one keyword that load() gives
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("sources", [source.name for source in self.sources]),
+            ("signals", [signal.event for signal in self.signals]),
+            ("models", [model.name for model in self.models]),
+            ("marts", [mart.name for mart in self.marts]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} has {listed(twice)} more than once; names are unique")
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_in_a_cluster(self) -> Self:
+        if self.training.launcher == "spark" and re.match(r"warm$|sc://", self.places.spark):
+            raise ValueError(
+                f"training.launcher is 'spark' and places.spark is '{self.places.spark}'; ranks need the cluster's "
+                "master, such as spark://HOST:7077"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _store_and_its_place(self) -> Self:
+        if not self.store.embedded and self.places.store_url is None:
+            raise ValueError(
+                f"store.kind is '{self.store.kind}', a server: NIGHTLOOM_PLACES__STORE_URL says where (or, without a "
+                "password, places.store_url)"
+            )
+        if self.store.embedded and self.places.store_url is not None:
+            raise ValueError(f"store.kind is '{self.store.kind}', a folder: places.store says where, not store_url")
+        written = tomllib.loads(self.file.read_text(encoding="utf8")).get("places", {}).get("store_url", "")
+        if urlsplit(written).password:
+            raise ValueError("places.store_url holds a password; set NIGHTLOOM_PLACES__STORE_URL and take it out here")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """Folder of nightloom.toml, absolute."""
+        return self.file.parent
+
+    def place(self, name: Literal["home", "lake", "store", "docs", "airflow"]) -> Path:
+        """Absolute path of a place, its default under home when the file does not name it."""
+        default = {"docs": "data-docs"}.get(name, name)
+        return self.root / (getattr(self.places, name) or self.places.home / default)
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI."""
+        return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
+
+    def attributes(self, kind: Literal["items", "users"]) -> dict[str, str]:
+        """Declared attribute of items or users -> its type: a field's where it is one as it comes, else string."""
+        sources = [source for source in self.sources if source.kind == kind]
+        return {name: each.fields.get(made, "string") for each in sources for name, made in each.attributes.items()}
+
+    @property
+    def clock_ahead(self) -> timedelta:
+        return timedelta(minutes=self.late.clock_ahead_minutes)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change when any setting but a place does; the run manifest carries them."""
+        return hashlib.sha256(self.model_dump_json(exclude={"places", "file"}).encode()).hexdigest()[:12]
