@@ -1,0 +1,1 @@
+"""One script per claim of speed or quality: peers and ours in one run."""
