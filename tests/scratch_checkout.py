@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from nightloom import settings as settings_module
 from nightloom.lake import Lake
 from nightloom.settings import CONFIG_VARIABLE
 
@@ -79,7 +78,7 @@ class ScratchCheckout:
     @property
     def lake(self) -> Lake:
         """The project's lake, at its default place."""
-        return Lake(self.project / settings_module.Places().home / "lake")
+        return Lake(self.project / "data" / "lake")
 
     def nightloom(self, *words: str) -> str:
         """`nightloom WORD ...` -> what it prints."""
