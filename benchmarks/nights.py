@@ -28,10 +28,10 @@ from nightloom import settings as settings_module
 from nightloom.samples import ml_100k
 from nightloom.samples.command import cache
 from nightloom.settings import ModelSpec, Settings
-from training.evaluate import F64, Bools
-from training.examples import Log, examples, log_of
-from training.intervals import intervals
-from training.scorecard import Exam, exam, scorecard
+from training.bootstrap_intervals import intervals
+from training.dataset import InteractionLog, examples, log_from_arrow
+from training.ranking_metrics import F64, Bools
+from training.scorecard import EvaluationSet, evaluation_set, scorecard
 
 LATER = 2
 """Of the cuts, those that choose nothing."""
@@ -61,14 +61,16 @@ def main() -> None:
     found: dict[str, list[F64]] = {spec.name: [] for spec in specs}
     warm: list[Bools] = []
     for cut in cuts:
-        judging = exam(log_of(earlier(log, cut + timedelta(days=days))), cut)
-        later, warm_T = judging.later, judging.later.warm_T
-        judging = replace(judging, later=replace(later, histories=described(later.histories, later.user_ids, words)))
+        evaluation = evaluation_set(log_from_arrow(earlier(log, cut + timedelta(days=days))), cut)
+        later, warm_T = evaluation.holdout, evaluation.holdout.warm_T
+        evaluation = replace(
+            evaluation, holdout=replace(later, histories=described(later.histories, later.user_ids, words))
+        )
         warm.append(warm_T)
         print(f"cut {cut:%Y-%m-%d}: {len(warm_T)} users judge, {(~warm_T).sum()} of them new", flush=True)
-        likes = log_of(earlier(log, cut).filter(pc.field("weight") > 0))
+        likes = log_from_arrow(earlier(log, cut).filter(pc.field("weight") > 0))
         for spec in specs:
-            values_T = per_user(likes, words, cut, judging, spec, settings.gates.model.k, given.seeds)
+            values_T = per_user(likes, words, cut, evaluation, spec, settings.gates.model.k, given.seeds)
             found[spec.name].append(values_T)
             print(f"cut {cut:%Y-%m-%d}: {spec.name} NDCG {values_T.mean():.4f}", flush=True)
     told(found, warm, cuts, settings, given.seeds)
@@ -107,15 +109,17 @@ def described(histories: Histories, user_ids: Strings, words: Words) -> Historie
     return replace(histories, traits=Features.from_lists(words[user] for user in user_ids.tolist()))
 
 
-def per_user(likes: Log, words: Words, cut: datetime, judging: Exam, spec: ModelSpec, k: int, seeds: int) -> F64:
-    """Each judging user's NDCG, the mean over trainings that differ in their seed alone."""
+def per_user(
+    likes: InteractionLog, words: Words, cut: datetime, evaluation: EvaluationSet, spec: ModelSpec, k: int, seeds: int
+) -> F64:
+    """Each evaluation user's NDCG, the mean over trainings that differ in their seed alone."""
     kind, runs = KINDS[spec.name], []
     for seed in range(seeds):
         known = examples(likes, cut, seed)
         if kind.user_words:
             known = replace(known, histories=described(known.histories, likes.user_ids, words))
         model = kind.type().fit(known, dict(spec.params), lambda epoch, figures: None)
-        runs.append(scorecard(model, judging, k).per_user["ndcg"]["all"])
+        runs.append(scorecard(model, evaluation, k).per_user["ndcg"]["all"])
     return np.asarray(np.mean(runs, axis=0))
 
 

@@ -27,11 +27,11 @@ from benchmarks.quality_floor import PULLS, SHARES, TogetherAndNext
 from benchmarks.quality_grid import GRIDS, Candidate, model_of
 from models.base import I32
 from nightloom.errors import NightloomError
-from training import distributed, evaluate
-from training.examples import LaterDays
+from training import distributed, ranking_metrics
+from training.dataset import Holdout
 
 K = {"given-split": 20, "leave-one-out": 10}
-METRICS = {"recall": evaluate.recall, "ndcg": evaluate.ndcg, "mrr": evaluate.mrr}
+METRICS = {"recall": ranking_metrics.recall, "ndcg": ranking_metrics.ndcg, "mrr": ranking_metrics.mrr}
 WIDTH = 140  # of the table, characters: it is a file too
 PACKAGES = ("numpy", "scipy", "numba", "torch", "horovod")
 
@@ -50,9 +50,13 @@ class Row:
     """Training and ranking, of both rounds where there is a test."""
 
 
-def measured(ids_TK: I32, judges: LaterDays) -> Scores:
-    """Means over the judging users; where each has one target, recall is the hit rate."""
-    hits_TK, targets_T, k = evaluate.hits(ids_TK, judges.targets), np.diff(judges.targets.indptr), ids_TK.shape[1]
+def measured(ids_TK: I32, judges: Holdout) -> Scores:
+    """Means over the evaluation users; where each has one target, recall is the hit rate."""
+    hits_TK, targets_T, k = (
+        ranking_metrics.hits(ids_TK, judges.targets),
+        np.diff(judges.targets.indptr),
+        ids_TK.shape[1],
+    )
     scores = {f"{name}@{k}": round(float(metric(hits_TK, targets_T).mean()), 5) for name, metric in METRICS.items()}
     return scores | ({f"hr@{k}": scores[f"recall@{k}"]} if (targets_T == 1).all() else {})
 
@@ -61,7 +65,7 @@ def ours(candidate: Candidate, part: Round, k: int, ranks: int) -> Scores:
     """Train on one round and measure on its judges."""
     with tempfile.TemporaryDirectory(prefix="nightloom-quality-") as scratch:
         model = fitted(model_of(candidate[0]), candidate[1], part.examples, ranks, Path(scratch) / "fit")
-        return measured(evaluate.lists(model, part.judges, k), part.judges)
+        return measured(ranking_metrics.ranked_lists(model, part.judges, k), part.judges)
 
 
 def floor(protocol: str, rounds: Rounds, k: int) -> Row:

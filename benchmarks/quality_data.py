@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from models.base import I64, Examples, Histories, Strings
 from nightloom.errors import NightloomError
-from training.examples import LaterDays
+from training.dataset import Holdout
 
 SEED = 0
 
@@ -28,7 +28,7 @@ class Round:
     """What is trained on, and who judges it: the users who have a target; what they have had is not listed again."""
 
     examples: Examples
-    judges: LaterDays
+    judges: Holdout
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _round(known: Events, targets: Events, user_ids: Strings, item_ids: Strings)
     examples = Examples(item_ids[trained_on], everybody.of(some).renamed(index), int(known.places_N.max()) + 1, SEED)
     judges = np.unique(targets.users_N)
     seen, wanted = (_matrix(events, user_ids, item_ids)[judges] for events in (known, targets))
-    return Round(examples, LaterDays(user_ids[judges], item_ids, everybody.of(judges), seen, wanted))
+    return Round(examples, Holdout(user_ids[judges], item_ids, everybody.of(judges), seen, wanted))
 
 
 def _matrix(events: Events, user_ids: Strings, item_ids: Strings) -> csr_array:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from models.base import F32, I32, Examples, Strings
-from training.examples import LaterDays
+from training.dataset import Holdout
 
 PULLS, SHARES = (100.0, 300.0, 1000.0), (0.1, 0.3, 1.0, 3.0)
 USERS_PER_BLOCK = 1024
@@ -31,7 +31,7 @@ class TogetherAndNext:
         counts = csr_array((np.ones(len(pairs[0]), np.float32), pairs), shape=(items, items))
         self.next_II = csr_array(counts.multiply(1 / np.maximum(counts.sum(axis=1), 1)[:, None]))
 
-    def lists(self, judges: LaterDays, share: float, k: int) -> I32:
+    def lists(self, judges: Holdout, share: float, k: int) -> I32:
         """T x K as indices into judges.item_ids; `share` is what the next item counts beside EASE."""
         index = judges.index_in(self.item_ids)
         back, known = np.flatnonzero(index >= 0), judges.histories.renamed(index)

@@ -21,7 +21,7 @@ from models.recommend import SCORES_PER_BLOCK, lift, scores
 from models.segments import Segments
 from nightloom.errors import DataError
 from nightloom.topk import Bools, topk_of_scores
-from training.evaluate import F64, ndcg
+from training.ranking_metrics import F64, ndcg
 
 CANDIDATES = 100  # of each member and user: among them the weights are chosen
 DRAWN = 0.1

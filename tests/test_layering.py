@@ -14,7 +14,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("nightloom",),
         "sequence_batches.py": ("training.distributed",),
         "two_tower_batches.py": ("training.distributed",),
-        "blend.py": ("training.evaluate",),
+        "blend.py": ("training.ranking_metrics",),
         "sequence_training.py": ("training.distributed",),
         "two_tower_training.py": ("training.distributed",),
     },

@@ -16,7 +16,7 @@ from models.base import Strings
 from models.features import Features, hashed
 from nightloom.contracts import ITEMS, USERS, Table
 from nightloom.lake import Lake
-from training.examples import LaterDays
+from training.dataset import Holdout
 
 U64 = NDArray[np.uint64]
 OF_ATTRIBUTES = "list_transform(map_entries(attributes), lambda entry: entry.key || '=' || entry.value)"
@@ -42,15 +42,15 @@ def of_items(lake: Lake, version: int) -> tuple[Strings, Features]:
 
 
 def of_users(lake: Lake, version: int, rank: int = 0, size: int = 1) -> tuple[U64, Features]:
-    """The described users among a rank's, as training.shares hashes and shares them out, sorted; and their words."""
+    """The described users of a rank (hashed and split as in training.rank_shards), sorted; and their words."""
     mine = f"WHERE hash(user_id) % {size} = {rank}"
     said = f"hash(user_id) AS key, {OF_ATTRIBUTES} AS words"
     found = _sorted(lake, USERS, version, "user_id, attributes", said, mine)
     return found["key"].to_numpy(), _features(found["words"])
 
 
-def described(lake: Lake, version: int, later: LaterDays) -> LaterDays:
-    """The same judging users, with what silver.users at a version says of them."""
+def described(lake: Lake, version: int, later: Holdout) -> Holdout:
+    """The same evaluation users, with what silver.users at a version says of them."""
     return replace(later, histories=replace(later.histories, traits=of_these_users(lake, version, later.user_ids)))
 
 

@@ -67,25 +67,25 @@ class Group:
         """
         import torch
 
-        from training import commits
+        from training import checkpoints
 
         self._seed = torch.initial_seed()
-        last = self._of_root(commits.read(self.folder) if self.folder and not self.rank else None)
+        last = self._of_root(checkpoints.read(self.folder) if self.folder and not self.rank else None)
         if last:
-            commits.restore(last, model, optimizers)
+            checkpoints.restore(last, model, optimizers)
         else:
             self.share_weights(model)
         done = last["epochs"] if last else 0
-        commits.reseed(self._seed, done, self.rank)
+        checkpoints.reseed(self._seed, done, self.rank)
         return int(done)
 
     def commit(self, epochs: int, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> None:
         """So many epochs are done: what comes now can be lost, this can not. New ranks join here."""
-        from training import commits
+        from training import checkpoints
 
         if self.folder and self.rank == 0:
-            commits.write(self.folder, epochs, model, optimizers)
-        commits.reseed(self._seed, epochs, self.rank)
+            checkpoints.write(self.folder, epochs, model, optimizers)
+        checkpoints.reseed(self._seed, epochs, self.rank)
 
     def run(self, attempt: Callable[[], T]) -> T:
         """attempt(); again, from the last commit and with the ranks there are then, whenever one was lost or came."""

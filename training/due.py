@@ -13,8 +13,8 @@ from models.registry import Registered
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night, run_stage
 from nightloom.settings import Training
+from training.dataset import count_rows_before
 from training.drift import Reason, inputs, outcomes
-from training.examples import rows_before
 
 
 def main(night: Night) -> None:
@@ -33,7 +33,7 @@ def main(night: Night) -> None:
 def reasons(night: Night, last: Registered) -> list[Reason]:
     """Every possible reason; drift and outcomes only where nights came after the training."""
     rules, trained = night.settings.training, date.fromisoformat(last.tags["night"])
-    rows, then = rows_before(night.lake, night.pin(INTERACTIONS), night.end), int(last.tags["rows"])
+    rows, then = count_rows_before(night.lake, night.pin(INTERACTIONS), night.end), int(last.tags["rows"])
     age = (night.date - trained).days
     found = [by_schedule(rules, age), by_volume(rules, (rows - then) / max(then, 1))]
     return [*found, *inputs(night, trained), *outcomes(night, trained)] if age > 0 else found

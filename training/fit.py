@@ -24,7 +24,7 @@ from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
 from training import distributed
 from training.attributes import NOTHING, Said
-from training.shares import share
+from training.rank_shards import share
 
 
 @dataclass(frozen=True)

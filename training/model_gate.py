@@ -19,12 +19,12 @@ from nightloom.night.context import Check, Night, judge, run_stage
 from nightloom.settings import Settings
 from training import champions, report
 from training.attributes import described
-from training.examples import examples, log
+from training.dataset import examples, read_log
 from training.fit import task_of
-from training.scorecard import Exam, exam, scorecard
-from training.verdict import Contest, Verdict, decide
+from training.scorecard import EvaluationSet, evaluation_set, scorecard
+from training.verdict import Comparison, Verdict, decide
 
-Entrants = Mapping[str, Registered]
+Candidates = Mapping[str, Registered]
 """Challengers by version, the oldest first."""
 
 
@@ -38,27 +38,27 @@ def main(night: Night) -> None:
     act(night, verdict, champion)
 
 
-def entrants(night: Night, champion: Registered | None) -> Entrants:
+def entrants(night: Night, champion: Registered | None) -> Candidates:
     """What was trained for the night, but for the champion and what a person took back."""
     out = champions.demoted(champions.changes(night.lake)) | ({champion.version} if champion else set())
     found = {one.version: one for one in registry.candidates(night.settings, night.date) if one.version not in out}
     return {version: found[version] for version in sorted(found, key=int)}
 
 
-def unjudged(night: Night, challengers: Entrants, champion: Registered | None) -> Verdict:
+def unjudged(night: Night, challengers: Candidates, champion: Registered | None) -> Verdict:
     """The newest challenger, since nothing is to be judged."""
     found = Check("judged", False, f"gates.model.mode is {night.settings.gates.model.mode}", "enabled", "warn")
     checks = [_somebody_came(challengers, champion), found]
     return Verdict(max(challengers, key=int, default=None), bool(challengers), checks)
 
 
-def judged(night: Night, challengers: Entrants, champion: Registered | None) -> Verdict:
+def judged(night: Night, challengers: Candidates, champion: Registered | None) -> Verdict:
     """Compare, decide, and write down why."""
     task = task_of(night, night.pin(INTERACTIONS))
-    judging = exam(log(night.lake, task.version, night.end, only_likes=False), task.cut)
+    evaluation = evaluation_set(read_log(night.lake, task.version, night.end, only_likes=False), task.cut)
     if night.lake.exists(USERS):
-        judging = replace(judging, later=described(night.lake, night.pin(USERS), judging.later))
-    users, stop = len(judging.later.user_ids), "warn" if champion else "stop"
+        evaluation = replace(evaluation, holdout=described(night.lake, night.pin(USERS), evaluation.holdout))
+    users, stop = len(evaluation.holdout.user_ids), "warn" if champion else "stop"
     checks = [
         Check("later_users", users > 0, f"{users} users", "users who liked something new after the cut", stop),
         _somebody_came(challengers, champion),
@@ -67,32 +67,34 @@ def judged(night: Night, challengers: Entrants, champion: Registered | None) -> 
         checks.append(Check("somebody_serves", False, "no champion, and a dry run makes none", ONE_BY_HAND))
     if not (users and challengers):  # the newest is for whoever overrides a gate that could not judge
         return Verdict(max(challengers, key=int, default=None), False, checks)
-    likes = log(night.lake, task.version, task.cut, only_likes=True)
-    contest = compare(night.settings, judging, task.cut, challengers, champion, examples(likes, task.cut, task.seed))
-    verdict = decide(contest, night.settings.gates.model, task.seed)
-    report.write(night, contest, verdict, challengers, champion, winner(night, verdict, champion))
+    likes = read_log(night.lake, task.version, task.cut, only_likes=True)
+    comparison = compare(
+        night.settings, evaluation, task.cut, challengers, champion, examples(likes, task.cut, task.seed)
+    )
+    verdict = decide(comparison, night.settings.gates.model, task.seed)
+    report.write(night, comparison, verdict, challengers, champion, winner(night, verdict, champion))
     return Verdict(verdict.best, verdict.promoted, [*checks, *verdict.checks], verdict.by_version, verdict.gains)
 
 
 ONE_BY_HAND = "a champion: gates.model.mode = 'enabled', or `nightloom model promote VERSION`"
 
 
-def _somebody_came(challengers: Entrants, champion: Registered | None) -> Check:
+def _somebody_came(challengers: Candidates, champion: Registered | None) -> Check:
     found, stop = f"{len(challengers)} models", "warn" if champion else "stop"
     return Check("challengers", bool(challengers), found, "a model trained for this night", stop)
 
 
 def compare(
-    settings: Settings, judging: Exam, cut: datetime,
-    challengers: Entrants, champion: Registered | None, known: Examples,
-) -> Contest:  # fmt: skip
+    settings: Settings, evaluation: EvaluationSet, cut: datetime,
+    challengers: Candidates, champion: Registered | None, known: Examples,
+) -> Comparison:  # fmt: skip
     """Every model on the same users and targets."""
     k = settings.gates.model.k
-    return Contest(
-        judging,
-        {version: scorecard(one.model, judging, k) for version, one in challengers.items()},
-        scorecard(champion.model, judging, k) if champion else None,
-        scorecard(popularity(settings, known), judging, k),
+    return Comparison(
+        evaluation,
+        {version: scorecard(one.model, evaluation, k) for version, one in challengers.items()},
+        scorecard(champion.model, evaluation, k) if champion else None,
+        scorecard(popularity(settings, known), evaluation, k),
         champion is not None and datetime.fromisoformat(champion.tags["cut"]) > cut,
     )
 

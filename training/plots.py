@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from nightloom.page import COLOURS, figure_of, finish, svg
-from training.evaluate import F64
-from training.intervals import Interval
+from training.bootstrap_intervals import Interval
+from training.ranking_metrics import F64
 
 Curve = Sequence[tuple[int, float]]
 

@@ -13,21 +13,21 @@ from nightloom.lake import now
 from nightloom.night.context import Night
 from nightloom.settings import ModelGate
 from training import report_page
-from training.evaluate import METRICS
+from training.ranking_metrics import METRICS
 from training.scorecard import ALL, SEGMENTS, Scorecard
-from training.verdict import Contest, Verdict, outcome
+from training.verdict import Comparison, Verdict, outcome
 
 Row = dict[str, Any]
 
 
 def write(
-    night: Night, contest: Contest, verdict: Verdict,
+    night: Night, comparison: Comparison, verdict: Verdict,
     challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
 ) -> None:  # fmt: skip
     """Leave a row and a description for every challenger, and one MLflow run with the comparison."""
     moment = now()
     rows = [
-        _row(night, contest, verdict, one, champion)
+        _row(night, comparison, verdict, one, champion)
         | {"outcome": outcome(verdict, version, promoted), "judged_at": moment}
         for version, one in challengers.items()
     ]
@@ -36,18 +36,18 @@ def write(
     for row in rows:
         said = f"Gate 2, night of {night.date}: {row['outcome']}. {row['why']}"
         registry.describe(night.settings, row["version"], said)
-    _page(night, contest, verdict, challengers, champion, promoted)
+    _page(night, comparison, verdict, challengers, champion, promoted)
 
 
-def _row(night: Night, contest: Contest, verdict: Verdict, one: Registered, champion: Registered | None) -> Row:
-    rules, card = night.settings.gates.model, contest.challengers[one.version]
+def _row(night: Night, comparison: Comparison, verdict: Verdict, one: Registered, champion: Registered | None) -> Row:
+    rules, card = night.settings.gates.model, comparison.challengers[one.version]
     gain = verdict.gains[one.version][ALL] if verdict.gains else None
     return {
         "run_id": night.run_id, "night": night.date, "version": one.version, "model": one.name,
         "champion": champion.version if champion else None, "why": verdict.reason(one.version),
-        "metric": f"{rules.metric}@{rules.k}", "users": len(contest.judging.later.user_ids),
-        "score": card.mean(rules.metric), "popularity_score": contest.popularity.mean(rules.metric),
-        "champion_score": contest.champion.mean(rules.metric) if contest.champion else None,
+        "metric": f"{rules.metric}@{rules.k}", "users": len(comparison.evaluation.holdout.user_ids),
+        "score": card.mean(rules.metric), "popularity_score": comparison.popularity.mean(rules.metric),
+        "champion_score": comparison.champion.mean(rules.metric) if comparison.champion else None,
         "gain_low": gain.low if gain else None, "gain_high": gain.high if gain else None,
         "segments": _of_segments(card, rules),
     }  # fmt: skip
@@ -60,14 +60,14 @@ def _of_segments(card: Scorecard, rules: ModelGate) -> list[tuple[str, float]]:
 
 
 def _page(
-    night: Night, contest: Contest, verdict: Verdict,
+    night: Night, comparison: Comparison, verdict: Verdict,
     challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
 ) -> None:  # fmt: skip
     """The means as metrics, comparison.json, and comparison.html for a person."""
-    cards = {f"{challengers[version].name} v{version}": card for version, card in contest.challengers.items()}
-    if champion is not None and contest.champion is not None:
-        cards[f"champion {champion.name} v{champion.version}"] = contest.champion
-    cards["floor popularity"] = contest.popularity
+    cards = {f"{challengers[version].name} v{version}": card for version, card in comparison.challengers.items()}
+    if champion is not None and comparison.champion is not None:
+        cards[f"champion {champion.name} v{champion.version}"] = comparison.champion
+    cards["floor popularity"] = comparison.popularity
     asked, rows = registry.client(night.settings), table(cards)
     import mlflow
 
@@ -78,7 +78,7 @@ def _page(
         asked.log_batch(run.info.run_id, metrics=_metrics(rows))
         judged = {version: [vars(check) for check in checks] for version, checks in verdict.by_version.items()}
         mlflow.log_dict(json.loads(json.dumps({"models": rows, "checks": judged})), "comparison.json")
-        page = report_page.page(night, contest, verdict, cards, challengers, champion, promoted)
+        page = report_page.page(night, comparison, verdict, cards, challengers, champion, promoted)
         mlflow.log_text(page, "comparison.html")
 
 
@@ -89,7 +89,7 @@ def table(cards: Mapping[str, Scorecard]) -> list[Row]:
             "model": name, "segment": segment,
             "users": sum(not math.isnan(value) for value in card.per_user["ndcg"][segment]),
             **_known({metric: card.mean(metric, segment) for metric in METRICS}),
-            **_known(card.variety if segment == ALL else {}),
+            **_known(card.beyond_accuracy if segment == ALL else {}),
         }
         for name, card in cards.items() for segment in SEGMENTS
     ]  # fmt: skip

@@ -17,16 +17,16 @@ from nightloom.night.context import Night
 from nightloom.page import page as whole
 from nightloom.page import table
 from training import plots
-from training.evaluate import F64
-from training.intervals import Interval, intervals
+from training.bootstrap_intervals import Interval, intervals
+from training.ranking_metrics import F64
 from training.scorecard import SEGMENTS, Scorecard
-from training.verdict import Contest, Verdict, outcome
+from training.verdict import Comparison, Verdict, outcome
 
 EXAMPLES = 3
 
 
 def page(
-    night: Night, contest: Contest, verdict: Verdict, cards: Mapping[str, Scorecard],
+    night: Night, comparison: Comparison, verdict: Verdict, cards: Mapping[str, Scorecard],
     challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
 ) -> str:  # fmt: skip
     """`cards` are all that were compared, by the name to show."""
@@ -36,7 +36,7 @@ def page(
     curves = {name: found for version, name in names.items() if (found := registry.curves(night.settings, version))}
     parts = [
         f"<h1>Gate 2, night of {night.date}: {said}</h1>",
-        f"<p>{len(contest.judging.later.user_ids):,} users who liked something new in the last "
+        f"<p>{len(comparison.evaluation.holdout.user_ids):,} users who liked something new in the last "
         f"{night.settings.training.holdout_days} days judge. Each model ranks the whole catalogue for each of them, "
         f"from what they did before; what they had seen is left out. Mode: {rules.mode}.</p>",
         _verdicts(verdict, names, promoted),
@@ -54,9 +54,9 @@ def page(
     if curves:
         parts.append(f"<h2>Learning curves</h2>{plots.curves(curves)}")
     if verdict.best is not None:
-        before = contest.champion or contest.popularity
+        before = comparison.champion or comparison.popularity
         known_as = f"champion {champion.name} v{champion.version}" if champion else "floor popularity"
-        parts.append(_changes(night, contest, verdict.best, names[verdict.best], before, known_as))
+        parts.append(_changes(night, comparison, verdict.best, names[verdict.best], before, known_as))
     return whole(f"Gate 2, {night.date}", parts)
 
 
@@ -71,7 +71,7 @@ def _verdicts(verdict: Verdict, names: Mapping[str, str], promoted: str | None) 
 
 def _compared(cards: Mapping[str, Scorecard]) -> list[dict[str, Any]]:
     return [
-        {"model": name, **{metric: card.mean(metric) for metric in card.per_user}, **card.variety}
+        {"model": name, **{metric: card.mean(metric) for metric in card.per_user}, **card.beyond_accuracy}
         for name, card in cards.items()
     ]
 
@@ -84,9 +84,9 @@ def _levels(cards: Mapping[str, Scorecard], metric: str, seed: int) -> dict[str,
     return {name: {segment: by_cell[name, segment] for segment in SEGMENTS} for name in cards}
 
 
-def _changes(night: Night, contest: Contest, version: str, name: str, before: Scorecard, known_as: str) -> str:
+def _changes(night: Night, comparison: Comparison, version: str, name: str, before: Scorecard, known_as: str) -> str:
     """How much of the lists changes, and some lists that do."""
-    after = contest.challengers[version]
+    after = comparison.challengers[version]
     same_T = overlap(before.lists_TK, after.lists_TK)
     first = float((before.lists_TK[:, 0] != after.lists_TK[:, 0]).mean())
     changed = np.flatnonzero(same_T < 1)[np.argsort(same_T[same_T < 1], kind="stable")]
@@ -97,7 +97,7 @@ def _changes(night: Night, contest: Contest, version: str, name: str, before: Sc
         f"{len(changed) / len(same_T):.0%} change at all.</p>"
         + plots.shares(same_T, "share of the items that stay", before.lists_TK.shape[1])
     )
-    titles = _titles(night, contest.judging.later.item_ids, [before.lists_TK[chosen], after.lists_TK[chosen]])
+    titles = _titles(night, comparison.evaluation.holdout.item_ids, [before.lists_TK[chosen], after.lists_TK[chosen]])
     for user in chosen:
         lists = [card.lists_TK[user] for card in (before, after)]
         cells = [_list(mine, other, titles) for mine, other in (lists, lists[::-1])]

@@ -19,9 +19,9 @@ from nightloom.errors import SettingsError
 from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
 from training.attributes import described
-from training.examples import log
+from training.dataset import read_log
 from training.fit import Task, known_to
-from training.scorecard import Exam, exam, scorecard
+from training.scorecard import EvaluationSet, evaluation_set, scorecard
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -48,18 +48,18 @@ class Validation:
     """What trials train on: a task that ends earlier; and the days after it."""
 
     task: Task
-    judging: Exam
+    evaluation: EvaluationSet
 
 
 def validation(night: Night, task: Task) -> Validation | None:
     """The last `holdout_days` before the training's cut, and what was before them; None where nobody can judge."""
     cut = task.cut - timedelta(days=night.settings.training.holdout_days)
-    judging = exam(log(task.lake, task.version, task.cut, only_likes=False), cut)
-    if not (judging.users and len(judging.later.user_ids)):
+    evaluation = evaluation_set(read_log(task.lake, task.version, task.cut, only_likes=False), cut)
+    if not (evaluation.user_count and len(evaluation.holdout.user_ids)):
         return None
     if task.said.users is not None:
-        judging = replace(judging, later=described(task.lake, task.said.users, judging.later))
-    return Validation(replace(task, cut=cut), judging)
+        evaluation = replace(evaluation, holdout=described(task.lake, task.said.users, evaluation.holdout))
+    return Validation(replace(task, cut=cut), evaluation)
 
 
 def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) -> Params:
@@ -71,7 +71,7 @@ def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) ->
     known = known_to(held_out.task, spec)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=rules.seed))
     study.optimize(
-        lambda trial: tried(night, known, held_out.judging, spec, trial, deadline),
+        lambda trial: tried(night, known, held_out.evaluation, spec, trial, deadline),
         n_trials=rules.search_trials,
         timeout=seconds,
     )
@@ -82,7 +82,9 @@ def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) ->
     return found
 
 
-def tried(night: Night, known: Examples, judging: Exam, spec: ModelSpec, trial: "Trial", deadline: float) -> float:
+def tried(
+    night: Night, known: Examples, evaluation: EvaluationSet, spec: ModelSpec, trial: "Trial", deadline: float
+) -> float:
     """Gate 2's metric of one trial; a model that reports its epochs is given up at the first after the deadline."""
     from optuna import TrialPruned
 
@@ -97,7 +99,7 @@ def tried(night: Night, known: Examples, judging: Exam, spec: ModelSpec, trial: 
     except ValidationError as error:
         first, where = error.errors()[0], "search" if trial.number else "params"
         raise SettingsError(f"models: {spec.name}: {where}.{first['loc'][0]}: {first['msg']}") from None
-    return scorecard(model, judging, rules.k).mean(rules.metric)
+    return scorecard(model, evaluation, rules.k).mean(rules.metric)
 
 
 def suggested(spec: ModelSpec, trial: "Trial") -> Params:

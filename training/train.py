@@ -21,7 +21,7 @@ from nightloom.night.context import Night, code_revision, run_stage
 from nightloom.settings import ModelSpec
 from training import distributed, fit, record, search
 from training.attributes import Said
-from training.examples import rows_before
+from training.dataset import count_rows_before
 
 
 class TrainingError(NightloomError):
@@ -35,7 +35,7 @@ def main(night: Night) -> None:
     specs = chosen(night.settings.models, night.arguments.model)
     version = night.pin(INTERACTIONS)
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
-    rows = rows_before(night.lake, version, night.end)
+    rows = count_rows_before(night.lake, version, night.end)
     task = replace(fit.task_of(night, version), said=said(night, specs))
     specs = search.searched(night, task, specs)
     scratch = places(night, task, specs)

@@ -15,24 +15,24 @@ import numpy as np
 
 from nightloom.night.context import Check
 from nightloom.settings import ModelGate
-from training.intervals import Interval, intervals
-from training.scorecard import ALL, SEGMENTS, Exam, Scorecard
+from training.bootstrap_intervals import Interval, intervals
+from training.scorecard import ALL, SEGMENTS, EvaluationSet, Scorecard
 
-FEWEST = 10
+MIN_SEGMENT_USERS = 10
 """Users that a segment needs to be judged by."""
 FLOOR, BETTER = DECISIVE = ("not_below_popularity", "better_than_champion")
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """Who was compared, and how they did on the same users."""
 
-    judging: Exam
+    evaluation: EvaluationSet
     challengers: dict[str, Scorecard]
     """By version, one at least."""
     champion: Scorecard | None
     popularity: Scorecard
-    champion_saw_it: bool = False
+    champion_trained_on_holdout: bool = False
     """The champion was trained on days that judge here (an old night run again): it cannot be beaten fairly."""
 
 
@@ -56,11 +56,11 @@ class Verdict:
         return "; ".join(failed or reached) or "not judged: gates.model.mode is disabled"
 
 
-def decide(contest: Contest, rules: ModelGate, seed: int) -> Verdict:
+def decide(comparison: Comparison, rules: ModelGate, seed: int) -> Verdict:
     """Judge every challenger; promote the best by mean that passes, of two alike the older one."""
-    means = {version: card.mean(rules.metric) for version, card in contest.challengers.items()}
-    gains = _gains(contest, contest.champion, rules.metric, seed) if contest.champion else {}
-    found = {version: _checks(contest, version, gains.get(version, {}), rules) for version in means}
+    means = {version: card.mean(rules.metric) for version, card in comparison.challengers.items()}
+    gains = _gains(comparison, comparison.champion, rules.metric, seed) if comparison.champion else {}
+    found = {version: _checks(comparison, version, gains.get(version, {}), rules) for version in means}
     ranked = sorted(means, key=lambda version: (-means[version], int(version)))
     passing = [version for version in ranked if all(check.passed for check in found[version])]
     best = (passing or ranked)[0]
@@ -73,34 +73,34 @@ def outcome(verdict: Verdict, version: str, promoted: str | None) -> str:
     return "promoted" if version == promoted else "passed" if passed else "refused"
 
 
-def _gains(contest: Contest, champion: Scorecard, metric: str, seed: int) -> dict[str, dict[str, Interval]]:
+def _gains(comparison: Comparison, champion: Scorecard, metric: str, seed: int) -> dict[str, dict[str, Interval]]:
     """Every challenger's gain over the champion, paired per user, by segment."""
     before = champion.per_user[metric]
-    cells = [(version, segment) for version in contest.challengers for segment in SEGMENTS]
-    gains_TM = np.stack([contest.challengers[v].per_user[metric][s] - before[s] for v, s in cells], axis=1)
-    level = 1 - 0.05 / len(contest.challengers)
-    found: dict[str, dict[str, Interval]] = {version: {} for version in contest.challengers}
+    cells = [(version, segment) for version in comparison.challengers for segment in SEGMENTS]
+    gains_TM = np.stack([comparison.challengers[v].per_user[metric][s] - before[s] for v, s in cells], axis=1)
+    level = 1 - 0.05 / len(comparison.challengers)
+    found: dict[str, dict[str, Interval]] = {version: {} for version in comparison.challengers}
     for (version, segment), interval in zip(cells, intervals(gains_TM, seed=seed, level=level), strict=True):
         found[version][segment] = interval
     return found
 
 
-def _checks(contest: Contest, version: str, gains: dict[str, Interval], rules: ModelGate) -> list[Check]:
+def _checks(comparison: Comparison, version: str, gains: dict[str, Interval], rules: ModelGate) -> list[Check]:
     # With a champion in place nothing here stops the night.
-    stop, metric = "warn" if contest.champion else "stop", f"{rules.metric}@{rules.k}"
-    mean, floor = (card.mean(rules.metric) for card in (contest.challengers[version], contest.popularity))
+    stop, metric = "warn" if comparison.champion else "stop", f"{rules.metric}@{rules.k}"
+    mean, floor = (card.mean(rules.metric) for card in (comparison.challengers[version], comparison.popularity))
     checks = [Check(FLOOR, mean >= floor, f"{metric} {mean:.4f}", f"at least {floor:.4f}", stop)]
-    if contest.champion is None:
+    if comparison.champion is None:
         return checks
-    saw = f"the champion was trained {'on' if contest.champion_saw_it else 'before'} the days that judge"
+    saw = f"the champion was trained {'on' if comparison.champion_trained_on_holdout else 'before'} the days that judge"
     return [
         *checks,
-        Check("champion_is_older", not contest.champion_saw_it, saw, "it was trained before them", stop),
+        Check("champion_is_older", not comparison.champion_trained_on_holdout, saw, "it was trained before them", stop),
         Check(
             BETTER, gains[ALL].low > rules.min_gain, f"{metric} {gains[ALL]}",
             f"lower end above {rules.min_gain:+.4f}", stop,
         ),
-        *(_segment(contest.champion, segment, gains[segment], rules) for segment in SEGMENTS if segment != ALL),
+        *(_segment(comparison.champion, segment, gains[segment], rules) for segment in SEGMENTS if segment != ALL),
     ]  # fmt: skip
 
 
@@ -109,8 +109,8 @@ def _segment(champion: Scorecard, segment: str, gain: Interval, rules: ModelGate
     name = f"no_loss_on_{segment.replace(' ', '_')}"
     values_T = champion.per_user[rules.metric][segment]
     users, least = int((~np.isnan(values_T)).sum()), -rules.segment_loss * champion.mean(rules.metric, segment)
-    if users < FEWEST:
-        return Check(name, True, f"{users} users: too few to judge", f"{FEWEST} users or more", "warn")
+    if users < MIN_SEGMENT_USERS:
+        return Check(name, True, f"{users} users: too few to judge", f"{MIN_SEGMENT_USERS} users or more", "warn")
     passed = gain.mean >= least or gain.high >= 0
     expected = f"at least {least + 0.0:+.4f}, or an interval that reaches 0"
     return Check(name, passed, f"{rules.metric}@{rules.k} {gain}, {users} users", expected, "warn")

@@ -14,7 +14,7 @@ from benchmarks.quality import measured
 from benchmarks.quality_data import DataFormError, Round, given_split, leave_one_out
 from benchmarks.quality_fit import fitted
 from benchmarks.quality_floor import TogetherAndNext
-from training import evaluate
+from training import ranking_metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,4 +132,4 @@ def test_the_sequence_model_trained_on_two_ranks_learns_the_way_round(more: dict
     params = {"factors": 16, "length": 10, "epochs": 30, "batch": 10, "rate": 0.01, "horizon": 1, **more}
     part = leave_one_out(tmp_path / "circles.txt").validation
     model = fitted("sequence", params, part.examples, 2, tmp_path / "fit")
-    assert measured(evaluate.lists(model, part.judges, 1), part.judges)["hr@1"] > 0.9
+    assert measured(ranking_metrics.ranked_lists(model, part.judges, 1), part.judges)["hr@1"] > 0.9

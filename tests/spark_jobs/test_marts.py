@@ -20,7 +20,7 @@ from spark_jobs import marts
 from spark_jobs.mart_errors import MartError
 from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project
 from tests.spark_jobs.marts_lake import AFTER, SLATE, come, lists, on
-from training import evaluate
+from training import ranking_metrics
 
 pytestmark = pytest.mark.usefixtures("quick")
 OURS = {mart.table: mart for mart in MARTS}
@@ -138,7 +138,7 @@ def test_lists_made_anew_after_their_day_are_judged_anew_and_lists_that_are_gone
 
 
 def test_outcomes_are_measured_as_models_are_by_segment_too(spark: SparkSession, tmp_path: Path) -> None:
-    """40 users with lists of 4, what they liked by chance: means as training.evaluate finds them."""
+    """40 users with lists of 4, what they liked by chance: means as training.ranking_metrics finds them."""
     at = project(tmp_path, spark, TOML + "\n[slate]\nk = 3\nstored = 4\n")
     draw = np.random.default_rng(3)
     listed = {f"u{u}": [f"i{i}" for i in draw.permutation(8)[:4]] for u in range(40)}
@@ -153,12 +153,12 @@ def test_outcomes_are_measured_as_models_are_by_segment_too(spark: SparkSession,
     make(at, T.OUTCOMES)
     ids = np.array([[int(item[1:]) for item in items[:3]] for items in listed.values()], np.int32)
     targets = csr_array(np.array([[i in items for i in range(8)] for items in liked.values()]))
-    hits, sizes = evaluate.hits(ids, targets), np.array([len(items) for items in liked.values()])
+    hits, sizes = ranking_metrics.hits(ids, targets), np.array([len(items) for items in liked.values()])
     everybody, cooks = at.rows(T.OUTCOMES)
     assert [row["segment"] for row in (everybody, cooks)] == ["all", "job=cook"]  # too few smiths
     for row, some in ((everybody, slice(None)), (cooks, slice(12))):
-        assert row["recall"] == pytest.approx(evaluate.recall(hits, sizes)[some].mean())
-        assert row["ndcg"] == pytest.approx(evaluate.ndcg(hits, sizes)[some].mean())
+        assert row["recall"] == pytest.approx(ranking_metrics.recall(hits, sizes)[some].mean())
+        assert row["ndcg"] == pytest.approx(ranking_metrics.ndcg(hits, sizes)[some].mean())
         assert row["precision"] == pytest.approx(hits[some].mean())
 
 

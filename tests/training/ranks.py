@@ -16,8 +16,8 @@ from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 from nightloom.settings import Settings
 from tests.training.small import Row, event, night_of
-from training import distributed, evaluate, fit
-from training.examples import later_days, log
+from training import distributed, fit, ranking_metrics
+from training.dataset import holdout_after, read_log
 
 SECONDS = 400  # a training that takes longer hangs
 ITEMS = 24
@@ -121,6 +121,6 @@ def ndcg(settings: Settings, folder: Path) -> float:
     """NDCG@10 of a trained model on the days after the cut; 1 is the chain's right answer."""
     night = night_of(settings)
     task = fit.task_of(night, night.lake.version(INTERACTIONS))
-    later = later_days(log(night.lake, task.version, night.end, only_likes=False), task.cut)
-    found = evaluate.hits(evaluate.lists(models.load(folder / "files"), later, 10), later.targets)
-    return float(evaluate.ndcg(found, np.diff(later.targets.indptr)).mean())
+    later = holdout_after(read_log(night.lake, task.version, night.end, only_likes=False), task.cut)
+    found = ranking_metrics.hits(ranking_metrics.ranked_lists(models.load(folder / "files"), later, 10), later.targets)
+    return float(ranking_metrics.ndcg(found, np.diff(later.targets.indptr)).mean())

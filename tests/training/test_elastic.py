@@ -13,7 +13,7 @@ from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
 from tests.training.ranks import chain, kill, ndcg, of_ranks, said, sequence, training, weights
 from tests.training.small import MakeProject, night_of
-from training import commits, fit
+from training import checkpoints, fit
 
 
 def test_a_training_left_in_the_middle_goes_on_to_the_weights_of_one_undisturbed(
@@ -23,17 +23,17 @@ def test_a_training_left_in_the_middle_goes_on_to_the_weights_of_one_undisturbed
     night = night_of(settings)
     task, spec = fit.task_of(night, night.lake.version(INTERACTIONS)), settings.models[0]
     fit.fit(task, spec, tmp_path / "calm")
-    write = commits.write
+    write = checkpoints.write
 
     def left(folder: Path, epochs: int, *state: Any) -> None:
         if epochs == 4:
             raise KeyboardInterrupt
         write(folder, epochs, *state)
 
-    monkeypatch.setattr(commits, "write", left)
+    monkeypatch.setattr(checkpoints, "write", left)
     with pytest.raises(KeyboardInterrupt):
         fit.fit(task, spec, tmp_path / "left")
-    monkeypatch.setattr(commits, "write", write)
+    monkeypatch.setattr(checkpoints, "write", write)
     capsys.readouterr()
     fit.fit(task, spec, tmp_path / "left")
     assert epochs_of(capsys.readouterr().out) == [4, 5, 6]

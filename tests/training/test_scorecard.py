@@ -6,49 +6,52 @@ import numpy as np
 import pytest
 
 from models.popularity import Popularity, PopularityParams
-from training.examples import Log
-from training.scorecard import ALL, HOT, NEW, TAIL, WARM, Exam, exam, scorecard
+from training.dataset import InteractionLog
+from training.scorecard import ALL, HOT, NEW, TAIL, WARM, EvaluationSet, evaluation_set, scorecard
 
 CUT = datetime(2026, 1, 1, tzinfo=UTC)
 AT = int(CUT.timestamp())
 
 
-def log_of(*events: tuple[str, str, int]) -> Log:
+def log_from_arrow(*events: tuple[str, str, int]) -> InteractionLog:
     """Likes of (user, item, seconds after the cut)."""
     users, items = (np.unique([event[place] for event in events], return_inverse=True) for place in (0, 1))
     times = np.array([AT + event[2] for event in events])
     ones = np.ones(len(events), np.float32)
-    return Log(users[0], items[0], users[1].astype(np.int32), items[1].astype(np.int32), ones, times)
+    return InteractionLog(users[0], items[0], users[1].astype(np.int32), items[1].astype(np.int32), ones, times)
 
 
 @pytest.fixture
-def judging() -> Exam:
+def evaluation() -> EvaluationSet:
     """12 fans of item a and one of item b; ann and bob with little behind them, cem with much, dan with nothing."""
     before = [(f"fan{fan}", "a", -9) for fan in range(12)] + [("fan0", "b", -8), ("ann", "a", -7), ("bob", "a", -7)]
     before += [("cem", item, -5) for item in "abc"]
-    return exam(
-        log_of(*before, ("ann", "b", 1), ("bob", "c", 2), ("cem", "d", 3), ("dan", "a", 3), ("dan", "c", 4)), CUT
+    return evaluation_set(
+        log_from_arrow(*before, ("ann", "b", 1), ("bob", "c", 2), ("cem", "d", 3), ("dan", "a", 3), ("dan", "c", 4)),
+        CUT,
     )
 
 
-def test_popularity_is_counted_in_users_and_before_the_cut_only(judging: Exam) -> None:
-    assert judging.later.item_ids.tolist() == ["a", "b", "c", "d"]
-    assert judging.popularity_I.tolist() == [15, 2, 1, 0]
-    assert judging.users == 15
-    again = exam(log_of(("ann", "a", -2), ("ann", "a", -1), ("ann", "b", 1)), CUT)
+def test_popularity_is_counted_in_users_and_before_the_cut_only(evaluation: EvaluationSet) -> None:
+    assert evaluation.holdout.item_ids.tolist() == ["a", "b", "c", "d"]
+    assert evaluation.popularity_I.tolist() == [15, 2, 1, 0]
+    assert evaluation.user_count == 15
+    again = evaluation_set(log_from_arrow(("ann", "a", -2), ("ann", "a", -1), ("ann", "b", 1)), CUT)
     assert again.popularity_I.tolist() == [1, 0]
 
 
-def test_users_are_new_warm_or_hot_and_the_tail_is_what_few_liked(judging: Exam) -> None:
-    assert judging.later.user_ids.tolist() == ["ann", "bob", "cem", "dan"]
-    members = {segment: judging.later.user_ids[inside].tolist() for segment, inside in judging.users_of.items()}
+def test_users_are_new_warm_or_hot_and_the_tail_is_what_few_liked(evaluation: EvaluationSet) -> None:
+    assert evaluation.holdout.user_ids.tolist() == ["ann", "bob", "cem", "dan"]
+    members = {
+        segment: evaluation.holdout.user_ids[inside].tolist() for segment, inside in evaluation.users_by_segment.items()
+    }
     assert members == {NEW: ["dan"], WARM: ["ann", "bob"], HOT: ["cem"]}
-    assert judging.tail_I.tolist() == [False, True, True, True]
+    assert evaluation.tail_I.tolist() == [False, True, True, True]
 
 
-def test_a_scorecard_has_each_segments_users_and_of_the_tail_its_targets_only(judging: Exam) -> None:
+def test_a_scorecard_has_each_segments_users_and_of_the_tail_its_targets_only(evaluation: EvaluationSet) -> None:
     scores = np.array([[4], [3], [2], [1]], np.float32)
-    card = scorecard(Popularity(PopularityParams(), judging.later.item_ids, scores), judging, 1)
+    card = scorecard(Popularity(PopularityParams(), evaluation.holdout.item_ids, scores), evaluation, 1)
     assert card.lists_TK[:, 0].tolist() == [1, 1, 3, 0]  # b, b, d and a: the best that each had not seen
     recall = {segment: values.tolist() for segment, values in card.per_user["recall"].items()}
     assert recall[ALL] == [1, 0, 1, 0.5]
@@ -56,6 +59,6 @@ def test_a_scorecard_has_each_segments_users_and_of_the_tail_its_targets_only(ju
     np.testing.assert_equal(recall[NEW], [np.nan, np.nan, np.nan, 0.5])
     np.testing.assert_equal(recall[TAIL], [1, 0, 1, 0])  # dan's other target is of the head
     assert card.mean("recall", HOT) == 1
-    assert card.variety["coverage"] == 0.75
+    assert card.beyond_accuracy["coverage"] == 0.75
     listed, wanted = (2 + 2 + 0 + 15) / 4, (2 + 1 + 0 + 16 / 2) / 4
-    assert card.variety["popularity_lift"] == pytest.approx(listed / wanted - 1)
+    assert card.beyond_accuracy["popularity_lift"] == pytest.approx(listed / wanted - 1)

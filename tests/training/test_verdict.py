@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nightloom.settings import ModelGate
-from training.evaluate import F64
+from training.ranking_metrics import F64
 from training.scorecard import ALL, SEGMENTS, TAIL, Scorecard
-from training.verdict import Contest, decide
+from training.verdict import Comparison, decide
 
 NOISE = np.random.default_rng(0).normal(0, 0.05, 50)
 """The same for all models: paired, it is no noise."""
@@ -24,28 +24,28 @@ def card(mean: float | F64, **segments: float) -> Scorecard:
     return Scorecard(np.zeros((50, 1), np.int32), {"ndcg": per_user}, {})
 
 
-def contest(challengers: dict[str, Scorecard], champion: Scorecard | None, **more: Any) -> Contest:
-    exam: Any = None  # the rule looks at scorecards only
-    return Contest(exam, challengers, champion, card(0.1), **more)
+def comparison(challengers: dict[str, Scorecard], champion: Scorecard | None, **more: Any) -> Comparison:
+    evaluation_set: Any = None  # the rule looks at scorecards only
+    return Comparison(evaluation_set, challengers, champion, card(0.1), **more)
 
 
 def test_a_gain_that_may_be_chance_keeps_the_champion() -> None:
     noisy = card(0.3 + np.random.default_rng(1).normal(0.01, 0.2, 50))
-    verdict = decide(contest({"7": noisy}, card(0.3)), RULES, seed=0)
+    verdict = decide(comparison({"7": noisy}, card(0.3)), RULES, seed=0)
     assert (verdict.best, verdict.promoted) == ("7", False)
     assert verdict.reason("7").startswith("better_than_champion: found ndcg@10 ")
 
 
 @pytest.mark.parametrize(("min_gain", "promoted"), [(0.01, True), (0.03, False)])
 def test_the_gain_must_be_as_large_as_declared(min_gain: float, promoted: bool) -> None:
-    verdict = decide(contest({"7": card(0.32)}, card(0.3)), ModelGate(min_gain=min_gain), seed=0)
+    verdict = decide(comparison({"7": card(0.32)}, card(0.3)), ModelGate(min_gain=min_gain), seed=0)
     assert verdict.promoted is promoted
 
 
 @pytest.mark.parametrize(("left", "promoted"), [(0.28, True), (0.26, False)])
 def test_a_segment_may_lose_as_much_as_declared(left: float, promoted: bool) -> None:
     """0.3 for the champion: a tenth less is 0.27."""
-    verdict = decide(contest({"7": card(0.4, tail_items=left)}, card(0.3, tail_items=0.3)), RULES, seed=0)
+    verdict = decide(comparison({"7": card(0.4, tail_items=left)}, card(0.3, tail_items=0.3)), RULES, seed=0)
     assert verdict.promoted is promoted
     assert verdict.gains["7"][TAIL].mean == pytest.approx(left - 0.3)
 
@@ -53,7 +53,7 @@ def test_a_segment_may_lose_as_much_as_declared(left: float, promoted: bool) -> 
 def test_a_loss_on_a_segment_that_may_be_chance_is_no_reason() -> None:
     champion, challenger = card(0.3, tail_items=0.3), card(0.4, tail_items=0.3)
     challenger.per_user["ndcg"][TAIL][:20] += np.linspace(-0.54, 0.46, 20)
-    verdict = decide(contest({"7": challenger}, champion), RULES, seed=0)
+    verdict = decide(comparison({"7": challenger}, champion), RULES, seed=0)
     assert verdict.gains["7"][TAIL].mean == pytest.approx(-0.04)  # 0.03 are tolerated
     assert verdict.promoted
 
@@ -62,37 +62,37 @@ def test_a_segment_of_few_users_is_not_judged() -> None:
     champion, challenger = card(0.3, tail_items=0.3), card(0.4, tail_items=0.0)
     for each in (champion, challenger):
         each.per_user["ndcg"][TAIL][9:] = np.nan
-    verdict = decide(contest({"7": challenger}, champion), RULES, seed=0)
+    verdict = decide(comparison({"7": challenger}, champion), RULES, seed=0)
     assert verdict.promoted
     assert "9 users: too few to judge" in [check.observed for check in verdict.checks]
 
 
 def test_where_the_best_fails_a_segment_the_next_that_passes_is_promoted() -> None:
     challengers = {"7": card(0.5, tail_items=0.0), "8": card(0.4), "9": card(0.35)}
-    verdict = decide(contest(challengers, card(0.3)), RULES, seed=0)
+    verdict = decide(comparison(challengers, card(0.3)), RULES, seed=0)
     assert (verdict.best, verdict.promoted) == ("8", True)
     assert "no_loss_on_tail_items" in verdict.reason("7")
 
 
 def test_of_two_alike_the_older_one_is_promoted() -> None:
-    assert decide(contest({"9": card(0.4), "10": card(0.4)}, card(0.3)), RULES, seed=0).best == "9"
+    assert decide(comparison({"9": card(0.4), "10": card(0.4)}, card(0.3)), RULES, seed=0).best == "9"
 
 
 def test_intervals_are_wider_where_more_challengers_try_their_luck() -> None:
     lucky = card(0.3 + np.random.default_rng(1).normal(0.01, 0.2, 50))
-    one = decide(contest({"1": lucky}, card(0.3)), RULES, seed=0).gains["1"][ALL]
-    ten = decide(contest({str(n): lucky for n in range(1, 11)}, card(0.3)), RULES, seed=0).gains["1"][ALL]
+    one = decide(comparison({"1": lucky}, card(0.3)), RULES, seed=0).gains["1"][ALL]
+    ten = decide(comparison({str(n): lucky for n in range(1, 11)}, card(0.3)), RULES, seed=0).gains["1"][ALL]
     assert ten.low < one.low < one.mean == ten.mean
 
 
 def test_below_popularity_nobody_is_promoted_and_without_a_champion_that_stops_the_night() -> None:
-    verdict = decide(contest({"7": card(0.09)}, None), RULES, seed=0)
+    verdict = decide(comparison({"7": card(0.09)}, None), RULES, seed=0)
     assert not verdict.promoted
     assert [(check.name, check.severity) for check in verdict.checks] == [("not_below_popularity", "stop")]
-    assert not decide(contest({"7": card(0.09)}, card(0.05)), RULES, seed=0).promoted
+    assert not decide(comparison({"7": card(0.09)}, card(0.05)), RULES, seed=0).promoted
 
 
 def test_a_champion_that_was_trained_on_the_judging_days_stays() -> None:
-    verdict = decide(contest({"7": card(0.5)}, card(0.3), champion_saw_it=True), RULES, seed=0)
+    verdict = decide(comparison({"7": card(0.5)}, card(0.3), champion_trained_on_holdout=True), RULES, seed=0)
     assert not verdict.promoted
     assert [check.name for check in verdict.checks if not check.passed] == ["champion_is_older"]

@@ -11,7 +11,7 @@ from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.lake import Lake
 from tests.training.small import DAY, MakeProject, Row, event, night_of
 from training.attributes import Said, of_items, of_these_users, of_users, places
-from training.shares import share
+from training.rank_shards import share
 
 CUT = DAY + timedelta(days=1)
 

@@ -7,7 +7,7 @@ import pytest
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night
 from tests.training.small import MakeProject, event, night_of
-from training.examples import examples, later_days, log, rows_before
+from training.dataset import count_rows_before, examples, holdout_after, read_log
 
 Judged = tuple[Night, datetime]
 
@@ -27,7 +27,7 @@ def judged(project: MakeProject) -> Judged:
 
 def test_nothing_after_the_cut_and_nothing_disliked_is_trained_on(judged: Judged) -> None:
     night, cut = judged
-    known = examples(log(night.lake, night.lake.version(INTERACTIONS), cut, only_likes=True), cut, seed=1)
+    known = examples(read_log(night.lake, night.lake.version(INTERACTIONS), cut, only_likes=True), cut, seed=1)
     assert known.item_ids.tolist() == ["x"]
     assert len(known.histories) == 2
     assert (known.histories.times < cut.timestamp()).all()
@@ -35,7 +35,7 @@ def test_nothing_after_the_cut_and_nothing_disliked_is_trained_on(judged: Judged
 
 def test_targets_are_new_likes_after_the_cut_and_histories_end_before_it(judged: Judged) -> None:
     night, cut = judged
-    later = later_days(log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=False), cut)
+    later = holdout_after(read_log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=False), cut)
     assert later.user_ids.tolist() == ["ann", "bob"]
     wanted = {user: later.item_ids[later.targets[[n]].indices].tolist() for n, user in enumerate(later.user_ids)}
     assert wanted == {"ann": ["z"], "bob": ["x"]}  # ann had seen y, bob's two likes are one target
@@ -47,12 +47,14 @@ def test_targets_are_new_likes_after_the_cut_and_histories_end_before_it(judged:
 def test_histories_are_oldest_first_and_events_of_one_second_in_item_order(project: MakeProject) -> None:
     rows = [event("ann", item, days) for item, days in [("c", 4), ("b", 5), ("d", 4), ("a", 4)]]
     night = night_of(project(["popularity"], rows))
-    known = examples(log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=True), night.end, seed=1)
+    known = examples(
+        read_log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=True), night.end, seed=1
+    )
     assert known.item_ids[known.histories.items].tolist() == ["b", "a", "c", "d"]
 
 
 def test_rows_are_counted_up_to_a_moment_at_a_version(judged: Judged) -> None:
     night, cut = judged
-    assert rows_before(night.lake, night.lake.version(INTERACTIONS), night.end) == 9
-    assert rows_before(night.lake, night.lake.version(INTERACTIONS), cut) == 3
-    assert rows_before(night.lake, night.lake.version(INTERACTIONS) - 1, night.end) == 0
+    assert count_rows_before(night.lake, night.lake.version(INTERACTIONS), night.end) == 9
+    assert count_rows_before(night.lake, night.lake.version(INTERACTIONS), cut) == 3
+    assert count_rows_before(night.lake, night.lake.version(INTERACTIONS) - 1, night.end) == 0

@@ -16,7 +16,7 @@ from nightloom.lake import Lake
 
 
 @dataclass(frozen=True)
-class Log:
+class InteractionLog:
     """N interactions as numbers; users and items are indices into their sorted ids."""
 
     user_ids: Strings
@@ -41,30 +41,30 @@ class Log:
         return csr_array((ones, (self.users_N[chosen_N], self.items_N[chosen_N])), shape=shape)
 
 
-def rows_before(lake: Lake, version: int, before: datetime) -> int:
+def count_rows_before(lake: Lake, version: int, before: datetime) -> int:
     """How many interactions there were before a moment, likes or not."""
-    counted = lake.rows(INTERACTIONS, earlier_than(before), ("count(*) AS n",), version)
+    counted = lake.rows(INTERACTIONS, before_condition(before), ("count(*) AS n",), version)
     return int(counted["n"][0].as_py())
 
 
-def earlier_than(moment: datetime) -> str:
+def before_condition(moment: datetime) -> str:
     """SQL condition on silver.interactions."""
     return f"occurred_at < TIMESTAMP '{moment:%Y-%m-%dT%H:%M:%S}Z'"
 
 
-def log(lake: Lake, version: int, before: datetime, *, only_likes: bool) -> Log:
+def read_log(lake: Lake, version: int, before: datetime, *, only_likes: bool) -> InteractionLog:
     """Interactions of one table version that happened before a moment. Raises MissingTableError."""
-    where = earlier_than(before) + (" AND weight > 0" if only_likes else "")
+    where = before_condition(before) + (" AND weight > 0" if only_likes else "")
     columns = ("user_id", "item_id", "weight", "to_unixtime(occurred_at) AS at")
-    return log_of(lake.rows(INTERACTIONS, where, columns, version))
+    return log_from_arrow(lake.rows(INTERACTIONS, where, columns, version))
 
 
-def log_of(rows: pa.Table) -> Log:
-    """Arrow with user_id, item_id, weight, at (Unix seconds) -> Log."""
+def log_from_arrow(rows: pa.Table) -> InteractionLog:
+    """Arrow with user_id, item_id, weight, at (Unix seconds) -> InteractionLog."""
     user_ids, users_N = _encoded(rows["user_id"])
     item_ids, items_N = _encoded(rows["item_id"])
     weights_N = rows["weight"].to_numpy().astype(np.float32)
-    return Log(user_ids, item_ids, users_N, items_N, weights_N, rows["at"].to_numpy().astype(np.int64))
+    return InteractionLog(user_ids, item_ids, users_N, items_N, weights_N, rows["at"].to_numpy().astype(np.int64))
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Strings, I32]:
@@ -77,13 +77,13 @@ def _encoded(column: pa.ChunkedArray) -> tuple[Strings, I32]:
     return ids[order], rank[coded.indices.to_numpy()] if len(ids) else np.empty(0, np.int32)
 
 
-def examples(likes: Log, cut: datetime, seed: int) -> Examples:
-    """What models train on; `likes` as log(..., before=cut, only_likes=True) gives them."""
+def examples(likes: InteractionLog, cut: datetime, seed: int) -> Examples:
+    """What models train on; `likes` as read_log(..., before=cut, only_likes=True) gives them."""
     return Examples(likes.item_ids, likes.likes(np.ones(len(likes.users_N), np.bool_)), int(cut.timestamp()), seed)
 
 
 @dataclass(frozen=True)
-class LaterDays:
+class Holdout:
     """T users who liked something new after the cut, all as of the cut; items in the order of `item_ids`."""
 
     user_ids: Strings
@@ -105,7 +105,7 @@ class LaterDays:
         return np.array([known.get(item, -1) for item in self.item_ids.tolist()], np.int64)
 
 
-def later_days(everything: Log, cut: datetime) -> LaterDays:
+def holdout_after(everything: InteractionLog, cut: datetime) -> Holdout:
     """The days from the cut to the end of the log, for the users who have a target in them."""
     before_N = everything.times_N < int(cut.timestamp())
     seen = everything.matrix(before_N)
@@ -113,4 +113,4 @@ def later_days(everything: Log, cut: datetime) -> LaterDays:
     targets = csr_array(liked > liked.multiply(seen))
     users = np.flatnonzero(np.diff(targets.indptr))
     histories = everything.likes(before_N)
-    return LaterDays(everything.user_ids[users], everything.item_ids, histories.of(users), seen[users], targets[users])
+    return Holdout(everything.user_ids[users], everything.item_ids, histories.of(users), seen[users], targets[users])

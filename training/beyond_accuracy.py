@@ -7,7 +7,7 @@ many users liked it before the cut.
 import numpy as np
 
 from models.base import I32, I64
-from training.evaluate import F64
+from training.ranking_metrics import F64
 
 
 def coverage(ids_TK: I32, items: int) -> float:

@@ -13,8 +13,8 @@ from models.base import Examples
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 from tests.training.small import DAY, MakeProject, Row, event, night_of
-from training.examples import examples, log
-from training.shares import share
+from training.dataset import examples, read_log
+from training.rank_shards import share
 
 CUT = DAY + timedelta(days=1)
 
@@ -47,7 +47,7 @@ def histories(known: Examples) -> list[list[tuple[str, float, int]]]:
 @pytest.mark.parametrize("size", [1, 3, 16])
 def test_the_shares_together_are_every_users_whole_history_once(lake: Lake, size: int) -> None:
     version = lake.version(INTERACTIONS)
-    whole = examples(log(lake, version, CUT, only_likes=True), CUT, seed=1)
+    whole = examples(read_log(lake, version, CUT, only_likes=True), CUT, seed=1)
     shares = [share(lake, version, CUT, 1, rank, size) for rank in range(size)]
     for one in shares:
         assert one.item_ids.tolist() == whole.item_ids.tolist()
@@ -75,18 +75,18 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from nightloom.lake import Lake
-from training import examples, shares
+from training import dataset, rank_shards
 
 def peak():
     return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
 
 lake, cut = Lake(Path(sys.argv[1])), datetime.fromisoformat("2027-01-01")
-version, before = lake.version(shares.INTERACTIONS), peak()
-shares.SORT_MEMORY = "100MB"
+version, before = lake.version(rank_shards.INTERACTIONS), peak()
+rank_shards.SORT_MEMORY = "100MB"
 if sys.argv[2] == "share":
-    likes = len(shares.share(lake, version, cut, seed=1).histories.items)
+    likes = len(rank_shards.share(lake, version, cut, seed=1).histories.items)
 else:
-    likes = len(examples.log(lake, version, cut, only_likes=True).users_N)
+    likes = len(dataset.read_log(lake, version, cut, only_likes=True).users_N)
 print(likes, (peak() - before) // 1024)
 """
 

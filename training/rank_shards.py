@@ -21,7 +21,7 @@ from models.base import I64, Examples, Histories, Strings
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 from training.attributes import U64, Said, of_items, of_users, places
-from training.examples import earlier_than
+from training.dataset import before_condition
 
 SORT_MEMORY = "500MB"
 """DuckDB sorts within this, and on disk beyond it."""
@@ -37,7 +37,7 @@ def share(
 
     With `said`, items that were described are there too, liked or not, and what is said of items and users.
     """
-    likes = f"{earlier_than(cut)} AND weight > 0"
+    likes = f"{before_condition(cut)} AND weight > 0"
     found = lake.rows(INTERACTIONS, likes, ("DISTINCT item_id",), version)["item_id"]
     item_ids = np.sort(np.array(found.to_pylist(), np.str_))
     features, traits = None, None

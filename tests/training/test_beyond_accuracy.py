@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from models.base import I32
-from training.variety import average_popularity, coverage, gini, novelty
+from training.beyond_accuracy import average_popularity, coverage, gini, novelty
 
 ITEMS = "abcdefg"
 LIKED = ("abc", "ab", "acd", "a", "be")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.intervals import Interval, intervals
+from training.bootstrap_intervals import Interval, intervals
 
 
 def test_an_interval_holds_the_mean_shrinks_with_users_and_is_the_same_twice() -> None:

@@ -13,8 +13,8 @@ from scipy.sparse import csr_array
 
 from models.base import Histories
 from models.popularity import Popularity, PopularityParams
-from training.evaluate import METRICS, hit_rate, hits, lists, mrr, ndcg, recall
-from training.examples import LaterDays
+from training.dataset import Holdout
+from training.ranking_metrics import METRICS, hit_rate, hits, mrr, ndcg, ranked_lists, recall
 
 LISTS = np.array([[0, 1, 2], [3, 4, -1]], np.int32)
 TARGETS = csr_array(np.array([[0, 1, 1, 1, 1], [0, 0, 0, 1, 0]], bool))
@@ -74,5 +74,5 @@ def test_lists_are_in_the_logs_item_order_without_what_was_seen() -> None:
     model = Popularity(PopularityParams(), ids, scores)
     empty = Histories.from_lists(ids, [[], []], [[], []], [[], []])
     seen = csr_array(np.array([[0, 1, 0, 1], [1, 0, 0, 0]], bool))
-    later = LaterDays(np.array(["u", "v"]), np.array(["a", "b", "c", "d"]), empty, seen, seen)
-    assert lists(model, later, 3).tolist() == [[0, 2, -1], [3, 2, -1]]
+    holdout = Holdout(np.array(["u", "v"]), np.array(["a", "b", "c", "d"]), empty, seen, seen)
+    assert ranked_lists(model, holdout, 3).tolist() == [[0, 2, -1], [3, 2, -1]]

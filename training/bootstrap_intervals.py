@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluate import F64
+from training.ranking_metrics import F64
 
 TOGETHER = 32
 """Draws counted in one product: the values pass through the memory once for so many."""
