@@ -19,7 +19,7 @@ from duckdb.func import ARROW
 
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from nightloom.lake import Lake, arrow_schema
-from nightloom.lake.duck import connect
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, of_nights
 from serving.digits import json_lists
 from serving.stores.base import LONGEST_KEY, Shape, head
@@ -104,7 +104,7 @@ class Lists:
 
         By the files that the Delta log names, with DuckDB's own reader: half the time of rows that come through Arrow.
         """
-        connection = connect(self.scratch)
+        connection = spilling_duckdb(self.scratch)
         connection.create_function("json_lists", json_lists, ["FLOAT[]"], "VARCHAR", type=ARROW)
         table = SOURCES[kind]
         full = full_night(self.lake, self.night, self.versions[table.full_name]) if kind == "users" else self.night

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightloom.lake.duck import connect
+from nightloom.lake.duck import spilling_duckdb
 from serving.stores import base, versions
 from serving.stores.base import SCHEMA, Store
 from serving.stores.versions import PushError, Reason
@@ -125,7 +125,7 @@ def verify(store: Store, version: int, loaded: Loaded, scratch: Path) -> None:
 def _read_through(batches: Iterator[pa.RecordBatch], version: int, scratch: Path) -> tuple[int, int, int]:
     """Rows, sum of the hashes of keys and values, and how many values carry the version's stamp."""
     stamp, rows, total, stamped = base.head(version, "|").split("|")[0].encode(), 0, 0, 0
-    with connect(scratch) as connection:
+    with spilling_duckdb(scratch) as connection:
         for batch in batches:
             connection.register("rows", pa.Table.from_batches([batch]))
             (found,) = connection.execute(

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
-from nightloom.lake.duck import connect
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, whole
 from nightloom.night.context import Check, Night
 from serving.lists import stream
@@ -24,7 +24,7 @@ from serving.slate_served import served_checks
 @contextmanager
 def measured(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the night's lists and what they are judged against: `lists`, `histories`, `items`, `popular`, ..."""
-    with connect(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("home")) as db:
         _tables(night, db)
         yield db
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import HISTORIES, INTERACTIONS, ITEMS, RECOMMENDATIONS, USERS, Table
 from nightloom.errors import MissingTableError
-from nightloom.lake import UPKEEP, taking
+from nightloom.lake import MAINTENANCE_OPERATIONS, transaction_id
 from nightloom.lake.recommendations import whole
 from nightloom.night.context import end_of
 from spark_jobs.context import SparkNight
@@ -70,7 +70,7 @@ def _with_other_events(night: SparkNight, before: Before) -> DataFrame:
     """
     since = before.reads[HISTORIES.full_name]
     by = {commit["operation"] for commit in night.lake.commits(HISTORIES, since + 1)}
-    if INTERACTIONS.full_name in before.reads and by <= UPKEEP | {"WRITE"}:
+    if INTERACTIONS.full_name in before.reads and by <= MAINTENANCE_OPERATIONS | {"WRITE"}:
         if _same(night, before, INTERACTIONS):
             return night.frame(HISTORIES).select("user_id").limit(0)
         return _feed(night, before, INTERACTIONS).select("user_id")
@@ -132,5 +132,5 @@ def lists_of(night: SparkNight) -> DataFrame:
 def note_events(night: SparkNight) -> None:
     """Note as read the version of silver.interactions that gold.histories is made of: its feed says who changed."""
     opened = night.lake.open(HISTORIES, night.pin(HISTORIES))
-    if (taken := opened.transaction_version(taking(INTERACTIONS, HISTORIES))) is not None:
+    if (taken := opened.transaction_version(transaction_id(INTERACTIONS, HISTORIES))) is not None:
         night.reads[INTERACTIONS.full_name] = taken

@@ -18,7 +18,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from nightloom.contracts import Table
-from nightloom.lake import UPKEEP
+from nightloom.lake import MAINTENANCE_OPERATIONS
 from nightloom.night.context import Night
 from nightloom.sql.marts import tables
 
@@ -68,7 +68,7 @@ class StampedNight(Night):
             stamp: dict[str, Any] = json.loads(commit.get("userMetadata") or "{}")
             if stamp.get("night") == night.isoformat():
                 return commit, stamp
-            if not stamp and commit["operation"] not in UPKEEP:
+            if not stamp and commit["operation"] not in MAINTENANCE_OPERATIONS:
                 break
         return {}, {}
 

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import QUARANTINE_ROWS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, DataError
-from nightloom.lake import now, properties, taking
+from nightloom.lake import now, properties, transaction_id
 from spark_jobs import periods
 from spark_jobs.commit_stamps import LOOK_BACK, StampedNight, rows_of, sql_date
 from spark_jobs.delta_errors import told
@@ -84,11 +84,12 @@ class SparkNight(StampedNight):
 
     def _came(self, table: Table, into: Table) -> int:
         """How many rows `table` was given since `into` last took from it."""
-        return sum(rows_of(commit) for commit in self.lake.commits(table, (self.lake.taken(table, into) or 0) + 1))
+        since = (self.lake.consumed_version(table, into) or 0) + 1
+        return sum(rows_of(commit) for commit in self.lake.commits(table, since))
 
     def _feed(self, table: Table, into: Table) -> DataFrame | None:
         """The change feed of `table` since `into` last took from it; None when everything is to be taken."""
-        newest, taken = self.pin(table), self.lake.taken(table, into)
+        newest, taken = self.pin(table), self.lake.consumed_version(table, into)
         if taken is None or self.everything:
             return None
         feed = self.spark.read.format("delta").option("readChangeFeed", "true")
@@ -180,9 +181,9 @@ class SparkNight(StampedNight):
 
         Delta silently leaves out a write whose mark is there already: without one, then, as `--all` writes again.
         """
-        if self.everything and self.lake.taken(taken, table) == self.pin(taken):
+        if self.everything and self.lake.consumed_version(taken, table) == self.pin(taken):
             return {}
-        return {"AppId": taking(taken, table), "Version": str(self.pin(taken))}
+        return {"AppId": transaction_id(taken, table), "Version": str(self.pin(taken))}
 
     def _merge(self, table: Table, came: DataFrame, mark: dict[str, str], update: str) -> tuple[int, int]:
         came.createOrReplaceTempView("came")

@@ -18,7 +18,7 @@ from typing import Any
 from deltalake import CommitProperties, DeltaTable
 
 from nightloom.contracts import STAGES, STORAGE, Table
-from nightloom.lake import as_json, now, taking
+from nightloom.lake import as_json, now, transaction_id
 from nightloom.night.context import run_stage
 from nightloom.sql.marts import tables
 from serving.retained_versions import needed, oldest_night
@@ -66,7 +66,8 @@ def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
     read, opened = _last_read(night), {into: night.lake.open(into) for into in there}
     found = {}
     for table in there:
-        taken = [mark for into in there if (mark := opened[into].transaction_version(taking(table, into))) is not None]
+        marks = [opened[into].transaction_version(transaction_id(table, into)) for into in there]
+        taken = [mark for mark in marks if mark is not None]
         newest = opened[table].version()
         behind = [each for each in [*taken, *read[table.full_name]] if not night.lake.same_rows(table, each, newest)]
         versions = [version for version in held.get(table.full_name, ()) if version <= newest]

@@ -102,7 +102,7 @@ def _renew(night: SparkNight, mart: Mart) -> None:
             f"{mart.place()}: the table has the columns {', '.join(found)}, and other ones are declared now. Its "
             f"earlier nights cannot be made again: give the mart another name, or remove {night.lake.path(table)}"
         )
-    night.lake.renew(table)
+    night.lake.reset(table)
 
 
 def _missed(night: SparkNight, mart: Mart) -> list[date]:

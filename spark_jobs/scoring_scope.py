@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import HISTORIES, RECOMMENDATIONS, USERS
-from nightloom.lake.duck import connect
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, whole
 from spark_jobs.changed_users import VIEW, Before, EverybodyError, Strings, changed_users, lists_of
 from spark_jobs.context import SparkNight
@@ -109,7 +109,7 @@ def _own(night: SparkNight, weeks: DataFrame, changed: DataFrame, count: int) ->
             yield rows
         return
     files, names = night.read(HISTORIES).file_uris(), ", ".join(f'"{name}"' for name in WEEKS)
-    with connect(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("home")) as db:
         db.register("changed", changed.toArrow())
         db.read_parquet(files, hive_partitioning=True).create_view("weeks")
         own = db.sql(f"SELECT {names} FROM weeks SEMI JOIN changed USING (user_id)").to_arrow_table()

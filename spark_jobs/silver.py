@@ -42,7 +42,8 @@ def refine(
     sources = [source for source in night.settings.sources if source.kind == kind]
     night.create(table)
     night.create(QUARANTINE_ROWS)
-    there, named = night.lake.logged(bronze, ("source",), night.pin(bronze)), {(source.name,) for source in sources}
+    there = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
+    named = {(source.name,) for source in sources}
     strangers = there is None or not there <= named
     with kept(slim(judge(parsed(night.changed(bronze, into=table), sources, types, strangers)))) as rows:
         counts = tally(rows)

@@ -103,7 +103,7 @@ def nights_before(night: SparkNight) -> DataFrame:
 
 def nights_of(lake: Lake, version: int) -> set[tuple[str, date]]:
     """(source, night) of all events in bronze: by its log, years of rows unread, until files were put together."""
-    if (logged := lake.logged(BRONZE_EVENTS, ("source", "night"), version)) is not None:
+    if (logged := lake.distinct_in_log(BRONZE_EVENTS, ("source", "night"), version)) is not None:
         return logged
     rows = lake.query("SELECT DISTINCT source, night FROM b", ("b", lake.open(BRONZE_EVENTS, version)))
     return {(row["source"], row["night"]) for row in rows.to_pylist()}

@@ -79,7 +79,7 @@ def became(lake: Lake, rows: list[Row]) -> None:
         bad = {
             row["row_id"]: row["reason"] for row in lake.rows(QUARANTINE_ROWS, ids, ["row_id", "reason"]).to_pylist()
         }
-        through = lake.taken(BRONZE[kind], SILVER[kind]) == lake.version(BRONZE[kind])
+        through = lake.consumed_version(BRONZE[kind], SILVER[kind]) == lake.version(BRONZE[kind])
         for row in of_kind:
             row["became"] = _became(row, landed, bad, through)
 

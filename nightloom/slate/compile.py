@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.errors import SettingsError
 from nightloom.lake import Lake
-from nightloom.lake.duck import connect
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.section import nearest_key
 from nightloom.settings import Settings, place_of
 from nightloom.slate.plan import Bools, Boost, Caps, Diverse, ForAll, ForUser, Lists, Pinned, Plan, Reserved
@@ -38,7 +38,7 @@ def described(
     lake: Lake, settings: Settings, night: date, items: int, stats: int | None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the table `described`, which conditions read, by item id, from these versions of the two tables."""
-    with connect(settings.place("home")) as db:
+    with spilling_duckdb(settings.place("home")) as db:
         describe(db, lake, settings, night, items, stats)
         yield db
 

@@ -47,11 +47,11 @@ def test_a_merge_is_refused_too_and_marks_nothing_as_taken(at: Project) -> None:
     night = at.night()
     row = {"user_id": "u1", "attributes": {}, "updated_at": NOON, "row_id": "r", "night": D}
     night.merge(USERS, frame(at.spark, [row], USERS), taken=BRONZE_USERS)
-    taken = night.lake.taken(BRONZE_USERS, USERS)
+    taken = night.lake.consumed_version(BRONZE_USERS, USERS)
     at.bring({"user_id": ""}, kind="users", file="b")
     with pytest.raises(DataError, match=r"silver\.users: a row breaks the check user_id_given"):
         at.night().merge(USERS, frame(at.spark, [row | {"user_id": ""}], USERS), taken=BRONZE_USERS)
-    assert night.lake.taken(BRONZE_USERS, USERS) == taken
+    assert night.lake.consumed_version(BRONZE_USERS, USERS) == taken
     assert [each["user_id"] for each in at.rows(USERS)] == ["u1"]
 
 

@@ -1,0 +1,211 @@
+"""Delta tables of one lake: create by contract, read as Arrow at a pinned version, append and replace without Spark."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from nightloom.contracts import Table
+from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
+from nightloom.lake.schemas import PROPERTIES, arrow, arrow_schema, delta_schema
+
+MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
+"""Operations in a table's history that raise its version and change no row."""
+
+
+class Lake:
+    """A folder of Delta tables, LAYER/NAME each."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, table: Table) -> str:
+        """Where the table is; it need not exist."""
+        return str(self.root / table.layer / table.name)
+
+    def exists(self, table: Table) -> bool:
+        return DeltaTable.is_deltatable(self.path(table))
+
+    def create(self, table: Table) -> None:
+        """Create the table by its contract. An existing table stays as it is.
+
+        It is created in a scratch folder and moved into its place: the library takes two commits, and no other process
+        may write between them.
+        """
+        if self.exists(table):
+            return
+        place = Path(self.path(table))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as scratch:
+            _create(table, f"{scratch}/table", "error")
+            try:
+                Path(scratch, "table").rename(place)
+            except OSError:
+                if not self.exists(table):  # else another process was quicker
+                    raise
+
+    def reset(self, table: Table) -> None:
+        """Replace the table by an empty one of its present contract; its earlier versions stay readable."""
+        _create(table, self.path(table), "overwrite")
+
+    def open(self, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
+        """The table at a version, at a moment (UTC), or now. Raises MissingTableError."""
+        if not self.exists(table):
+            raise MissingTableError(
+                f"{table.full_name} is not in {self.root} yet; the night that writes it has to run first"
+            )
+        newest = DeltaTable(self.path(table))
+        try:
+            opened = newest if version is None else DeltaTable(self.path(table), version=version)
+        except (DeltaError, ValueError) as error:
+            raise MissingTableError(
+                f"{table.full_name} has no version {version} (any more); its newest is {newest.version()}: {error}"
+            ) from None
+        if as_of is not None:
+            # Before the first commit the library gives the oldest version without a word.
+            first = datetime.fromtimestamp(min(commit["timestamp"] for commit in newest.history()) / 1000, UTC)
+            if as_of < first:
+                raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {first}")
+            opened.load_as_version(as_of)
+        return opened
+
+    def version(self, table: Table) -> int:
+        """Newest version."""
+        return self.open(table).version()
+
+    def same_rows(self, table: Table, earlier: int, later: int) -> bool:
+        """Whether two versions hold the same rows for certain: equal, or only maintenance between them."""
+        between = [commit for commit in self.commits(table, earlier + 1) if commit["version"] <= later]
+        return earlier <= later and all(commit["operation"] in MAINTENANCE_OPERATIONS for commit in between)
+
+    def commits(self, table: Table, since: int) -> list[dict[str, Any]]:
+        """The table's history from a version on, newest first."""
+        newest = self.open(table)  # the library counts the history of an older version from the newest, too
+        return newest.history(newest.version() - since + 1) if since <= newest.version() else []
+
+    def consumed_version(self, table: Table, into: Table) -> int | None:
+        """Version of `table` whose rows `into` has consumed; None before the first time."""
+        return self.open(into).transaction_version(transaction_id(table, into)) if self.exists(into) else None
+
+    def query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.Table:
+        """SQL (DataFusion's) over opened tables by name -> Arrow."""
+        return _stream(sql, *opened).read_all()
+
+    def rows(
+        self, table: Table, where: str = "true", columns: Sequence[str] = ("*",), version: int | None = None
+    ) -> pa.Table:
+        """Rows of one table as Arrow: `where` and `columns` are SQL."""
+        return self.query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
+
+    def stream(self, table: Table, where: str, columns: Sequence[str], version: int) -> pa.RecordBatchReader:
+        """The same, a batch of some thousand rows at a time: memory does not grow with the table."""
+        return _stream(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
+
+    def distinct_in_log(self, table: Table, columns: Sequence[str], version: int) -> set[Any] | None:
+        """Distinct values of the columns together, as tuples, from Delta's log alone; None where the log lacks them.
+
+        The log has them where each file holds one value of each column. It cuts long texts, the greatest one upwards,
+        so a cut text never passes for the only value of a file.
+        """
+        files = pa.table(self.open(table, version).get_add_actions(flatten=True)).to_pylist()
+        least, greatest = (
+            [tuple(file.get(f"{end}.{name}") for name in columns) for file in files] for end in ("min", "max")
+        )
+        return set(least) if least == greatest and None not in chain.from_iterable(least) else None
+
+    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows, checked against the contract. Creates the table at its first use."""
+        self.create(table)
+        data = arrow(table, rows)
+        with self._violations_explained(table, data):
+            write_deltalake(self.path(table), data, mode="append")
+
+    def replace(self, table: Table, rows: pa.Table, where: str, stamp: str) -> None:
+        """Replace the rows that meet `where` by these (the contract's columns, in any order), in one commit.
+
+        `stamp` is the commit's userMetadata, as Spark calls it. Raises DataError where a row breaks a check, and
+        ConcurrentRunError where another run wrote there at the same moment; nothing was written then.
+        """
+        self.create(table)
+        data = rows.select(table.column_names).cast(arrow_schema(table))
+        commit = CommitProperties(custom_metadata={"userMetadata": stamp})
+        try:
+            with self._violations_explained(table, data):
+                write_deltalake(self.path(table), data, mode="overwrite", predicate=where, commit_properties=commit)
+        except CommitFailedError:
+            raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
+
+    def update(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the rows with these keys by these rows, in one commit. Rows with an unknown key are left out."""
+        same_key = " AND ".join(f"old.{key} = new.{key}" for key in table.key)
+        data = arrow(table, rows)
+        merge = self.open(table).merge(data, same_key, source_alias="new", target_alias="old").when_matched_update_all()
+        with self._violations_explained(table, data):
+            merge.execute()
+
+    @contextmanager
+    def _violations_explained(self, table: Table, rows: pa.Table) -> Iterator[None]:
+        """Around a write of `rows`: a row that breaks a check raises DataError, and nothing was written."""
+        try:
+            yield
+        except DeltaError as error:
+            if "failed validation check" not in str(error):
+                raise
+            raise self._violation(table, rows) from None
+
+    def _violation(self, table: Table, rows: pa.Table) -> DataError:
+        """The first check that a row breaks, with the row's values. Delta's own message names neither."""
+        with tempfile.TemporaryDirectory() as scratch:
+            write_deltalake(scratch, rows)
+            for name, condition in table.checks:
+                broken = self.query(
+                    f"SELECT * FROM t WHERE ({condition}) IS NOT TRUE LIMIT 1", ("t", DeltaTable(scratch))
+                )
+                if broken.num_rows:
+                    return check_violation(table, name, broken.to_pylist()[0])
+        return DataError(f"{table.full_name}: Delta refused a row that breaks none of the contract's checks")
+
+
+def _stream(sql: str, *opened: tuple[str, DeltaTable]) -> pa.RecordBatchReader:
+    """QueryBuilder and not to_pyarrow_table(): the latter may abort the interpreter at exit, and this one streams."""
+    builder = QueryBuilder()
+    for name, table in opened:
+        builder.register(name, table)
+    return pa.RecordBatchReader.from_stream(builder.execute(sql))
+
+
+def _create(table: Table, path: str, mode: Literal["error", "overwrite"]) -> None:
+    created = DeltaTable.create(
+        path,
+        delta_schema(table),
+        mode=mode,
+        partition_by=[table.partition] if table.partition else None,
+        name=table.full_name.replace(".", "_"),
+        description=table.grain,
+        configuration=PROPERTIES,
+    )
+    if table.checks:  # not in the first commit: the library refuses to create a table with a constraint
+        created.alter.add_constraint(dict(table.checks))
+
+
+def transaction_id(table: Table, into: Table) -> str:
+    """Id of the Delta transaction that records which version of `table` the table `into` has consumed."""
+    return f"{into.full_name} from {table.full_name}"
+
+
+def check_violation(table: Table, check: str, row: Mapping[str, Any]) -> DataError:
+    """The error for a row that breaks a check: the table, the check, and the row's key and the values it is about."""
+    condition = dict(table.checks)[check]
+    named = [name for name in row if name in table.key or re.search(rf"\b{name}\b", condition)]
+    values = ", ".join(f"{name} {row[name]!r}" for name in named)
+    return DataError(f"{table.full_name}: a row breaks the check {check} ({condition}): {values}; nothing was written")
