@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Factors = tuple[list[float], F32, F32]
 """Seconds of each epoch, users, items."""
-CONFIDENCE, REGULARISATION = 10.0, 30.0
+PULLS = {"confidence": 10.0, "regularisation": 30.0}
 SPARK_EPOCHS, SPARK_MEMORY = 3, "8g"
 
 
@@ -68,7 +68,7 @@ def compare(asked: argparse.Namespace) -> None:
     from models.als_solver import objective
 
     likes = read_likes(asked.folder)
-    reached = {name: objective(likes, users, items, params_of(asked)) for name, (_, users, items) in last.items()}
+    reached = {name: objective(likes, users, items, **PULLS) for name, (_, users, items) in last.items()}
     show(asked, likes, epochs, reached)
     ratios = {
         "vs_implicit": statistics.median(b / a for a, b in zip(epochs["ours"], epochs["implicit"], strict=True)),
@@ -79,7 +79,7 @@ def compare(asked: argparse.Namespace) -> None:
 
 
 def params_of(asked: argparse.Namespace) -> ALSParams:
-    return ALSParams(factors=asked.factors, confidence=CONFIDENCE, regularisation=REGULARISATION)
+    return ALSParams(factors=asked.factors, **PULLS)
 
 
 def write_likes(asked: argparse.Namespace) -> None:
@@ -124,12 +124,14 @@ def ours(asked: argparse.Namespace) -> Factors:
     likes, params = read_likes(asked.folder), params_of(asked)
     liked_by = likes.T.tocsr()
     users_UD, items_ID = start(asked)
-    sweep(likes[:1], users_UD[:1].copy(), items_ID, params)  # numba compiles, or reads what it compiled before
+    sweep(
+        likes[:1], users_UD[:1].copy(), items_ID, steps=params.steps, **PULLS
+    )  # numba compiles, or reads what it compiled before
     seconds = []
     for _ in range(asked.epochs):
         began = time.perf_counter()
-        sweep(likes, users_UD, items_ID, params)
-        sweep(liked_by, items_ID, users_UD, params)
+        sweep(likes, users_UD, items_ID, steps=params.steps, **PULLS)
+        sweep(liked_by, items_ID, users_UD, steps=params.steps, **PULLS)
         seconds.append(time.perf_counter() - began)
     return seconds, users_UD, items_ID
 

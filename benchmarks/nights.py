@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from models import KINDS
+import models
 from models.base import Histories, Strings
 from models.features import Features
 from nightloom import settings as settings_module
 from nightloom.samples import ml_100k
 from nightloom.samples.command import cache
 from nightloom.settings import ModelSpec, Settings
+from training import trainers
 from training.bootstrap_intervals import intervals
 from training.dataset import InteractionLog, examples, log_from_arrow
 from training.ranking_metrics import F64, Bools
@@ -113,12 +114,12 @@ def per_user(
     likes: InteractionLog, words: Words, cut: datetime, evaluation: EvaluationSet, spec: ModelSpec, k: int, seeds: int
 ) -> F64:
     """Each evaluation user's NDCG, the mean over trainings that differ in their seed alone."""
-    kind, runs = KINDS[spec.name], []
+    runs = []
     for seed in range(seeds):
         known = examples(likes, cut, seed)
-        if kind.user_words:
+        if models.definition(spec.name).user_attributes:
             known = replace(known, histories=described(known.histories, likes.user_ids, words))
-        model = kind.type().fit(known, dict(spec.params), lambda epoch, figures: None)
+        model = trainers.fit(spec.name, known, spec.params)
         runs.append(scorecard(model, evaluation, k).per_user["ndcg"]["all"])
     return np.asarray(np.mean(runs, axis=0))
 

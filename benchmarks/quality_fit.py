@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 import models
-from models import KINDS
 from models.base import Examples, Histories, Model
 from nightloom.settings import Training
-from training import distributed
+from training import distributed, trainers
 
 
 def fitted(name: str, params: dict[str, Any], examples: Examples, ranks: int, folder: Path) -> Model:
     """Train one model; `folder` is for the files that go to the ranks and come back from them."""
-    if not KINDS[name].distributed:
-        return KINDS[name].type().fit(examples, params, told(name))
+    if not models.definition(name).distributed:
+        return trainers.fit(name, examples, params, told(name))
     folder.mkdir()
     likes = examples.histories
     np.savez(
@@ -59,7 +58,7 @@ def main() -> None:
         likes = Histories(kept["indptr"], kept["items"], kept["weights"], kept["times"])
         own = likes.of(np.arange(group.rank, len(likes), group.size))
         examples = Examples(kept["item_ids"], own, int(kept["cut"]), int(kept["seed"]))
-    model = KINDS[given.model].type().fit(examples, given.params, told(given.model))
+    model = trainers.fit(given.model, examples, given.params, told(given.model))
     if group.rank == 0:
         model.save(given.folder / "model")
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.sparse import csr_array, csr_matrix
 
-from benchmarks.als import params_of, processor, read_likes, start, write_likes
+from benchmarks.als import PULLS, params_of, processor, read_likes, start, write_likes
 from models.base import F32, I32
 
 Work: TypeAlias = Callable[[], object]
@@ -88,8 +88,8 @@ def make_factors(asked: argparse.Namespace) -> None:
     liked_by = likes.T.tocsr()
     users_UD, items_ID = start(asked)
     for _ in range(SWEEPS):
-        sweep(likes, users_UD, items_ID, params)
-        sweep(liked_by, items_ID, users_UD, params)
+        sweep(likes, users_UD, items_ID, steps=params.steps, **PULLS)
+        sweep(liked_by, items_ID, users_UD, steps=params.steps, **PULLS)
     rng = np.random.default_rng(2)
     directions_ID = items_ID / np.linalg.norm(items_ID, axis=1, keepdims=True).clip(1e-30)
     gaussian = [rng.standard_normal((rows, FACTORS), np.float32) for rows in likes.shape]

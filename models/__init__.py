@@ -1,41 +1,53 @@
-"""The models, by the name they have in nightloom.toml. Each imports what it needs only when it is asked for."""
+"""What scores: one model, one file. A file models/NAME.py that sets MODEL (a Definition) is the model NAME.
+
+Asking for one model imports its file alone. torch, numba and MLflow are imported by the functions that need them.
+"""
 
 import json
-from dataclasses import dataclass
+import re
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 from models.base import Model
+from models.definition import Definition
+from nightloom.errors import NightloomError
+from nightloom.section import listed, nearest_key
+
+FOLDER = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Where a model's class is; whether it trains on many ranks, and takes what is said of items and of users."""
-
-    module: str
-    attribute: str
-    distributed: bool = False
-    item_words: bool = False
-    user_words: bool = False
-
-    def type(self) -> type[Model]:
-        found: type[Model] = getattr(import_module(self.module), self.attribute)
-        return found
+class UnknownModelError(NightloomError):
+    """There is no model of that name."""
 
 
-KINDS = {
-    "popularity": Kind("models.popularity", "Popularity"),
-    "segments": Kind("models.segments", "Segments", user_words=True),
-    "als": Kind("models.als", "ALS"),
-    "ease": Kind("models.ease", "EASE"),
-    "graph": Kind("models.graph", "Graph"),
-    "item_to_item": Kind("models.item_to_item", "ItemToItem"),
-    "blend": Kind("models.blend", "Blend", user_words=True),
-    "sequence": Kind("models.sequence", "Sequence", distributed=True),
-    "two_tower": Kind("models.two_tower", "TwoTower", distributed=True, item_words=True, user_words=True),
-}
+@cache
+def names() -> tuple[str, ...]:
+    """The models there are, sorted; found in the files' text, so that none is imported."""
+    texts = {file.stem: file.read_text(encoding="utf8") for file in FOLDER.glob("*.py")}
+    return tuple(sorted(name for name, text in texts.items() if re.search(r"^MODEL\b", text, re.MULTILINE)))
+
+
+def definition(name: str) -> Definition:
+    """What models/NAME.py says of itself. Raises UnknownModelError."""
+    if name not in names():
+        known = f"there are {listed(names())}{nearest_key(name, names())}"
+        raise UnknownModelError(f"no model is called '{name}' (a file models/{name}.py that sets MODEL); {known}")
+    found: Definition = import_module(f"models.{name}").MODEL
+    return found
 
 
 def load(folder: Path) -> Model:
     """Read a model that some model's save() wrote."""
-    return KINDS[json.loads((folder / "model.json").read_text())["name"]].type().load(folder)
+    return definition(name_in(folder)).model.load(folder)
+
+
+def requirements(folder: Path) -> list[str]:
+    """pip packages that load() needs for the model saved in `folder`, those of its members included."""
+    saved = [definition(name_in(file.parent)) for file in folder.rglob("model.json")]
+    return sorted({"numpy", "scipy", "pydantic"}.union(*(each.requirements for each in saved)))
+
+
+def name_in(folder: Path) -> str:
+    """The name of the model saved in `folder`."""
+    return str(json.loads((folder / "model.json").read_text())["name"])

@@ -8,12 +8,13 @@ Shapes: R rows solved for, D factors; `fixed_ND` are the N factors of the other 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
 from models.base import F32, I32, Examples, Histories, Params, Report, Strings, decayed, read, write
+from models.definition import Definition
 from models.popularity import decayed_likes
 
 
@@ -52,24 +53,24 @@ class ALS:
     bias_I: F32
 
     @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+    def fit(cls, examples: Examples, params: ALSParams, report: Report) -> Self:
         """Reports `loss`: the objective divided by the number of user-item pairs."""
         from models.als_solver import gram, objective, sweep  # numba: only those who train wait for it
 
-        known = ALSParams(**params)
+        weights = {"confidence": params.confidence, "regularisation": params.regularisation}
         events = examples.histories
-        worth_N = decayed(events.weights, events.times, examples.cut, known.half_life_days)
+        worth_N = decayed(events.weights, events.times, examples.cut, params.half_life_days)
         likes = events.matrix(len(examples.item_ids), worth_N)
         liked_by = likes.T.tocsr()
         rng = np.random.default_rng(examples.seed)
-        users_UD, items_ID = (rng.normal(0, 0.1, (n, known.factors)).astype(np.float32) for n in likes.shape)
-        for number in range(1, known.sweeps + 1):
-            sweep(likes, users_UD, items_ID, known)
-            sweep(liked_by, items_ID, users_UD, known)
-            report(number, {"loss": objective(likes, users_UD, items_ID, known)})
-        gram_DD = gram(items_ID) + known.regularisation * np.eye(known.factors, dtype=np.float32)
-        popular_I = np.log1p(decayed_likes(examples, known.popularity_half_life_days))
-        return cls(known, examples.item_ids, items_ID, gram_DD, np.float32(known.popularity) * popular_I)
+        users_UD, items_ID = (rng.normal(0, 0.1, (n, params.factors)).astype(np.float32) for n in likes.shape)
+        for number in range(1, params.sweeps + 1):
+            sweep(likes, users_UD, items_ID, steps=params.steps, **weights)
+            sweep(liked_by, items_ID, users_UD, steps=params.steps, **weights)
+            report(number, {"loss": objective(likes, users_UD, items_ID, **weights)})
+        gram_DD = gram(items_ID) + params.regularisation * np.eye(params.factors, dtype=np.float32)
+        popular_I = np.log1p(decayed_likes(examples, params.popularity_half_life_days))
+        return cls(params, examples.item_ids, items_ID, gram_DD, np.float32(params.popularity) * popular_I)
 
     def encode(self, histories: Histories) -> F32:
         """The exact minimum for each user with the items held fixed."""
@@ -106,3 +107,6 @@ class ALS:
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
         return cls(ALSParams(**params), arrays["item_ids"], arrays["items"], arrays["gram"], arrays["bias"])
+
+
+MODEL = Definition(ALS, ALSParams)

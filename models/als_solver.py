@@ -18,7 +18,6 @@ import numba
 import numpy as np
 from scipy.sparse import csr_array
 
-from models.als import ALSParams
 from models.base import F32, I32
 
 Lanes: TypeAlias = tuple[None, ...]
@@ -29,18 +28,20 @@ BLOCKS = 64
 """Of about equal work, in a sweep: few enough to cost nothing, enough for all threads to end together."""
 
 
-def sweep(likes: csr_array, solved_RD: F32, fixed_ND: F32, params: ALSParams) -> None:
+def sweep(
+    likes: csr_array, solved_RD: F32, fixed_ND: F32, *, confidence: float, regularisation: float, steps: int
+) -> None:
     """Move every row of `solved_RD` towards its minimum with the other side held fixed, in place."""
     rows, factors = solved_RD.shape
-    gram_DD = gram(fixed_ND) + np.float32(params.regularisation) * np.eye(factors, dtype=np.float32)
-    extra = np.float32(params.confidence) * likes.data
+    gram_DD = gram(fixed_ND) + np.float32(regularisation) * np.eye(factors, dtype=np.float32)
+    extra = np.float32(confidence) * likes.data
     work = likes.indptr + np.arange(rows + 1) * (factors / 2)  # the Gram matrix costs as much as D / 2 likes
     ends = np.searchsorted(work, np.linspace(0, work[-1], BLOCKS + 1)).tolist()
 
     def solve(first: int, last: int) -> None:
         own = slice(first, last)
         indptr = likes.indptr[first : last + 1]
-        _solve(indptr, likes.indices, extra, solved_RD[own], fixed_ND, gram_DD, params.steps, _lanes(factors))
+        _solve(indptr, likes.indices, extra, solved_RD[own], fixed_ND, gram_DD, steps, _lanes(factors))
 
     _on_all_cores(solve, ends[:-1], ends[1:])
 
@@ -57,14 +58,14 @@ def gram(rows_ND: F32) -> F32:
     return np.asarray(parts.sum(axis=0))
 
 
-def objective(likes: csr_array, users_UD: F32, items_ID: F32, params: ALSParams) -> float:
+def objective(likes: csr_array, users_UD: F32, items_ID: F32, *, confidence: float, regularisation: float) -> float:
     """The minimised sum per user-item pair: all pairs as zeros by the Gram matrices, then the likes put right."""
     zeros = np.sum(gram(users_UD) * gram(items_ID), dtype=np.float64)
-    extra = params.confidence * likes.data
+    extra = confidence * likes.data
     scores = _scores(likes, users_UD, items_ID)
     likes_part = np.sum((1 + extra) * (1 - scores) ** 2 - scores**2, dtype=np.float64)
     norms = np.sum(users_UD**2, dtype=np.float64) + np.sum(items_ID**2, dtype=np.float64)
-    return float((zeros + likes_part + params.regularisation * norms) / (len(users_UD) * len(items_ID)))
+    return float((zeros + likes_part + regularisation * norms) / (len(users_UD) * len(items_ID)))
 
 
 def _scores(likes: csr_array, users_UD: F32, items_ID: F32) -> F32:

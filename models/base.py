@@ -147,6 +147,10 @@ Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch (counted from 1) with its figures, e.g. {"loss": 3.2}; on the root rank only."""
 
 
+def no_report(epoch: int, figures: dict[str, float]) -> None:
+    """A Report for whoever does not want one."""
+
+
 def positions(item_ids: Strings) -> Mapping[str, int]:
     """Item id -> index in the model's item order."""
     return {item: index for index, item in enumerate(item_ids.tolist())}
@@ -156,7 +160,7 @@ class Described(Protocol):
     """What stands beside any model's arrays."""
 
     name: ClassVar[str]
-    """As in nightloom.toml and models.KINDS."""
+    """As in nightloom.toml; the name of the model's file."""
 
     @property
     def params(self) -> Params: ...
@@ -171,11 +175,6 @@ class _Trained(Described, Protocol):
     """What both shapes promise. Scores compare within one user only. Every history gets a ranking, the empty one too.
     Immutable once trained.
     """
-
-    @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
-        """Train. Raises pydantic's ValidationError where `params` has a name or value that the model does not know."""
-        ...
 
     def contributions(self, history: Histories, item: int) -> F32:
         """How much each event of one user's history adds to the score of `item`: N numbers, may be negative."""

@@ -6,26 +6,19 @@ users, their words, is added by the lift of popularity by segment (segments.py).
 Shapes: B users of a block, I items, M members, T users who judge, C candidates of a user, K list length, V moves.
 """
 
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
-from scipy.sparse import csr_array
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import models
-from models.base import DAY, F32, Examples, Histories, Model, Params, Report, Strings, read, write
-from models.recommend import SCORES_PER_BLOCK, lift, scores
+from models.base import F32, Histories, Model, Params, Strings, read, write
+from models.definition import Definition
+from models.recommend import lift, scores
 from models.segments import Segments
-from nightloom.errors import DataError
-from nightloom.topk import Bools, topk_of_scores
-from training.ranking_metrics import F64, ndcg
-
-CANDIDATES = 100  # of each member and user: among them the weights are chosen
-DRAWN = 0.1
-STEPS = (0.0, 0.5, 0.8, 1.25, 2.0)  # what a weight is multiplied by, to see whether the lists become better
+from nightloom.section import listed
 
 
 class BlendParams(Params):
@@ -50,14 +43,22 @@ class BlendParams(Params):
         """One member's own hyper-parameters."""
         return {name.partition(".")[2]: value for name, value in self.theirs.items() if name.startswith(f"{member}.")}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Move "MEMBER.NAME" to where those of the members stand."""
+        theirs = {name: value for name, value in given.items() if "." in name}
+        return {name: value for name, value in given.items() if name not in theirs} | (
+            {"theirs": theirs} if theirs else {}
+        )
+
     @field_validator("members")
     @classmethod
-    def _models(cls, members: str) -> str:
-        # A model that takes what is said of items would be trained without it here; segments are added by themselves.
-        there = {name for name, kind in models.KINDS.items() if not kind.item_words} - {"blend", "segments"}
+    def _can_be_members(cls, members: str) -> str:
         for name in members.split(","):
-            if name.strip() not in there:
-                raise ValueError(f"no member can be '{name.strip()}'; there are {', '.join(sorted(there))}")
+            if not can_be_member(name.strip()):
+                there = listed(name for name in models.names() if can_be_member(name))
+                raise ValueError(f"no member can be '{name.strip()}'; there are {there}")
         return members
 
     @field_validator("theirs")
@@ -68,6 +69,12 @@ class BlendParams(Params):
             if name.partition(".")[0] not in ("segments", *members.replace(" ", "").split(",")):
                 raise ValueError(f"'{name}' belongs to no member; the members are {members}")
         return theirs
+
+
+def can_be_member(name: str) -> bool:
+    """Not a model that takes attributes of items: none are given to members. Segments are added by themselves."""
+    others = name in models.names() and name not in ("blend", "segments")
+    return others and not models.definition(name).item_attributes
 
 
 @dataclass(frozen=True)
@@ -82,18 +89,6 @@ class Blend:
     members: tuple[Model, ...]
     weights_M: F32
     segments: Segments | None = None
-
-    @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
-        """Reports the NDCG of the likes held out, and each member's weight."""
-        theirs = {name: value for name, value in params.items() if "." in name}
-        known = BlendParams(**{name: value for name, value in params.items() if name not in theirs}, theirs=theirs)
-        earlier, judges, targets = held_out(examples, known)
-        weights_M, reached = chosen(trained(earlier, known), judges, targets, known.k)
-        report(1, {"ndcg": reached, **{name: float(w) for name, w in zip(known.names, weights_M, strict=True)}})
-        by_words = known.segments and examples.histories.traits
-        segments = Segments.fit(examples, known.of("segments"), report) if by_words else None
-        return cls(known, examples.item_ids, trained(examples, known), weights_M, segments)
 
     def scores(self, histories: Histories) -> F32:
         both = (w * scaled(scores(member, histories)) for w, member in zip(self.weights_M, self.members, strict=True))
@@ -134,13 +129,6 @@ class Blend:
         return cls(known, arrays["item_ids"], members, arrays["weights"], segments)
 
 
-def trained(examples: Examples, params: BlendParams) -> tuple[Model, ...]:
-    """Every member, one after another, in this process."""
-    kinds = [models.KINDS[name].type() for name in params.names]
-    named = zip(kinds, params.names, strict=True)
-    return tuple(kind.fit(examples, params.of(name), lambda epoch, figures: None) for kind, name in named)
-
-
 def spread(scores_BI: F32) -> F32:
     """Each user's standard deviation over the items, B x 1; 1 where all items score the same."""
     spread_B1 = scores_BI.std(axis=1, keepdims=True)
@@ -152,81 +140,4 @@ def scaled(scores_BI: F32) -> F32:
     return np.asarray((scores_BI - scores_BI.mean(axis=1, keepdims=True)) / spread(scores_BI), np.float32)
 
 
-def held_out(examples: Examples, params: BlendParams) -> tuple[Examples, Histories, csr_array]:
-    """What the members are trained on first; the judges in it; T x I, what each liked only later."""
-    events, rng = examples.histories, np.random.default_rng(examples.seed)
-    cut = examples.cut - int(params.held_out_days * DAY)
-    later_N = events.times >= cut if params.held_out_days else rng.random(len(events.items)) < DRAWN
-    before, later = (
-        Histories.from_events(len(events), events.rows_N[n], events.items[n], events.weights[n], events.times[n])
-        for n in (~later_N, later_N)
-    )
-    index = np.full(len(examples.item_ids), -1)
-    index[np.unique(before.items)] = np.arange(len(np.unique(before.items)))
-    before, later = before.renamed(index), later.renamed(index)
-    users, item_ids = np.flatnonzero(before.lengths_B), examples.item_ids[index >= 0]
-    had, liked = (each.of(users).matrix(len(item_ids)) > 0 for each in (before, later))
-    targets = csr_array(liked > liked.multiply(had))
-    judges = np.flatnonzero(np.diff(targets.indptr))
-    if not len(judges):
-        raise DataError(
-            f"models: blend: nobody with a history liked anything new in the last {params.held_out_days:g} days, so "
-            "nothing chooses the weights; raise params.held_out_days, or set 0 to hold out a tenth of all likes"
-        )
-    judges = np.sort(rng.permutation(judges)[: params.judges])
-    earlier = replace(examples, item_ids=item_ids, histories=before.of(users), cut=cut)
-    return earlier, earlier.histories.of(judges), targets[judges]
-
-
-def chosen(members: tuple[Model, ...], judges: Histories, targets: csr_array, k: int) -> tuple[F32, float]:
-    """The weights that make the judges' lists best, and the NDCG reached: from equal ones on, the best move that helps.
-
-    Helps: the judges' gains together are above twice what as many gains of either sign, by chance, would come to. So it
-    takes more than four judges who gain to move a weight: equal ones are better than what two or three happen to like.
-    """
-    said_TCM, hit_TC, again_TC = candidates(members, judges, targets)
-    targets_T = np.diff(targets.indptr)
-
-    def reached(weights_M: F32) -> F64:
-        scores_TC = np.where(again_TC, -np.inf, said_TCM @ weights_M)
-        best_TK = np.argsort(-scores_TC, axis=1, kind="stable")[:, :k]
-        return ndcg(np.take_along_axis(hit_TC, best_TK, axis=1), targets_T)
-
-    best_M = np.full(len(members), 1 / len(members), np.float32)
-    best_T = reached(best_M)
-    while True:
-        tried = [best_M * factors_M for factors_M in moves(len(members))]
-        reached_VT = np.stack([reached(weights_M) for weights_M in tried])
-        gains_VT = reached_VT - best_T
-        gains_V = np.where(gains_VT.sum(axis=1) > 2 * np.linalg.norm(gains_VT, axis=1), gains_VT.sum(axis=1), 0)
-        best = int(gains_V.argmax())
-        if gains_V[best] <= 0:
-            return best_M, float(best_T.mean())
-        best_M, best_T = tried[best], reached_VT[best]
-
-
-def moves(members: int) -> list[F32]:
-    """What weights may be multiplied by, M each: one member's by one of STEPS, the others' by 1."""
-    return [
-        np.where(np.arange(members) == member, np.float32(step), np.float32(1))
-        for member, step in product(range(members), STEPS)
-    ]
-
-
-def candidates(members: tuple[Model, ...], judges: Histories, targets: csr_array) -> tuple[F32, Bools, Bools]:
-    """What each member says of each judge's candidates, T x C x M; whether they are targets, T x C; which to pass over.
-
-    Candidates are the best of each member, by index; one that stands there again, or is no item, is passed over.
-    """
-    said, hit, again = [], [], []
-    step = max(1, SCORES_PER_BLOCK // targets.shape[1])
-    for rows in (np.arange(start, min(start + step, len(judges))) for start in range(0, len(judges), step)):
-        had = judges.of(rows).matrix(targets.shape[1])
-        all_MBI = [scaled(scores(member, judges.of(rows))) for member in members]
-        ids_BC = np.concatenate([topk_of_scores(each_BI, CANDIDATES, seen=had)[0] for each_BI in all_MBI], axis=1)
-        ids_BC.sort(axis=1)
-        again_BC = np.diff(ids_BC, axis=1, prepend=-1) == 0
-        said.append(np.stack([np.take_along_axis(each_BI, ids_BC, axis=1) for each_BI in all_MBI], axis=2))
-        hit.append(np.take_along_axis(targets[rows].toarray(), ids_BC, axis=1) & ~again_BC)
-        again.append(again_BC)
-    return np.concatenate(said), np.concatenate(hit), np.concatenate(again)
+MODEL = Definition(Blend, BlendParams, user_attributes=True)

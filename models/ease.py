@@ -5,7 +5,7 @@ predict itself. R are the likes, V the users' degrees to the power -user_power, 
 0 and 0 are Steck's own. B = I - P / diag(P), P = (R' V R + regularisation N^-2)^-1. Shapes: B users, I items.
 """
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +13,7 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
 from models.base import F32, Examples, Report
+from models.definition import Definition
 from models.item_weights import ItemWeights, ItemWeightsParams
 from nightloom.errors import SettingsError
 
@@ -37,16 +38,16 @@ class EASE(ItemWeights):
     params_type = EASEParams
 
     @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+    def fit(cls, examples: Examples, params: EASEParams, report: Report) -> Self:
         """One inverse, in place; nothing to report. Raises SettingsError where the matrix would be too large."""
-        known, items = EASEParams(**params), len(examples.item_ids)
-        if items**2 * 4 > known.memory_gib * GIB:
+        items = len(examples.item_ids)
+        if items**2 * 4 > params.memory_gib * GIB:
             raise SettingsError(
                 f"models: ease: {items:,} items need a matrix of {items**2 * 4 / GIB:.1f} GiB, and params.memory_gib "
-                f"is {known.memory_gib:g}; raise it where there is memory, or use graph, the same without the matrix"
+                f"is {params.memory_gib:g}; raise it where there is memory, or use graph, the same without the matrix"
             )
         likes_UI = examples.histories.matrix(items)
-        return cls.of(known, examples, weights(likes_UI, known))
+        return cls.of(params, examples, weights(likes_UI, params))
 
 
 def weights(likes_UI: csr_array, params: EASEParams) -> F32:
@@ -73,3 +74,6 @@ def weights(likes_UI: csr_array, params: EASEParams) -> F32:
     matrix_II /= -diagonal_I.copy()
     diagonal_I[:] = 0
     return matrix_II
+
+
+MODEL = Definition(EASE, EASEParams)

@@ -22,6 +22,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from models.base import F32, I64, Examples, Report
+from models.definition import Definition
 from models.item_weights import ItemWeights, ItemWeightsParams, nearest
 
 PROBES = 256  # vectors of random signs
@@ -52,23 +53,23 @@ class Graph(ItemWeights):
     params_type = GraphParams
 
     @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+    def fit(cls, examples: Examples, params: GraphParams, report: Report) -> Self:
         """One pass; nothing to report."""
-        known, items = GraphParams(**params), len(examples.item_ids)
+        items = len(examples.item_ids)
         likes_UI = examples.histories.matrix(items)
         degrees_U, degrees_I = np.asarray(likes_UI.sum(axis=1)), np.asarray(likes_UI.sum(axis=0))
-        held_I = np.asarray(degrees_I**-known.item_power, np.float32)
-        worth_UI = likes_UI.multiply(held_I).multiply(degrees_U[:, None] ** (-known.user_power / 2)).tocsr()
+        held_I = np.asarray(degrees_I**-params.item_power, np.float32)
+        worth_UI = likes_UI.multiply(held_I).multiply(degrees_U[:, None] ** (-params.user_power / 2)).tocsr()
         edges_UI = (worth_UI / math.sqrt(largest_eigenvalue(worth_UI))).astype(np.float32)
-        edges_IU, factors = edges_UI.T.tocsr(), polynomial(known.sharpness)
+        edges_IU, factors = edges_UI.T.tocsr(), polynomial(params.sharpness)
 
         def passed(signal_IB: F32) -> F32:
             return filtered(edges_UI, edges_IU, factors, signal_IB)
 
-        others_I = 1 - np.minimum(diagonal(passed, items, examples.seed), 1 / (1 + known.sharpness))
-        lifted_I = np.asarray(degrees_I**known.lift, np.float32)
-        trends_IT = broadest(edges_UI, edges_IU, known.trends, examples.seed)
-        weighed_TI = np.float32(known.trend_weight) * trends_IT.T
+        others_I = 1 - np.minimum(diagonal(passed, items, examples.seed), 1 / (1 + params.sharpness))
+        lifted_I = np.asarray(degrees_I**params.lift, np.float32)
+        trends_IT = broadest(edges_UI, edges_IU, params.trends, examples.seed)
+        weighed_TI = np.float32(params.trend_weight) * trends_IT.T
 
         def told(block: I64) -> F32:
             ones_IB = np.zeros((items, len(block)), np.float32)
@@ -76,7 +77,7 @@ class Graph(ItemWeights):
             told_BI = passed(ones_IB).T / others_I + trends_IT[block] @ weighed_TI
             return np.asarray(told_BI * held_I[block, None] * lifted_I, np.float32)
 
-        return cls.of(known, examples, nearest(items, known.neighbours, told))
+        return cls.of(params, examples, nearest(items, params.neighbours, told))
 
 
 def diagonal(passed: Callable[[F32], F32], items: int, seed: int) -> F32:
@@ -140,3 +141,6 @@ def largest_eigenvalue(edges_UI: csr_array, rounds: int = 30) -> float:
         size = float(np.linalg.norm(vector_I))
         vector_I /= size
     return size
+
+
+MODEL = Definition(Graph, GraphParams)

@@ -5,12 +5,13 @@ like times like, divided by the sum of the user's likes to the power user_power.
 that is the cosine (Sarwar et al. 2001). Shapes: B items of a block, I items, U users.
 """
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
 from models.base import F32, I64, Examples, Report
+from models.definition import Definition
 from models.item_weights import ItemWeights, ItemWeightsParams, nearest
 
 
@@ -32,17 +33,19 @@ class ItemToItem(ItemWeights):
     params_type = ItemToItemParams
 
     @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+    def fit(cls, examples: Examples, params: ItemToItemParams, report: Report) -> Self:
         """One pass; nothing to report."""
-        known = ItemToItemParams(**params)
         likes_UI = examples.histories.matrix(len(examples.item_ids))
-        worth_U = np.asarray(likes_UI.sum(axis=1)) ** (-known.user_power / 2)
+        worth_U = np.asarray(likes_UI.sum(axis=1)) ** (-params.user_power / 2)
         likes_UI = likes_UI.multiply(worth_U[:, None]).tocsr().astype(np.float32)
         likes_IU = likes_UI.T.tocsr()
-        norms_I = np.asarray(likes_UI.multiply(likes_UI).sum(axis=0), np.float32) ** known.item_power
+        norms_I = np.asarray(likes_UI.multiply(likes_UI).sum(axis=0), np.float32) ** params.item_power
 
         def near(block: I64) -> F32:
             shared_BI = (likes_IU[block] @ likes_UI).toarray()
-            return np.asarray(shared_BI / (norms_I[block, None] * norms_I + known.shrinkage), np.float32)
+            return np.asarray(shared_BI / (norms_I[block, None] * norms_I + params.shrinkage), np.float32)
 
-        return cls.of(known, examples, nearest(likes_UI.shape[1], known.neighbours, near))
+        return cls.of(params, examples, nearest(likes_UI.shape[1], params.neighbours, near))
+
+
+MODEL = Definition(ItemToItem, ItemToItemParams)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
 from models.base import F32, Examples, Histories, Params, Report, Strings, decayed, read, write
+from models.definition import Definition
 
 
 class PopularityParams(Params):
@@ -33,10 +34,9 @@ class Popularity:
     bias_I: None = None
 
     @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+    def fit(cls, examples: Examples, params: PopularityParams, report: Report) -> Self:
         """One pass; nothing to report."""
-        known = PopularityParams(**params)
-        return cls(known, examples.item_ids, decayed_likes(examples, known.half_life_days)[:, None])
+        return cls(params, examples.item_ids, decayed_likes(examples, params.half_life_days)[:, None])
 
     def encode(self, histories: Histories) -> F32:
         return np.ones((len(histories), 1), np.float32)
@@ -52,3 +52,6 @@ class Popularity:
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
         return cls(PopularityParams(**params), arrays["item_ids"], arrays["items"])
+
+
+MODEL = Definition(Popularity, PopularityParams, uses_history=False)

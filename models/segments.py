@@ -7,7 +7,7 @@ prior). A user's words are taken for independent: their lifts add up. Shapes: B 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from models.base import F32, Examples, Histories, Params, Report, Strings, read, write
+from models.definition import Definition
 from models.features import Features
 from models.popularity import decayed_likes
 
@@ -46,20 +47,20 @@ class Segments:
     bias_I: None = None
 
     @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
+    def fit(cls, examples: Examples, params: SegmentsParams, report: Report) -> Self:
         """One pass; nothing to report."""
-        known, histories = SegmentsParams(**params), examples.histories
+        histories = examples.histories
         likes = histories.matrix(len(examples.item_ids))
-        words_W = _most_liked_by(histories, known.most)
+        words_W = _most_liked_by(histories, params.most)
         items_ID = np.empty((len(examples.item_ids), 1 + len(words_W)), np.float32)
-        items_ID[:, 0] = np.log1p(decayed_likes(examples, known.half_life_days))
+        items_ID[:, 0] = np.log1p(decayed_likes(examples, params.half_life_days))
         likes_I = likes.sum(axis=0)
         found_WI = (_having(_words(histories), words_W).T @ likes).tocsr()
         for place in range(len(words_W)):
             found_I = found_WI[[place]].toarray()[0]
             expected_I = likes_I * (found_I.sum() / likes_I.sum())
-            items_ID[:, 1 + place] = np.log((found_I + known.prior) / (expected_I + known.prior))
-        return cls(known, examples.item_ids, words_W, items_ID)
+            items_ID[:, 1 + place] = np.log((found_I + params.prior) / (expected_I + params.prior))
+        return cls(params, examples.item_ids, words_W, items_ID)
 
     def encode(self, histories: Histories) -> F32:
         users_BD = np.ones((len(histories), 1 + len(self.words_W)), np.float32)
@@ -99,3 +100,6 @@ def _having(traits: Features, words_W: U32) -> csr_array:
     indptr = np.concatenate([[0], np.cumsum(known_N)])[traits.indptr]
     ones = np.ones(int(known_N.sum()), np.float32)
     return csr_array((ones, column_N[known_N], indptr), shape=(len(traits), len(words_W)))
+
+
+MODEL = Definition(Segments, SegmentsParams, uses_history=False, user_attributes=True)

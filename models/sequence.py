@@ -6,14 +6,16 @@ between input and output. A learned start token comes first: its state is the co
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from models.base import F32, Examples, Histories, Params, Report, Strings, leave_one_out, read, write
-from models.sequence_batches import Chance, windows
+from models.base import F32, I64, Histories, Params, Strings, leave_one_out, read, write
+from models.definition import Definition
+
+if TYPE_CHECKING:
+    from models.sequence_network import Network
 
 USERS_PER_BLOCK = 256
 
@@ -64,36 +66,24 @@ class Sequence:
     item_ids: Strings
     network: "Network"
 
-    @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
-        """On all ranks together; reports `loss` (mean cross-entropy a target) and `rate`. Every rank gets the model."""
-        from models.sequence_training import train
-
-        known = SequenceParams(**params)
-        return cls(known, examples.item_ids, train(examples, known, report))
-
     @property
     def items_ID(self) -> F32:
-        return np.asarray(self.network.items.weight.detach().cpu().numpy()[:-1])
+        return self.network.item_vectors()
 
     @property
     def bias_I(self) -> F32:
-        """What is liked more than its popularity says, and the popularity as of the training's cut."""
-        return np.asarray((self.network.bias + self.network.trust * self.network.popular_I).detach().cpu().numpy())
+        return self.network.item_bias()
 
     def encode(self, histories: Histories) -> F32:
-        """States after the last like. Users of like length go together: less padding."""
+        """States after the last like. Users with histories of similar length go together: less padding."""
         self.network.eval()
         users_BD = np.empty((len(histories), self.params.factors), np.float32)
         order = np.argsort(histories.lengths_B, kind="stable")
-        device = self.network.bias.device
-        with torch.inference_mode():
-            for start in range(0, len(order), USERS_PER_BLOCK):
-                rows = order[start : start + USERS_PER_BLOCK]
-                firsts = np.maximum(histories.lengths_B[rows] - self.params.length, 0)
-                inputs_BL, lengths_B = windows(histories, rows, firsts, self.params.length, len(self.item_ids))
-                states_BLD = self.network(torch.from_numpy(inputs_BL).to(device))
-                users_BD[rows] = states_BLD[np.arange(len(rows)), lengths_B].cpu().numpy()
+        for start in range(0, len(order), USERS_PER_BLOCK):
+            rows = order[start : start + USERS_PER_BLOCK]
+            firsts = np.maximum(histories.lengths_B[rows] - self.params.length, 0)
+            inputs_BL, lengths_B = windows(histories, rows, firsts, self.params.length, len(self.item_ids))
+            users_BD[rows] = self.network.last_states(inputs_BL, lengths_B)
         return users_BD * np.float32(self.params.personal)
 
     def contributions(self, history: Histories, item: int) -> F32:
@@ -101,105 +91,39 @@ class Sequence:
         return leave_one_out(self, history, item)
 
     def save(self, folder: Path) -> None:
-        weights = {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
-        write(folder, self, **weights)
+        write(folder, self, **self.network.arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
         known, item_ids = SequenceParams(**params), arrays.pop("item_ids")
-        network = Network(len(item_ids), known)
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        network = new_network(len(item_ids), known)
+        network.set_arrays(arrays)
         return cls(known, item_ids, network)
 
 
-class Network(torch.nn.Module):
-    """Shapes: B users, L positions (start token, then likes), D factors, I items."""
+def new_network(items: int, params: SequenceParams) -> "Network":
+    """An untrained one."""
+    from models.sequence_network import Network  # torch: only those who train or score wait for it
 
-    def __init__(self, items: int, params: SequenceParams) -> None:
-        super().__init__()
-        self.dropout = params.dropout
-        # The last one is the start token. With few of many items in a step, the gradient is of those few only.
-        self.items = torch.nn.Embedding(items + 1, params.factors, sparse=params.negatives > 0)
-        self.positions = torch.nn.Parameter(torch.zeros(params.length + 1, params.factors))
-        self.blocks = torch.nn.ModuleList(Block(params) for _ in range(params.blocks))
-        self.norm = torch.nn.LayerNorm(params.factors, bias=False)  # it would cancel: states are differences
-        self.bias = torch.nn.Parameter(torch.zeros(items))
-        self.trust = torch.nn.Parameter(torch.ones(()))  # in popularity
-        self.popular_I: torch.Tensor
-        self.register_buffer("popular_I", torch.zeros(items))
-        torch.nn.init.normal_(self.items.weight, std=0.02)
-        torch.nn.init.normal_(self.positions, std=0.02)
-
-    def forward(
-        self, inputs_BL: torch.Tensor, shown_BL: torch.Tensor | None = None, chance: Chance | None = None
-    ) -> torch.Tensor:
-        """States, B x L x D: position l has seen inputs 0..l. In training `shown` masks likes, already scaled, and
-        `chance` draws the dropout.
-        """
-        x_BLD = self.items(inputs_BL)
-        if shown_BL is not None:
-            x_BLD = x_BLD * shown_BL[:, :, None]
-        x_BLD = dropped(x_BLD + self.positions[: inputs_BL.shape[1]], self.dropout, chance)
-        for block in self.blocks:
-            x_BLD = block(x_BLD, chance)
-        states_BLD: torch.Tensor = self.norm(x_BLD)
-        return states_BLD - states_BLD[:, :1]  # an empty history is the vector zero: what is popular ranks
+    return Network(
+        items, factors=params.factors, length=params.length, blocks=params.blocks, heads=params.heads,
+        dropout=params.dropout, sparse=params.negatives > 0,
+    )  # fmt: skip
 
 
-class Block(torch.nn.Module):
-    """Attention to what came before, then a feed-forward layer, each on a normalised input and added to it.
+def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_token: int) -> tuple[I64, I64]:
+    """The start token, then up to `length` likes of each row from its event number `firsts` on, padded at the end.
 
-    Padding is at the end of a sequence, so the causal mask hides it from every position that counts.
+    Returns (inputs: rows x (longest, at least 1, + 1) int64, likes in each row).
     """
-
-    def __init__(self, params: SequenceParams) -> None:
-        super().__init__()
-        width = params.factors
-        self.heads, self.dropout = params.heads, params.dropout
-        self.norm_attention, self.norm_feed = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
-        self.into, self.out = torch.nn.Linear(width, 3 * width, bias=False), torch.nn.Linear(width, width, bias=False)
-        self.wide, self.narrow = torch.nn.Linear(width, 2 * width), torch.nn.Linear(2 * width, width)
-
-    def forward(self, x_BLD: torch.Tensor, chance: Chance | None) -> torch.Tensor:
-        x_BLD = x_BLD + dropped(self._attention(self.norm_attention(x_BLD)), self.dropout, chance)
-        wide = torch.nn.functional.gelu(self.wide(self.norm_feed(x_BLD)))
-        y_BLD: torch.Tensor = x_BLD + dropped(self.narrow(wide), self.dropout, chance)
-        return y_BLD
-
-    def _attention(self, x_BLD: torch.Tensor) -> torch.Tensor:
-        users, length, width = x_BLD.shape
-        queries, keys, values = (
-            self.into(x_BLD).view(users, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        mixed = attention(queries, keys, values)
-        mixed_BLD: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(users, length, width))
-        return mixed_BLD
+    lengths = np.minimum(histories.lengths_B[rows] - firsts, length)
+    places = np.arange(lengths.max(initial=1))
+    events = (histories.indptr[rows] + firsts)[:, None] + places
+    inside = places < lengths[:, None]
+    inputs = np.full((len(rows), len(places) + 1), start_token, np.int64)
+    inputs[:, 1:][inside] = histories.items[events[inside]]
+    return inputs, lengths
 
 
-def attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Each position's mean of the values up to it, by likeness of query and key; B x heads x L x E.
-
-    In bfloat16 on a CPU by plain products: torch's own takes three to seven times as long there.
-    """
-    if not (queries.dtype == torch.bfloat16 and queries.device.type == "cpu"):
-        return torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-    users, heads, length, width = queries.shape
-    flat = (users * heads, length, width)
-    later_LL = torch.full((length, length), -torch.inf, dtype=queries.dtype).triu(1)
-    likeness = torch.baddbmm(later_LL, queries.reshape(flat), keys.reshape(flat).transpose(1, 2), alpha=width**-0.5)
-    return torch.bmm(torch.softmax(likeness, -1), values.reshape(flat)).view(queries.shape)
-
-
-def dropped(x: torch.Tensor, share: float, chance: Chance | None) -> torch.Tensor:
-    """Dropout in training, that is where there is chance.
-
-    On a CPU by numpy's random bytes: torch's take longer than the layer whose output they hit.
-    """
-    if chance is None or share == 0:
-        return x
-    if x.is_cuda:
-        return torch.nn.functional.dropout(x, share)
-    limit = round(share * 256)
-    kept = torch.from_numpy(np.frombuffer(chance.bytes(x.numel()), np.uint8) >= limit).view(x.shape)
-    return x * (kept.to(x.dtype) * (256 / (256 - limit)))
+MODEL = Definition(Sequence, SequenceParams, distributed=True, requirements=("torch",))

@@ -8,13 +8,14 @@ Shapes: B users, I items, D factors, W buckets of words.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from models.base import F32, Examples, Histories, Params, Report, Strings, read, write
+from models.base import F32, Histories, Params, Strings, read, write
+from models.definition import Definition
 
 
 class TwoTowerParams(Params):
@@ -58,14 +59,6 @@ class TwoTower:
     """From the mean of the liked items' vectors to a user's vector."""
     user_words_WD: F32
 
-    @classmethod
-    def fit(cls, examples: Examples, params: dict[str, Any], report: Report) -> Self:
-        """Reports `loss` and `rate`. Every rank gets the model."""
-        from models.two_tower_training import train  # torch: only those who train wait for it
-
-        known = TwoTowerParams(**params)
-        return cls(known, examples.item_ids, *train(examples, known, report))
-
     def encode(self, histories: Histories) -> F32:
         users_BD = self._recent(histories) @ self.items_ID @ self.mix_DD
         if histories.traits:
@@ -100,3 +93,6 @@ def shares_of_the_last(histories: Histories, length: int) -> F32:
     worth_N = histories.weights * (age_N <= length)
     total_B = np.bincount(histories.rows_N, worth_N, minlength=len(histories))
     return np.asarray(worth_N / total_B[histories.rows_N], np.float32)
+
+
+MODEL = Definition(TwoTower, TwoTowerParams, user_attributes=True, item_attributes=True, distributed=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from models import KINDS
+import models
 from models.registry import Registered
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import now
@@ -75,7 +75,7 @@ def stamped(lists: DataFrame, at: datetime) -> DataFrame:
 def main(night: SparkNight) -> None:
     """Score the histories of those for whom something has changed, or everybody's."""
     model, slate = chosen(night), night.settings.slate
-    strangers = KINDS[model.name].user_words and night.lake.exists(USERS)
+    strangers = models.definition(model.name).user_attributes and night.lake.exists(USERS)
     words = strangers or (bool(slate.user_attributes) and night.lake.exists(USERS))
     inputs = [HISTORIES, ITEMS, *([USERS] if words else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:

@@ -10,14 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("nightloom", "models", "spark_jobs", "training", "expectations", "serving", "dags")
 ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     "nightloom": {},
-    "models": {
-        "": ("nightloom",),
-        "sequence_batches.py": ("training.distributed",),
-        "two_tower_batches.py": ("training.distributed",),
-        "blend.py": ("training.ranking_metrics",),
-        "sequence_training.py": ("training.distributed",),
-        "two_tower_training.py": ("training.distributed",),
-    },
+    "models": {"": ("nightloom",)},
     "spark_jobs": {
         "": ("nightloom", "models"),
         "maintenance.py": ("serving.retained_versions",),

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from models import KINDS
+import models
 from models.base import Examples, Report
 from nightloom import settings as settings_module
 from nightloom.errors import DataError, SettingsError
 from nightloom.lake import Lake
 from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
-from training import distributed
+from training import distributed, trainers
 from training.attributes import NOTHING, Said
 from training.rank_shards import share
 
@@ -65,8 +65,8 @@ def known_to(task: Task, spec: ModelSpec) -> Examples:
     """What this process's rank knows of a task: its users' likes, and what is said of items and users if the model
     takes that.
     """
-    group, kind = distributed.group(), KINDS[spec.name]
-    said = Said(task.said.items if kind.item_words else None, task.said.users if kind.user_words else None)
+    group, kind = distributed.group(), models.definition(spec.name)
+    said = Said(task.said.items if kind.item_attributes else None, task.said.users if kind.user_attributes else None)
     return share(task.lake, task.version, task.cut, task.seed, group.rank, group.size, said)
 
 
@@ -86,9 +86,9 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
     own = np.array([len(known.histories.items), len(known.histories)], np.float64)
     print(f"{spec.name}: rank {group.rank} of {group.size}: {own[0]:,.0f} likes of {own[1]:,.0f} users", flush=True)
     # Commits are of one network: a model that trains others in it, twice, must not go on from theirs.
-    group.folder = folder if KINDS[spec.name].distributed else None
+    group.folder = folder if models.definition(spec.name).distributed else None
     try:
-        model = KINDS[spec.name].type().fit(known, dict(spec.params), _report(spec.name, folder))
+        model = trainers.fit(spec.name, known, spec.params, _report(spec.name, folder))
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"models: {spec.name}: params.{first['loc'][0]}: {first['msg']}") from None

@@ -17,7 +17,7 @@ from models.registry import CHALLENGER, Registered
 from nightloom.contracts import CHAMPIONS, INTERACTIONS, USERS
 from nightloom.night.context import Check, Night, judge, run_stage
 from nightloom.settings import Settings
-from training import champions, report
+from training import champions, report, trainers
 from training.attributes import described
 from training.dataset import examples, read_log
 from training.fit import task_of
@@ -102,7 +102,7 @@ def compare(
 def popularity(settings: Settings, known: Examples) -> Model:
     """The floor: trained here, so that it is there also where nightloom.toml does not declare it."""
     params = next((dict(spec.params) for spec in settings.models if spec.name == Popularity.name), {})
-    return Popularity.fit(known, params, lambda epoch, figures: None)
+    return trainers.fit(Popularity.name, known, params)
 
 
 def winner(night: Night, verdict: Verdict, champion: Registered | None) -> str | None:

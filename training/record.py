@@ -13,20 +13,6 @@ from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night, code_revision
 from training.fit import Fitted, Task
 
-ARRAYS = ["numpy", "scipy", "pydantic"]
-REQUIREMENTS = {
-    "popularity": ARRAYS,
-    "segments": ARRAYS,
-    "als": ARRAYS,
-    "ease": ARRAYS,
-    "graph": ARRAYS,
-    "item_to_item": ARRAYS,
-    "two_tower": ARRAYS,
-    "blend": [*ARRAYS, "torch"],  # the sequence model may be a member
-    "sequence": [*ARRAYS, "torch"],
-}
-"""What loading each model needs, in the versions installed here."""
-
 
 def record(night: Night, task: Task, fitted: Fitted, rows: int) -> str:
     """Log params, learning curve, data and files; register the model. Returns the new version's number.
@@ -92,5 +78,7 @@ def _pyfunc(fitted: Fitted) -> dict[str, Any]:
         "artifacts": {registry.FILES: str(fitted.files)},
         "code_paths": [str(package), str(package.parent / "nightloom")],
         "signature": ModelSignature(inputs, outputs),
-        "pip_requirements": [f"{package}=={metadata.version(package)}" for package in REQUIREMENTS[fitted.name]],
+        "pip_requirements": [
+            f"{package}=={metadata.version(package)}" for package in models.requirements(fitted.files)
+        ],
     }

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from models import KINDS, registry
+from models import registry
 from models.base import Examples
 from nightloom.errors import SettingsError
 from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
+from training import trainers
 from training.attributes import described
 from training.dataset import read_log
 from training.fit import Task, known_to
@@ -95,7 +96,7 @@ def tried(
     rules = night.settings.gates.model
     params = dict(spec.params) | (suggested(spec, trial) if trial.number else {})
     try:
-        model = KINDS[spec.name].type().fit(known, params, report)
+        model = trainers.fit(spec.name, known, params, report)
     except ValidationError as error:
         first, where = error.errors()[0], "search" if trial.number else "params"
         raise SettingsError(f"models: {spec.name}: {where}.{first['loc'][0]}: {first['msg']}") from None

@@ -14,11 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models import KINDS, registry
+import models
+from models import registry
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.errors import NightloomError, SettingsError
 from nightloom.night.context import Night, code_revision, run_stage
-from nightloom.settings import ModelSpec
+from nightloom.section import listed, nearest_key
+from nightloom.settings import ModelSpec, Settings, place_of
 from training import distributed, fit, record, search
 from training.attributes import Said
 from training.dataset import count_rows_before
@@ -32,7 +34,7 @@ def main(night: Night) -> None:
     """Train the models of nightloom.toml (or --model NAME) on what happened before the holdout; register each."""
     if night.arguments.when == "first" and (champion := registry.champion(night.settings)):
         night.skip(f"version {champion.version} ({champion.name}) is champion; training.due says when to retrain")
-    specs = chosen(night.settings.models, night.arguments.model)
+    specs = chosen(night.settings, night.arguments.model)
     version = night.pin(INTERACTIONS)
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
     rows = count_rows_before(night.lake, version, night.end)
@@ -42,7 +44,7 @@ def main(night: Night) -> None:
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
     versions = {}
     for spec in specs:
-        folder, ranked = scratch[spec.name], KINDS[spec.name].distributed
+        folder, ranked = scratch[spec.name], models.definition(spec.name).distributed
         fitted = on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
         versions[spec.name] = record.record(night, task, fitted, rows)
     for folder in scratch.values():
@@ -52,21 +54,26 @@ def main(night: Night) -> None:
     night.counts |= {"models": len(versions), "interactions": rows}
 
 
-def chosen(specs: Sequence[ModelSpec], name: str | None) -> list[ModelSpec]:
+def chosen(settings: Settings, name: str | None) -> list[ModelSpec]:
     """The models to train. Raises SettingsError for one that is not declared, or that nobody wrote."""
-    for spec in specs:
-        if spec.name not in KINDS:
-            raise SettingsError(f"models: no model is called '{spec.name}'; there are {', '.join(sorted(KINDS))}")
-    found = [spec for spec in specs if name in (None, spec.name)]
+    for number, spec in enumerate(settings.models):
+        try:
+            models.definition(spec.name)
+        except models.UnknownModelError as error:
+            raise SettingsError(f"{place_of(settings, 'models', number, 'name')}: {error}") from None
+    found = [spec for spec in settings.models if name in (None, spec.name)]
     if not found:
-        raise SettingsError(f"--model {name}: nightloom.toml declares {', '.join(spec.name for spec in specs)}")
+        declared = [spec.name for spec in settings.models]
+        raise SettingsError(
+            f"--model {name}: nightloom.toml declares {listed(declared)}{nearest_key(str(name), declared)}"
+        )
     return found
 
 
 def said(night: Night, specs: Sequence[ModelSpec]) -> Said:
     """What describes items and users, as it is now, where one of the models takes it."""
-    kinds = [KINDS[spec.name] for spec in specs]
-    taken = ((ITEMS, any(kind.item_words for kind in kinds)), (USERS, any(kind.user_words for kind in kinds)))
+    kinds = [models.definition(spec.name) for spec in specs]
+    taken = ((ITEMS, any(kind.item_attributes for kind in kinds)), (USERS, any(kind.user_attributes for kind in kinds)))
     return Said(*(night.pin(table) if wanted and night.lake.exists(table) else None for table, wanted in taken))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import KINDS
 from models.base import Examples, Histories
 from nightloom.errors import UnknownUserError
 from nightloom.night.context import run_stage
@@ -18,7 +17,7 @@ from serving.explain import explain
 from serving.history import Person, history_of
 from serving.stores.reading import Reader
 from tests.serving.conftest import CONFIG, D, Project
-from training import train
+from training import train, trainers
 
 WINTER = date(1998, 1, 10)
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
@@ -94,7 +93,7 @@ def test_by_each_kind_of_model_the_likes_of_the_items_own_taste_weigh_most(publi
     ids = np.array(sorted(TASTES[0] + TASTES[1]))
     ones, times = [[1.0] * 4] * len(likes), [[0, 1, 2, 3]] * len(likes)
     examples = Examples(ids, Histories.from_lists(ids, likes, ones, times), cut=10, seed=3)
-    model = KINDS[kind].type().fit(examples, PARAMS[kind], lambda epoch, figures: None)
+    model = trainers.fit(kind, examples, PARAMS[kind])
     history = history_of(published.night().lake, str(D), "u1")
     found = causes(published.night().lake, Reader(published.store).now(), model, history, "3")
     assert {cause.item_id for cause in found[:2]} == {"1", "2"}
@@ -106,7 +105,7 @@ def test_by_each_kind_of_model_the_likes_of_the_items_own_taste_weigh_most(publi
 def test_what_the_model_does_not_know_has_no_causes(published: Project) -> None:
     ids = np.array(["1", "2"])
     examples = Examples(ids, Histories.from_lists(ids, [["1", "2"]], [[1.0, 1.0]], [[0, 1]]), cut=10, seed=3)
-    model = KINDS["ease"].type().fit(examples, PARAMS["ease"], lambda epoch, figures: None)
+    model = trainers.fit("ease", examples, PARAMS["ease"])
     history = history_of(published.night().lake, str(D), "u1")
     assert causes(published.night().lake, Reader(published.store).now(), model, history, "3") == []
 
@@ -127,7 +126,7 @@ def test_each_word_that_moves_an_item_is_told_with_the_rank_without_it(published
     liked, words = [["1"]] * 9 + [["2"]] * 6 + [["3"]] * 5, [["sex=F"]] * 9 + [["sex=M", "city=Ulm"]] * 11
     ones, times = [[1.0]] * 20, [[0]] * 20
     examples = Examples(ids, Histories.from_lists(ids, liked, ones, times, words), cut=10, seed=3)
-    model = KINDS["segments"].type().fit(examples, {"prior": 1}, lambda epoch, figures: None)
+    model = trainers.fit("segments", examples, {"prior": 1})
     assert by_words(model, members([], "sex=F"), "1") == []  # it is the first anyhow
     assert by_words(model, members([], "sex=M", "eyes=blue"), "1") == [Word("sex=M", 1, 3)]
     assert by_words(model, members([], "sex=M"), "9") == []
@@ -135,5 +134,5 @@ def test_each_word_that_moves_an_item_is_told_with_the_rank_without_it(published
     history = history_of(published.night().lake, str(D), "u1")
     assert {event["item_id"] for event in history} == {"7", "1", "2"}
     assert by_words(model, members(history, "sex=M"), "3") == []  # the others are touched, and so it is the first
-    popular = KINDS["popularity"].type().fit(examples, {}, lambda epoch, figures: None)
+    popular = trainers.fit("popularity", examples, {})
     assert by_words(popular, members([], "sex=M"), "1") == []

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from models import recommend
-from models.als import ALS
-from models.base import Examples, Histories, Model
+from models.als import ALS, ALSParams
+from models.base import Examples, Histories, Model, no_report
 from models.blend import Blend, BlendParams
-from models.item_to_item import ItemToItem
-from models.popularity import Popularity
+from models.item_to_item import ItemToItem, ItemToItemParams
+from models.popularity import Popularity, PopularityParams
 from models.recommend import scores
 from spark_jobs.gold_similar_items import similar
 
@@ -37,7 +37,7 @@ def found(model: Model, hidden: str = "", k: int = 3) -> dict[str, str]:
 
 @pytest.fixture
 def neighbours() -> ItemToItem:
-    return ItemToItem.fit(examples(), {"shrinkage": 0.0}, lambda epoch, figures: None)
+    return ItemToItem.fit(examples(), ItemToItemParams(shrinkage=0), no_report)
 
 
 def test_beside_an_item_stand_those_that_the_same_people_like_never_itself(neighbours: ItemToItem) -> None:
@@ -52,7 +52,7 @@ def test_what_cannot_be_had_is_in_no_list_but_has_one_itself(neighbours: ItemToI
 
 def test_a_model_with_vectors_gives_the_largest_gains_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recommend, "ITEMS_AT_A_TIME", 4)
-    model = ALS.fit(examples(), {"factors": 4, "sweeps": 5}, lambda epoch, figures: None)
+    model = ALS.fit(examples(), ALSParams(factors=4, sweeps=5), no_report)
     lists = found(model, k=5)
     nobody = scores(model, Histories.from_lists(IDS, [[]], [[]], [[]]))[0]
     for item in IDS:
@@ -66,10 +66,10 @@ def test_a_model_with_vectors_gives_the_largest_gains_block_by_block(monkeypatch
 
 def test_a_blend_adds_what_its_members_say_each_on_its_scale_and_no_popularity(neighbours: ItemToItem) -> None:
     weights = np.array([1.0, 3.0], np.float32)
-    popular = Popularity.fit(examples(), {}, lambda epoch, figures: None)
+    popular = Popularity.fit(examples(), PopularityParams(), no_report)
     blend = Blend(BlendParams(members="item_to_item, popularity"), IDS, (neighbours, popular), weights)
     assert found(blend) == found(neighbours)
 
 
 def test_popularity_knows_nothing_that_goes_with_an_item() -> None:
-    assert found(Popularity.fit(examples(), {}, lambda epoch, figures: None)) == {}
+    assert found(Popularity.fit(examples(), PopularityParams(), no_report)) == {}

@@ -10,8 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from models.base import Examples, Histories
-from models.popularity import Popularity
+from models.base import Examples, Histories, no_report
+from models.popularity import Popularity, PopularityParams
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SLATE_RULES, USERS
 from spark_jobs import gold_popular
 from spark_jobs import slate_lists as ruled_lists
@@ -54,7 +54,7 @@ def model(folder: Path) -> str:
     n = len(likes)
     histories = Histories.from_events(1, np.zeros(n, np.int64), likes, np.ones(n, np.float32), np.zeros(n, np.int64))
     examples = Examples(np.array(list(KNOWN)), histories, cut=0, seed=0)
-    Popularity.fit(examples, {}, lambda epoch, figures: None).save(folder)
+    Popularity.fit(examples, PopularityParams(), no_report).save(folder)
     return str(folder)
 
 

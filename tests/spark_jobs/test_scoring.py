@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from models.base import Examples, Histories
-from models.popularity import Popularity
+from models.base import Examples, Histories, no_report
+from models.popularity import Popularity, PopularityParams
 from models.registry import Registered
 from nightloom.contracts import HISTORIES, USERS
 from spark_jobs.gold_recommendations import recommendations, worded
@@ -22,7 +22,7 @@ def model() -> Popularity:
     likes = np.repeat(np.arange(4, dtype=np.int32), [1, 2, 3, 4])
     n = len(likes)
     histories = Histories.from_events(1, np.zeros(n, np.int64), likes, np.ones(n, np.float32), np.zeros(n, np.int64))
-    return Popularity.fit(Examples(ITEMS, histories, cut=0, seed=0), {}, lambda epoch, figures: None)
+    return Popularity.fit(Examples(ITEMS, histories, cut=0, seed=0), PopularityParams(), no_report)
 
 
 def batch(**touched: list[str]) -> pa.RecordBatch:

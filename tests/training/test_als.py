@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from models.als import ALS, ALSParams
 from models.als_solver import gram, objective, sweep
-from models.base import F32, Examples, Histories
+from models.base import F32, Examples, Histories, no_report
 
 FACTORS = (3, 16)
 """Less than the eight that the loops take at once, and a multiple of it."""
@@ -30,7 +30,6 @@ def likes_and_factors(factors: int, rows: int = 12, others: int = 30) -> tuple[c
 @pytest.mark.parametrize("factors", FACTORS)
 def test_a_sweep_is_conjugate_gradient_on_the_normal_equations(factors: int) -> None:
     likes, users, items = likes_and_factors(factors)
-    params = ALSParams(factors=factors, steps=3, confidence=5, regularisation=2)
     expected, dense, fixed = users.astype(np.float64), likes.toarray(), items.astype(np.float64)
     for user in range(len(users)):
         confidence = 1 + 5.0 * dense[user]
@@ -43,7 +42,7 @@ def test_a_sweep_is_conjugate_gradient_on_the_normal_equations(factors: int) -> 
             smaller = residual - step * system @ direction
             direction = smaller + smaller @ smaller / (residual @ residual) * direction
             residual = smaller
-    sweep(likes, users, items, params)
+    sweep(likes, users, items, confidence=5, regularisation=2, steps=3)
     np.testing.assert_allclose(users, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -60,8 +59,8 @@ def test_the_objective_is_the_mean_over_all_pairs() -> None:
     dense = likes.toarray()
     errors = (1 + 5 * dense) * ((dense > 0) - users @ items.T) ** 2
     norms = (users**2).sum() + (items**2).sum()
-    params = ALSParams(factors=3, confidence=5, regularisation=2)
-    assert objective(likes, users, items, params) == pytest.approx((errors.sum() + 2 * norms) / errors.size, rel=1e-4)
+    found = objective(likes, users, items, confidence=5, regularisation=2)
+    assert found == pytest.approx((errors.sum() + 2 * norms) / errors.size, rel=1e-4)
 
 
 def trained() -> ALS:
@@ -71,7 +70,7 @@ def trained() -> ALS:
     weights, times = rng.random(40_000, np.float32), 1_000_000_000 - rng.integers(0, 5_000_000, 40_000)
     histories = Histories.from_events(5000, users, items, weights, times)
     known = Examples(np.array([f"i{item:03}" for item in range(300)]), histories, 1_000_000_000, seed=1)
-    return ALS.fit(known, {"factors": 16, "sweeps": 3}, lambda epoch, figures: None)
+    return ALS.fit(known, ALSParams(factors=16, sweeps=3), no_report)
 
 
 def digest(model: ALS) -> str:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 import models
-from models import KINDS
 from models.als import ALS
 from models.base import Examples, FactorModel, Histories, Model
 from models.blend import Blend
@@ -20,7 +19,7 @@ from models.popularity import Popularity
 from models.recommend import recommend, scores
 from models.sequence import Sequence
 from nightloom.errors import DataError, SettingsError
-from training.record import REQUIREMENTS
+from training import trainers
 
 USERS, ITEMS, CUT = 40, 12, 1_000_000_000
 PARAMS: dict[str, dict[str, Any]] = {
@@ -39,7 +38,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "sequence": {"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "rate": 0.01},
     "two_tower": {"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "rate": 0.1},
 }
-PERSONAL = [name for name in KINDS if name not in ("popularity", "segments")]
+PERSONAL = [name for name in models.names() if models.definition(name).uses_history]
 
 
 def checkerboard() -> Examples:
@@ -67,15 +66,7 @@ def examples() -> Examples:
 
 @pytest.fixture(scope="module")
 def trained(examples: Examples) -> dict[str, Model]:
-    return {name: kind.type().fit(examples, PARAMS[name], lambda epoch, figures: None) for name, kind in KINDS.items()}
-
-
-def test_params_are_given_for_every_model() -> None:
-    assert PARAMS.keys() == KINDS.keys()
-
-
-def test_what_loading_needs_is_said_of_every_model() -> None:
-    assert REQUIREMENTS.keys() == KINDS.keys()
+    return {name: trainers.fit(name, examples, PARAMS.get(name, {})) for name in models.names()}
 
 
 @pytest.mark.parametrize("name", PERSONAL)
@@ -101,12 +92,12 @@ def test_popularity_ranks_by_decayed_likes() -> None:
     ones = np.ones(6, np.float32)
     histories = Histories.from_events(1, np.zeros(6, np.int64), items, ones, CUT - days * 86_400)
     known = Examples(np.array(["a", "b", "c"]), histories, CUT, seed=0)
-    model = KINDS["popularity"].type().fit(known, {"half_life_days": 10}, lambda epoch, figures: None)
+    model = trainers.fit("popularity", known, {"half_life_days": 10})
     assert isinstance(model, Popularity)
     np.testing.assert_allclose(model.items_ID[:, 0], [3 / 16, 2 * 0.5**0.1, 1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", models.names())
 def test_a_batch_gives_what_its_users_give_one_by_one(trained: Trained, examples: Examples, name: str) -> None:
     histories = examples.histories
     whole = scores(trained[name], histories)
@@ -115,7 +106,7 @@ def test_a_batch_gives_what_its_users_give_one_by_one(trained: Trained, examples
     np.testing.assert_allclose(whole, single, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", models.names())
 def test_what_is_saved_is_loaded_equal(trained: Trained, examples: Examples, name: str, tmp_path: Path) -> None:
     model = trained[name]
     model.save(tmp_path)
@@ -125,7 +116,7 @@ def test_what_is_saved_is_loaded_equal(trained: Trained, examples: Examples, nam
     np.testing.assert_allclose(scores(again, examples.histories), scores(model, examples.histories), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", models.names())
 def test_a_user_without_history_gets_a_ranking_with_popular_items_before_unpopular_ones(
     examples: Examples, name: str
 ) -> None:
@@ -142,10 +133,10 @@ def _lopsided(name: str) -> Model:
     at = CUT - 100 + np.arange(41)
     histories = Histories.from_events(20, np.array(rows), np.array(items, np.int32), np.ones(41, np.float32), at)
     known = Examples(np.array([f"i{item}" for item in range(6)]), histories, CUT, seed=0)
-    return KINDS[name].type().fit(known, PARAMS[name], lambda epoch, figures: None)
+    return trainers.fit(name, known, PARAMS.get(name, {}))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", models.names())
 def test_contributions_are_one_number_per_event(trained: Trained, examples: Examples, name: str) -> None:
     model = trained[name]
     one, none = examples.histories.of(np.array([0])), Histories.from_lists(model.item_ids, [[]], [[]], [[]])
@@ -189,10 +180,10 @@ def test_als_encodes_to_the_exact_minimum_of_its_objective(trained: Trained, exa
     np.testing.assert_allclose(gradient, 0, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", models.names())
 def test_an_unknown_hyper_parameter_is_an_error(examples: Examples, name: str) -> None:
     with pytest.raises(ValueError, match="colour"):
-        KINDS[name].type().fit(examples, {"colour": 1}, lambda epoch, figures: None)
+        trainers.fit(name, examples, {"colour": 1})
 
 
 def test_unknown_items_and_items_only_seen_are_not_in_a_history() -> None:
@@ -224,7 +215,7 @@ def weighted() -> Examples:
 
 
 def fitted(name: str, known: Examples, **params: Any) -> Model:
-    return KINDS[name].type().fit(known, params, lambda epoch, figures: None)
+    return trainers.fit(name, known, params)
 
 
 def dense(model: Model) -> NDArray[np.float32]:
@@ -369,7 +360,9 @@ def test_a_blend_refuses_models_that_nobody_wrote_and_parameters_of_no_member(ex
 
 def test_each_model_is_of_one_shape(trained: Trained) -> None:
     shapes = {name: isinstance(model, FactorModel) for name, model in trained.items()}
-    assert shapes == {name: name in ("popularity", "segments", "als", "sequence", "two_tower") for name in KINDS}
+    assert shapes == {
+        name: name in ("popularity", "segments", "als", "sequence", "two_tower") for name in models.names()
+    }
 
 
 def test_a_blend_that_nothing_can_judge_is_an_error(examples: Examples) -> None:
@@ -379,7 +372,7 @@ def test_a_blend_that_nothing_can_judge_is_an_error(examples: Examples) -> None:
 
 def test_the_page_of_models_names_every_model_and_its_examples_train(examples: Examples) -> None:
     page = (Path(models.__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf8")
-    assert [name for name in KINDS if f"| `{name}` |" not in page] == []
+    assert [name for name in models.names() if f"| `{name}` |" not in page] == []
     for spec in tomllib.loads(page.split("```toml\n")[1].split("```")[0])["models"]:
         params = spec["params"] | ({"held_out_days": 0} if spec["name"] == "blend" else {})
         assert fitted(spec["name"], examples, **params).name == spec["name"]

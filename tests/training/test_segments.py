@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import models
-from models import KINDS
 from models.base import Examples, FactorModel, Histories, Model
 from models.blend import Blend
 from models.features import Features, hashed
 from models.recommend import recommend, scores
 from models.segments import Segments
+from training import trainers
 
 USERS, ITEMS, CUT = 60, 8, 1_000_000_000
 ITEM_IDS = np.array([f"i{item}" for item in range(ITEMS)])
@@ -32,7 +32,7 @@ def members() -> Examples:
 
 
 def fitted(name: str, known: Examples, **params: Any) -> Model:
-    return KINDS[name].type().fit(known, params, lambda epoch, figures: None)
+    return trainers.fit(name, known, params)
 
 
 def strangers(*words: list[str]) -> Histories:

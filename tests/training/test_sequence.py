@@ -5,19 +5,21 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
-from models.base import Histories
-from models.sequence import Network, Sequence, SequenceParams, attention, dropped
-from models.sequence_batches import batches
-from models.sequence_loss import candidates, surprise
+from models.base import FactorModel, Histories
+from models.sequence import SequenceParams, new_network
+from models.sequence_network import Network, attention, dropout
 from nightloom.topk import topk
 from tests.training.test_models import PARAMS, checkerboard
+from training import trainers
+from training.trainers.sequence_batches import batches
+from training.trainers.sequence_loss import candidates, weighted_cross_entropy
 
 SOME, D, P, N = 50, 8, 3, 600  # items, factors, periods, targets: more than a block has rows
 
 
 def network() -> Network:
     torch.manual_seed(0)
-    made = Network(SOME, SequenceParams(factors=D))
+    made = new_network(SOME, SequenceParams(factors=D))
     torch.nn.init.normal_(made.items.weight)
     torch.nn.init.normal_(made.bias)
     return made
@@ -32,8 +34,8 @@ def asked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, tor
 
 def test_the_loss_and_its_gradients_are_those_of_a_softmax_over_all_items() -> None:
     ours, theirs, (states, targets, weights, popular, periods) = network(), network(), asked()
-    chance = np.random.default_rng(0)
-    loss = surprise(ours, states, targets, weights, popular, periods, half=False, negatives=0, chance=chance)
+    rng = np.random.default_rng(0)
+    loss = weighted_cross_entropy(ours, states, targets, weights, popular, periods, half=False, negatives=0, rng=rng)
     (3 * loss).backward()  # type: ignore[no-untyped-call]
     again = states.detach().clone().requires_grad_()
     scores = again @ theirs.items.weight[:-1].T + theirs.bias + theirs.trust * popular[periods]
@@ -49,7 +51,7 @@ def test_in_bfloat16_the_loss_and_its_gradients_are_nearly_the_same() -> None:
     found = []
     for half in (False, True):
         made, (states, targets, weights, _, periods) = network(), asked()
-        loss = surprise(made, states, targets, weights, None, periods, half, 0, np.random.default_rng(0))
+        loss = weighted_cross_entropy(made, states, targets, weights, None, periods, half, 0, np.random.default_rng(0))
         loss.backward()  # type: ignore[no-untyped-call]
         assert states.grad is not None
         found.append((loss.detach(), states.grad, made.items.weight.grad))
@@ -61,8 +63,10 @@ def test_with_every_item_drawn_the_sampled_loss_is_the_full_one() -> None:
     made, (states, targets, weights, popular, periods) = network(), asked()
     few = slice(0, 20)  # so that not every item is a target anyway
     losses = [
-        surprise(made, states[few], targets[few], weights[few], popular, periods[few], False, negatives, chance)
-        for negatives, chance in ((0, np.random.default_rng(0)), (10_000, np.random.default_rng(0)))
+        weighted_cross_entropy(
+            made, states[few], targets[few], weights[few], popular, periods[few], False, negatives, rng
+        )
+        for negatives, rng in ((0, np.random.default_rng(0)), (10_000, np.random.default_rng(0)))
     ]
     torch.testing.assert_close(losses[1], losses[0])
 
@@ -94,11 +98,11 @@ def test_attention_in_bfloat16_is_nearly_torchs_own_and_looks_at_nothing_later()
 
 def test_dropout_drops_its_share_keeps_the_mean_and_happens_in_training_only() -> None:
     ones = torch.ones(400, 500)
-    half, again = (dropped(ones, 0.5, np.random.default_rng(0)) for _ in range(2))
+    half, again = (dropout(ones, 0.5, np.random.default_rng(0)) for _ in range(2))
     assert (half == 0).float().mean() == pytest.approx(0.5, abs=0.01)
     assert half.mean() == pytest.approx(1, abs=0.01)
     assert torch.equal(half, again)
-    assert dropped(ones, 0.5, None) is ones
+    assert dropout(ones, 0.5, None) is ones
 
 
 def test_an_epochs_pieces_hold_every_user_once_with_like_lengths_together() -> None:
@@ -107,7 +111,7 @@ def test_an_epochs_pieces_hold_every_user_once_with_like_lengths_together() -> N
     ones, times = np.ones(len(rows), np.float32), np.arange(len(rows))
     histories = Histories.from_events(23, rows, rows.astype(np.int32), ones, times)
     params = SequenceParams(length=6, hidden=0.0)
-    steps = list(batches(histories, 23, params, steps=4, piece=2, starts_P=np.array([0]), chance=rng))
+    steps = list(batches(histories, 23, params, steps=4, piece=2, starts_P=np.array([0]), rng=rng))
     assert [len(pieces) for pieces in steps] == [3, 3, 3, 3]
     users = [user for pieces in steps for piece in pieces for user in piece.targets_GL[:, 0].tolist()]
     assert sorted(users) == list(range(23))
@@ -122,7 +126,8 @@ OTHER_WAYS = ({"negatives": 3}, {"precision": "bfloat16"}, {"popularity": False,
 @pytest.mark.parametrize("more", OTHER_WAYS)
 def test_each_other_way_of_training_learns_the_checkerboard_too(more: dict[str, object]) -> None:
     examples = checkerboard()
-    model = Sequence.fit(examples, {**PARAMS["sequence"], **more}, lambda epoch, figures: None)
+    model = trainers.fit("sequence", examples, {**PARAMS["sequence"], **more})
+    assert isinstance(model, FactorModel)
     newcomer = Histories.from_lists(model.item_ids, [["i01", "i05", "i09"]], [[1, 1, 1]], [[1, 2, 3]])
     ids, _ = topk(
         model.encode(newcomer), model.items_ID, 3, bias_I=model.bias_I, seen=(newcomer.indptr, newcomer.items)

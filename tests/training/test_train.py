@@ -137,7 +137,7 @@ def test_a_member_of_a_blend_is_trained_anew_on_everything(project: MakeProject,
 def test_a_model_nobody_wrote_is_an_error_that_names_those_there_are(project: MakeProject) -> None:
     settings = project(["magic"], [event("ann", "x", 5)])
     with pytest.raises(SettingsError, match=r"'magic'; there are als, .*popularity, segments, sequence"):
-        train.chosen(settings.models, None)
+        train.chosen(settings, None)
 
 
 def test_an_unknown_version_is_an_error(project: MakeProject, tracked: Track) -> None:

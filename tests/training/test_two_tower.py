@@ -12,12 +12,12 @@ import torch
 import models
 from models.base import F32, Examples, Histories
 from models.features import Features
-from models.row_adagrad import RowAdagrad
 from models.two_tower import TwoTower
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from tests.training.small import MakeProject, event, night_of
 from tests.training.test_words import item, user
-from training import distributed, fit
+from training import distributed, fit, trainers
+from training.trainers.row_adagrad import RowAdagrad
 
 PEOPLE, EACH, CUT = 60, 10, 1_000_000_000
 PARAMS = {"factors": 8, "epochs": 20, "batch": 60, "negatives": 10, "buckets": 1 << 10, "rate": 0.1}
@@ -42,8 +42,10 @@ def tastes() -> Examples:
     return Examples(IDS, replace(histories, traits=traits), CUT, seed=1, items=items)
 
 
-def fitted(known: Examples) -> TwoTower:
-    return TwoTower.fit(known, PARAMS, lambda epoch, figures: None)
+def fitted(known: Examples, **more: float) -> TwoTower:
+    model = trainers.fit("two_tower", known, PARAMS | more)
+    assert isinstance(model, TwoTower)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_contributions_add_up_to_what_the_history_moves(model: TwoTower) -> None
 
 
 def test_likes_beyond_the_length_are_forgotten() -> None:
-    short = TwoTower.fit(tastes(), {**PARAMS, "epochs": 1, "length": 2}, lambda epoch, figures: None)
+    short = fitted(tastes(), epochs=1, length=2)
     longer, last = (short.encode(newcomer(short, items, [])) for items in (["a5", "b0", "b1"], ["b0", "b1"]))
     np.testing.assert_array_equal(longer, last)
 

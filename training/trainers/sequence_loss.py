@@ -4,22 +4,19 @@ Gradients are made on the way forward, while a block's scores are there. Shapes:
 D factors, P periods.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from models.sequence_batches import Chance
-
-if TYPE_CHECKING:
-    from models.sequence import Network
+from models.sequence_network import Network
 
 ROWS = {"cpu": 256, "cuda": 8192}
 """Of a block; on a CPU the scores of so many rows and some thousand items stay in a core's cache."""
 
 
-def surprise(
-    network: "Network",
+def weighted_cross_entropy(
+    network: Network,
     states_ND: torch.Tensor,
     targets_N: torch.Tensor,
     weights_N: torch.Tensor,
@@ -27,38 +24,38 @@ def surprise(
     periods_N: torch.Tensor,
     half: bool,
     negatives: int,
-    chance: Chance,
+    rng: np.random.Generator,
 ) -> torch.Tensor:
     """Weighted sum of the targets' cross-entropies, over all items or over some (see candidates())."""
     dtype = torch.bfloat16 if half else torch.float32
     items_ID, bias_I = network.items.weight[:-1], network.bias[:]
     if negatives:
-        ids_I, targets_N, lift_I = candidates(targets_N, len(items_ID), negatives, chance)
+        ids_I, targets_N, lift_I = candidates(targets_N, len(items_ID), negatives, rng)
         items_ID, bias_I = network.items(ids_I), bias_I[ids_I] + lift_I
         popular_PI = None if popular_PI is None else popular_PI[:, ids_I]
-    found: torch.Tensor = _Surprise.apply(
+    found: torch.Tensor = _WeightedCrossEntropy.apply(
         states_ND.float(), items_ID, bias_I, network.trust, popular_PI, periods_N, targets_N, weights_N, dtype
     )
     return found
 
 
 def candidates(
-    targets_N: torch.Tensor, items: int, negatives: int, chance: Chance
+    targets_N: torch.Tensor, items: int, negatives: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The step's targets, and so many others at most, drawn from the rest: (ids_C, targets among them, lift_C).
 
     Those drawn stand for all the rest: `lift`, to be added to their scores, makes the softmax's sum right in the mean.
     """
     told_T, places_N = torch.unique(targets_N, return_inverse=True)
-    drawn = torch.from_numpy(np.unique(chance.integers(0, items, negatives))).to(told_T.device)
+    drawn = torch.from_numpy(np.unique(rng.integers(0, items, negatives))).to(told_T.device)
     drawn = drawn[~torch.isin(drawn, told_T)]
     lift_C = torch.zeros(len(told_T) + len(drawn), device=told_T.device)
     lift_C[len(told_T) :] = np.log(max(items - len(told_T), 1) / max(len(drawn), 1))
     return torch.cat([told_T, drawn]), places_N, lift_C
 
 
-class _Surprise(torch.autograd.Function):
-    """surprise() over the items given, with its gradients."""
+class _WeightedCrossEntropy(torch.autograd.Function):
+    """weighted_cross_entropy() over the items given, with its gradients."""
 
     @staticmethod
     def forward(

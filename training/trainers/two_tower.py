@@ -9,19 +9,18 @@ from numpy.typing import NDArray
 
 from models.base import F32, I64, Examples, Report
 from models.popularity import decayed_likes
-from models.row_adagrad import RowAdagrad
-from models.two_tower import TwoTowerParams
-from models.two_tower_batches import Bag, Catalogue, batches
+from models.two_tower import TwoTower, TwoTowerParams
 from training import distributed
+from training.trainers.row_adagrad import RowAdagrad
+from training.trainers.two_tower_batches import Bag, Catalogue, batches
 
-Trained = tuple[F32, F32, F32, F32]
 ITEMS_PER_BLOCK = 100_000
 
 
-def train(examples: Examples, params: TwoTowerParams, report: Report) -> Trained:
-    """Train on all ranks of the group this process is in, each on its users.
+def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
+    """Train on all ranks of the group this process is in, each on its users. Every rank gets the same model.
 
-    Every rank returns the same items I x D, bias I, mixing matrix D x D and table of the users' words.
+    Reports `loss` and `learning_rate`.
     """
     group = distributed.group()
     gpu = torch.cuda.is_available()
@@ -120,8 +119,8 @@ def _logarithm_of_draws(likes_I: NDArray[np.floating], params: TwoTowerParams, r
 
 def _trained(
     examples: Examples, params: TwoTowerParams, network: Towers, catalogue: Catalogue, group: distributed.Group
-) -> Trained:
-    """The model's arrays, a block of items at a time."""
+) -> TwoTower:
+    """The model, its item vectors made a block at a time."""
     items_ID = np.empty((len(examples.item_ids), params.factors), np.float32)
     with torch.inference_mode():
         for start in range(0, len(items_ID), ITEMS_PER_BLOCK):
@@ -129,7 +128,9 @@ def _trained(
             items_ID[rows] = network.items(rows, catalogue, np.ones(len(rows), np.float32)).cpu().numpy()
     popular_I = group.sum(decayed_likes(examples, params.popularity_half_life_days).astype(np.float64))
     mix, user_words = network.others["mix"], network.tables["user_words"]
-    return (
+    return TwoTower(
+        params,
+        examples.item_ids,
         items_ID,
         np.float32(network.trust.item()) * _logarithm_of(popular_I),
         *(table.detach().cpu().numpy() for table in (mix, user_words)),

@@ -1,21 +1,18 @@
 """A rank's histories -> its part of the batches of an epoch, the same for the same seed and ranks.
 
-All chance (order of users, windows, dropout) is drawn from the seed, the epoch and the rank. Every rank cuts its users
-into equally many parts, by their number over all ranks: uneven ranks would wait for each other for ever. Shapes: G
-users of a part, L positions, D factors.
+Every random choice (order of users, windows, dropout) is drawn from the seed, the epoch and the rank. Every rank cuts
+its users into the same number of parts: a rank with fewer would leave the others waiting for ever.
+Shapes: G users of a part, L positions, D factors.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.base import DAY, F32, I64, Examples, Histories, decayed
+from models.sequence import SequenceParams, windows
 from training.distributed import Group
-
-if TYPE_CHECKING:
-    from models.sequence import SequenceParams
 
 
 @dataclass(frozen=True)
@@ -31,28 +28,32 @@ class Batch:
     """0 for a like that is hidden, a little over 1 for the others."""
 
 
-Chance = np.random.Generator
-
-
-def steps_of_an_epoch(histories: Histories, params: "SequenceParams", group: Group) -> int:
+def steps_of_an_epoch(histories: Histories, params: SequenceParams, group: Group) -> int:
     """By the users of all ranks together, so that it is one number for all."""
     users = group.sum(np.array([len(histories)], np.float64))[0]
     return -(-int(users) // params.batch)
 
 
 def batches(
-    histories: Histories, items: int, params: "SequenceParams", *, steps: int, piece: int, starts_P: I64, chance: Chance
+    histories: Histories,
+    items: int,
+    params: SequenceParams,
+    *,
+    steps: int,
+    piece: int,
+    starts_P: I64,
+    rng: np.random.Generator,
 ) -> Iterator[list[Batch]]:
     """A rank's part of one epoch: each of its users once, with a window of at most `length` targets.
 
     A step's users come in pieces of at most so many, those of like length together: less padding.
     """
     lengths_B = histories.lengths_B
-    for rows in np.array_split(chance.permutation(len(histories)), steps):
-        firsts = chance.integers(0, np.maximum(lengths_B[rows] - params.length, 0) + 1)
+    for rows in np.array_split(rng.permutation(len(histories)), steps):
+        firsts = rng.integers(0, np.maximum(lengths_B[rows] - params.length, 0) + 1)
         order = np.argsort(np.minimum(lengths_B[rows], params.length), kind="stable")
         yield [
-            _batch(histories, rows[some], firsts[some], items, params, starts_P, chance)
+            _batch(histories, rows[some], firsts[some], items, params, starts_P, rng)
             for some in np.split(order, range(piece, len(order), piece))
         ]
 
@@ -62,9 +63,9 @@ def _batch(
     rows: I64,
     firsts: I64,
     items: int,
-    params: "SequenceParams",
+    params: SequenceParams,
     starts_P: I64,
-    chance: Chance,
+    rng: np.random.Generator,
 ) -> Batch:
     inputs_GL, lengths_G = windows(histories, rows, firsts, params.length, items)
     places_L = np.arange(inputs_GL.shape[1] - 1)
@@ -73,28 +74,14 @@ def _batch(
     follows_GL = (histories.indptr[rows] + firsts)[:, None] + places_L
     ahead_GL = np.minimum(ends_G[:, None] - follows_GL, params.horizon)
     inside_GL = places_L < lengths_G[:, None]
-    events_GL = np.where(inside_GL, follows_GL + (chance.random(follows_GL.shape) * ahead_GL).astype(np.int64), 0)
+    events_GL = np.where(inside_GL, follows_GL + (rng.random(follows_GL.shape) * ahead_GL).astype(np.int64), 0)
     worth_GL = histories.weights[events_GL] * inside_GL
     worth_GL[:, 0] *= firsts == 0  # the start token stands for an empty history, not for a long one cut off
-    shown_GL = (chance.random(follows_GL.shape) >= params.hidden).astype(np.float32) / np.float32(1 - params.hidden)
+    shown_GL = (rng.random(follows_GL.shape) >= params.hidden).astype(np.float32) / np.float32(1 - params.hidden)
     shown_GL[:, 0] = 1
     targets_GL = histories.items[events_GL].astype(np.int64)
     periods_GL = np.searchsorted(starts_P, histories.times[events_GL], side="right") - 1
     return Batch(inputs_GL[:, :-1], targets_GL, periods_GL, worth_GL.astype(np.float32), shown_GL)
-
-
-def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_token: int) -> tuple[I64, I64]:
-    """The start token, then up to `length` likes of each row from its event number `firsts` on, padded at the end.
-
-    Returns (inputs: rows x (longest, at least 1, + 1) int64, likes in each row).
-    """
-    lengths = np.minimum(histories.lengths_B[rows] - firsts, length)
-    places = np.arange(lengths.max(initial=1))
-    events = (histories.indptr[rows] + firsts)[:, None] + places
-    inside = places < lengths[:, None]
-    inputs = np.full((len(rows), len(places) + 1), start_token, np.int64)
-    inputs[:, 1:][inside] = histories.items[events[inside]]
-    return inputs, lengths
 
 
 def popularity_by_period(examples: Examples, half_life_days: float, group: Group, periods: int = 64) -> tuple[I64, F32]:

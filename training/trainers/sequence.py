@@ -7,17 +7,21 @@ import torch
 from numpy.typing import NDArray
 
 from models.base import Examples, Report
-from models.sequence import Network, SequenceParams
-from models.sequence_batches import batches, popularity_by_period, steps_of_an_epoch
-from models.sequence_loss import surprise
+from models.sequence import Sequence, SequenceParams, new_network
+from models.sequence_network import Network
 from training import distributed
+from training.trainers.sequence_batches import batches, popularity_by_period, steps_of_an_epoch
+from training.trainers.sequence_loss import weighted_cross_entropy
 
 PIECE = {"cpu": 16, "cuda": 1_000_000}
 """Users that go through the network together; on a CPU so few that what is between two layers stays in the cache."""
 
 
-def train(examples: Examples, params: SequenceParams, report: Report) -> Network:
-    """Train on all ranks of the group this process is in, each on its own users; all return the same weights."""
+def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
+    """Train on all ranks of the group this process is in, each on its own users. Every rank gets the same model.
+
+    Reports `loss`, the mean cross-entropy of a target, and `learning_rate`.
+    """
     group = distributed.group()
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
@@ -28,7 +32,7 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
         return torch.from_numpy(array).to(device)
 
     torch.manual_seed(examples.seed)
-    network = Network(items, params)
+    network = new_network(items, params)
     starts, popular_PI = np.empty(0, np.int64), None
     if params.popularity:
         starts, popular = popularity_by_period(examples, params.popularity_half_life_days, group)
@@ -45,10 +49,10 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
     for epoch in range(done + 1, params.epochs + 1):
         network.train()
         losses = []
-        chance = np.random.default_rng((examples.seed, epoch, group.rank))
+        rng = np.random.default_rng((examples.seed, epoch, group.rank))
         for pieces in batches(
             examples.histories, items, params,
-            steps=steps_an_epoch, piece=PIECE[device.type], starts_P=starts, chance=chance,
+            steps=steps_an_epoch, piece=PIECE[device.type], starts_P=starts, rng=rng,
         ):  # fmt: skip
             # The softmax is most of the work: only where there is a target.
             found = [(piece, np.nonzero(piece.weights_GL)) for piece in pieces]
@@ -58,11 +62,13 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
             )
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 states = torch.cat([
-                    network(to_device(piece.inputs_GL), to_device(piece.shown_GL), chance)[there]
+                    network(to_device(piece.inputs_GL), to_device(piece.shown_GL), rng)[there]
                     for piece, there in found
                 ])  # fmt: skip
             weights = weights / weights.sum().clamp_min(1e-12)  # so that the ranks' losses count alike
-            loss = surprise(network, states, targets, weights, popular_PI, periods, half, params.negatives, chance)
+            loss = weighted_cross_entropy(
+                network, states, targets, weights, popular_PI, periods, half, params.negatives, rng
+            )
             for optimizer in optimizers:
                 optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -76,7 +82,7 @@ def train(examples: Examples, params: SequenceParams, report: Report) -> Network
         if group.rank == 0:
             report(epoch, {"loss": mean, "rate": rate})
         group.commit(epoch, network, *optimizers)
-    return network
+    return Sequence(params, examples.item_ids, network)
 
 
 def adams(network: Network, params: SequenceParams) -> list[torch.optim.Optimizer]:
