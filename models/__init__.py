@@ -31,8 +31,7 @@ def names() -> tuple[str, ...]:
 def definition(name: str) -> Definition:
     """What models/NAME.py says of itself. Raises UnknownModelError."""
     if name not in names():
-        known = f"there are {listed(names())}{nearest_key(name, names())}"
-        raise UnknownModelError(f"no model is called '{name}' (a file models/{name}.py that sets MODEL); {known}")
+        raise UnknownModelError(f"no model is called '{name}'; there are {listed(names())}{nearest_key(name, names())}")
     found: Definition = import_module(f"models.{name}").MODEL
     return found
 

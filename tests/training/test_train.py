@@ -134,9 +134,14 @@ def test_a_member_of_a_blend_is_trained_anew_on_everything(project: MakeProject,
     np.testing.assert_array_equal(member.items_ID, alone.items_ID)
 
 
-def test_a_model_nobody_wrote_is_an_error_that_names_those_there_are(project: MakeProject) -> None:
-    settings = project(["magic"], [event("ann", "x", 5)])
-    with pytest.raises(SettingsError, match=r"'magic'; there are als, .*popularity, segments, sequence"):
+@pytest.mark.parametrize(("name", "nearest"), [("magic", ""), ("secuence", r"\. Did you mean 'sequence'\?")])
+def test_an_unknown_model_is_an_error_with_its_line_and_the_nearest_name(
+    project: MakeProject, name: str, nearest: str
+) -> None:
+    settings = project(["popularity", name], [event("ann", "x", 5)])
+    line = settings.file.read_text().splitlines().index(f'name = "{name}"') + 1
+    there = rf"no model is called '{name}'; there are als, .*popularity, segments, sequence, two_tower{nearest}$"
+    with pytest.raises(SettingsError, match=rf"nightloom.toml, line {line}: models\.1\.name: {there}"):
         train.chosen(settings, None)
 
 
