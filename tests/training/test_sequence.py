@@ -1,15 +1,15 @@
-"""The sequence model's own arithmetic: its loss against torch's, sampled against full, bfloat16 against float32."""
+"""Training the sequence model: its loss against torch's, sampled against full, bfloat16 against float32."""
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy
 
 from models.base import FactorModel, Histories
 from models.sequence import SequenceParams, new_network
-from models.sequence_network import Network, attention, dropout
+from models.sequence_network import Network
 from nightloom.topk import topk
-from tests.training.test_models import PARAMS, checkerboard
+from tests.models.checkerboard import PARAMS, checkerboard
 from training import trainers
 from training.trainers.sequence_batches import batches
 from training.trainers.sequence_loss import candidates, weighted_cross_entropy
@@ -81,28 +81,6 @@ def test_the_items_drawn_stand_for_all_that_are_not_targets() -> None:
         assert len(set(ids.tolist())) == len(ids) <= 13
         sums.append(float((scores[ids] + lift).exp().sum()))
     assert np.mean(sums) == pytest.approx(float(scores.exp().sum()), rel=0.02)
-
-
-def test_attention_in_bfloat16_is_nearly_torchs_own_and_looks_at_nothing_later() -> None:
-    torch.manual_seed(0)
-    parts = [torch.randn(2, 2, 9, 4) for _ in range(3)]
-    mixed = attention(*(part.bfloat16() for part in parts))
-    torch.testing.assert_close(
-        mixed.float(), scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=True), rtol=0.05, atol=0.05
-    )
-    changed = [part.bfloat16().clone() for part in parts]
-    for part in changed:
-        part[:, :, 5:] = 1
-    torch.testing.assert_close(attention(*changed)[:, :, :5], mixed[:, :, :5], rtol=0, atol=0)
-
-
-def test_dropout_drops_its_share_keeps_the_mean_and_happens_in_training_only() -> None:
-    ones = torch.ones(400, 500)
-    half, again = (dropout(ones, 0.5, np.random.default_rng(0)) for _ in range(2))
-    assert (half == 0).float().mean() == pytest.approx(0.5, abs=0.01)
-    assert half.mean() == pytest.approx(1, abs=0.01)
-    assert torch.equal(half, again)
-    assert dropout(ones, 0.5, None) is ones
 
 
 def test_an_epochs_pieces_hold_every_user_once_with_like_lengths_together() -> None:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from models.als import ALS, ALSParams
 from models.als_solver import gram, objective, sweep
 from models.base import F32, Examples, Histories, no_report
+from tests.models.checkerboard import EXAMPLES, ITEMS, PARAMS, fitted
 
 FACTORS = (3, 16)
 """Less than the eight that the loops take at once, and a multiple of it."""
@@ -87,10 +88,22 @@ def test_any_number_of_threads_gives_the_same_bits(threads: int, monkeypatch: py
 @pytest.mark.slow
 def test_code_fresh_from_the_compiler_and_code_of_its_cache_give_the_same_bits_with_any_blas(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", "from tests.training.test_als import digest, trained; print(digest(trained()))"]
+    command = [sys.executable, "-c", "from tests.models.test_als import digest, trained; print(digest(trained()))"]
     environment = {**os.environ, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(tmp_path)}
     found = [
         subprocess.check_output(command, cwd=root, env=environment | {"OPENBLAS_NUM_THREADS": threads}, text=True)
         for threads in ("1", "2")
     ]
     assert found == [f"{digest(trained())}\n"] * 2
+
+
+def test_als_encodes_to_the_exact_minimum_of_its_objective() -> None:
+    model = fitted("als", EXAMPLES, **PARAMS["als"])
+    assert isinstance(model, ALS)
+    params, items = model.params, model.items_ID.astype(np.float64)
+    user = model.encode(EXAMPLES.histories.of(np.array([5])))[0].astype(np.float64)
+    liked = np.zeros(ITEMS)
+    liked[EXAMPLES.histories.of(np.array([5])).items] = 1
+    confidence = 1 + params.confidence * liked
+    gradient = (confidence * (items @ user - liked)) @ items + params.regularisation * user
+    np.testing.assert_allclose(gradient, 0, atol=1e-3)
