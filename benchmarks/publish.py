@@ -39,10 +39,10 @@ from nightloom import settings as settings_module
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
 from nightloom.lake import Lake, arrow_schema
 from nightloom.night.context import Check, Night, judge, run_stage
-from serving import loading
+from serving import loader
 from serving.lists import Lists
-from serving.stores import Store, base, store_of, versions
-from serving.stores.postgresql import copied
+from serving.stores import Store, base, open_store, versions
+from serving.stores.postgresql import encode_copy
 from serving.stores.redis import BUCKETS
 
 D = date(2026, 3, 1)
@@ -108,15 +108,15 @@ def published(config: Path) -> float:
 
 def loaded(store: Store, batches: Batches) -> float:
     """Seconds of our loader on rows that are ready."""
-    with store.exclusive():
-        took = seconds(lambda: loading.load(store, 999_999, {"users": iter(batches)}, None, lambda kind, rows: None))
-        store.clear(999_999)
+    with store.exclusive_lock():
+        took = seconds(lambda: loader.load(store, 999_999, {"users": iter(batches)}, None, lambda kind, rows: None))
+        store.delete_rows(999_999)
     return took
 
 
 def lmdb_append(server: Server, folder: Path, batches: Batches) -> float:
     """An append loop, as short as it can be."""
-    ready = [base.pairs(batch) for batch in batches]
+    ready = [base.key_value_pairs(batch) for batch in batches]
 
     def loop() -> None:
         with lmdb.open(str(folder / "append"), map_size=1 << 36, sync=False, lock=False) as env:
@@ -134,7 +134,9 @@ def mdb_load(server: Server, folder: Path, batches: Batches) -> float:
     with file.open("wb") as dump:
         dump.write(b"VERSION=3\nformat=print\ntype=btree\nmapsize=%d\nHEADER=END\n" % (1 << 36))
         for batch in batches:
-            dump.writelines(b" %b\n %b\n" % (key, value.replace(b"\\", b"\\\\")) for key, value in base.pairs(batch))
+            dump.writelines(
+                b" %b\n %b\n" % (key, value.replace(b"\\", b"\\\\")) for key, value in base.key_value_pairs(batch)
+            )
         dump.write(b"DATA=END\n")
     (folder / "dumped").mkdir()
     command = [program("mdb_load"), "-f", str(file), str(folder / "dumped")]
@@ -147,7 +149,7 @@ def redis_pipe(server: Server, folder: Path, batches: Batches) -> float:
     with file.open("wb") as commands:
         for batch in batches:
             buckets = defaultdict[int, list[bytes]](list)
-            for pair in base.pairs(batch):
+            for pair in base.key_value_pairs(batch):
                 buckets[crc32(pair[0]) % BUCKETS["users"]] += pair
             for number, fields in buckets.items():
                 parts = [b"HSET", b"loader:%d" % number, *fields]
@@ -166,7 +168,7 @@ def psql_copy(server: Server, folder: Path, batches: Batches) -> float:
     file = folder / "users.copy"
     with file.open("wb") as ready:
         for number, batch in enumerate(batches):
-            part = copied(base.pairs(batch))
+            part = encode_copy(base.key_value_pairs(batch))
             ready.write(part[19 if number else 0 : -2])
         ready.write(b"\xff\xff")
     with psycopg.connect(server.address, autocommit=True) as connection:
@@ -194,19 +196,19 @@ def measured(kind: str, root: Path, server: Server, arguments: argparse.Namespac
     config.write_text(CONFIG.format(kind=kind, stored=arguments.k), encoding="utf8")
     settings = settings_module.load(config)
     stage = published(config)
-    store = store_of(settings)
-    push = versions.pushes(store)[-1]
-    with store.exclusive():
-        store.clear(push.version)
+    store = open_store(settings)
+    push = versions.list_pushes(store)[-1]
+    with store.exclusive_lock():
+        store.delete_rows(push.version)
     lake = Lake(settings.place("lake"))
     lists = Lists(lake, D, push.facts["source"]["inputs"], root)
     batches = list(lists.rows("users", 999_999, push.facts["moment"]))
     took = {"publish": stage, "load": loaded(store, batches)}
-    for loader in LOADERS[kind]:
+    for own_loader in LOADERS[kind]:
         folder = Path(tempfile.mkdtemp(dir=root))
-        took[loader.__name__] = loader(server, folder, batches)
+        took[own_loader.__name__] = own_loader(server, folder, batches)
         shutil.rmtree(folder)
-    quickest = min(took[loader.__name__] for loader in LOADERS[kind])
+    quickest = min(took[own_loader.__name__] for own_loader in LOADERS[kind])
     return took | {
         "rows_s": round(arguments.users / stage), "vs_loader": round(took["load"] / quickest, 3),
         "gb": push.facts["bytes"] / 1e9, "size": round(push.facts["predicted_bytes"] / push.facts["bytes"], 3),
@@ -243,7 +245,7 @@ def main() -> None:
                 found[kind] = measured(kind, root, server, arguments)
     table = Table("store", "", "seconds", title=f"{arguments.users:,} users x {arguments.k} items")
     for kind, each in found.items():
-        for name in ("publish", "load", *(loader.__name__ for loader in LOADERS[kind])):
+        for name in ("publish", "load", *(own_loader.__name__ for own_loader in LOADERS[kind])):
             table.add_row(kind, name, f"{each[name]:.1f}")
         table.add_row(kind, f"{each['gb']:.2f} GB, predicted {each['size']:.1%} of it", "")
     Console().print(table)

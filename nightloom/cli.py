@@ -30,8 +30,8 @@ WORDS = {
         "nightloom.quarantine.commands:quarantine",
         "Records that could not be used: mend, replay, discard.",
     ),
-    "sql": ("nightloom.sql.query:sql", "DuckDB over the Delta tables, at any version."),
-    "tables": ("nightloom.sql.dictionary:tables", "The data dictionary."),
+    "sql": ("nightloom.sql.commands:sql", "DuckDB over the Delta tables, at any version."),
+    "tables": ("nightloom.sql.commands:tables", "The data dictionary."),
     "sample": ("nightloom.samples.command:sample", "Sample data: MovieLens 100K, or synthetic of any size."),
 }
 """Word -> (module:click command, one line of help)."""

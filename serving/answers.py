@@ -1,6 +1,6 @@
-"""A snapshot of the store -> the JSON that a reader gets, as bytes: lists, an item's card.
+"""A snapshot of the store -> the JSON of a list, as bytes.
 
-The hot way: a stored value is parsed once, and the pieces of JSON that hold an item's id and title are kept.
+The hot path: a stored value is parsed once, and the JSON of each item's id and title is cached.
 """
 
 from __future__ import annotations
@@ -10,75 +10,75 @@ from collections.abc import Collection
 from typing import Any
 
 from nightloom.errors import NightloomError, StoreError
-from serving.stores.base import EVERYBODY, GoneError
-from serving.stores.reading import Snapshot
+from serving.stores.base import EVERYBODY, VersionPrunedError
+from serving.stores.reader import Snapshot
 
-MOST_PREFIXES = 200_000
-"""Items whose piece of JSON is kept, per process: about 20 MB per 100,000."""
+MAX_CACHED_PREFIXES = 200_000
+"""Items whose JSON is cached, per version: about 20 MB per 100,000."""
 
 
-class AskedWrongError(NightloomError):
-    """A reader asked for something that cannot be; its message is for the reader."""
+class BadRequestError(NightloomError):
+    """A request with an impossible parameter. The message is for the reader."""
 
 
 def recommendations(
     snapshot: Snapshot, user: str, k: int, exclude: Collection[str] = (), stale: bool = False, segment: str = EVERYBODY
 ) -> bytes:
-    """A user's list without the excluded items; the popular list when the user has none, or nothing of it is left.
+    """A user's list without the excluded items; a popular list when the user has none, or when nothing of it is left.
 
-    That is the one of `segment` (`market=DE`) where there is one, and else everybody's.
+    The popular list is that of `segment` (`market=DE`) if it has one, otherwise everybody's.
     """
     try:
         own = snapshot.get("users", user)
-    except GoneError:
+    except VersionPrunedError:
         raise
-    except StoreError:  # the store is away: everybody's list is in memory
+    except StoreError:  # the store is unreachable: everybody's list is in memory
         own, stale, segment = None, True, EVERYBODY
-    found, picked, source = own or {}, _picked(own or {}, k, exclude), "personal"
+    found, picked, source = own or {}, _first_k(own or {}, k, exclude), "personal"
     if not picked and segment != EVERYBODY:
         found = snapshot.get("popular", segment) or {}
-        picked, source = _picked(found, k, exclude), "segment"
+        picked, source = _first_k(found, k, exclude), "segment"
     if not picked:
         found = snapshot.get("popular", EVERYBODY) or {}
-        picked, source = _picked(found, k, exclude), "popular"
-    return _answer(snapshot, b'{"user":' + _json(user), found, picked, source, stale)
+        picked, source = _first_k(found, k, exclude), "popular"
+    return _response(snapshot, b'{"user":' + _json(user), found, picked, source, stale)
 
 
 def similar(snapshot: Snapshot, item: str, k: int, exclude: Collection[str] = (), stale: bool = False) -> bytes:
-    """What goes beside an item, without the excluded ones; the popular list when nothing does."""
+    """Items similar to an item, without the excluded ones; the popular list when there are none."""
     found = snapshot.get("similar", item) or {}
-    picked, source = _picked(found, k, exclude), "similar"
+    picked, source = _first_k(found, k, exclude), "similar"
     if not picked:
         found, source = snapshot.get("popular", EVERYBODY) or {}, "popular"
-        picked = _picked(found, k, {item, *exclude})
-    return _answer(snapshot, b'{"item":' + _json(item), found, picked, source, stale)
+        picked = _first_k(found, k, {item, *exclude})
+    return _response(snapshot, b'{"item":' + _json(item), found, picked, source, stale)
 
 
 def popular(snapshot: Snapshot, segment: str, k: int, exclude: Collection[str] = (), stale: bool = False) -> bytes:
-    """The popular list of a segment, everybody's when the segment has none."""
+    """The popular list of a segment; everybody's when the segment has none."""
     found = snapshot.get("popular", segment) or snapshot.get("popular", EVERYBODY) or {}
     start = b'{"segment":' + _json(found.get("segment", EVERYBODY))
-    return _answer(snapshot, start, found, _picked(found, k, exclude), "popular", stale)
+    return _response(snapshot, start, found, _first_k(found, k, exclude), "popular", stale)
 
 
-def length(snapshot: Snapshot, asked: str | None) -> int:
-    """The number of items asked for; `slate.k` of the published version when none is. Raises AskedWrongError."""
-    if asked is None:
+def parse_k(snapshot: Snapshot, text: str | None) -> int:
+    """The requested number of items; by default `slate.k` of the published version. Raises BadRequestError."""
+    if text is None:
         return int(snapshot.meta["k"])
     stored = snapshot.meta["stored"]
-    if not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= stored):
-        raise AskedWrongError(f"k is {asked!r}, expected a whole number from 1 to {stored} (slate.stored)")
-    return int(asked)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= stored):
+        raise BadRequestError(f"k is {text!r}, expected a whole number from 1 to {stored} (slate.stored)")
+    return int(text)
 
 
-def _picked(found: dict[str, Any], k: int, exclude: Collection[str]) -> list[tuple[str, float]]:
+def _first_k(found: dict[str, Any], k: int, exclude: Collection[str]) -> list[tuple[str, float]]:
     if not found:
         return []
     pairs = zip(found["items"], found["scores"], strict=True)
     return [pair for pair in pairs if pair[0] not in exclude][:k] if exclude else list(pairs)[:k]
 
 
-def _answer(
+def _response(
     snapshot: Snapshot, start: bytes, found: dict[str, Any], picked: list[tuple[str, float]], source: str, stale: bool
 ) -> bytes:
     prefixes = _prefixes(snapshot, [item for item, _ in picked])
@@ -93,15 +93,15 @@ def _answer(
 
 
 def _prefixes(snapshot: Snapshot, items: list[str]) -> dict[str, bytes]:
-    """Item -> `{"item_id":..,"title":..,"score":`; what is not kept yet is asked for at once."""
-    kept = snapshot.prefixes
-    if missing := [item for item in items if item not in kept]:
-        if len(kept) >= MOST_PREFIXES:
-            kept = snapshot.prefixes = {}
+    """Item -> `{"item_id":..,"title":..,"score":`; titles that are not cached yet are fetched together."""
+    cache = snapshot.prefixes
+    if missing := [item for item in items if item not in cache]:
+        if len(cache) >= MAX_CACHED_PREFIXES:
+            cache = snapshot.prefixes = {}
             missing = items
         for item, title in zip(missing, snapshot.titles(missing), strict=True):
-            kept[item] = b'{"item_id":' + _json(item) + b',"title":' + _json(title) + b',"score":'
-    return kept
+            cache[item] = b'{"item_id":' + _json(item) + b',"title":' + _json(title) + b',"score":'
+    return cache
 
 
 def _json(value: Any) -> bytes:

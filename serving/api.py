@@ -1,4 +1,4 @@
-"""The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers in ready-made bytes.
+"""The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers with JSON as bytes.
 
 GET /v1/users/{user}/recommendations?k=&exclude=a,b&segment=   /v1/popular?k=&exclude=&segment=
     /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz
@@ -26,40 +26,41 @@ from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import as_json, now
 from nightloom.settings import Settings
 from serving import answers, console
-from serving.answers import AskedWrongError
-from serving.explain import explain
-from serving.stores import Store, store_of, versions
+from serving.answers import BadRequestError
+from serving.explain import build_explanation
+from serving.stores import Store, open_store, versions
 from serving.stores.base import EVERYBODY
-from serving.stores.reading import Reader, Snapshot
+from serving.stores.pushes import version_name
+from serving.stores.reader import Reader, Snapshot
 
 JSON = "application/json"
-EXPLAINED_AT_ONCE = 2
-"""More would take the threads, and the memory, that lists are answered with."""
+MAX_CONCURRENT_EXPLANATIONS = 2
+"""More would take the threads and the memory that lists need."""
 Body = Callable[[Request, Snapshot, bool], Response]
-"""Answers a request from a snapshot, and knows whether that is stale."""
+"""Answers a request from a snapshot, given whether the snapshot is stale."""
 
 
-def create(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> Starlette:
     """The app over one project."""
-    store = store_of(settings)
+    store = open_store(settings)
     app = Starlette(
         routes=[
             *(
-                Route(path, _answering(body, store))
+                Route(path, _handler(body, store))
                 for path, body in (
-                    ("/v1/users/{user:path}/recommendations", recommendations),
-                    ("/v1/popular", popular),
-                    ("/v1/items/{item:path}/similar", similar),
-                    ("/v1/items/{item:path}", item_card),
-                    ("/v1/status", status),
-                    ("/healthz", healthz),
+                    ("/v1/users/{user:path}/recommendations", get_recommendations),
+                    ("/v1/popular", get_popular),
+                    ("/v1/items/{item:path}/similar", get_similar),
+                    ("/v1/items/{item:path}", get_item),
+                    ("/v1/status", get_status),
+                    ("/healthz", get_health),
                 )
             ),
-            Route("/v1/users/{user:path}/explain", why),
+            Route("/v1/users/{user:path}/explain", get_explanation),
             *console.routes(),
         ],
         exception_handlers={
-            AskedWrongError: lambda _, error: _error(400, "bad_request", str(error)),
+            BadRequestError: lambda _, error: _error(400, "bad_request", str(error)),
             StoreError: lambda _, error: _error(503, "nothing_published", str(error)),
             UnknownUserError: lambda _, error: _error(404, "not_listed", str(error)),
             NightloomError: lambda _, error: _error(503, "not_here", str(error)),
@@ -67,17 +68,17 @@ def create(settings: Settings) -> Starlette:
         },
     )
     app.state.reader, app.state.settings = Reader(store), settings
-    app.state.explaining = asyncio.Semaphore(EXPLAINED_AT_ONCE)
+    app.state.explaining = asyncio.Semaphore(MAX_CONCURRENT_EXPLANATIONS)
     return app
 
 
 def from_config() -> Starlette:
-    """The app of the nightloom.toml in force: what uvicorn's workers call."""
-    return create(settings_module.load())
+    """The app of the current nightloom.toml, for uvicorn's workers."""
+    return create_app(settings_module.load())
 
 
-def _answering(body: Body, store: Store) -> Callable[[Request], Any]:
-    """A handler. A far store is asked in a thread, so that nobody else waits; a near one is quicker than a thread."""
+def _handler(body: Body, store: Store) -> Callable[[Request], Any]:
+    """A handler. A remote store is read in a thread, so that no other request waits; a local one is faster without."""
 
     def answer(request: Request) -> Response:
         reader: Reader = request.app.state.reader
@@ -90,62 +91,62 @@ def _answering(body: Body, store: Store) -> Callable[[Request], Any]:
     return answer if store.remote else at_once
 
 
-def recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """A user's list. An unknown user gets the segment's, or the popular one: never empty, never an error."""
-    k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
+def get_recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """A user's list. An unknown user gets the segment's or the popular list: never empty, never an error."""
+    k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
     user, segment = request.path_params["user"], request.query_params.get("segment", EVERYBODY)
     return Response(answers.recommendations(snapshot, user, k, exclude, stale, segment), media_type=JSON)
 
 
-def popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """The popular list, of a segment if one is asked for."""
-    k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
+def get_popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """The popular list, of a segment if one is given."""
+    k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
     segment = request.query_params.get("segment", EVERYBODY)
     return Response(answers.popular(snapshot, segment, k, exclude, stale), media_type=JSON)
 
 
-def similar(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """What goes beside an item. One that nobody knows gets the popular list: never empty, never an error."""
-    k, exclude = answers.length(snapshot, request.query_params.get("k")), _excluded(request)
+def get_similar(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """Similar items. An unknown item gets the popular list: never empty, never an error."""
+    k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
     return Response(answers.similar(snapshot, request.path_params["item"], k, exclude, stale), media_type=JSON)
 
 
-def item_card(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """An item's title and categories; 404 for one that nobody described."""
+def get_item(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """An item's title and categories; 404 for an item that nobody described."""
     item = request.path_params["item"]
-    card = snapshot.get("items", item)
-    if card is None:
+    found = snapshot.get("items", item)
+    if found is None:
         return _error(404, "unknown_item", f"no item {item!r} in this version")
-    return _json({"item_id": item} | {name: card[name] for name in ("title", "categories", "available")})
+    return _json({"item_id": item} | {name: found[name] for name in ("title", "categories", "available")})
 
 
-def status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """What is served: the version's meta record, its age, and every push there is a record of."""
+def get_status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """The served version: its meta record, its age, and every recorded push."""
     reader: Reader = request.app.state.reader
     age = now() - datetime.fromisoformat(snapshot.meta["published_at"])
-    kept = ("version", "state", "night", "changed_at", "reason", "note")
-    pushes = [{name: getattr(push, name) for name in kept} for push in reversed(versions.pushes(reader.store))]
-    own = {"slate_version": versions.name(snapshot.version), "stale": stale, "pushes": pushes}
+    fields = ("version", "state", "night", "changed_at", "reason", "note")
+    pushes = [{name: getattr(push, name) for name in fields} for push in reversed(versions.list_pushes(reader.store))]
+    own = {"slate_version": version_name(snapshot.version), "stale": stale, "pushes": pushes}
     return _json(snapshot.meta | own | {"age_seconds": round(age.total_seconds())})
 
 
-def healthz(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """200 when lists can be read, 503 with the reason when not."""
-    return _json({"status": "stale" if stale else "ok", "slate_version": versions.name(snapshot.version)})
+def get_health(request: Request, snapshot: Snapshot, stale: bool) -> Response:
+    """200 while lists can be read, otherwise 503 with the reason."""
+    return _json({"status": "stale" if stale else "ok", "slate_version": version_name(snapshot.version)})
 
 
-async def why(request: Request) -> Response:
-    """Why a user is shown an item. For operators: it opens the lake and the model, in a thread beside the hot way."""
+async def get_explanation(request: Request) -> Response:
+    """Why a user is shown an item. For operators: it opens the lake and the model, in a thread of its own."""
     item = request.query_params.get("item")
     if not item:
-        raise AskedWrongError("item is missing; ask /v1/users/USER/explain?item=ITEM for an item of the user's list")
+        raise BadRequestError("item is missing; ask /v1/users/USER/explain?item=ITEM for an item of the user's list")
     state, user = request.app.state, request.path_params["user"]
     async with state.explaining:
-        found = await run_in_threadpool(explain, state.settings, state.reader, user, item)
+        found = await run_in_threadpool(build_explanation, state.settings, state.reader, user, item)
     return Response(as_json(found.as_dict()), media_type=JSON)
 
 
-def _excluded(request: Request) -> frozenset[str]:
+def _excluded_items(request: Request) -> frozenset[str]:
     text = request.query_params.get("exclude")
     return frozenset(text.split(",")) if text else frozenset()
 

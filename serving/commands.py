@@ -13,8 +13,9 @@ from nightloom.lake import as_json
 from serving import answers
 from serving.explain import Explanation
 from serving.rule_attribution import Moved
-from serving.stores import store_of, versions
-from serving.stores.reading import Reader
+from serving.stores import open_store
+from serving.stores.pushes import version_name
+from serving.stores.reader import Reader
 
 
 @click.command()
@@ -22,9 +23,9 @@ from serving.stores.reading import Reader
 @click.option("--k", help="How many; default slate.k.")
 @click.option("--json", "json_out", is_flag=True, help="The API's answer, as it is.")
 def recommend(user: str, k: str | None, json_out: bool) -> None:
-    """A user's published list; the popular one for a user nobody knows."""
-    snapshot = Reader(store_of(settings_module.load())).now(user)
-    answer = answers.recommendations(snapshot, user, answers.length(snapshot, k)).decode()
+    """A user's published list; the popular list for an unknown user."""
+    snapshot = Reader(open_store(settings_module.load())).now(user)
+    answer = answers.recommendations(snapshot, user, answers.parse_k(snapshot, k)).decode()
     if json_out:
         click.echo(answer)
         return
@@ -54,16 +55,16 @@ def explain(user: str, item: str, json_out: bool) -> None:
     from serving import explain as explaining
 
     settings = settings_module.load()
-    reader = Reader(store_of(settings))
-    why = explaining.explain(settings, reader, user, item)
-    click.echo(as_json(why.as_dict()) if json_out else told(why))
+    reader = Reader(open_store(settings))
+    why = explaining.build_explanation(settings, reader, user, item)
+    click.echo(as_json(why.as_dict()) if json_out else format_explanation(why))
 
 
-def told(why: Explanation) -> str:
+def format_explanation(why: Explanation) -> str:
     """An explanation as text."""
     source = "" if why.source == "personal" else ", from the popular list"
     causes = [
-        f"  {100 * cause.share:4.0f} %  {cause.title} ({_event(cause.event, cause.value)}, {cause.at:%Y-%m-%d})"
+        f"  {100 * cause.share:4.0f} %  {cause.title} ({_format_event(cause.event, cause.value)}, {cause.at:%Y-%m-%d})"
         for cause in why.causes
     ]
     return "\n".join(
@@ -74,12 +75,12 @@ def told(why: Explanation) -> str:
             "What weighs most (share of all that speaks for it)",
             *(causes or [f"  {why.uncaused}"]),
             "",
-            *([*_words(why), ""] if why.words else []),
+            *([*_format_attributes(why), ""] if why.attributes else []),
             "Rules that moved it (rank before -> after)",
-            *_rules(why.rules),
+            *_format_rules(why.rules),
             "",
             "Where it comes from",
-            f"  push    {versions.name(why.push.version)} {why.push.state}, night of {why.meta['night']}, "
+            f"  push    {version_name(why.push.version)} {why.push.state}, night of {why.meta['night']}, "
             f"published {why.meta['published_at'][:19]} UTC, run {why.meta['run_id']}",
             *([f"  scored  night of {why.scored.night}, run {why.scored.run_id}"] if why.scored else []),
             "  gates   " + ", ".join(f"{name} {gate.state} ({gate.night})" for name, gate in why.gates.items()),
@@ -89,33 +90,36 @@ def told(why: Explanation) -> str:
             "  tables  " + ", ".join(f"{name} v{version}" for name, version in why.tables.items()),
             "",
             "Stages that made it (table@version read -> written)",
-            *(f"  {run.stage}: {_versions(run.reads)} -> {_versions(run.writes)}" for run in why.stages),
+            *(f"  {run.stage}: {_format_versions(run.reads)} -> {_format_versions(run.writes)}" for run in why.stages),
         ]
     )
 
 
-def _words(why: Explanation) -> list[str]:
+def _format_attributes(why: Explanation) -> list[str]:
     return [
-        "What is said of the user (rank by score without it -> with it)",
-        *(f"  {word.word}: {word.before} -> {word.after}" for word in why.words),
+        "Attributes of the user (rank by score without -> with the attribute)",
+        *(f"  {effect.attribute}: {effect.before} -> {effect.after}" for effect in why.attributes),
     ]
 
 
-def _rules(rules: Moved) -> list[str]:
+def _format_rules(rules: Moved) -> list[str]:
     ranks = [f"  by score alone: {rules.by_score}"] if rules.by_score else []
-    moves = [f"  {move.rule} ({move.kind}): {_rank(move.before)} -> {_rank(move.after)}" for move in rules.moves]
+    moves = [
+        f"  {move.rule} ({move.kind}): {_format_rank(move.before)} -> {_format_rank(move.after)}"
+        for move in rules.moves
+    ]
     return [*ranks, *moves, *([f"  {rules.note}"] if rules.note else [])]
 
 
-def _rank(rank: int | None) -> str:
+def _format_rank(rank: int | None) -> str:
     return "not listed" if rank is None else str(rank)
 
 
-def _event(event: str, value: float | None) -> str:
+def _format_event(event: str, value: float | None) -> str:
     return event if value is None else f"{event} {value:g}"
 
 
-def _versions(named: dict[str, int]) -> str:
+def _format_versions(named: dict[str, int]) -> str:
     return " ".join(f"{name}@{version}" for name, version in named.items()) or "nothing"
 
 
@@ -127,7 +131,7 @@ def serve(host: str, port: int, workers: int) -> None:
     """The API and the console."""
     import uvicorn
 
-    settings_module.load()  # a wrong nightloom.toml is told here, not by each worker
+    settings_module.load()  # a wrong nightloom.toml is reported here, not by each worker
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
     uvicorn.run(
         "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,

@@ -1,4 +1,4 @@
-"""gold.histories and silver.users -> one user: what they did up to a night, and what is said of them."""
+"""gold.histories and silver.users -> one user: their interactions up to a night, and their attributes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from nightloom.contracts import HISTORIES, USERS
 from nightloom.lake import Lake
 
 
-def history_of(lake: Lake, night: str, user: str, version: int | None = None) -> list[dict[str, Any]]:
-    """A user's interactions up to a night, oldest first: item_id, weight, at, event_id. Unknown user: none."""
+def read_history(lake: Lake, night: str, user: str, version: int | None = None) -> list[dict[str, Any]]:
+    """A user's interactions up to a night, oldest first: item_id, weight, at, event_id. An unknown user has none."""
     if not lake.exists(HISTORIES):
         return []
-    rows = lake.rows(HISTORIES, f"week <= DATE '{night}' AND {of_user(user)}", version=version).to_pylist()
+    rows = lake.rows(HISTORIES, f"week <= DATE '{night}' AND {user_condition(user)}", version=version).to_pylist()
     names = ("item_id", "weight", "at", "event_id")
     weeks = sorted(rows, key=lambda row: row["week"])
     lists = [zip(row["items"], row["weights"], row["at"], row["event_ids"], strict=True) for row in weeks]
@@ -23,25 +23,25 @@ def history_of(lake: Lake, night: str, user: str, version: int | None = None) ->
 
 
 @dataclass(frozen=True)
-class Person:
-    """One user as a scoring sees them."""
+class UserProfile:
+    """One user's input to a scoring."""
 
     user: str
     events: list[dict[str, Any]]
-    """See history_of()."""
-    words: list[str]
-    """What silver.users says, attribute=value each."""
+    """See read_history()."""
+    attributes: list[str]
+    """From silver.users, each as attribute=value."""
 
 
-def person(lake: Lake, user: str, night: str, reads: dict[str, int]) -> Person:
-    """By table versions as a stage notes them: without one of silver.users, what it says was not read."""
-    events, version = history_of(lake, night, user, reads.get(HISTORIES.full_name)), reads.get(USERS.full_name)
+def read_profile(lake: Lake, user: str, night: str, reads: dict[str, int]) -> UserProfile:
+    """The profile at the table versions that a stage recorded; no attributes where it did not read silver.users."""
+    events, version = read_history(lake, night, user, reads.get(HISTORIES.full_name)), reads.get(USERS.full_name)
     if version is None:
-        return Person(user, events, [])
-    rows = lake.rows(USERS, of_user(user), ("attributes",), version).to_pylist()
-    return Person(user, events, [f"{name}={value}" for row in rows for name, value in row["attributes"]])
+        return UserProfile(user, events, [])
+    rows = lake.rows(USERS, user_condition(user), ("attributes",), version).to_pylist()
+    return UserProfile(user, events, [f"{name}={value}" for row in rows for name, value in row["attributes"]])
 
 
-def of_user(user: str) -> str:
+def user_condition(user: str) -> str:
     """SQL for the rows of one user."""
     return "user_id = '" + user.replace("'", "''") + "'"

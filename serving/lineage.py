@@ -11,7 +11,7 @@ from nightloom.lake.recommendations import full_night
 from nightloom.night import runs
 from nightloom.night.published import JUDGING, SCORING
 from nightloom.night.runs import StageRun
-from serving.history import of_user
+from serving.history import user_condition
 
 TRAINING = "training.train"
 
@@ -38,7 +38,9 @@ def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
     """
     night, version = date.fromisoformat(meta["night"]), meta["inputs"][RECOMMENDATIONS.full_name]
     nights = f"night IN (DATE '{night}', DATE '{full_night(lake, night, version)}') ORDER BY night DESC LIMIT 1"
-    found = lake.rows(RECOMMENDATIONS, f"{of_user(user)} AND {nights}", ("generated_at", "model_version"), version)
+    found = lake.rows(
+        RECOMMENDATIONS, f"{user_condition(user)} AND {nights}", ("generated_at", "model_version"), version
+    )
     if not found.num_rows:
         return None
     at, model = (found[name][0].as_py() for name in ("generated_at", "model_version"))

@@ -21,8 +21,8 @@ from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, 
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, of_nights
-from serving.digits import json_lists
-from serving.stores.base import LONGEST_KEY, Shape, head
+from serving.float_json import json_lists
+from serving.stores.base import MAX_KEY_BYTES, RowSizes, value_header
 
 BATCH_ROWS = 20_480
 START = "2000-01-01T00:00:00Z"
@@ -43,8 +43,8 @@ SAMPLE = 20_000
 
 
 def key_sql(column: str) -> str:
-    """Key of an id column; stores.base.key() does the same in Python."""
-    return f"""CASE WHEN octet_length(encode({column})) <= {LONGEST_KEY} THEN encode('=' || {column})
+    """Key of an id column; stores.base.encode_key() does the same in Python."""
+    return f"""CASE WHEN octet_length(encode({column})) <= {MAX_KEY_BYTES} THEN encode('=' || {column})
         ELSE encode('#' || sha256({column})) END"""
 
 
@@ -72,7 +72,7 @@ class Lists:
             assert reader is not None  # a SELECT always has a result
             yield from reader
 
-    def shape(self, kind: str) -> Shape:
+    def shape(self, kind: str) -> RowSizes:
         """How many rows there are of a kind, and how large some of them are, taken evenly by a hash of the id."""
         with self._connected(kind) as connection:
             ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
@@ -80,11 +80,11 @@ class Lists:
                 f"""SELECT octet_length(key) AS keys, octet_length(value) AS values FROM
                 ({self._pairs(kind, 1, START, f"hash({IDS[kind]}) % {max(rows, 1)} < {SAMPLE}")})"""
             ).fetchnumpy()
-        return Shape(rows, *(np.asarray(sizes[name], np.int64) for name in ("keys", "values")))
+        return RowSizes(rows, *(np.asarray(sizes[name], np.int64) for name in ("keys", "values")))
 
     def _pairs(self, kind: str, version: int, moment: str, where: str = "true") -> str:
         """SQL for key, value and the value's body."""
-        first, last = head(version, "|").split("|")
+        first, last = value_header(version, "|").split("|")
         at = MOMENT if kind == "users" else f"'{moment}'"
         return f"""SELECT key, body, encode('{first}' || {at} || '{last}' || body || '}}') AS value FROM
             (SELECT *, {key_sql(IDS[kind])} AS key, {BODIES[kind]} AS body

@@ -17,13 +17,13 @@ from nightloom.lake import now
 from nightloom.lake.recommendations import full_night, of_nights
 from nightloom.night import runs
 from nightloom.night.context import Night, code_revision, run_stage
-from serving import canary, loading
+from serving import canary, loader
 from serving.lists import BATCH_ROWS, Lists
-from serving.loading import Loaded
-from serving.sizes import within_quota
-from serving.stores import Store, store_of, versions
+from serving.loader import LoadSummary
+from serving.quota import check_quota
+from serving.stores import Store, open_store, versions
 from serving.stores.base import KINDS
-from serving.stores.versions import Push, PushError, Reason, State
+from serving.stores.pushes import FailureReason, Push, PushError, PushState, version_name
 
 INPUTS = (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS, ITEMS)
 SECONDS_BETWEEN_LINES = 2.0
@@ -31,11 +31,11 @@ SECONDS_BETWEEN_LINES = 2.0
 
 def main(night: Night) -> None:
     """Publish the night's lists as a new version."""
-    store = store_of(night.settings)
-    with store.exclusive():
-        for line in versions.settle(store):
+    store = open_store(night.settings)
+    with store.exclusive_lock():
+        for line in versions.recover(store):
             print(f"{night.stage}: {line}", file=sys.stderr)
-        versions.not_pinned(store)
+        versions.require_unpinned(store)
         served = _served(store)
         _not_older(night, served)
         try:
@@ -43,10 +43,10 @@ def main(night: Night) -> None:
             try:
                 _push(night, store, push, served)
             except PushError as error:
-                versions.fail(store, push, error.reason, str(error))
+                versions.fail_push(store, push, error.reason, str(error))
                 raise
         except PushError as error:
-            night.facts["push"] = f"{State.FAILED}: {error.reason}"
+            night.facts["push"] = f"{PushState.FAILED}: {error.reason}"
             raise
         finally:
             versions.prune(store, night.settings.store.keep)
@@ -57,34 +57,34 @@ def _begun(night: Night, store: Store) -> Push:
     try:
         pinned = _judged_inputs(night)
     except PushError as error:
-        push = versions.begin(store, str(night.date), night.run_id)
-        versions.fail(store, push, error.reason, str(error))
+        push = versions.begin_push(store, str(night.date), night.run_id)
+        versions.fail_push(store, push, error.reason, str(error))
         raise
     source = {"inputs": pinned, "config": night.settings.digest, "code": code_revision()}
     moment = f"{now():%Y-%m-%dT%H:%M:%SZ}"
-    return versions.begin(store, str(night.date), night.run_id, source=source, moment=moment)
+    return versions.begin_push(store, str(night.date), night.run_id, source=source, moment=moment)
 
 
 def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     scratch = night.settings.place("home")
     lists, pinned = Lists(night.lake, night.date, push.facts["source"]["inputs"], scratch), dict(night.reads)
-    predicted = within_quota(night.settings, store, {kind: lists.shape(kind) for kind in KINDS})
+    predicted = check_quota(night.settings, store, {kind: lists.shape(kind) for kind in KINDS})
     _unchanged(night, pinned)
     rate = night.settings.store.rows_per_second
     at_a_time = BATCH_ROWS if rate is None else min(BATCH_ROWS, rate)
     kinds = {kind: lists.rows(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
-    loaded = loading.load(store, push.version, kinds, rate, _progress(night, push))
+    loaded = loader.load(store, push.version, kinds, rate, _progress(night, push))
     night.counts |= loaded.counts
     if served is not None and loaded.checksum == served.facts["checksum"]:
-        versions.discard(store, push)
-        print(f"{night.stage}: the lists equal those of {versions.name(served.version)}, which stays; nothing new")
+        versions.delete_version(store, push)
+        print(f"{night.stage}: the lists equal those of {version_name(served.version)}, which stays; nothing new")
         night.facts |= _published(served.facts, "same lists")
         return
-    size = {"bytes": store.size(push.version), "predicted_bytes": predicted}
-    push = versions.write(store, push, State.LOADED, **_meta(night, push, lists, loaded), **size)
-    loading.verify(store, push.version, loaded, scratch)
-    push = versions.write(store, push, State.VERIFIED)
-    canary.watched(store, push, night.settings.store.canary)
+    size = {"bytes": store.version_bytes(push.version), "predicted_bytes": predicted}
+    push = versions.set_state(store, push, PushState.LOADED, **_meta(night, push, lists, loaded), **size)
+    loader.verify(store, push.version, loaded, scratch)
+    push = versions.set_state(store, push, PushState.VERIFIED)
+    canary.run_canary(store, push, night.settings.store.canary)
     _unchanged(night, pinned)
     push = versions.flip(store, push)
     night.facts |= _published(push.facts, push.state)
@@ -97,8 +97,8 @@ def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
 
 
 def _served(store: Store) -> Push | None:
-    version = versions.current(store)
-    return None if version is None else versions.read(store, version)
+    version = versions.current_version(store)
+    return None if version is None else versions.read_push(store, version)
 
 
 def _not_older(night: Night, served: Push | None) -> None:
@@ -108,7 +108,7 @@ def _not_older(night: Night, served: Push | None) -> None:
         return
     if not forced:
         raise StoreError(
-            f"{versions.name(served.version)} serves the night of {served.night}, newer than {night.date}; "
+            f"{version_name(served.version)} serves the night of {served.night}, newer than {night.date}; "
             'nothing published. To publish it all the same: --force-older "WHO: WHY"'
         )
     night.facts["forced_older"] = forced
@@ -134,7 +134,7 @@ def _judged_inputs(night: Night) -> dict[str, int]:
 
 
 def _closed(message: str) -> PushError:
-    error = PushError(Reason.GATE_CLOSED, message)
+    error = PushError(FailureReason.GATE_CLOSED, message)
     error.exit_code = EXIT_CLOSED
     return error
 
@@ -145,7 +145,7 @@ def _unchanged(night: Night, pinned: dict[str, int]) -> None:
         judged = pinned.get(table.full_name)
         if judged is not None and _files(night, table, judged) != _files(night, table, night.lake.version(table)):
             raise PushError(
-                Reason.DATASET_CHANGED,
+                FailureReason.DATASET_CHANGED,
                 f"{table.full_name} of {night.date} was written again since the slate gate judged version {judged}; "
                 f"run `python -m serving.slate_gate --date {night.date}`, then publish",
             )
@@ -158,7 +158,7 @@ def _files(night: Night, table: Table, version: int) -> set[str]:
     return set(night.lake.open(table, version).file_uris(file_pruning_predicate=of_nights(nights)))
 
 
-def _meta(night: Night, push: Push, lists: Lists, loaded: Loaded) -> dict[str, Any]:
+def _meta(night: Night, push: Push, lists: Lists, loaded: LoadSummary) -> dict[str, Any]:
     """The meta record: what a reader and an explanation need to know of a version."""
     model_version, generated_at = lists.origin()
     slate = night.settings.slate
@@ -179,7 +179,7 @@ def _progress(night: Night, push: Push) -> Callable[[str, int], None]:
         if (moment := time.monotonic()) - last > SECONDS_BETWEEN_LINES:
             last = moment
             print(
-                f"{night.stage}: {versions.name(push.version)}: {rows:,} {kind}, {rows / (moment - begun):,.0f} rows/s",
+                f"{night.stage}: {version_name(push.version)}: {rows:,} {kind}, {rows / (moment - begun):,.0f} rows/s",
                 file=sys.stderr,
             )
 

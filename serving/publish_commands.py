@@ -1,4 +1,4 @@
-"""`nightloom publish list|rollback|pin|unpin` and `nightloom store size`: versions and bytes, for a person."""
+"""`nightloom publish list|rollback|pin|unpin` and `nightloom store size`: versions and bytes for an operator."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from nightloom.contracts import RECOMMENDATIONS
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
 from serving.lists import SOURCES, Lists
-from serving.sizes import GB, kept_bytes
-from serving.stores import CLASSES, store_class, store_of, versions
+from serving.quota import GB, bytes_by_version
+from serving.stores import STORE_CLASSES, open_store, store_class, versions
 from serving.stores.base import KINDS
+from serving.stores.pushes import PINNED, parse_version, version_name
 
 
 @click.group()
 def publish() -> None:
-    """Versions of the served lists. What publishes one is the stage: python -m serving.publish."""
+    """Versions of the served lists. The stage that publishes one is python -m serving.publish."""
 
 
 @publish.command("list")
 @click.option("--json", "json_out", is_flag=True, help="Every record, as JSON.")
 def list_command(json_out: bool) -> None:
-    """Every push there is a record of, newest first."""
-    store = store_of(settings_module.load())
-    pushes = versions.pushes(store)[::-1]
+    """Every recorded push, newest first."""
+    store = open_store(settings_module.load())
+    pushes = versions.list_pushes(store)[::-1]
     if json_out:
         click.echo(json.dumps([vars(push) for push in pushes]))
         return
@@ -41,18 +42,18 @@ def list_command(json_out: bool) -> None:
         users = f"{facts['counts']['users']:,}" if "counts" in facts else ""
         size = f"{facts['bytes'] / 1e6:,.1f}" if "bytes" in facts else ""
         why = ": ".join(part for part in (push.reason, push.note) if part)
-        table.add_row(versions.name(push.version), push.state, push.night, push.changed_at[:19], users, size, why)
+        table.add_row(version_name(push.version), push.state, push.night, push.changed_at[:19], users, size, why)
     Console(highlight=False, markup=False).print(table)
-    if (pinned := store.note(versions.PINNED)) is not None:
+    if (pinned := store.read_note(PINNED)) is not None:
         click.echo(f"Pinned: {pinned}")
 
 
 @publish.command()
 @click.argument("why")
 def rollback(why: str) -> None:
-    """Serve the backup before the current version, which is marked bad for good. WHY is "WHO: WHY"."""
-    bad, served = versions.rollback(store_of(settings_module.load()), why)
-    click.echo(f"{versions.name(bad)} is ROLLED_BACK; {versions.name(served)} is served.")
+    """Serve the backup before the current version, and mark the current one as bad for good. WHY is "WHO: WHY"."""
+    bad, served = versions.rollback(open_store(settings_module.load()), why)
+    click.echo(f"{version_name(bad)} is ROLLED_BACK; {version_name(served)} is served.")
 
 
 @publish.command()
@@ -60,18 +61,18 @@ def rollback(why: str) -> None:
 @click.argument("why")
 @click.option("--override", metavar="WHO: WHY", help="Serve a version that was rolled back.")
 def pin(version: str, why: str, override: str | None) -> None:
-    """Serve a kept VERSION (v000007, or 7) until `unpin`: no push replaces it. WHY is "WHO: WHY"."""
-    number = versions.number(version) or (int(version) if version.isdigit() else None)
+    """Serve a retained VERSION (v000007, or 7) until `unpin`: no push replaces it. WHY is "WHO: WHY"."""
+    number = parse_version(version) or (int(version) if version.isdigit() else None)
     if number is None:
         raise StoreError(f"'{version}' is no version; `nightloom publish list` shows them, such as v000007")
-    push = versions.pin(store_of(settings_module.load()), number, why, override)
-    click.echo(f"{versions.name(push.version)} is served, the night of {push.night}, and stays until unpinned.")
+    push = versions.pin(open_store(settings_module.load()), number, why, override)
+    click.echo(f"{version_name(push.version)} is served, the night of {push.night}, and stays until unpinned.")
 
 
 @publish.command()
 def unpin() -> None:
-    """Let the next push be served again."""
-    versions.unpin(store_of(settings_module.load()))
+    """End a pin: the next push becomes current again."""
+    versions.unpin(open_store(settings_module.load()))
     click.echo("Nothing is pinned; the next push becomes current.")
 
 
@@ -83,10 +84,10 @@ def store() -> None:
 @store.command()
 @click.option("--date", "night", type=click.DateTime(["%Y-%m-%d"]), help="Default: the newest night that has lists.")
 def size(night: datetime | None) -> None:
-    """What a night's lists take, by kind of store, and all versions that are kept."""
+    """The bytes of a night's lists in each kind of store, and of all stored versions."""
     settings = settings_module.load()
-    lake, current = Lake(settings.place("lake")), store_of(settings)
-    used = kept_bytes(current)
+    lake, current = Lake(settings.place("lake")), open_store(settings)
+    used = bytes_by_version(current)
     newest = lake.rows(RECOMMENDATIONS, columns=["max(night) AS night"])["night"][0].as_py()
     date = night.date() if night else newest
     inputs = {table.full_name: lake.version(table) for table in SOURCES.values() if lake.exists(table)}
@@ -94,12 +95,12 @@ def size(night: datetime | None) -> None:
     shapes = {kind: lists.shape(kind) for kind in KINDS}
     click.echo(f"Night of {date}: " + ", ".join(f"{shape.rows:,} {kind}" for kind, shape in shapes.items()))
     table = Table("store", "GB a version", f"GB for store.keep = {settings.store.keep} and a new one", box=None)
-    for kind in CLASSES:
-        one = store_class(kind).predicted(shapes)
+    for kind in STORE_CLASSES:
+        one = store_class(kind).predict_bytes(shapes)
         own = " (this one)" if kind == settings.store.kind else ""
         table.add_row(kind + own, f"{one / GB:.3f}", f"{one * (settings.store.keep + 1) / GB:.3f}")
     Console(highlight=False, markup=False).print(table)
-    free, quota = current.free(), settings.store.quota_gb
+    free, quota = current.free_bytes(), settings.store.quota_gb
     room = "" if free is None else f", {free / GB:,.3f} GB free"
     limit = "" if quota is None else f", store.quota_gb {quota:g}"
-    click.echo(f"{current.where}: {len(used)} versions take {sum(used.values()) / GB:,.3f} GB{room}{limit}")
+    click.echo(f"{current.location}: {len(used)} versions take {sum(used.values()) / GB:,.3f} GB{room}{limit}")

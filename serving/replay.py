@@ -14,7 +14,7 @@ from models.base import Model
 from nightloom.settings import Settings
 from nightloom.slate.apply import Slates
 from nightloom.slate.plan import Plan
-from serving.history import Person
+from serving.history import UserProfile
 from spark_jobs import slate_scoring as ruled
 
 BATCH = pa.schema([
@@ -80,12 +80,12 @@ class Replay:
         return None
 
 
-def replay(settings: Settings, model: Model, plan: Plan, who: Person) -> Replay:
+def replay(settings: Settings, model: Model, plan: Plan, who: UserProfile) -> Replay:
     """The lists of a user by a night's whole plan."""
     row = {
         "user_id": who.user, "items": [event["item_id"] for event in who.events],
         "weights": [event["weight"] for event in who.events],
-        "seconds": [int(event["at"].timestamp()) for event in who.events], "words": who.words,
+        "seconds": [int(event["at"].timestamp()) for event in who.events], "words": who.attributes,
     }  # fmt: skip
     mine = plan.of(model.item_ids)
     slates = ruled.made(model, mine, pa.RecordBatch.from_pylist([row], schema=BATCH))

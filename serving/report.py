@@ -11,8 +11,9 @@ from nightloom.night import runs
 from nightloom.night.context import Night, run_stage
 from nightloom.night.runs import StageRun
 from serving.console.render import duration, render
-from serving.stores import store_of, versions
-from serving.stores.reading import Reader, Snapshot
+from serving.stores import open_store
+from serving.stores.pushes import version_name
+from serving.stores.reader import Reader, Snapshot
 
 SAMPLES, SAMPLE_LENGTH = 4, 10
 
@@ -22,7 +23,7 @@ def main(night: Night) -> None:
     for table in (STAGES, GATES):
         night.pin(table)
     stages = runs.last_attempts(runs.stage_runs(night.lake, f"night = DATE '{night.date}'"))
-    snapshot = Reader(store_of(night.settings)).now()
+    snapshot = Reader(open_store(night.settings)).now()
     gates = runs.with_gates(night.lake, night.date)
     summary = _summary(night, stages, snapshot)
     page = render(
@@ -40,7 +41,7 @@ def main(night: Night) -> None:
 def _summary(night: Night, stages: list[StageRun], snapshot: Snapshot) -> str:
     meta = snapshot.meta
     served = (
-        f"{versions.name(snapshot.version)} serves {meta['counts']['users']:,} lists of the night of {meta['night']} "
+        f"{version_name(snapshot.version)} serves {meta['counts']['users']:,} lists of the night of {meta['night']} "
         f"by model version {meta['model_version']}"
     )
     return f"{served}; {len(stages)} stages took {duration(sum(stage.seconds for stage in stages))}."

@@ -15,8 +15,8 @@ from nightloom.lake import Lake, now
 from nightloom.night.published import JUDGING, good_runs
 from nightloom.settings import Settings
 from serving.lineage import TRAINING, lineage, scorings
-from serving.stores import store_of, versions
-from serving.stores.versions import KEPT, Push
+from serving.stores import open_store, versions
+from serving.stores.pushes import SERVABLE, Push
 
 
 def needed(settings: Settings) -> dict[str, set[int]]:
@@ -61,7 +61,7 @@ def _champion(lake: Lake) -> list[dict[str, Any]]:
 
 def kept(settings: Settings) -> list[Push]:
     """The version that is served and those that a rollback may serve again."""
-    return [push for push in versions.pushes(store_of(settings)) if push.state in KEPT]
+    return [push for push in versions.list_pushes(open_store(settings)) if push.state in SERVABLE]
 
 
 def oldest_night(settings: Settings) -> date | None:

@@ -13,7 +13,7 @@ from nightloom.lake import Lake
 from nightloom.night.published import SCORING
 from nightloom.night.runs import StageRun
 from nightloom.settings import Settings
-from serving.history import Person
+from serving.history import UserProfile
 
 if TYPE_CHECKING:
     from models.base import Model
@@ -35,7 +35,7 @@ class Moved:
     """The rules that changed its rank, in the order in which they apply."""
 
 
-def moved(settings: Settings, model: Model, run: StageRun | None, who: Person, item: str, rank: int) -> Moved:
+def moved(settings: Settings, model: Model, run: StageRun | None, who: UserProfile, item: str, rank: int) -> Moved:
     """Of a user's own list, which `run` scored by `model`; `rank` is the one served, from 1."""
     if run is None:
         return Moved(False, f"no run of {SCORING} is recorded that made this list")

@@ -14,7 +14,7 @@ from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
 from nightloom.settings import Settings
 from nightloom.slate import compile as slate_plan
-from serving.history import person
+from serving.history import read_profile
 from serving.replay import Replay, replay
 
 INPUTS = (HISTORIES, ITEMS, ITEM_STATS)
@@ -62,7 +62,7 @@ def preview(settings: Settings, user: str, night: date | None = None, k: int | N
     night = night or _newest(lake)
     inputs = (*INPUTS, USERS) if lake.exists(USERS) else INPUTS
     reads = {table.full_name: lake.version(table) for table in inputs}
-    who = person(lake, user, str(night), reads)
+    who = read_profile(lake, user, str(night), reads)
     if not who.events:
         raise UnknownUserError(f"user {user} has no interaction up to {night}; such a reader gets the popular list")
     if (found := champion(settings)) is None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from nightloom.night.context import Check, Night
 from nightloom.psi import by_chance, psi
-from serving.stores import store_of, versions
-from serving.stores.reading import Reader, Snapshot
+from serving.stores import open_store, versions
+from serving.stores.pushes import version_name
+from serving.stores.reader import Reader, Snapshot
 
 SERVED_BATCH = 10_000
 """Served lists handed to DuckDB at a time."""
@@ -25,7 +26,7 @@ Pairs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 def served_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     """Overlap, score drift and row count; all passed where nothing is served yet."""
     gate = night.settings.gates.slate
-    if versions.current(store_of(night.settings)) is None:
+    if versions.current_version(open_store(night.settings)) is None:
         return [
             Check("overlap", True, "nothing is served yet", f"at least {gate.min_overlap}", _overlap_severity(night))
         ]
@@ -46,7 +47,7 @@ def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
 
 def _take(night: Night, db: duckdb.DuckDBPyConnection) -> Snapshot:
     """Make the tables `served` (user_id, model_version, was, before) and `pages` of the night's lists."""
-    k, snapshot = night.settings.slate.k, Reader(store_of(night.settings)).now()
+    k, snapshot = night.settings.slate.k, Reader(open_store(night.settings)).now()
     db.register("_served", pa.RecordBatchReader.from_batches(SERVED, _values(snapshot)))
     db.execute(
         f"""CREATE TEMP TABLE served AS
@@ -78,7 +79,7 @@ def _overlap(night: Night, shared: NDArray[np.float64], snapshot: Snapshot) -> I
     if not len(shared):
         yield Check("overlap", True, "no list of the same model version is served", f"at least {least}", severity)
         return
-    words = f"{shared.mean():.4f} over {len(shared):,} users against {versions.name(snapshot.version)}"
+    words = f"{shared.mean():.4f} over {len(shared):,} users against {version_name(snapshot.version)}"
     yield Check("overlap", bool(shared.mean() >= least), words, f"at least {least}", severity)
 
 
@@ -98,7 +99,7 @@ def _drift(night: Night, now: NDArray[np.float64], then: NDArray[np.float64]) ->
 def _rows(night: Night, db: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> Check:
     most = night.settings.gates.slate.max_rows_loss
     (found,) = db.sql("SELECT (SELECT count(*) FROM lists), (SELECT count(*) FROM served)").fetchall()
-    words = f"{found[0]:,} lists, {versions.name(snapshot.version)} has {found[1]:,}"
+    words = f"{found[0]:,} lists, {version_name(snapshot.version)} has {found[1]:,}"
     return Check(
         "rows_loss", found[0] >= (1 - most) * found[1], words, f"at most {most} fewer", _severity(night, "rows_loss")
     )

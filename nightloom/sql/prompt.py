@@ -15,12 +15,13 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from nightloom.contracts import Table
 from nightloom.errors import NightloomError
-from nightloom.sql.dictionary import describe, named, overview
+from nightloom.sql.dictionary import find_table, print_overview, print_table
 from nightloom.sql.names import tables_in
-from nightloom.sql.query import State, ask, show
+from nightloom.sql.output import print_result
+from nightloom.sql.query import Catalog, run_query
 
 HELP = "A statement ends with `;`. `plot SELECT ...;` draws it, `tables` and `tables NAME` explain, Ctrl-D ends."
-WORDS = (
+KEYWORDS = (
     "select", "from", "where", "group by", "order by", "limit", "having", "join", "left join", "using", "on", "with",
     "as", "distinct", "count", "sum", "avg", "min", "max", "case", "when", "then", "else", "end", "and", "or", "not",
     "in", "is null", "between", "like", "desc", "union all", "over", "partition by", "cast", "unnest", "date",
@@ -28,28 +29,28 @@ WORDS = (
 )  # fmt: skip
 
 
-def converse(state: State, history: Path, form: str) -> None:
-    """Answer statements until Ctrl-D or `quit`; an error is told and the next statement may come."""
+def run_prompt(catalog: Catalog, history: Path, output_format: str) -> None:
+    """Run statements until Ctrl-D or `quit`. An error is printed, and the prompt goes on."""
     history.parent.mkdir(parents=True, exist_ok=True)
     session: PromptSession[str] = PromptSession(
         "nightloom> ",
         multiline=True,
         prompt_continuation="      ...> ",
         history=FileHistory(str(history)),
-        completer=Names(state.tables),
+        completer=SqlCompleter(catalog.tables),
         complete_while_typing=True,
-        key_bindings=_keys(),
+        key_bindings=_key_bindings(),
     )
     print(HELP)
-    for text in _typed(session):
+    for text in _read_statements(session):
         try:
-            _answer(state, text, form)
+            _execute(catalog, text, output_format)
         except NightloomError as error:
             print(error, file=sys.stderr)
 
 
-def _typed(session: PromptSession[str]) -> Iterator[str]:
-    """What is typed, until the end; Ctrl-C forgets the line that was begun."""
+def _read_statements(session: PromptSession[str]) -> Iterator[str]:
+    """Statements as they are typed, until the end; Ctrl-C discards an unfinished one."""
     while True:
         try:
             text = session.prompt().strip().rstrip(";").strip()
@@ -63,20 +64,22 @@ def _typed(session: PromptSession[str]) -> Iterator[str]:
             yield text
 
 
-def _answer(state: State, text: str, form: str) -> None:
+def _execute(catalog: Catalog, text: str, output_format: str) -> None:
     word, _, rest = text.partition(" ")
-    if word.lower() == "tables":
-        describe(state.lake, named(rest.strip(), state.tables)) if rest.strip() else overview(state.lake, state.tables)
+    if word.lower() == "tables" and (name := rest.strip()):
+        print_table(catalog.lake, find_table(name, catalog.tables))
+    elif word.lower() == "tables":
+        print_overview(catalog.lake, catalog.tables)
     elif word.lower() == "plot":
-        show(ask(state, rest), "plot")
+        print_result(run_query(catalog, rest), "plot")
     elif word.lower() == "help":
         print(HELP)
     else:
-        show(ask(state, text), form)
+        print_result(run_query(catalog, text), output_format)
 
 
-def _keys() -> KeyBindings:
-    """Enter sends what ends with `;` and a word that is none of SQL's; else it begins a new line."""
+def _key_bindings() -> KeyBindings:
+    """Enter sends a statement that ends with `;`, and the prompt's own commands; otherwise it starts a new line."""
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -90,8 +93,8 @@ def _keys() -> KeyBindings:
     return keys
 
 
-class Names(Completer):
-    """After FROM and JOIN tables only; elsewhere columns of the tables that the statement names, tables, SQL words."""
+class SqlCompleter(Completer):
+    """Completion: after FROM and JOIN only tables; elsewhere columns of the statement's tables, keywords and tables."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self.tables = tuple(tables)
@@ -111,5 +114,5 @@ class Names(Completer):
         if not re.search(r"(?i)\b(from|join|tables)\s+$", before):
             columns = {column.name: column.comment for table in named for column in table.columns}
             yield from columns.items()
-            yield from ((word, "") for word in WORDS)
+            yield from ((word, "") for word in KEYWORDS)
         yield from ((table.full_name, table.grain) for table in self.tables)

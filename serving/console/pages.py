@@ -20,10 +20,10 @@ from nightloom.settings import Settings
 from serving import answers
 from serving.console.quality import data_docs, quality
 from serving.console.render import render
-from serving.explain import explain
-from serving.history import history_of
+from serving.explain import build_explanation
+from serving.history import read_history
 from serving.stores import versions
-from serving.stores.reading import Reader, Snapshot
+from serving.stores.reader import Reader, Snapshot
 
 NIGHTS_SHOWN = 7
 HISTORY_SHOWN = 40
@@ -64,7 +64,7 @@ def home(request: Request) -> Response:
     lake, snapshot = Lake(settings.place("lake")), _served(reader)
     shown = night_rows(settings, NIGHTS_SHOWN)
     newest = shown[0].night if shown else None
-    pushes = versions.pushes(reader.store)
+    pushes = versions.list_pushes(reader.store)
     return HTMLResponse(
         render(
             "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
@@ -97,7 +97,7 @@ def user(request: Request) -> Response:
     asked = request.query_params.get("id", "").strip()
     snapshot = reader.now(asked)
     answer = json.loads(answers.recommendations(snapshot, asked, snapshot.meta["stored"]))
-    history = history_of(Lake(settings.place("lake")), snapshot.meta["night"], asked)
+    history = read_history(Lake(settings.place("lake")), snapshot.meta["night"], asked)
     newest = [event | {"title": snapshot.title(event["item_id"])} for event in history[::-1][:HISTORY_SHOWN]]
     cards = {item["item_id"]: snapshot.get("items", item["item_id"]) or {} for item in answer["items"]}
     return HTMLResponse(
@@ -112,7 +112,7 @@ def why(request: Request) -> Response:
     """Why one user is shown one item."""
     settings, reader = _state(request)
     asked = request.query_params
-    found = explain(settings, reader, asked.get("user", ""), asked.get("item", ""))
+    found = build_explanation(settings, reader, asked.get("user", ""), asked.get("item", ""))
     return HTMLResponse(render("explain.html", project=settings.project.name, why=found))
 
 
@@ -145,6 +145,6 @@ def _state(request: Request) -> tuple[Settings, Reader]:
 
 def _served(reader: Reader) -> Snapshot | None:
     """The snapshot, None before the first publish."""
-    if versions.current(reader.store) is None:
+    if versions.current_version(reader.store) is None:
         return None
     return reader.now()

@@ -1,4 +1,4 @@
-"""Serving stores: `versions` keeps the push records and the pointer, one file per kind of store does the rest."""
+"""Serving stores: a file for each kind of store; `versions` keeps push records and the pointer for all of them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import cast
 from nightloom.settings import Settings
 from serving.stores.base import Store
 
-CLASSES = {
-    "lmdb": "serving.stores.lmdb:Lmdb",
-    "files": "serving.stores.files:Files",
-    "redis": "serving.stores.redis:Redis",
-    "redis-cluster": "serving.stores.redis_cluster:RedisCluster",
-    "postgresql": "serving.stores.postgresql:PostgreSQL",
+STORE_CLASSES = {
+    "lmdb": "serving.stores.lmdb:LmdbStore",
+    "files": "serving.stores.files:FilesStore",
+    "redis": "serving.stores.redis:RedisStore",
+    "redis-cluster": "serving.stores.redis_cluster:RedisClusterStore",
+    "postgresql": "serving.stores.postgresql:PostgresStore",
 }
-"""store.kind -> module:class, imported when it is asked for: no client library is needed for another's store."""
+"""store.kind -> module:class. Imported on demand: a project needs the client library of its own store only."""
 
 
 def store_class(kind: str) -> type[Store]:
-    module, name = CLASSES[kind].split(":")
+    module, name = STORE_CLASSES[kind].split(":")
     return cast("type[Store]", getattr(importlib.import_module(module), name))
 
 
-def store_of(settings: Settings) -> Store:
+def open_store(settings: Settings) -> Store:
     """The store that the settings name."""
-    made = store_class(settings.store.kind)
+    kind = store_class(settings.store.kind)
     if (address := settings.places.store_url) is not None:
-        return made(settings.project.name, address)  # type: ignore[call-arg]  # a server's
-    return made(settings.place("store"))  # type: ignore[call-arg]  # a folder's
+        return kind(settings.project.name, address)  # type: ignore[call-arg]  # on a server
+    return kind(settings.place("store"))  # type: ignore[call-arg]  # in a folder
 
 
-__all__ = ["CLASSES", "Store", "store_class", "store_of"]
+__all__ = ["STORE_CLASSES", "Store", "store_class", "store_of"]

@@ -1,7 +1,7 @@
-"""What every kind of store can do (`Store`, `Rows`), and what they share: kinds of rows, keys, the head of a value.
+"""The interface of every kind of store (`Store`, `StoredVersion`) and what they share: kinds of rows, keys, headers.
 
 Key -> value: `=ID` (a digest where the id is too long for LMDB) -> {"version":"v000001","generated_at":"...", ...}. The
-head of a value has a fixed width, so that the content of a list can be told from its stamp.
+header of a value has a fixed width, so the content of a list can be told apart from its version stamp.
 """
 
 from __future__ import annotations
@@ -16,109 +16,112 @@ import numpy as np
 import pyarrow as pa
 
 from nightloom.errors import StoreError
-from serving.stores.versions import name
+from serving.stores.pushes import version_name
 
 KINDS = ("users", "items", "popular", "similar")
-"""Kinds of rows; a version that was published before a kind came has none of it."""
+"""Kinds of rows. A version that was published before a kind existed has no rows of that kind."""
 EVERYBODY = "all"
-"""Segment of the popular list for whoever has no list of their own."""
-LONGEST_KEY = 500
-"""Bytes of an id that stand in the key as they are; LMDB's own limit is 511."""
+"""Segment of the popular list for users without a list of their own."""
+MAX_KEY_BYTES = 500
+"""Longer ids are replaced by a digest; LMDB's own limit is 511."""
 SCHEMA = pa.schema([("key", pa.binary()), ("value", pa.binary())])
 Part = tuple[str, int]
-"""Kind and number of a part: so many rows that are loaded in one go."""
+"""Kind and number of a part: a batch of rows that is loaded in one step."""
 
 
-def key(text: str) -> bytes:
-    """Key of an id; the SQL twin is lists.key_sql."""
+def encode_key(text: str) -> bytes:
+    """The key of an id. lists.key_sql does the same in SQL."""
     raw = text.encode("utf8", "replace")
-    return b"=" + raw if len(raw) <= LONGEST_KEY else b"#" + hashlib.sha256(raw).hexdigest().encode()
+    return b"=" + raw if len(raw) <= MAX_KEY_BYTES else b"#" + hashlib.sha256(raw).hexdigest().encode()
 
 
-def head(version: int, generated_at: str) -> str:
-    """First bytes of each value; generated_at is ISO, UTC, whole seconds."""
-    return f'{{"version":"{name(version)}","generated_at":"{generated_at}",'
+def value_header(version: int, generated_at: str) -> str:
+    """The first bytes of each value. `generated_at` is ISO 8601, UTC, in whole seconds."""
+    return f'{{"version":"{version_name(version)}","generated_at":"{generated_at}",'
 
 
-class GoneError(StoreError):
-    """A version was pruned while it was read: whoever asks again gets the one that is served now."""
+class VersionPrunedError(StoreError):
+    """A version was pruned while it was read. A second request gets the version that is served now."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How large the rows of a kind are: their number, and key and value bytes of a sample of them."""
+class RowSizes:
+    """How many rows a kind has, and the bytes of the keys and values of a sample of them."""
 
     rows: int
     keys: np.ndarray[Any, np.dtype[np.int64]]
     values: np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Rows(Protocol):
-    """One version, to read; safe for threads."""
+class StoredVersion(Protocol):
+    """One version, opened for reading; safe for threads."""
 
-    lasting: bool
-    """Whether it can be read as long as it is held, pruned or not."""
+    survives_pruning: bool
+    """Whether an open version stays readable after it was pruned."""
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Values by key, None where there is none."""
+        """Values by key, None for an unknown key."""
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
         """Every key and value of a kind (SCHEMA), in any order."""
 
 
 class Store(Protocol):
-    """Where versions are. Notes (small texts by name: the pointer, the records) are stores/versions.py's alone.
+    """A place for versions. Only stores/versions.py knows what the notes (small texts by name) mean.
 
-    What cannot be reached raises StoreError; what has no room PushError with the reason `quota`.
+    A store that cannot be reached raises StoreError. A store without room raises PushError with the reason `quota`.
     """
 
-    where: str
-    """Its place in words, without a secret."""
+    location: str
+    """Folder or address for messages, without a secret."""
     remote: bool
     """Whether a read waits for a network."""
-    workers: int
+    load_workers: int
     """How many parts can be loaded at a time."""
 
-    def note(self, name: str) -> str | None: ...
+    def read_note(self, name: str) -> str | None: ...
 
-    def notes(self) -> dict[str, str]: ...
+    def read_notes(self) -> dict[str, str]: ...
 
-    def write(self, name: str, text: str | None) -> None:
-        """Put one note in the place of the one there, all of it or nothing, durable; None takes it away."""
+    def write_note(self, name: str, text: str | None) -> None:
+        """Replace a note, atomically and durably; None deletes it."""
 
-    def pointer(self) -> str | None:
-        """The note POINTER as a reader asks for it, at each request: at most a moment old."""
+    def read_pointer(self) -> str | None:
+        """The note POINTER for a reader, which asks at each request; a server's may be a moment old."""
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Be the only one who writes. Raises PushError with the reason `concurrent_push` when another is."""
+    def exclusive_lock(self) -> AbstractContextManager[None]:
+        """Be the only writer. Raises PushError with the reason `concurrent_push` while there is another."""
 
-    def begin(self, version: int) -> set[Part]:
-        """Make a place for a version -> the parts that a killed load left there whole."""
+    def begin_load(self, version: int) -> set[Part]:
+        """Make a place for a version -> the complete parts that a killed load left there."""
 
-    def put(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
-        """Store a part (SCHEMA, keys rising); the same part again changes nothing. Called from `workers` threads."""
+    def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
+        """Store a part (SCHEMA, ascending keys). Called from `load_workers` threads.
 
-    def finish(self, version: int) -> None:
-        """After the last part: durable, and ready to be read."""
+        A part that is stored already changes nothing, except in LMDB, which starts a load again.
+        """
 
-    def open(self, version: int) -> Rows: ...
+    def finish_load(self, version: int) -> None:
+        """Make the loaded parts durable and readable."""
 
-    def clear(self, version: int) -> None:
-        """Take a version's rows away, also half of them, also none."""
+    def open_version(self, version: int) -> StoredVersion: ...
 
-    def size(self, version: int) -> int:
+    def delete_rows(self, version: int) -> None:
+        """Delete a version's rows, however many of them there are."""
+
+    def version_bytes(self, version: int) -> int:
         """Bytes that a finished version takes."""
 
-    def free(self) -> int | None:
-        """Bytes that there is room for; None where the store cannot know."""
+    def free_bytes(self) -> int | None:
+        """Bytes of free space; None where the store cannot know."""
 
     @staticmethod
-    def predicted(shapes: Mapping[str, Shape]) -> int:
-        """Bytes that rows of such shapes will take."""
+    def predict_bytes(sizes: Mapping[str, RowSizes]) -> int:
+        """Bytes that a version with rows of such sizes will take."""
 
 
-def pages(sizes: np.ndarray[Any, np.dtype[np.int64]], room: int) -> float:
-    """Mean share of a page that an entry takes when pages with `room` bytes are filled one after the other."""
+def mean_page_share(sizes: np.ndarray[Any, np.dtype[np.int64]], room: int) -> float:
+    """The mean share of a page that an entry takes when pages of `room` bytes are filled one after the other."""
     filled, left = 1, room
     for size in sizes.tolist():
         if size > left:
@@ -127,20 +130,20 @@ def pages(sizes: np.ndarray[Any, np.dtype[np.int64]], room: int) -> float:
     return (filled - left / room) / max(len(sizes), 1)
 
 
-def records(rows: Iterator[tuple[bytes, bytes]], at_a_time: int = 4096) -> Iterator[pa.RecordBatch]:
+def to_batches(rows: Iterator[tuple[bytes, bytes]], batch_size: int = 4096) -> Iterator[pa.RecordBatch]:
     """Keys and values -> batches of SCHEMA."""
     keys: list[bytes] = []
     values: list[bytes] = []
-    for each, value in rows:
-        keys.append(each)
+    for key, value in rows:
+        keys.append(key)
         values.append(value)
-        if len(keys) == at_a_time:
+        if len(keys) == batch_size:
             yield pa.record_batch([pa.array(keys, pa.binary()), pa.array(values, pa.binary())], schema=SCHEMA)
             keys, values = [], []
     if keys:
         yield pa.record_batch([pa.array(keys, pa.binary()), pa.array(values, pa.binary())], schema=SCHEMA)
 
 
-def pairs(rows: pa.RecordBatch) -> list[tuple[bytes, bytes]]:
+def key_value_pairs(rows: pa.RecordBatch) -> list[tuple[bytes, bytes]]:
     """A batch of SCHEMA -> keys and values."""
     return list(zip(*(rows[name].to_numpy(zero_copy_only=False) for name in SCHEMA.names), strict=True))

@@ -15,65 +15,65 @@ from pathlib import Path
 import pyarrow as pa
 
 from nightloom.errors import StoreError
-from serving.stores.base import KINDS, SCHEMA, Part, Shape
-from serving.stores.folder import Folder, sync_folder
-from serving.stores.versions import PushError, Reason
+from serving.stores.base import KINDS, SCHEMA, Part, RowSizes
+from serving.stores.folder import FolderStore, sync_folder
+from serving.stores.pushes import FailureReason, PushError
 
 BLOCK = 256
-"""Rows of a batch: what a reader looks through for a key."""
+"""Rows of a batch, which a reader searches for a key."""
 FIRST_KEYS = b"first_keys"
 BLOCK_BYTES, FILE_BYTES = 500, 1_000
-"""About what Arrow writes around a batch, and around a file."""
+"""Roughly what Arrow adds to each batch and to each file."""
 
 
-class Files(Folder):
-    """Each part is a file with a name that says which, so a killed load goes on where it was."""
+class FilesStore(FolderStore):
+    """Each part is a file named after it, so a killed load continues where it stopped."""
 
-    workers = 2
+    load_workers = 2
 
-    def begin(self, version: int) -> set[Part]:
+    def begin_load(self, version: int) -> set[Part]:
         self.folder(version).mkdir(exist_ok=True)
-        whole = [file.stem.split("-") for file in self.folder(version).glob("*.arrow")]
-        return {(kind, int(number)) for kind, number in whole}
+        complete = [file.stem.split("-") for file in self.folder(version).glob("*.arrow")]
+        return {(kind, int(number)) for kind, number in complete}
 
-    def put(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
+    def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
         rows = rows.select(SCHEMA.names)
         blocks = [rows.slice(start, BLOCK) for start in range(0, rows.num_rows, BLOCK)]
         first = json.dumps([block["key"][0].as_py().decode("latin1") for block in blocks])
         file = self.folder(version) / f"{part[0]}-{part[1]:05d}.arrow"
-        aside = file.with_suffix(".part")
+        unfinished = file.with_suffix(".part")
         schema = SCHEMA.with_metadata({FIRST_KEYS: first})
         try:
-            with aside.open("wb") as handle:
+            with unfinished.open("wb") as handle:
                 with pa.ipc.new_file(handle, schema) as writer:
                     for block in blocks:
                         writer.write_batch(block)
                 handle.flush()
                 os.fsync(handle.fileno())
         except OSError as error:
-            raise PushError(Reason.QUOTA, f"{file}: cannot be written ({error})") from None
-        aside.rename(file)
+            raise PushError(FailureReason.QUOTA, f"{file}: cannot be written ({error})") from None
+        unfinished.rename(file)
 
-    def finish(self, version: int) -> None:
+    def finish_load(self, version: int) -> None:
         sync_folder(self.folder(version))
 
-    def open(self, version: int) -> Parts:
-        return Parts(self.folder(version))
+    def open_version(self, version: int) -> ArrowVersion:
+        return ArrowVersion(self.folder(version))
 
     @staticmethod
-    def predicted(shapes: Mapping[str, Shape]) -> int:
+    def predict_bytes(sizes: Mapping[str, RowSizes]) -> int:
         total = 0.0
-        for shape in shapes.values():
-            if shape.rows:
-                own = shape.keys.mean() * (1 + 1.2 / BLOCK) + shape.values.mean() + 8
-                total += shape.rows * own + -(-shape.rows // BLOCK) * BLOCK_BYTES + FILE_BYTES
+        for size in sizes.values():
+            if size.rows:
+                row = size.keys.mean() * (1 + 1.2 / BLOCK) + size.values.mean() + 8
+                total += size.rows * row + -(-size.rows // BLOCK) * BLOCK_BYTES + FILE_BYTES
         return int(total)
 
 
-class Parts:
-    """One version, mapped. Stays readable as long as it is held, deleted or not."""
+class ArrowVersion:
+    """One version, memory-mapped. An open version stays readable after its files are deleted."""
 
-    lasting = True
+    survives_pruning = True
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -90,9 +90,9 @@ class Parts:
                 self._blocks[kind] += [(reader, number) for number in range(len(first))]
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self._found(kind, key) for key in keys]
+        return [self._find(kind, key) for key in keys]
 
-    def _found(self, kind: str, key: bytes) -> bytes | None:
+    def _find(self, kind: str, key: bytes) -> bytes | None:
         at = bisect_right(self._first[kind], key) - 1
         if at < 0:
             return None

@@ -1,6 +1,7 @@
 """LMDB, embedded: one immutable environment per version in STORE/v000001, a database per kind.
 
-Loading appends, so keys must rise; what a killed load left is begun anew, which is quicker than finding its end.
+Loading appends, so keys must ascend. A killed load starts again from the beginning: that is quicker than finding where
+it stopped.
 """
 
 from __future__ import annotations
@@ -16,32 +17,32 @@ import pyarrow as pa
 
 from nightloom.errors import StoreError
 from serving.stores import base
-from serving.stores.base import KINDS, Part, Shape
-from serving.stores.folder import Folder, sync_folder
-from serving.stores.versions import PushError, Reason
+from serving.stores.base import KINDS, Part, RowSizes
+from serving.stores.folder import FolderStore, sync_folder
+from serving.stores.pushes import FailureReason, PushError
 
 FIRST_MAP = 1 << 28
-"""Bytes of the map at first; it is doubled when it is full. It costs address space only, the file grows as it fills."""
+"""Initial size of the map in bytes; a full map is doubled. It costs address space only: the file grows as it fills."""
 PAGE, PAGE_HEAD = 4096, 16
 INLINE = 2038
-"""A node (8 bytes, key, value) above this has its value on pages of its own."""
+"""A larger node (8 bytes, key, value) stores its value on pages of its own."""
 
 
-class Lmdb(Folder):
-    """Readers map the file: no server, no network."""
+class LmdbStore(FolderStore):
+    """Readers map the file into memory: no server, no network."""
 
-    workers = 1
+    load_workers = 1
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._loading: lmdb.Environment | None = None
-        # LMDB forbids to open an environment twice in one process.
-        self._open: WeakValueDictionary[int, Environment] = WeakValueDictionary()
+        # LMDB does not allow one process to open an environment twice.
+        self._open: WeakValueDictionary[int, LmdbVersion] = WeakValueDictionary()
 
-    def begin(self, version: int) -> set[Part]:
+    def begin_load(self, version: int) -> set[Part]:
         folder = self.folder(version)
         rmtree(folder, ignore_errors=not folder.exists())
-        # No sync per commit: a version that is not whole is never read, and the one sync at the end makes it durable.
+        # No sync per commit: an incomplete version is never read, and one sync at the end makes it durable.
         self._loading = lmdb.open(
             str(folder), map_size=FIRST_MAP, max_dbs=len(KINDS), sync=False, metasync=False, lock=False
         )
@@ -49,50 +50,50 @@ class Lmdb(Folder):
             self._loading.open_db(kind.encode())
         return set()
 
-    def put(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
+    def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
         env = self._loading
         assert env is not None  # begin() comes first
-        pairs = base.pairs(rows)
+        pairs = base.key_value_pairs(rows)
         while True:
             try:
                 with env.begin(db=env.open_db(part[0].encode()), write=True) as txn:
-                    # A key that does not rise (twice the same id) is not added: the count then tells.
+                    # A key that does not ascend (a duplicate id) is not added; the row count then shows it.
                     txn.cursor().putmulti(pairs, append=True)
                 return
             except lmdb.MapFullError:
                 env.set_mapsize(env.info()["map_size"] * 2)
             except lmdb.DiskError as error:
-                raise PushError(Reason.QUOTA, f"{self.folder(version)}: the disk is full ({error})") from None
+                raise PushError(FailureReason.QUOTA, f"{self.folder(version)}: the disk is full ({error})") from None
 
-    def finish(self, version: int) -> None:
+    def finish_load(self, version: int) -> None:
         assert self._loading is not None  # begin() comes first
         self._loading.sync(True)
         self._loading.close()
         self._loading = None
         sync_folder(self.folder(version))
 
-    def open(self, version: int) -> Environment:
+    def open_version(self, version: int) -> LmdbVersion:
         if (found := self._open.get(version)) is None:
-            found = self._open[version] = Environment(self.folder(version))
+            found = self._open[version] = LmdbVersion(self.folder(version))
         return found
 
     @staticmethod
-    def predicted(shapes: Mapping[str, Shape]) -> int:
-        total = (2 + len(shapes)) * PAGE
-        for shape in shapes.values():
-            node = 8 + shape.keys + shape.values
-            apart = np.where(node > INLINE, np.ceil((PAGE_HEAD + shape.values) / PAGE), 0)
-            inline = np.where(node > INLINE, 8 + shape.keys + 8, node)
-            leaves = base.pages((inline + 1) // 2 * 2 + 2, PAGE - PAGE_HEAD)
-            branches = leaves * (8 + shape.keys.mean() + 2) / (PAGE - PAGE_HEAD) if shape.rows else 0.0
-            total += int(shape.rows * (leaves + branches + apart.mean() if shape.rows else 0.0) * PAGE) + PAGE
+    def predict_bytes(sizes: Mapping[str, RowSizes]) -> int:
+        total = (2 + len(sizes)) * PAGE
+        for size in sizes.values():
+            node = 8 + size.keys + size.values
+            overflow = np.where(node > INLINE, np.ceil((PAGE_HEAD + size.values) / PAGE), 0)
+            inline = np.where(node > INLINE, 8 + size.keys + 8, node)
+            leaves = base.mean_page_share((inline + 1) // 2 * 2 + 2, PAGE - PAGE_HEAD)
+            branches = leaves * (8 + size.keys.mean() + 2) / (PAGE - PAGE_HEAD) if size.rows else 0.0
+            total += int(size.rows * (leaves + branches + overflow.mean() if size.rows else 0.0) * PAGE) + PAGE
         return total
 
 
-class Environment:
-    """One version, mapped. Stays readable as long as it is held, deleted or not."""
+class LmdbVersion:
+    """One version, memory-mapped. An open version stays readable after its file is deleted."""
 
-    lasting = True
+    survives_pruning = True
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -112,4 +113,4 @@ class Environment:
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
         with self._env.begin(db=self._databases[kind]) as txn:
-            yield from base.records(iter(txn.cursor()))
+            yield from base.to_batches(iter(txn.cursor()))

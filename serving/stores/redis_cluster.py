@@ -1,4 +1,4 @@
-"""Redis Cluster: as stores/redis.py has it, its buckets spread over the cluster's slots."""
+"""Redis Cluster: the layout of stores/redis.py, with buckets spread over the cluster's slots."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import redis
 
-from serving.stores.redis import SECONDS, Redis
+from serving.stores.redis import TIMEOUTS, RedisStore
 
 
-class RedisCluster(Redis):
-    """Several Redis servers, each with a share of the slots; the address is that of any of them."""
+class RedisClusterStore(RedisStore):
+    """Several Redis servers, each with a share of the slots. The address may be that of any of them."""
 
-    def _connected(self, address: str) -> Any:
-        return redis.RedisCluster.from_url(address, **SECONDS)
+    def _connect(self, address: str) -> Any:
+        return redis.RedisCluster.from_url(address, **TIMEOUTS)
 
-    def _infos(self, section: str) -> list[dict[str, Any]]:
+    def _server_info(self, section: str) -> list[dict[str, Any]]:
         primaries = redis.RedisCluster.PRIMARIES
         return list(self._client.info(section, target_nodes=primaries).values())

@@ -23,11 +23,12 @@ from nightloom.contracts import ITEMS, TABLES, USERS
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
 from nightloom.settings import load
+from nightloom.sql.commands import parse_as_of
 from nightloom.sql.marts import tables
 from nightloom.sql.names import tables_in
 from nightloom.sql.plot import PlotError
-from nightloom.sql.prompt import HELP, Names, converse
-from nightloom.sql.query import QueryError, State, as_of
+from nightloom.sql.prompt import HELP, SqlCompleter, run_prompt
+from nightloom.sql.query import Catalog, QueryError
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 Ask = Callable[..., str]
@@ -126,8 +127,8 @@ def test_as_of_a_moment_and_as_of_a_day_which_means_its_end(ask: Ask, lake: Lake
 
 
 def test_a_day_without_a_time_is_its_last_moment_and_all_is_utc() -> None:
-    assert as_of("2026-11-25") == datetime(2026, 11, 25, 23, 59, 59, 999999, tzinfo=UTC)
-    assert as_of("2026-11-25 06:30") == datetime(2026, 11, 25, 6, 30, tzinfo=UTC)
+    assert parse_as_of("2026-11-25") == datetime(2026, 11, 25, 23, 59, 59, 999999, tzinfo=UTC)
+    assert parse_as_of("2026-11-25 06:30") == datetime(2026, 11, 25, 6, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("words", [("--as-of", "yesterday"), ("--as-of", "2026-01-01", "--version", "1")])
@@ -279,7 +280,7 @@ def typed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tup
     def said(keys: str) -> tuple[str, str]:
         with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=DummyOutput()):
             keyboard.send_text(keys)
-            converse(State.of(load()), Path("data/sql-history"), "csv")
+            run_prompt(Catalog.from_settings(load()), Path("data/sql-history"), "csv")
         printed = capsys.readouterr()
         return printed.out.removeprefix(HELP + "\n"), printed.err
 
@@ -306,7 +307,7 @@ def test_the_prompt_draws_explains_tables_and_ends_with_the_input(typed: Callabl
 
 def completed(text: str) -> list[str]:
     """What the prompt offers at the end of a text."""
-    found = Names(TABLES).get_completions(Document(text, len(text)), CompleteEvent(completion_requested=True))
+    found = SqlCompleter(TABLES).get_completions(Document(text, len(text)), CompleteEvent(completion_requested=True))
     return [completion.text for completion in found]
 
 

@@ -92,9 +92,9 @@ def test_users_and_items_are_described_on_the_day_they_arrive_before_anything_ha
 
 
 def test_users_prefer_items_of_their_own_cluster(clean: Path) -> None:
-    of_user = {user["user_id"]: user["cluster"] for user in rows(clean, "users")}
+    user_condition = {user["user_id"]: user["cluster"] for user in rows(clean, "users")}
     of_item = {item["item_id"]: item["cluster"] for item in rows(clean, "items")}
-    own = np.mean([of_user[event["user_id"]] == of_item[event["item_id"]] for event in rows(clean, "events")])
+    own = np.mean([user_condition[event["user_id"]] == of_item[event["item_id"]] for event in rows(clean, "events")])
     # 0.75 by choice and an eighth of the rest by chance; without preference it would be 0.125
     assert own == pytest.approx(0.78, abs=0.03)
 

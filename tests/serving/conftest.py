@@ -29,7 +29,7 @@ from nightloom.night.context import Check, Night, judge, run_stage
 from nightloom.settings import Settings
 from serving import api, publish
 from serving.slate_checks import measured, slate_checks
-from serving.stores import Store, store_of
+from serving.stores import Store, open_store
 
 CONFIG = """
 [project]
@@ -74,7 +74,7 @@ class Project:
 
     @property
     def store(self) -> Store:
-        return store_of(self.settings)
+        return open_store(self.settings)
 
     def configure(self, old: str, new: str) -> None:
         """Change a line of its nightloom.toml."""
@@ -223,7 +223,7 @@ class Client:
     """Requests to one app, without a network."""
 
     def __init__(self, project: Project) -> None:
-        self.app = api.create(project.settings)
+        self.app = api.create_app(project.settings)
 
     def get(self, path: str) -> httpx.Response:
         async def asked() -> httpx.Response:

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.servers import MissingProgramError, postgresql, redis_cluster, redis_server
-from serving import loading
-from serving.loading import Loaded
-from serving.stores import CLASSES, Store, base, store_class, versions
+from serving import loader
+from serving.loader import LoadSummary
+from serving.stores import STORE_CLASSES, Store, base, store_class, versions
 from serving.stores.base import KINDS
-from serving.stores.versions import State
+from serving.stores.pushes import PushState
 
 USERS = [f"u{number:04d}" for number in range(300)]
 IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"], "similar": ["1", "2"]}
-FOLDERS, ALL = ("lmdb", "files"), tuple(CLASSES)
+FOLDERS, ALL = ("lmdb", "files"), tuple(STORE_CLASSES)
 
 
 @contextmanager
@@ -48,9 +48,11 @@ def rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.R
     """Values in which every list says its version once more, so that a mixed list would show."""
     ids = IDS[kind] if ids is None else ids
     body = {"items": f'"title":"t{version}"'}.get(kind, f'"items":["{version}"],"scores":[1.0]')
-    values = [f'{base.head(version, "2026-01-01T00:00:00Z")}"id":{json.dumps(each)},{body}}}'.encode() for each in ids]
+    values = [
+        f'{base.value_header(version, "2026-01-01T00:00:00Z")}"id":{json.dumps(each)},{body}}}'.encode() for each in ids
+    ]
     for start in range(0, len(ids), 100):
-        yield hashed([base.key(each) for each in ids[start : start + 100]], values[start : start + 100])
+        yield hashed([base.encode_key(each) for each in ids[start : start + 100]], values[start : start + 100])
 
 
 def hashed(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
@@ -66,18 +68,18 @@ def quiet(kind: str, done: int) -> None:
     pass
 
 
-def loaded(store: Store, version: int, kinds: dict[str, Iterator[pa.RecordBatch]] | None = None) -> Loaded:
+def loaded(store: Store, version: int, kinds: dict[str, Iterator[pa.RecordBatch]] | None = None) -> LoadSummary:
     kinds = {kind: rows(version, kind) for kind in KINDS} | (kinds or {})
-    return loading.load(store, version, kinds, None, quiet)
+    return loader.load(store, version, kinds, None, quiet)
 
 
 def publish(store: Store, scratch: Path) -> int:
-    with store.exclusive():
-        versions.settle(store)
-        push = versions.begin(store, "1998-04-21", "run")
+    with store.exclusive_lock():
+        versions.recover(store)
+        push = versions.begin_push(store, "1998-04-21", "run")
         done = loaded(store, push.version)
-        push = versions.write(store, push, State.LOADED, checksum=done.checksum, k=1, stored=1)
-        loading.verify(store, push.version, done, scratch)
-        versions.flip(store, versions.write(store, push, State.VERIFIED))
+        push = versions.set_state(store, push, PushState.LOADED, checksum=done.checksum, k=1, stored=1)
+        loader.verify(store, push.version, done, scratch)
+        versions.flip(store, versions.set_state(store, push, PushState.VERIFIED))
         versions.prune(store, 3)
     return push.version

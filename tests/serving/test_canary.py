@@ -12,18 +12,18 @@ import pytest
 from nightloom.settings import Canary
 from serving import canary
 from serving.stores import versions
-from serving.stores.files import Files
-from serving.stores.reading import Reader
-from serving.stores.versions import Push, PushError, Reason, State
+from serving.stores.files import FilesStore
+from serving.stores.pushes import POINTER, FailureReason, Push, PushError, PushState
+from serving.stores.reader import Reader
 from tests.serving.places import USERS, loaded, publish
 
 D_NEXT = "1998-04-22"
 
 
-def verified(store: Files) -> Push:
-    push = versions.begin(store, D_NEXT, "run")
+def verified(store: FilesStore) -> Push:
+    push = versions.begin_push(store, D_NEXT, "run")
     done = loaded(store, push.version)
-    return versions.write(store, push, State.VERIFIED, checksum=done.checksum, k=1, stored=1)
+    return versions.set_state(store, push, PushState.VERIFIED, checksum=done.checksum, k=1, stored=1)
 
 
 def share_of_new(reader: Reader) -> float:
@@ -31,7 +31,7 @@ def share_of_new(reader: Reader) -> float:
 
 
 def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(tmp_path: Path) -> None:
-    store = Files(tmp_path)
+    store = FilesStore(tmp_path)
     publish(store, tmp_path)
     reader, shares = Reader(store), list[float]()
 
@@ -40,12 +40,12 @@ def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(
         shares.append(share_of_new(reader))
         shares.append(float(reader.now().version == 2))
 
-    with store.exclusive():
+    with store.exclusive_lock():
         push = verified(store)
         looking = threading.Thread(target=look)
         looking.start()
         check = 'test "$NIGHTLOOM_CURRENT $NIGHTLOOM_CANARY" = "v000001 v000002"'
-        canary.watched(store, push, Canary(share=0.3, minutes=1.5 / 60, check=check, every_seconds=0.5))
+        canary.run_canary(store, push, Canary(share=0.3, minutes=1.5 / 60, check=check, every_seconds=0.5))
         looking.join()
         assert shares == [pytest.approx(0.3, abs=0.1), 0.0]
         assert share_of_new(reader) == 0.0
@@ -54,23 +54,23 @@ def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(
 
 
 def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -> None:
-    store = Files(tmp_path)
+    store = FilesStore(tmp_path)
     publish(store, tmp_path)
-    with store.exclusive():
+    with store.exclusive_lock():
         push = verified(store)
         says_no = Canary(share=0.5, minutes=1, check="echo errors doubled; exit 7", every_seconds=0.05)
         with pytest.raises(PushError, match="ended with 7, saying 'errors doubled'; everybody has v000001") as failed:
-            canary.watched(store, push, says_no)
-    assert failed.value.reason == Reason.GUARDRAIL
+            canary.run_canary(store, push, says_no)
+    assert failed.value.reason == FailureReason.GUARDRAIL
     assert share_of_new(Reader(store)) == 0.0
 
 
 def test_a_canary_whose_publisher_was_killed_ends_by_itself_and_is_settled(tmp_path: Path) -> None:
-    store = Files(tmp_path)
+    store = FilesStore(tmp_path)
     publish(store, tmp_path)
-    with store.exclusive():
+    with store.exclusive_lock():
         verified(store)
-        store.write(versions.POINTER, "v000001 v000002 0.5 2026-01-01T00:00:00Z")
+        store.write_note(POINTER, "v000001 v000002 0.5 2026-01-01T00:00:00Z")
         assert share_of_new(Reader(store)) == 0.0
-        assert versions.settle(store) == ["ended a canary"]
-    assert (store.note(versions.POINTER), json.loads(store.note("v000002") or "")["state"]) == ("v000001", "VERIFIED")
+        assert versions.recover(store) == ["ended a canary"]
+    assert (store.read_note(POINTER), json.loads(store.read_note("v000002") or "")["state"]) == ("v000001", "VERIFIED")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.digits import json_lists
+from serving.float_json import json_lists
 
 
 def texts(*lists: list[float]) -> list[str]:

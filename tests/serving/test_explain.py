@@ -12,10 +12,10 @@ from models.base import Examples, Histories
 from nightloom.errors import UnknownUserError
 from nightloom.night.context import run_stage
 from serving import commands
-from serving.causes import Word, by_words, causes
-from serving.explain import explain
-from serving.history import Person, history_of
-from serving.stores.reading import Reader
+from serving.contributions import AttributeEffect, attribute_effects, find_causes
+from serving.explain import build_explanation
+from serving.history import UserProfile, read_history
+from serving.stores.reader import Reader
 from tests.serving.conftest import CONFIG, D, Project
 from training import train, trainers
 
@@ -46,7 +46,7 @@ def trained_and_published(project: Project) -> None:
 
 def test_a_row_is_walked_to_push_gates_model_tables_and_the_interactions_that_weigh_most(project: Project) -> None:
     trained_and_published(project)
-    why = explain(project.settings, Reader(project.store), "u0", "3")
+    why = build_explanation(project.settings, Reader(project.store), "u0", "3")
     assert (why.rank, why.length, why.source, why.model) == (1, 4, "personal", "als version 1")
     assert {cause.item_id for cause in why.causes[:2]} == {"1", "2"}
     assert why.causes[0].share > 0.4 > abs(why.causes[2].share)
@@ -57,7 +57,7 @@ def test_a_row_is_walked_to_push_gates_model_tables_and_the_interactions_that_we
     assert why.tables.keys() >= {"silver.interactions", "gold.recommendations", "gold.histories", "silver.items"}
     assert (why.push.version, why.push.state, why.gates["slate"].state) == (1, "CURRENT", "overridden")
     assert (why.uncaused, why.scored, why.rules.known) == (None, None, False)
-    text = commands.told(why)
+    text = commands.format_explanation(why)
     assert "no run of spark_jobs.gold_recommendations is recorded that made this list" in text
     assert "als version 1" in text
     assert f"{first} (rating 5, 1998-01-10)" in text
@@ -94,8 +94,8 @@ def test_by_each_kind_of_model_the_likes_of_the_items_own_taste_weigh_most(publi
     ones, times = [[1.0] * 4] * len(likes), [[0, 1, 2, 3]] * len(likes)
     examples = Examples(ids, Histories.from_lists(ids, likes, ones, times), cut=10, seed=3)
     model = trainers.fit(kind, examples, PARAMS[kind])
-    history = history_of(published.night().lake, str(D), "u1")
-    found = causes(published.night().lake, Reader(published.store).now(), model, history, "3")
+    history = read_history(published.night().lake, str(D), "u1")
+    found = find_causes(published.night().lake, Reader(published.store).now(), model, history, "3")
     assert {cause.item_id for cause in found[:2]} == {"1", "2"}
     assert (found[2].item_id, found[2].title, found[2].event) == ("7", 'Film "7" <é>', "rating")
     assert found[1].share > 0.15 > found[2].share
@@ -106,19 +106,19 @@ def test_what_the_model_does_not_know_has_no_causes(published: Project) -> None:
     ids = np.array(["1", "2"])
     examples = Examples(ids, Histories.from_lists(ids, [["1", "2"]], [[1.0, 1.0]], [[0, 1]]), cut=10, seed=3)
     model = trainers.fit("ease", examples, PARAMS["ease"])
-    history = history_of(published.night().lake, str(D), "u1")
-    assert causes(published.night().lake, Reader(published.store).now(), model, history, "3") == []
+    history = read_history(published.night().lake, str(D), "u1")
+    assert find_causes(published.night().lake, Reader(published.store).now(), model, history, "3") == []
 
 
 def test_what_is_not_in_the_list_cannot_be_explained(project: Project) -> None:
     project.planted().judge()
     project.publish()
     with pytest.raises(UnknownUserError, match="item 1 is not in the personal list of user u1 in v000001"):
-        explain(project.settings, Reader(project.store), "u1", "1")
+        build_explanation(project.settings, Reader(project.store), "u1", "1")
 
 
-def members(events: list[dict[str, Any]], *words: str) -> Person:
-    return Person("u1", events, list(words))
+def members(events: list[dict[str, Any]], *words: str) -> UserProfile:
+    return UserProfile("u1", events, list(words))
 
 
 def test_each_word_that_moves_an_item_is_told_with_the_rank_without_it(published: Project) -> None:
@@ -127,12 +127,14 @@ def test_each_word_that_moves_an_item_is_told_with_the_rank_without_it(published
     ones, times = [[1.0]] * 20, [[0]] * 20
     examples = Examples(ids, Histories.from_lists(ids, liked, ones, times, words), cut=10, seed=3)
     model = trainers.fit("segments", examples, {"prior": 1})
-    assert by_words(model, members([], "sex=F"), "1") == []  # it is the first anyhow
-    assert by_words(model, members([], "sex=M", "eyes=blue"), "1") == [Word("sex=M", 1, 3)]
-    assert by_words(model, members([], "sex=M"), "9") == []
-    assert by_words(model, members([]), "1") == []
-    history = history_of(published.night().lake, str(D), "u1")
+    assert attribute_effects(model, members([], "sex=F"), "1") == []  # it is the first anyhow
+    assert attribute_effects(model, members([], "sex=M", "eyes=blue"), "1") == [AttributeEffect("sex=M", 1, 3)]
+    assert attribute_effects(model, members([], "sex=M"), "9") == []
+    assert attribute_effects(model, members([]), "1") == []
+    history = read_history(published.night().lake, str(D), "u1")
     assert {event["item_id"] for event in history} == {"7", "1", "2"}
-    assert by_words(model, members(history, "sex=M"), "3") == []  # the others are touched, and so it is the first
+    assert (
+        attribute_effects(model, members(history, "sex=M"), "3") == []
+    )  # the others are touched, and so it is the first
     popular = trainers.fit("popularity", examples, {})
-    assert by_words(popular, members([], "sex=M"), "1") == []
+    assert attribute_effects(popular, members([], "sex=M"), "1") == []

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from serving.stores import Store, versions
-from serving.stores.reading import Reader, Snapshot
-from serving.stores.versions import PushError, State
+from serving.stores.pushes import PushError, PushState, version_name
+from serving.stores.reader import Reader, Snapshot
 from tests.serving.places import ALL, FOLDERS, USERS, publish, started, store_at
 
 Place = tuple[str, str]
@@ -39,7 +39,7 @@ def hammer(place: Place, stop: Event, answers: multiprocessing.Queue[tuple[int, 
 
         def asked(snapshot: Snapshot, users: list[str] = users) -> int:
             rows = snapshot.get_many("users", users[:10]) + [snapshot.get("users", user) for user in users[10:]]
-            stamp = versions.name(snapshot.version)
+            stamp = version_name(snapshot.version)
             for user, row in zip(users, rows, strict=True):
                 if row is None or row["version"] != stamp or row["items"] != [str(snapshot.version)]:
                     wrong.append(f"{stamp} {user}: {row}")
@@ -77,7 +77,7 @@ def test_no_read_is_ever_mixed_partial_or_missing_while_publishes_rollbacks_and_
     assert [wrong for _, _, wrong in reports] == [[], []]
     assert all(reads > 0 for reads, _, _ in reports)
     assert len(set().union(*(seen for _, seen, _ in reports))) > 1
-    assert [push.state for push in versions.pushes(store)].count(State.CURRENT) == 1
+    assert [push.state for push in versions.list_pushes(store)].count(PushState.CURRENT) == 1
 
 
 def publish_without_end(place: Place, begun: Event) -> None:

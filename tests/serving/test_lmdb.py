@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from serving import loading
+from serving import loader
 from serving.stores import lmdb, versions
-from serving.stores.lmdb import Lmdb
-from serving.stores.reading import Reader
+from serving.stores.lmdb import LmdbStore
+from serving.stores.reader import Reader
 from tests.serving.places import loaded, publish
 
 
 def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_back_to(tmp_path: Path) -> None:
-    store = Lmdb(tmp_path)
+    store = LmdbStore(tmp_path)
     publish(store, tmp_path)
     reader = Reader(store)
     first = reader.now()
@@ -31,7 +31,7 @@ def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_bac
 
 
 def test_with_the_store_gone_the_last_good_version_is_served_and_marked(tmp_path: Path) -> None:
-    store = Lmdb(tmp_path / "store")
+    store = LmdbStore(tmp_path / "store")
     publish(store, tmp_path)
     reader = Reader(store)
     assert (reader.now().version, reader.stale) == (1, False)
@@ -43,7 +43,7 @@ def test_with_the_store_gone_the_last_good_version_is_served_and_marked(tmp_path
 
 def test_a_map_that_is_full_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb, "FIRST_MAP", 1 << 16)
-    store = Lmdb(tmp_path)
-    with store.exclusive():
-        push = versions.begin(store, "1998-04-21", "run")
-        loading.verify(store, push.version, loaded(store, push.version), tmp_path)
+    store = LmdbStore(tmp_path)
+    with store.exclusive_lock():
+        push = versions.begin_push(store, "1998-04-21", "run")
+        loader.verify(store, push.version, loaded(store, push.version), tmp_path)

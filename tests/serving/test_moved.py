@@ -23,11 +23,11 @@ from nightloom.lake import now
 from nightloom.night.context import Night, run_stage
 from nightloom.slate import compile as slate_plan
 from serving import commands
-from serving.explain import STRANGE, Explanation, explain
-from serving.history import history_of
+from serving.explain import UNKNOWN_ITEM, Explanation, build_explanation
+from serving.history import read_history
 from serving.replay import BATCH, Move
 from serving.rule_attribution import Moved
-from serving.stores.reading import Reader
+from serving.stores.reader import Reader
 from spark_jobs import gold_popular
 from spark_jobs import slate_scoring as ruled
 from spark_jobs.commit_stamps import StampedNight
@@ -114,7 +114,7 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
 
 def history(night: Night, user: str) -> dict[str, Any]:
     """A row of BATCH."""
-    events = history_of(night.lake, str(night.date), user, night.reads[HISTORIES.full_name])
+    events = read_history(night.lake, str(night.date), user, night.reads[HISTORIES.full_name])
     columns = {"items": [event["item_id"] for event in events], "weights": [event["weight"] for event in events]}
     return columns | {"user_id": user, "words": [], "seconds": [int(event["at"].timestamp()) for event in events]}
 
@@ -126,7 +126,7 @@ def client(shop: Project) -> Client:
 
 
 def told(client: Client, user: str, item: str) -> Explanation:
-    return explain(client.app.state.settings, client.app.state.reader, user, item)
+    return build_explanation(client.app.state.settings, client.app.state.reader, user, item)
 
 
 def steps(rules: Moved) -> list[tuple[str, int | None, int | None]]:
@@ -146,7 +146,7 @@ def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_a
         "6": [("no_five", 4, 3), ("fresh", 3, 4), ("one_of_two", 4, 3), ("hero", 3, 4), ("newcomer", 4, 5)],
     }
     assert "by score alone it is not among the user's 20 best" in lists["12"].note
-    assert told(client, "u2", "12").uncaused == STRANGE
+    assert told(client, "u2", "12").uncaused == UNKNOWN_ITEM
 
 
 def test_a_pin_lifts_an_item_to_the_first_place(client: Client) -> None:
@@ -214,7 +214,7 @@ Rules that moved it (rank before -> after)
 
 
 def test_where_nothing_can_be_told_the_text_says_why(client: Client) -> None:
-    assert "  made anew, the list has it at rank 2" in commands.told(told(client, "u4", "7"))
+    assert "  made anew, the list has it at rank 2" in commands.format_explanation(told(client, "u4", "7"))
     assert "what these took is not kept." in client.get("/explain?user=nobody&item=1").text
 
 
@@ -254,7 +254,7 @@ def copied(shop: Project, to: Path) -> Project:
 
 
 def asked(project: Project, user: str, item: str = "9") -> Moved:
-    return explain(project.settings, Reader(project.store), user, item).rules
+    return build_explanation(project.settings, Reader(project.store), user, item).rules
 
 
 def test_rules_that_have_changed_since_are_not_replayed_and_other_settings_do_not_matter(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nightloom.contracts import CHAMPIONS, INTERACTIONS, STAGES
 from serving.retained_versions import needed, oldest_night
 from serving.stores import versions
-from serving.stores.versions import State
+from serving.stores.pushes import PushState
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
@@ -28,13 +28,13 @@ def noted(project: Project, stage: str, reads: dict[str, int], day: date = D, **
 
 
 def published(project: Project, day: date, inputs: dict[str, int], model_version: str) -> None:
-    with project.store.exclusive():
+    with project.store.exclusive_lock():
         meta = {
             "inputs": inputs, "night": str(day), "model_version": model_version,
             "published_at": (START + (day - D) + timedelta(hours=1)).isoformat(),
         }  # fmt: skip
-        push = versions.begin(project.store, str(day), f"run-{day}")
-        versions.flip(project.store, versions.write(project.store, push, State.VERIFIED, **meta))
+        push = versions.begin_push(project.store, str(day), f"run-{day}")
+        versions.flip(project.store, versions.set_state(project.store, push, PushState.VERIFIED, **meta))
         versions.prune(project.store, 2)
 
 

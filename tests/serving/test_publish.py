@@ -12,8 +12,8 @@ from nightloom.night import runs
 from serving import publish
 from serving.lists import Lists
 from serving.stores import folder, versions
-from serving.stores.reading import Reader
-from serving.stores.versions import State
+from serving.stores.pushes import PushState
+from serving.stores.reader import Reader
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
@@ -22,7 +22,7 @@ D, NEXT = date(1998, 4, 21), date(1998, 4, 22)
 
 
 def states(project: Project) -> dict[int, str]:
-    return {push.version: push.state for push in versions.pushes(project.store)}
+    return {push.version: push.state for push in versions.list_pushes(project.store)}
 
 
 def stopped(
@@ -78,7 +78,7 @@ def test_the_next_night_serves_version_2_and_keeps_version_1(project: Project) -
     project.publish()
     next_night(project)
     project.publish(NEXT)
-    assert states(project) == {1: State.BACKUP, 2: State.CURRENT}
+    assert states(project) == {1: PushState.BACKUP, 2: PushState.CURRENT}
 
 
 def test_the_same_lists_again_publish_nothing_new(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +87,7 @@ def test_the_same_lists_again_publish_nothing_new(project: Project, capsys: pyte
     project.judge()
     project.publish()
     assert "the lists equal those of v000001, which stays; nothing new" in capsys.readouterr().out
-    assert states(project) == {1: State.CURRENT}
+    assert states(project) == {1: PushState.CURRENT}
 
 
 def test_without_a_judgement_nothing_is_published(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_without_a_judgement_nothing_is_published(project: Project, capsys: pyte
     assert (
         "the slate gate has not judged 1998-04-21; run `python -m serving.slate_gate --date 1998-04-21` first" in line
     )
-    assert [(push.state, push.reason) for push in versions.pushes(project.store)] == [("FAILED", "gate_closed")]
+    assert [(push.state, push.reason) for push in versions.list_pushes(project.store)] == [("FAILED", "gate_closed")]
 
 
 def test_a_closed_gate_keeps_yesterdays_lists(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_an_override_lets_a_closed_gate_pass_by_name(project: Project) -> None:
     project.plant_histories(users=["without", "too"])
     project.judge(override="ann: two users are on their way")
     project.publish()
-    assert states(project) == {1: State.CURRENT}
+    assert states(project) == {1: PushState.CURRENT}
     assert runs.gates(Lake(project.settings.place("lake")), D)["slate"].state == "overridden"
 
 
@@ -129,14 +129,14 @@ def test_lists_written_after_the_judgement_are_not_published(
     code, line = stopped(project, capsys)
     assert code == 1
     assert "was written again since the slate gate judged version 2" in line
-    assert versions.read(project.store, 1).reason == "dataset_changed"
+    assert versions.read_push(project.store, 1).reason == "dataset_changed"
 
 
 def test_another_nights_lists_do_not_count_as_a_change(project: Project) -> None:
     project.planted().judge()
     project.plant_lists(NEXT)
     project.publish()
-    assert states(project) == {1: State.CURRENT}
+    assert states(project) == {1: PushState.CURRENT}
 
 
 def test_an_older_night_never_replaces_a_newer_one_unless_forced_by_name(
@@ -161,14 +161,14 @@ def test_a_disk_without_room_stops_the_push_before_it_writes(
     code, line = stopped(project, capsys)
     assert code == 1
     assert "has 10 free; free some, or lower slate.stored or store.keep" in line
-    assert versions.read(project.store, 1).reason == "quota"
+    assert versions.read_push(project.store, 1).reason == "quota"
 
 
 def test_a_push_while_another_runs_is_told_and_leaves_nothing(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.planted().judge()
-    with project.store.exclusive():
+    with project.store.exclusive_lock():
         code, line = stopped(project, capsys)
     assert code == 1
     assert "another push is under way" in line
@@ -182,7 +182,7 @@ def test_predicted_bytes_are_within_5_per_cent_of_the_file(project: Project) -> 
     project.plant_histories(users=list(users), likes={user: ["1"] for user in users})
     project.judge(override="ann: sizes only")
     project.publish()
-    facts = versions.read(project.store, 1).facts
+    facts = versions.read_push(project.store, 1).facts
     assert facts["predicted_bytes"] == pytest.approx(facts["bytes"], rel=0.05)
     assert (project.settings.place("store") / "v000001" / "data.mdb").stat().st_size == facts["bytes"]
 
@@ -193,7 +193,7 @@ def test_over_the_quota_nothing_is_pushed(project: Project, capsys: pytest.Captu
     code, line = stopped(project, capsys)
     assert code == 1
     assert "more than store.quota_gb = 1e-06; raise it, or lower slate.stored or store.keep" in line
-    assert versions.read(project.store, 1).reason == "quota"
+    assert versions.read_push(project.store, 1).reason == "quota"
 
 
 def test_while_a_version_is_pinned_a_night_publishes_nothing_and_says_so(
@@ -208,23 +208,23 @@ def test_while_a_version_is_pinned_a_night_publishes_nothing_and_says_so(
     assert "v000001 is pinned (ann: prices are being checked) and stays; `nightloom publish unpin` ends that" in line
     versions.unpin(project.store)
     project.publish(NEXT)
-    assert states(project) == {1: State.BACKUP, 2: State.CURRENT}
+    assert states(project) == {1: PushState.BACKUP, 2: PushState.CURRENT}
 
 
 def test_a_push_that_was_killed_while_loading_goes_on_with_its_version(project: Project) -> None:
     project.configure("keep = 3", 'keep = 3\nkind = "files"')
     project.planted().judge()
     night = project.night()
-    with project.store.exclusive():
+    with project.store.exclusive_lock():
         begun = publish._begun(night, project.store)
         lists = Lists(night.lake, D, night.reads, project.root)
         (batch,) = lists.rows("users", begun.version, begun.facts["moment"])
-        project.store.begin(begun.version)
-        project.store.put(begun.version, ("users", 0), batch)
+        project.store.begin_load(begun.version)
+        project.store.load_part(begun.version, ("users", 0), batch)
     loaded = next((project.settings.place("store") / "v000001").glob("users-*.arrow"))
     before = loaded.stat().st_mtime_ns
     project.publish()
-    assert states(project) == {1: State.CURRENT}
+    assert states(project) == {1: PushState.CURRENT}
     assert loaded.stat().st_mtime_ns == before
 
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from nightloom.errors import StoreError
-from serving import loading
+from serving import loader
 from serving.stores import Store, base, versions
-from serving.stores.base import KINDS, GoneError, Shape
-from serving.stores.reading import Reader, Snapshot
-from serving.stores.versions import PushError, Reason, State
+from serving.stores.base import KINDS, RowSizes, VersionPrunedError
+from serving.stores.pushes import FailureReason, PushError, PushState
+from serving.stores.reader import Reader, Snapshot
 from tests.serving.places import ALL, FOLDERS, USERS, hashed, loaded, publish, quiet, rows, started, store_at
 
 NUMBER = itertools.count()
@@ -54,24 +54,24 @@ def store(place: tuple[str, str]) -> Store:
     return store_at(*place)
 
 
-def shapes(users: int) -> dict[str, Shape]:
+def shapes(users: int) -> dict[str, RowSizes]:
     """What `rows_of` makes, measured."""
     found = {}
     for kind in KINDS:
         batches = list(rows_of(1, kind, users))
         sizes = [[len(value) for batch in batches for value in batch[name].to_pylist()] for name in ("key", "value")]
-        found[kind] = Shape(len(sizes[0]), *(np.array(each) for each in sizes))
+        found[kind] = RowSizes(len(sizes[0]), *(np.array(each) for each in sizes))
     return found
 
 
 def rows_of(version: int, kind: str, users: int) -> Iterator[pa.RecordBatch]:
     """Users with lists of many lengths."""
     ids = sorted(f"user-{number}" for number in range(users)) if kind == "users" else ["all"]
-    stamp = base.head(version, "2026-01-01T00:00:00Z")
+    stamp = base.value_header(version, "2026-01-01T00:00:00Z")
     for start in range(0, len(ids), 2000):
         some = ids[start : start + 2000]
         values = [f'{stamp}"items":["{"x" * (1500 + len(each) * 37 + n % 700)}"]}}' for n, each in enumerate(some)]
-        yield hashed([base.key(each) for each in some], [value.encode() for value in values])
+        yield hashed([base.encode_key(each) for each in some], [value.encode() for value in values])
 
 
 def test_what_was_published_is_read_by_key_and_as_a_whole(store: Store, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_version_of_before_there_was_a_kind_is_read_measured_and_cleared(
     snapshot = Reader(store).now()
     assert snapshot.get_many("similar", ["1", "2"]) == [None, None]
     assert snapshot.get("popular", "all") is not None
-    assert store.size(1) > 0
-    store.clear(1)
+    assert store.version_bytes(1) > 0
+    store.delete_rows(1)
 
 
 def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> None:
@@ -109,7 +109,11 @@ def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> No
         assert soon(reader, expected)
     assert versions.rollback(store, "ann: wrong prices") == (4, 3)
     assert soon(reader, 3)
-    assert [push.state for push in versions.pushes(store)] == [State.BACKUP, State.CURRENT, State.ROLLED_BACK]
+    assert [push.state for push in versions.list_pushes(store)] == [
+        PushState.BACKUP,
+        PushState.CURRENT,
+        PushState.ROLLED_BACK,
+    ]
 
 
 def soon(reader: Reader, version: int) -> bool:
@@ -125,44 +129,44 @@ def test_what_is_pruned_leaves_nothing_and_whoever_reads_it_asks_again(store: St
     first = Reader(store).now()
     for _ in range(3):
         publish(store, tmp_path)
-    assert [push.version for push in versions.pushes(store)] == [2, 3, 4]
-    if first.lasting:  # still mapped
+    assert [push.version for push in versions.list_pushes(store)] == [2, 3, 4]
+    if first.survives_pruning:  # still mapped
         assert first.get("users", "u0007") is not None
     else:
-        with pytest.raises(GoneError, match="v000001 was pruned while it was read"):
+        with pytest.raises(VersionPrunedError, match="v000001 was pruned while it was read"):
             first.get("users", "u0007")
-    with pytest.raises(GoneError):
+    with pytest.raises(VersionPrunedError):
         Snapshot(store, 1)
     assert Reader(store).ask(lambda snapshot: snapshot.get("users", "nobody")) is None
 
 
 def test_before_the_first_publish_there_is_nothing(store: Store) -> None:
-    assert (versions.current(store), versions.pushes(store), store.note("other")) == (None, [], None)
+    assert (versions.current_version(store), versions.list_pushes(store), store.read_note("other")) == (None, [], None)
     with pytest.raises(StoreError, match="nothing is published yet"):
         Reader(store).now()
 
 
 def test_a_note_is_replaced_whole_and_can_be_taken_away(store: Store) -> None:
-    with store.exclusive():
-        store.write("one", "é\n")
-        store.write("one", "more")
-        store.write("two", "")
-        assert store.notes() == {"one": "more", "two": ""}
-        store.write("one", None)
-        store.write("one", None)
-    assert (store.note("one"), store.note("two")) == (None, "")
+    with store.exclusive_lock():
+        store.write_note("one", "é\n")
+        store.write_note("one", "more")
+        store.write_note("two", "")
+        assert store.read_notes() == {"one": "more", "two": ""}
+        store.write_note("one", None)
+        store.write_note("one", None)
+    assert (store.read_note("one"), store.read_note("two")) == (None, "")
 
 
 def test_of_two_pushes_at_once_one_is_told_and_by_whom(store: Store, place: tuple[str, str]) -> None:
-    with store.exclusive(), pytest.raises(PushError, match=r"another push is under way .*process") as told:
-        store_at(*place).exclusive().__enter__()
-    assert told.value.reason == Reason.CONCURRENT_PUSH
-    with store_at(*place).exclusive():
+    with store.exclusive_lock(), pytest.raises(PushError, match=r"another push is under way .*process") as told:
+        store_at(*place).exclusive_lock().__enter__()
+    assert told.value.reason == FailureReason.CONCURRENT_PUSH
+    with store_at(*place).exclusive_lock():
         pass
 
 
 def hold(place: tuple[str, str], held: Event) -> None:
-    with store_at(*place).exclusive():
+    with store_at(*place).exclusive_lock():
         held.set()
         time.sleep(600)
 
@@ -182,7 +186,7 @@ def wait_for_the_lock(store: Store) -> None:
     deadline = time.monotonic() + 10
     while True:
         try:
-            with store.exclusive():
+            with store.exclusive_lock():
                 return
         except PushError:
             if time.monotonic() > deadline:
@@ -191,75 +195,75 @@ def wait_for_the_lock(store: Store) -> None:
 
 
 def test_a_load_that_stopped_goes_on_and_ends_as_if_it_had_not(store: Store, tmp_path: Path) -> None:
-    with store.exclusive():
-        push = versions.begin(store, "1998-04-21", "run", source="the same")
-        store.begin(push.version)
+    with store.exclusive_lock():
+        push = versions.begin_push(store, "1998-04-21", "run", source="the same")
+        store.begin_load(push.version)
         first = next(rows(push.version, "users")).select(base.SCHEMA.names)
-        store.put(push.version, ("users", 0), first)
-        store.put(push.version, ("users", 0), first) if store_is_idempotent(store) else None
-    with store.exclusive():
-        versions.settle(store)
-        again = versions.begin(store, "1998-04-21", "run 2", source="the same")
-        assert (again.version, again.state) == (push.version, State.STARTED)
-        loading.verify(store, again.version, loaded(store, again.version), tmp_path)
-        other = versions.begin(store, "1998-04-21", "run 3", source="another")
+        store.load_part(push.version, ("users", 0), first)
+        store.load_part(push.version, ("users", 0), first) if store_is_idempotent(store) else None
+    with store.exclusive_lock():
+        versions.recover(store)
+        again = versions.begin_push(store, "1998-04-21", "run 2", source="the same")
+        assert (again.version, again.state) == (push.version, PushState.STARTED)
+        loader.verify(store, again.version, loaded(store, again.version), tmp_path)
+        other = versions.begin_push(store, "1998-04-21", "run 3", source="another")
         assert other.version == 2
-        assert [push.version for push in versions.pushes(store)] == [2]
+        assert [push.version for push in versions.list_pushes(store)] == [2]
 
 
 def store_is_idempotent(store: Store) -> bool:
     """LMDB appends only; it begins anew instead."""
-    return type(store).__name__ != "Lmdb"
+    return type(store).__name__ != "LmdbStore"
 
 
 def test_the_same_id_twice_fails_by_count(store: Store, tmp_path: Path) -> None:
     twice = (batch for part in (rows(1, "users"), rows(1, "users")) for batch in part)
-    with store.exclusive(), pytest.raises(PushError, match="users has b'=u0000' twice, or out of order") as failed:
-        loading.verify(store, 1, loaded(store, 1, {"users": twice}), tmp_path)
-    assert failed.value.reason == Reason.COUNT_MISMATCH
+    with store.exclusive_lock(), pytest.raises(PushError, match="users has b'=u0000' twice, or out of order") as failed:
+        loader.verify(store, 1, loaded(store, 1, {"users": twice}), tmp_path)
+    assert failed.value.reason == FailureReason.COUNT_MISMATCH
 
 
 def test_a_value_of_another_version_fails_by_its_stamp(store: Store, tmp_path: Path) -> None:
-    with store.exclusive(), pytest.raises(PushError, match=r"9 items do not begin with .*v000001") as failed:
-        loading.verify(store, 1, loaded(store, 1, {"items": rows(2, "items")}), tmp_path)
-    assert failed.value.reason == Reason.CHECKSUM
+    with store.exclusive_lock(), pytest.raises(PushError, match=r"9 items do not begin with .*v000001") as failed:
+        loader.verify(store, 1, loaded(store, 1, {"items": rows(2, "items")}), tmp_path)
+    assert failed.value.reason == FailureReason.CHECKSUM
 
 
 def test_content_that_reads_back_otherwise_fails_by_checksum(store: Store, tmp_path: Path) -> None:
-    with store.exclusive():
+    with store.exclusive_lock():
         done = loaded(store, 1)
         done.sums["users"] += 1
         with pytest.raises(PushError, match="users do not read back"):
-            loading.verify(store, 1, done, tmp_path)
+            loader.verify(store, 1, done, tmp_path)
 
 
 def test_without_a_popular_list_for_everybody_a_version_is_not_good(store: Store, tmp_path: Path) -> None:
-    with store.exclusive():
-        push = versions.begin(store, "1998-04-21", "run")
+    with store.exclusive_lock():
+        push = versions.begin_push(store, "1998-04-21", "run")
         done = loaded(store, push.version, {"popular": iter([])})
         with pytest.raises(PushError, match="no popular list `all`"):
-            loading.verify(store, push.version, done, tmp_path)
+            loader.verify(store, push.version, done, tmp_path)
 
 
 @pytest.mark.parametrize("user", ["", "x" * 5000, "é\x00\n", "a/b?c=d"])
 def test_any_text_can_be_asked_for_and_be_an_id(store: Store, tmp_path: Path, user: str) -> None:
-    with store.exclusive():
-        push = versions.begin(store, "1998-04-21", "run")
+    with store.exclusive_lock():
+        push = versions.begin_push(store, "1998-04-21", "run")
         done = loaded(store, push.version, {"users": rows(1, "users", [user])})
-        loading.verify(store, push.version, done, tmp_path)
+        loader.verify(store, push.version, done, tmp_path)
         row = Snapshot(store, push.version).get("users", user)
     assert row is not None
 
 
 def test_predicted_bytes_are_within_5_per_cent(store: Store) -> None:
     users = 20_000
-    with store.exclusive():
-        loading.load(store, 1, {kind: rows_of(1, kind, users) for kind in KINDS}, None, quiet)
-        assert store.predicted(shapes(users)) == pytest.approx(store.size(1), rel=0.05)
+    with store.exclusive_lock():
+        loader.load(store, 1, {kind: rows_of(1, kind, users) for kind in KINDS}, None, quiet)
+        assert store.predict_bytes(shapes(users)) == pytest.approx(store.version_bytes(1), rel=0.05)
 
 
 def test_a_rate_is_kept_to(store: Store) -> None:
     begun = time.monotonic()
-    with store.exclusive():
-        loading.load(store, 1, {kind: rows(1, kind) for kind in KINDS}, 400, quiet)
+    with store.exclusive_lock():
+        loader.load(store, 1, {kind: rows(1, kind) for kind in KINDS}, 400, quiet)
     assert time.monotonic() - begun >= (300 + 9) / 400

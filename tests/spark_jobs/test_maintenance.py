@@ -22,8 +22,8 @@ from nightloom.contracts import (
     STORAGE,
 )
 from nightloom.lake import now
-from serving.stores import store_of, versions
-from serving.stores.versions import State
+from serving.stores import open_store, versions
+from serving.stores.pushes import Push, PushState
 from spark_jobs import (
     gold_histories,
     gold_item_days,
@@ -62,13 +62,13 @@ def noted(at: Project, stage: str, **columns: Any) -> None:
     at.night().lake.append(STAGES, [row | columns])
 
 
-def publish(at: Project, inputs: dict[str, int]) -> versions.Push:
+def publish(at: Project, inputs: dict[str, int]) -> Push:
     """A serving version that says that it was made from these table versions."""
-    store = store_of(at.settings)
-    with store.exclusive():
+    store = open_store(at.settings)
+    with store.exclusive_lock():
         meta = {"inputs": inputs, "night": str(D), "published_at": now().isoformat(), "model_version": "1"}
-        push = versions.begin(store, str(D), f"test-{D}")
-        return versions.flip(store, versions.write(store, push, State.VERIFIED, **meta))
+        push = versions.begin_push(store, str(D), f"test-{D}")
+        return versions.flip(store, versions.set_state(store, push, PushState.VERIFIED, **meta))
 
 
 def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
@@ -132,11 +132,11 @@ def test_rows_past_the_contracts_retention_are_deleted_counted_from_the_newest_a
 
 
 def versions_served(at: Project, night: date) -> date:
-    store = store_of(at.settings)
-    with store.exclusive():
+    store = open_store(at.settings)
+    with store.exclusive_lock():
         meta = {"inputs": {}, "night": str(night), "published_at": now().isoformat(), "model_version": "1"}
-        push = versions.begin(store, str(night), "test")
-        versions.flip(store, versions.write(store, push, State.VERIFIED, **meta))
+        push = versions.begin_push(store, str(night), "test")
+        versions.flip(store, versions.set_state(store, push, PushState.VERIFIED, **meta))
     return night
 
 
@@ -173,7 +173,7 @@ def test_the_log_is_cut_at_a_checkpoint_and_no_further_than_a_needed_version(
     aged(log, 12, days=40)
     publish(at, {POPULAR.full_name: 3})
     assert upkeep(at)["gold.popular"] == "nothing"
-    versions.discard(store_of(at.settings), versions.pushes(store_of(at.settings))[0])
+    versions.delete_version(open_store(at.settings), versions.list_pushes(open_store(at.settings))[0])
     assert "files of the log older than 31 days" in upkeep(at)["gold.popular"]
     assert lake.rows(POPULAR, version=12).num_rows == 12
     assert lake.rows(POPULAR).num_rows == 14

@@ -17,7 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 from nightloom.contracts import Table
 from nightloom.sql.marts import tables
-from nightloom.sql.query import State, ask
+from nightloom.sql.query import Catalog, run_query
 from spark_jobs.session import with_tables
 from tests.spark_jobs.build import Project
 
@@ -31,12 +31,16 @@ def test_there_are_ten_questions() -> None:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_of_the_page_has_an_answer(question: str, lake: Project) -> None:
-    answer = ask(State.of(lake.settings), QUESTIONS[question])
+    answer = run_query(Catalog.from_settings(lake.settings), QUESTIONS[question])
     assert list(answer.rows), question
 
 
 def test_the_busiest_user_is_told_with_what_they_did_and_are_shown(lake: Project) -> None:
-    found = list(ask(State.of(lake.settings), QUESTIONS["10. What did a user do, and what are they shown?"]).rows)
+    found = list(
+        run_query(
+            Catalog.from_settings(lake.settings), QUESTIONS["10. What did a user do, and what are they shown?"]
+        ).rows
+    )
     assert [(row[0], row[3]) for row in found if row[0] == "is shown"] == [("is shown", i) for i in ("i4", "i6", "i5")]
     assert sorted(row[3] for row in found if row[0] == "did") == ["i2", "i3", "i4", "i5"]
 

@@ -15,8 +15,8 @@ from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
 from nightloom.lake.recommendations import full_night, meaning
 from nightloom.slate import compile as slate_plan
-from nightloom.sql.query import State, ask
-from serving.history import person
+from nightloom.sql.query import Catalog, run_query
+from serving.history import read_profile
 from serving.replay import replay
 from spark_jobs import gold_similar_items
 from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, project
@@ -119,7 +119,9 @@ def test_a_night_that_others_point_to_may_be_made_anew(made: Shop) -> None:
 
 
 def test_sql_by_the_tables_name_gives_every_night_whole(made: Shop) -> None:
-    answer = ask(State.of(made.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL")
+    answer = run_query(
+        Catalog.from_settings(made.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL"
+    )
     sizes = {night: len(made.lists(night)) for night in map(after, range(8))}
     assert dict(answer.rows) == sizes
     made.lake.open(RECOMMENDATIONS)
@@ -164,7 +166,7 @@ def test_a_list_that_is_made_anew_for_one_user_is_the_one_that_spark_made(made: 
     lists, model = ruled.lists(after(8)), registry.load(settings, "1")
     assert len(lists) > len(USERS)
     for user, (items, scores, _) in lists.items():
-        anew = replay(settings, model, plan, person(ruled.lake, user, str(after(8)), reads))
+        anew = replay(settings, model, plan, read_profile(ruled.lake, user, str(after(8)), reads))
         assert anew.items() == items
         assert anew.scores() == pytest.approx(scores, abs=1e-6)
 

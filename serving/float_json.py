@@ -1,6 +1,6 @@
-"""Lists of float32 -> JSON text, each number in digits that read back as the same float, quicker than DuckDB's cast.
+"""Lists of float32 -> JSON text, faster than DuckDB's cast; each number reads back as the same float.
 
-7 or 8 digits where they will do, else the 9 that always do; zeros at the end are left out.
+A number has 7 or 8 digits where they suffice, otherwise 9, which always do. Zeros at the end are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 LONGEST = 24
-"""Bytes of the longest number, -0.0000123456789, and its comma, with room to spare."""
+"""Bytes of the longest number, -0.0000123456789, and its comma, with a margin."""
 ZERO = 64
 POWERS = np.array([float(f"1e{exponent}") for exponent in range(-ZERO, ZERO + 1)])
 """1e-64 to 1e64; 1e0 is at ZERO."""
@@ -22,17 +22,17 @@ NULL = np.frombuffer(b"null", np.uint8)
 
 
 def json_lists(lists: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A column of lists of float32 -> a column of texts, [1.5,0.25]. What is no number (gate 3 stops it) is null."""
+    """A column of lists of float32 -> a column of texts, [1.5,0.25]. A NaN (gate 3 stops it) becomes null."""
     whole = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     offsets, numbers = whole.offsets.to_numpy(), whole.values.to_numpy(zero_copy_only=False)
     text = np.empty(int(offsets[-1] - offsets[0]) * LONGEST + 2 * len(whole), np.uint8)
     ends = np.zeros(len(whole) + 1, np.int32)
-    _write(numbers, offsets, text, ends)
+    _write_lists(numbers, offsets, text, ends)
     return pa.StringArray.from_buffers(len(whole), pa.py_buffer(ends), pa.py_buffer(text))
 
 
 @numba.njit(nogil=True, cache=True)
-def _write(numbers: Any, offsets: Any, text: Any, ends: Any) -> None:
+def _write_lists(numbers: Any, offsets: Any, text: Any, ends: Any) -> None:
     at = 0
     for row in range(len(offsets) - 1):
         text[at] = OPEN
@@ -41,15 +41,15 @@ def _write(numbers: Any, offsets: Any, text: Any, ends: Any) -> None:
             if position > offsets[row]:
                 text[at] = COMMA
                 at += 1
-            at = _number(numbers[position], text, at)
+            at = _write_number(numbers[position], text, at)
         text[at] = CLOSE
         at += 1
         ends[row + 1] = at
 
 
 @numba.njit(nogil=True, cache=True)
-def _number(number: Any, text: Any, at: Any) -> Any:
-    """Write one number at a place -> the place after it."""
+def _write_number(number: Any, text: Any, at: Any) -> Any:
+    """Write one number at a position -> the position after it."""
     value = np.float64(number)
     if not np.isfinite(value):
         text[at : at + 4] = NULL
@@ -64,23 +64,23 @@ def _number(number: Any, text: Any, at: Any) -> Any:
     digits, exponent = np.uint32(0), power
     while length < 9 and np.float32(digits * POWERS[ZERO + exponent - length + 1]) != np.float32(value):
         length += 1
-        digits, exponent = _rounded(value, power, length)
+        digits, exponent = _round_digits(value, power, length)
     while digits % np.uint32(10) == 0:
         digits, length = digits // np.uint32(10), length - 1
     if -6 < exponent < 15:
-        return _decimal(digits, length, exponent, text, at)
-    at = _decimal(digits, length, 0, text, at)
+        return _write_decimal(digits, length, exponent, text, at)
+    at = _write_decimal(digits, length, 0, text, at)
     text[at] = LETTER_E
     at += 1
     if exponent < 0:
         text[at] = MINUS
         at, exponent = at + 1, -exponent
     two = 1 if exponent > 9 else 0
-    return _decimal(np.uint32(exponent), 1 + two, two, text, at)
+    return _write_decimal(np.uint32(exponent), 1 + two, two, text, at)
 
 
 @numba.njit(nogil=True, cache=True)
-def _rounded(value: Any, exponent: Any, length: Any) -> Any:
+def _round_digits(value: Any, exponent: Any, length: Any) -> Any:
     """The first `length` digits of a number as a whole number, and the power of ten of its first digit."""
     scaled = np.rint(value * POWERS[ZERO + length - 1 - exponent])
     while scaled >= POWERS[ZERO + length]:  # 9.99999996, or an exponent that is too low
@@ -90,8 +90,8 @@ def _rounded(value: Any, exponent: Any, length: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def _decimal(digits: Any, length: Any, exponent: Any, text: Any, at: Any) -> Any:
-    """Write so many digits, without zeros at their end, the first of which stands for 10^exponent."""
+def _write_decimal(digits: Any, length: Any, exponent: Any, text: Any, at: Any) -> Any:
+    """Write `length` digits, without zeros at their end; the first digit stands for 10^exponent."""
     if exponent < 0:  # 0.00ddd
         end = at + 1 - exponent + length
         text[at:end] = DIGIT

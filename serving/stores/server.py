@@ -1,0 +1,39 @@
+"""What stores on a server share: a printable address, and a pointer that is read again at most five times a second."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from urllib.parse import urlsplit
+
+from serving.stores.pushes import POINTER
+
+POINTER_SECONDS = 0.2
+"""Readers notice a flip within this time."""
+
+
+class ServerStore(ABC):
+    """The common part of stores/redis.py and stores/postgresql.py."""
+
+    remote = True
+    load_workers = 2
+
+    def __init__(self, address: str) -> None:
+        self.location = without_secret(address)
+        self._pointer: tuple[float, str | None] = (-POINTER_SECONDS, None)
+
+    @abstractmethod
+    def read_note(self, name: str) -> str | None: ...
+
+    def read_pointer(self) -> str | None:
+        read_at, text = self._pointer
+        if (moment := time.monotonic()) - read_at >= POINTER_SECONDS:
+            text = self.read_note(POINTER)
+            self._pointer = moment, text
+        return text
+
+
+def without_secret(address: str) -> str:
+    """An address that may be printed: without user and password."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"
