@@ -38,7 +38,11 @@ from benchmarks.servers import Server, postgresql, program, redis_server
 from nightloom import settings as settings_module
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
 from nightloom.lake import Lake, arrow_schema
-from nightloom.night.context import Check, Night, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.records import Check
+from nightloom.night.run import run_stage
 from serving import loader
 from serving.lists import Lists
 from serving.stores import Store, base, open_store, versions
@@ -97,7 +101,7 @@ def judged(night: Night) -> None:
     """Gate 3's word; what it would measure is not what is measured here."""
     for table in (RECOMMENDATIONS, POPULAR, ITEMS):
         night.pin(table)
-    judge(night, "slate", [Check("planted", True, "planted", "planted")])
+    record_and_enforce(night, stages.SLATE_GATE, [Check("planted", True, "planted", "planted")])
 
 
 def published(config: Path) -> float:
@@ -239,7 +243,7 @@ def main() -> None:
         root = Path(folder)
         (root / "nightloom.toml").write_text(CONFIG.format(kind="lmdb", stored=arguments.k), encoding="utf8")
         lake_of(root, arguments.users, arguments.items, arguments.k)
-        run_stage("serving.slate_gate", judged, argv=["--date", str(D), "--config", str(root / "nightloom.toml")])
+        run_stage(stages.SLATE_GATE, judged, argv=["--date", str(D), "--config", str(root / "nightloom.toml")])
         for kind in arguments.stores.split(","):
             with place_of(kind, root) as server:
                 found[kind] = measured(kind, root, server, arguments)

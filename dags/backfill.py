@@ -19,7 +19,9 @@ first. Neither starts a Spark server: the command keeps one for all nights; else
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
-from policy import POLICY, stage
+from policy import POLICY, task
+
+from nightloom.night import stages
 
 MODEL = Param(
     "as-published",
@@ -39,8 +41,8 @@ with DAG(
     doc_md=__doc__,
     **POLICY | {"params": POLICY["params"] | {"model": MODEL}},
 ):
-    stage("spark_jobs.gold_item_stats") >> [
-        stage("spark_jobs.gold_popular"),
-        stage("spark_jobs.gold_similar_items", "--model {{ params.model }}"),
-        stage("spark_jobs.gold_recommendations", "--model {{ params.model }}"),  # slate rules read the statistics
+    task(stages.ITEM_STATS) >> [
+        task(stages.POPULAR),
+        task(stages.SIMILAR_ITEMS, "--model {{ params.model }}"),
+        task(stages.RECOMMENDATIONS, "--model {{ params.model }}"),  # slate rules read the statistics
     ]

@@ -12,7 +12,9 @@ conflict on one table; either can simply run again.
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from policy import POLICY, stage
+from policy import POLICY, task
+
+from nightloom.night import stages
 
 with DAG(
     "maintenance",
@@ -24,4 +26,4 @@ with DAG(
     **POLICY,
 ):
     # Spark inside the task: stopping the night's warm server would stop a night that still runs.
-    stage("spark_jobs.maintenance")
+    task(stages.MAINTENANCE)

@@ -19,7 +19,9 @@ between; a failed stage fails the run all the same.
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from policy import GOLD, POLICY, command, gate, stage, with_date
+from policy import GOLD, POLICY, command, task, with_date
+
+from nightloom.night import stages
 
 with DAG(
     "nightly",
@@ -30,31 +32,31 @@ with DAG(
     description="From a day's files to tomorrow's published lists.",
     doc_md=__doc__,
     **POLICY,
-):
+) as dag:
     spark_start = command("python -m spark_jobs.session start", "spark_jobs.session.start").as_setup()  # type: ignore[no-untyped-call]
     spark_stop = command("python -m spark_jobs.session stop", "spark_jobs.session.stop").as_teardown(setups=spark_start)
 
-    bronze = stage("spark_jobs.bronze")
+    bronze = task(stages.BRONZE)
     silver = [
-        stage("spark_jobs.silver_items"),
-        stage("spark_jobs.silver_users"),
-        stage("spark_jobs.silver_interactions"),
+        task(stages.SILVER_ITEMS),
+        task(stages.SILVER_USERS),
+        task(stages.SILVER_INTERACTIONS),
     ]
-    data_gate = gate("expectations.gate")
-    histories = stage("spark_jobs.gold_histories")
-    item_days = stage("spark_jobs.gold_item_days")
-    item_stats = stage("spark_jobs.gold_item_stats")
-    popular = stage("spark_jobs.gold_popular")
-    train = stage("training.train", "--when first")
-    model_gate = gate("training.model_gate")
+    data_gate = task(stages.DATA_GATE)
+    histories = task(stages.HISTORIES)
+    item_days = task(stages.ITEM_DAYS)
+    item_stats = task(stages.ITEM_STATS)
+    popular = task(stages.POPULAR)
+    train = task(stages.TRAIN, "--when first")
+    model_gate = task(stages.MODEL_GATE)
     # Both trainings may be skipped: a champion serves already.
-    recommendations = stage("spark_jobs.gold_recommendations", trigger_rule="none_failed")
-    similar_items = stage("spark_jobs.gold_similar_items", trigger_rule="none_failed")
-    slate_gate = gate("serving.slate_gate")
-    publish = stage("serving.publish")
-    report = stage("serving.report")
-    marts = stage("spark_jobs.marts", outlets=[GOLD], post_execute=with_date)
-    marts_checked = stage("expectations.marts")
+    recommendations = task(stages.RECOMMENDATIONS, trigger_rule="none_failed")
+    similar_items = task(stages.SIMILAR_ITEMS, trigger_rule="none_failed")
+    slate_gate = task(stages.SLATE_GATE)
+    publish = task(stages.PUBLISH)
+    report = task(stages.REPORT)
+    marts = task(stages.MARTS, outlets=[GOLD], post_execute=with_date)
+    marts_checked = task(stages.MARTS_CHECK)
 
     spark_start >> bronze >> silver >> data_gate >> [histories, item_days]
     item_days >> item_stats >> popular >> recommendations
@@ -63,6 +65,5 @@ with DAG(
     data_gate >> train >> model_gate >> recommendations  # training reads silver, so it need not wait for gold
     recommendations >> slate_gate >> publish >> report
     publish >> marts >> marts_checked  # for analysts: the lists do not wait for them
-    # Each Spark stage by name: a failure skips what follows at once, while its neighbours still run.
-    of_spark = [bronze, *silver, data_gate, histories, item_days, item_stats, popular, similar_items, recommendations]
-    [*of_spark, marts] >> spark_stop
+    # Each Spark stage itself: a failure skips what follows at once, while its neighbours still run.
+    [dag.get_task(stage.name) for stage in stages.NIGHT if stage.spark] >> spark_stop

@@ -2,8 +2,8 @@
 
 A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow hands its own environment on
 (PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run manifest carries Airflow's run id.
-Exit code 99 marks the task skipped; a gate is asked once, for a closed gate does not open by asking again. The asset
-GOLD is how one DAG's work starts another's: its event carries the night's date.
+Exit code 99 marks the task skipped. The asset GOLD is how one DAG's work starts another's: its event carries the
+night's date.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Asset, BaseNotifier, Param
+
+from nightloom.night.stages import GATES, Stage
 
 # The UI's field or `--conf '{"date": ...}'` first; then the date of the night whose tables started this run. A run that
 # somebody triggers has no logical date, only a moment.
@@ -73,14 +75,11 @@ def command(line: str, task_id: str, **arguments: Any) -> BashOperator:
     )
 
 
-def stage(name: str, options: str = "", **arguments: Any) -> BashOperator:
-    """A task that runs a stage for the night's date; the task carries the stage's name."""
-    return command(f"python -m {name} --date {DATE}{options and ' ' + options}", name, **arguments)
-
-
-def gate(name: str, **arguments: Any) -> BashOperator:
-    """A stage that may say no (exit code 3): asked once."""
-    return stage(name, retries=0, **arguments)
+def task(stage: Stage, options: str = "", **arguments: Any) -> BashOperator:
+    """A task that runs a stage for the night's date. A gate runs once: a second try would find the same."""
+    if stage in GATES:
+        arguments["retries"] = 0
+    return command(f"python -m {stage.name} --date {DATE}{options and ' ' + options}", stage.name, **arguments)
 
 
 def with_date(context: Any, result: Any) -> None:

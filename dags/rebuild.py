@@ -11,7 +11,9 @@ stage replaces a table, or the days and weeks that changed, in one commit, so re
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param
-from policy import POLICY, command, stage
+from policy import POLICY, command, task
+
+from nightloom.night import stages
 
 FROM_BRONZE = Param(False, type="boolean", description="Silver, histories and item days anew and whole from bronze.")
 
@@ -26,14 +28,14 @@ with DAG(
 ):
     from_bronze = command("{{ 'true' if params.from_bronze else 'exit 99' }}", "from_bronze")
     silver = [
-        stage("spark_jobs.silver_items", "--all"),
-        stage("spark_jobs.silver_users", "--all"),
-        stage("spark_jobs.silver_interactions", "--all"),
+        task(stages.SILVER_ITEMS, "--all"),
+        task(stages.SILVER_USERS, "--all"),
+        task(stages.SILVER_INTERACTIONS, "--all"),
     ]
     everything = "{{ '--all' if params.from_bronze else '' }}"
     gold = [  # silver is skipped where bronze is not asked for
-        stage("spark_jobs.gold_histories", everything, trigger_rule="none_failed"),
-        stage("spark_jobs.gold_item_days", everything, trigger_rule="none_failed"),
+        task(stages.HISTORIES, everything, trigger_rule="none_failed"),
+        task(stages.ITEM_DAYS, everything, trigger_rule="none_failed"),
     ]
 
     from_bronze >> silver

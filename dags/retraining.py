@@ -14,7 +14,9 @@ before, `nightloom model demote`.
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronDataIntervalTimetable
-from policy import GOLD, POLICY, gate, stage
+from policy import GOLD, POLICY, task
+
+from nightloom.night import stages
 
 with DAG(
     "retraining",
@@ -26,4 +28,4 @@ with DAG(
     doc_md=__doc__,
     **POLICY,
 ):
-    stage("training.due") >> stage("training.train") >> gate("training.model_gate")
+    task(stages.TRAINING_DUE) >> task(stages.TRAIN) >> task(stages.MODEL_GATE)

@@ -1,7 +1,7 @@
 """Gate 1, on what came in and what came out: suites of bronze, silver and quarantine, and the night's arithmetic.
 
-bronze.*, silver.*, quarantine.rows, ops.stages -> ops.gates, ops.expectations, Data Docs; exit code 3 when the gate is
-closed.
+bronze.*, silver.*, quarantine.rows, the run records -> ops.gates, ops.expectations, Data Docs; exit code 3 when the
+gate is closed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from nightloom.contracts import (
     INTERACTIONS,
     ITEMS,
     QUARANTINE_ROWS,
-    STAGES,
     USERS,
     Table,
 )
-from nightloom.night.context import Check, Night, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.records import OK, Check, stage_runs
+from nightloom.night.run import run_stage
 
 SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
-CLEANING = "spark_jobs.silver_interactions"
 RESCUED = "rescued:"
-"""Prefix of the fact that names a source's undeclared fields."""
+"""Prefix of the tag that names a source's undeclared fields."""
 OUTCOMES = ("inserted", "updated", "duplicates", "quarantined", "skipped")
 """What can become of a bronze event row, as the cleaning stage counts it."""
 
@@ -34,7 +36,7 @@ def main(night: Night) -> None:
     """Check the night's data; a failed check that is no warning stops the night."""
     checks = [*validate(night, guarded(night), measures(night)), *arithmetic(night), *undeclared(night)]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
-    judge(night, "data", checks)
+    record_and_enforce(night, stages.DATA_GATE, checks)
 
 
 def guarded(night: Night) -> list[Table]:
@@ -95,35 +97,27 @@ def _nothing_lost(night: Night) -> Iterator[Check]:
 
     Counted from this night on: a night that is cleaned late may have had its rows taken by the run of a later one.
     """
-    since = f"night >= DATE '{night.date}'"
-    runs = _cleaned(night, f"{since} AND stage = '{CLEANING}' AND status = 'ok'")
+    runs = stage_runs(night.lake, stages.SILVER_INTERACTIONS, statuses=OK, first=night.date)
     if runs:
-        became = {outcome: sum(run.get(outcome, 0) for run in runs) for outcome in OUTCOMES}
-        came = _count(night, BRONZE_EVENTS, since)
+        became = {outcome: sum(run.rows.get(outcome, 0) for run in runs) for outcome in OUTCOMES}
+        came = _count(night, BRONZE_EVENTS, f"night >= DATE '{night.date}'")
         observed = f"{sum(became.values()):,} = {' + '.join(f'{rows:,} {what}' for what, rows in became.items())}"
         yield Check("no event row lost", sum(became.values()) >= came, observed, f"{came:,} rows of bronze.events")
 
 
 def undeclared(night: Night) -> Iterator[Check]:
     """A warning for each source whose records had fields that nobody declared, as the cleaning stages noted it."""
-    where = f"night = DATE '{night.date}' AND stage LIKE 'spark_jobs.silver%' AND status = 'ok'"
-    found = night.lake.rows(STAGES, where, ["facts"]) if night.lake.exists(STAGES) else None
-    facts = [fact for facts in (found["facts"].to_pylist() if found else []) for fact in facts]
+    runs = stage_runs(
+        night.lake, *(stage for stage in stages.NIGHT if stage.layer == "silver"), statuses=OK, night=night.date
+    )
     for source in night.settings.sources:
-        fields = sorted(
-            {field for name, told in facts if name == f"{RESCUED}{source.name}" for field in told.split(", ")}
-        )
+        names = [run.tags[tag] for run in runs if (tag := f"{RESCUED}{source.name}") in run.tags]
+        fields = sorted({field for each in names for field in each.split(", ")})
         if fields:
-            told = f"{', '.join(fields)} (kept in the column `rescued`)"
-            yield Check(f"undeclared fields of {source.name}", False, told, "none; or declare them", severity="warn")
-
-
-def _cleaned(night: Night, where: str) -> list[dict[str, int]]:
-    """What each run counted."""
-    found = night.lake.rows(STAGES, where, ["rows"]) if night.lake.exists(STAGES) else None
-    return [dict(rows) for rows in found["rows"].to_pylist()] if found else []
+            observed = f"{', '.join(fields)} (kept in the column `rescued`)"
+            yield Check(f"undeclared fields of {source.name}", False, observed, "none; or declare them", "warn")
 
 
 if __name__ == "__main__":
     options = {"--override": {"metavar": "WHO: WHY", "help": "let the night pass a closed gate; kept in ops.gates"}}
-    run_stage("expectations.gate", main, options=options)
+    run_stage(stages.DATA_GATE, main, options=options)

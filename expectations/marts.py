@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from expectations.validate import validate
 from nightloom.errors import DataError
-from nightloom.night.context import Night, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.run import run_stage
 from nightloom.sql.marts import marts
 
 
@@ -18,7 +21,7 @@ def main(night: Night) -> None:
     tables = [mart.table for mart in marts(night.settings) if night.lake.exists(mart.table)]
     checks = [replace(check, severity="warn") for check in validate(night, tables)]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
-    judge(night, "marts", checks)
+    record_and_enforce(night, stages.MARTS_CHECK, checks)
     if failed := [
         f"{check.name} is {check.observed}, expected {check.expected}" for check in checks if not check.passed
     ]:
@@ -26,4 +29,4 @@ def main(night: Night) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("expectations.marts", main)
+    run_stage(stages.MARTS_CHECK, main)

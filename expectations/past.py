@@ -1,4 +1,4 @@
-"""This night against the nights before it: bronze.*, silver.*, ops.stages -> measures. All is counted in SQL.
+"""This night against the nights before it: bronze.*, silver.*, the run records -> measures. All is counted in SQL.
 
 The past is asked of the tables themselves and not of earlier verdicts: a night that ran again, or whose gate never
 asked, then counts for what it is. A night is compared once MIN_NIGHTS ran before it.
@@ -13,7 +13,8 @@ from statistics import median
 
 from expectations.drift import drift
 from expectations.measures import Measure
-from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, STAGES, USERS, Table
+from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, USERS, Table
+from nightloom.night import records, stages
 from nightloom.night.context import Night
 
 MIN_NIGHTS = 3
@@ -30,14 +31,8 @@ def measures(night: Night) -> list[Measure]:
 
 def nights_before(night: Night) -> list[date]:
     """The last gates.data.past_nights nights before this one that ingested, oldest first."""
-    if not night.lake.exists(STAGES):
-        return []
-    ran = night.lake.rows(
-        STAGES,
-        f"stage = 'spark_jobs.bronze' AND status IN ('ok', 'skipped') AND night < DATE '{night.date}'",
-        ["DISTINCT night"],
-    )
-    return sorted(ran["night"].to_pylist())[-night.settings.gates.data.past_nights :]
+    ingested = records.nights(night.lake, stages.BRONZE, statuses=("ok", "skipped"), before=night.date)
+    return ingested[-night.settings.gates.data.past_nights :]
 
 
 def _enough(before: Sequence[date]) -> bool:

@@ -25,7 +25,8 @@ from expectations.outcomes import Outcome, asked_for, outcomes
 from expectations.rows import frames
 from nightloom.contracts import EXPECTATIONS, TABLES, Table
 from nightloom.lake import now
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 
 Results = dict[ValidationResultIdentifier, ExpectationSuiteValidationResult]
 
@@ -104,7 +105,7 @@ def _keep(night: Night, found: Sequence[Outcome], came_from: Mapping[str, str]) 
         for outcome in found
     ]  # fmt: skip
     night.lake.append(EXPECTATIONS, [stamp | row for row in rows])
-    night.wrote(EXPECTATIONS)
+    night.record_write(EXPECTATIONS)
 
 
 def _files(outcome: Outcome, came_from: Mapping[str, str]) -> list[str]:

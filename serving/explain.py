@@ -1,6 +1,6 @@
 """A served row -> its origin: the interactions that contribute most, the rules that moved it, gates, versions.
 
-The store's meta record names the night and the run. The run manifest gives stages, gates and table versions; the
+The store's meta record names the night and the run. The run records give stages, gates and table versions; the
 registered model gives the contribution of each interaction.
 """
 
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightloom import settings as settings_module
-from nightloom.contracts import STAGES
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
-from nightloom.night import runs
-from nightloom.night.runs import Judgement, StageRun
+from nightloom.night import records
+from nightloom.night.records import GateResult, StageRun
 from nightloom.settings import Settings
 from serving.contributions import AttributeEffect, Cause, attribute_effects, find_causes
 from serving.history import read_profile
@@ -59,7 +58,7 @@ class Explanation:
     """The reason why there are no causes."""
     attributes: list[AttributeEffect]
     """The user's attributes that move the item, where the model takes attributes."""
-    gates: dict[str, Judgement]
+    gates: dict[str, GateResult]
     stages: list[StageRun]
     tables: dict[str, int]
     """Versions of the tables that the stages of the night, and of the list's night, read."""
@@ -71,7 +70,7 @@ class Explanation:
             {"word": effect["attribute"], "before": effect["before"], "after": effect["after"]}
             for effect in fields.pop("attributes")
         ]
-        fields["gates"] = {name: asdict(gate) | {"state": gate.state} for name, gate in self.gates.items()}
+        fields["gates"] = {name: gate.as_dict() for name, gate in self.gates.items()}
         return fields
 
 
@@ -81,7 +80,7 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
     Raises UnknownUserError when the item is not in their list, MissingTableError where this machine has no lake.
     """
     snapshot, lake = reader.now(user), Lake(settings.place("lake"))
-    lake.open(STAGES)  # without it nothing would be found, and that told as the truth
+    records.require(lake)  # without them nothing would be found, and that told as the truth
     own, meta = snapshot.get("users", user), snapshot.meta
     if own is not None and not own["items"]:
         own = None  # readers of an empty list get the popular list
@@ -94,7 +93,7 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
         )
     place, scored = found["items"].index(item), scored_by(lake, meta, user) if own else None
     made_of = lineage(lake, meta | {"model_version": (own or meta)["model_version"]})
-    stages = runs.last_attempts([*made_of, *([scored] if scored else [])])
+    stages = records.last_attempts([*made_of, *([scored] if scored else [])])
     rules, weighed, uncaused, attributes = (
         _explain_personal(settings, snapshot, own, scored, item)
         if own
@@ -104,7 +103,8 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
         user=user, item_id=item, title=snapshot.title(item), source=source, rank=place + 1, length=len(found["items"]),
         score=found["scores"][place], model=_model_label(stages, own or meta), meta=meta,
         push=versions.read_push(reader.store, snapshot.version), scored=scored, rules=rules, causes=weighed,
-        uncaused=uncaused, attributes=attributes, gates=runs.with_gates(lake, date.fromisoformat(meta["night"])),
+        uncaused=uncaused, attributes=attributes,
+        gates=records.gate_results_up_to(lake, date.fromisoformat(meta["night"])),
         stages=stages, tables=_table_versions([*stages, *([scored] if scored else [])], meta),
     )  # fmt: skip
 

@@ -15,8 +15,11 @@ from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, 
 from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
 from nightloom.lake.recommendations import full_night, of_nights
-from nightloom.night import runs
-from nightloom.night.context import Night, code_revision, run_stage
+from nightloom.night import records, stages
+from nightloom.night.context import Night
+from nightloom.night.records import OK
+from nightloom.night.revision import code_revision
+from nightloom.night.run import run_stage
 from serving import canary, loader
 from serving.lists import BATCH_ROWS, Lists
 from serving.loader import LoadSummary
@@ -46,7 +49,7 @@ def main(night: Night) -> None:
                 versions.fail_push(store, push, error.reason, str(error))
                 raise
         except PushError as error:
-            night.facts["push"] = f"{PushState.FAILED}: {error.reason}"
+            night.tags["push"] = f"{PushState.FAILED}: {error.reason}"
             raise
         finally:
             versions.prune(store, night.settings.store.keep)
@@ -78,7 +81,7 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     if served is not None and loaded.checksum == served.facts["checksum"]:
         versions.delete_version(store, push)
         print(f"{night.stage}: the lists equal those of {version_name(served.version)}, which stays; nothing new")
-        night.facts |= _published(served.facts, "same lists")
+        night.tags |= _published(served.facts, "same lists")
         return
     size = {"bytes": store.version_bytes(push.version), "predicted_bytes": predicted}
     push = versions.set_state(store, push, PushState.LOADED, **_meta(night, push, lists, loaded), **size)
@@ -87,7 +90,7 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     canary.run_canary(store, push, night.settings.store.canary)
     _unchanged(night, pinned)
     push = versions.flip(store, push)
-    night.facts |= _published(push.facts, push.state)
+    night.tags |= _published(push.facts, push.state)
 
 
 def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
@@ -111,20 +114,19 @@ def _not_older(night: Night, served: Push | None) -> None:
             f"{version_name(served.version)} serves the night of {served.night}, newer than {night.date}; "
             'nothing published. To publish it all the same: --force-older "WHO: WHY"'
         )
-    night.facts["forced_older"] = forced
+    night.tags["forced_older"] = forced
 
 
 def _judged_inputs(night: Night) -> dict[str, int]:
     """Table versions that gate 3 judged last, noted as read. Raises PushError when it is closed or was never asked."""
-    again = f"run `python -m serving.slate_gate --date {night.date}`"
-    judged = runs.gates(night.lake, night.date).get("slate")
+    again = f"run `python -m {stages.SLATE_GATE.name} --date {night.date}`"
+    judged = records.gate_results(night.lake, night.date).get(stages.SLATE_GATE.gate)
     if judged is None:
         raise _closed(f"the slate gate has not judged {night.date}; {again} first")
     if judged.state == "closed":
-        names = ", ".join(check["check"] for check in judged.failed)
+        names = ", ".join(check.name for check in judged.failed)
         raise _closed(f"the slate gate is closed for {night.date} ({names}); yesterday's lists stay")
-    attempts = runs.stage_runs(night.lake, f"night = DATE '{night.date}' AND stage = 'serving.slate_gate'")
-    own = [run for run in attempts if run.run_id == judged.run_id and run.status == "ok"]
+    own = records.stage_runs(night.lake, stages.SLATE_GATE, statuses=OK, night=night.date, run_id=judged.run_id)
     if not own:
         raise _closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
     for table in INPUTS:
@@ -147,7 +149,7 @@ def _unchanged(night: Night, pinned: dict[str, int]) -> None:
             raise PushError(
                 FailureReason.DATASET_CHANGED,
                 f"{table.full_name} of {night.date} was written again since the slate gate judged version {judged}; "
-                f"run `python -m serving.slate_gate --date {night.date}`, then publish",
+                f"run `python -m {stages.SLATE_GATE.name} --date {night.date}`, then publish",
             )
 
 
@@ -188,7 +190,7 @@ def _progress(night: Night, push: Push) -> Callable[[str, int], None]:
 
 if __name__ == "__main__":
     run_stage(
-        "serving.publish",
+        stages.PUBLISH,
         main,
         options={"--force-older": {"metavar": "WHO: WHY", "help": "replace the lists of a newer night"}},
     )

@@ -1,4 +1,4 @@
-"""ops.stages, ops.gates and the served version -> HOME/reports/D.html, the night on one page; and a line on stdout."""
+"""The run records and the served version -> HOME/reports/D.html, the night on one page; and a line on stdout."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 
 from nightloom.contracts import GATES, STAGES
-from nightloom.night import runs
-from nightloom.night.context import Night, run_stage
-from nightloom.night.runs import StageRun
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.records import StageRun, gate_results_up_to, last_attempts, stage_runs
+from nightloom.night.run import run_stage
 from serving.console.render import duration, render
 from serving.stores import open_store
 from serving.stores.pushes import version_name
@@ -22,34 +23,35 @@ def main(night: Night) -> None:
     """Write the night's report."""
     for table in (STAGES, GATES):
         night.pin(table)
-    stages = runs.last_attempts(runs.stage_runs(night.lake, f"night = DATE '{night.date}'"))
+    runs = last_attempts(stage_runs(night.lake, night=night.date))
     snapshot = Reader(open_store(night.settings)).now()
-    gates = runs.with_gates(night.lake, night.date)
-    summary = _summary(night, stages, snapshot)
+    gates = gate_results_up_to(night.lake, night.date)
+    summary = _summary(night, runs, snapshot)
     page = render(
         "report.html", project=night.settings.project.name, night=night.date, run_id=night.run_id, summary=summary,
-        gates=gates, stages=stages, tables=_tables(stages), model=gates.get("model"), samples=list(_samples(snapshot)),
+        gates=gates, stages=runs, tables=_tables(runs), model=gates.get(stages.MODEL_GATE.gate),
+        samples=list(_samples(snapshot)),
     )  # fmt: skip
     file = night.settings.place("home") / "reports" / f"{night.date}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf8")
-    night.counts["stages"] = len(stages)
-    night.facts["report"] = str(file.relative_to(night.settings.place("home")))
+    night.counts["stages"] = len(runs)
+    night.tags["report"] = str(file.relative_to(night.settings.place("home")))
     print(f"{night.date}: {summary} Report: {file}")
 
 
-def _summary(night: Night, stages: list[StageRun], snapshot: Snapshot) -> str:
+def _summary(night: Night, runs: list[StageRun], snapshot: Snapshot) -> str:
     meta = snapshot.meta
     served = (
         f"{version_name(snapshot.version)} serves {meta['counts']['users']:,} lists of the night of {meta['night']} "
         f"by model version {meta['model_version']}"
     )
-    return f"{served}; {len(stages)} stages took {duration(sum(stage.seconds for stage in stages))}."
+    return f"{served}; {len(runs)} stages took {duration(sum(run.seconds for run in runs))}."
 
 
-def _tables(stages: list[StageRun]) -> Iterator[tuple[str, int, int | None]]:
+def _tables(runs: list[StageRun]) -> Iterator[tuple[str, int, int | None]]:
     """Table, newest version written by the night, rows written where the stage counted them."""
-    written = {name: (version, run.rows.get(name)) for run in stages for name, version in run.writes.items()}
+    written = {name: (version, run.rows.get(name)) for run in runs for name, version in run.writes.items()}
     return ((name, *found) for name, found in sorted(written.items()))
 
 
@@ -62,4 +64,4 @@ def _samples(snapshot: Snapshot) -> Iterator[tuple[str, list[tuple[str, float]]]
 
 
 if __name__ == "__main__":
-    run_stage("serving.report", main)
+    run_stage(stages.REPORT, main)

@@ -1,4 +1,4 @@
-"""Kept serving versions and the champion -> the table versions that they were made from, by what ops.stages notes.
+"""Kept serving versions and the champion -> the table versions that they were made from, by the run records.
 
 A served list is explained, and rolled back to, from the versions that it was made from: maintenance keeps their files.
 """
@@ -12,9 +12,10 @@ from typing import Any
 from nightloom.contracts import CHAMPIONS, find_table
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake, now
-from nightloom.night.published import JUDGING, good_runs
+from nightloom.night import stages
+from nightloom.night.records import OK, stage_runs
 from nightloom.settings import Settings
-from serving.lineage import TRAINING, lineage, scorings
+from serving.lineage import lineage, scorings
 from serving.stores import open_store, versions
 from serving.stores.pushes import SERVABLE, Push
 
@@ -40,7 +41,8 @@ def _by_hand(lake: Lake) -> list[tuple[str, int]]:
     if not lake.exists(CHAMPIONS):
         return []
     champion = lake.rows(CHAMPIONS, "true ORDER BY changed_at DESC LIMIT 1", ["version"])["version"][0].as_py()
-    trained = [run for run in good_runs(lake, TRAINING) if champion in run.facts.get("model_versions", "").split(",")]
+    trainings = stage_runs(lake, stages.TRAIN, statuses=OK)
+    trained = [run for run in trainings if champion in run.tags.get("model_versions", "").split(",")]
     return [pair for run in trained for pair in run.reads.items() if _is_there(lake, *pair)]
 
 
@@ -54,9 +56,9 @@ def _is_there(lake: Lake, name: str, version: int) -> bool:
 
 def _champion(lake: Lake) -> list[dict[str, Any]]:
     """What lineage() asks for, for the champion that gate 2 named last: it may not have made a served list yet."""
-    named = [run for run in good_runs(lake, JUDGING) if run.facts.get("model_version", "None") != "None"][-1:]
+    named = [run for run in stage_runs(lake, stages.MODEL_GATE, statuses=OK) if run.model_version][-1:]
     fixed = {"published_at": now().isoformat(), "inputs": {}}
-    return [fixed | {"model_version": run.facts["model_version"], "night": str(run.night)} for run in named]
+    return [fixed | {"model_version": run.model_version, "night": str(run.night)} for run in named]
 
 
 def kept(settings: Settings) -> list[Push]:

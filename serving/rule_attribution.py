@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 
 from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake
-from nightloom.night.published import SCORING
-from nightloom.night.runs import StageRun
+from nightloom.night import stages
+from nightloom.night.records import StageRun
 from nightloom.settings import Settings
 from serving.history import UserProfile
 
 if TYPE_CHECKING:
     from models.base import Model
     from serving.replay import Move, Replay
-
-POPULAR = "spark_jobs.gold_popular"
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,15 @@ class Moved:
 def moved(settings: Settings, model: Model, run: StageRun | None, who: UserProfile, item: str, rank: int) -> Moved:
     """Of a user's own list, which `run` scored by `model`; `rank` is the one served, from 1."""
     if run is None:
-        return Moved(False, f"no run of {SCORING} is recorded that made this list")
-    if "rules" not in run.facts:
+        return Moved(False, f"no run of {stages.RECOMMENDATIONS.name} is recorded that made this list")
+    if "rules" not in run.tags:
         return Moved(True, f"the lists of {run.night} were made without slate rules", rank)
     from nightloom.slate import compile as slate_plan  # numba, DuckDB, torch: only where there are rules
     from serving.replay import replay
 
     versions = run.reads[ITEMS.full_name], run.reads[ITEM_STATS.full_name]
     plan = slate_plan.plan(Lake(settings.place("lake")), settings, run.night, *versions)
-    if plan.digest != run.facts["rules"]:
+    if plan.digest != run.tags["rules"]:
         return Moved(False, f"nightloom.toml or the code has changed since {run.night} (settings {run.config}, now "
                      f"{settings.digest}), so what its rules did cannot be replayed")  # fmt: skip
     made = replay(settings, model, plan, who)
@@ -64,11 +62,11 @@ def _told(made: Replay, item: str) -> Moved:
     return Moved(True, "" if by_score and moves else beyond if moves else "no rule moved it", by_score, moves)
 
 
-def in_popular(settings: Settings, stages: list[StageRun]) -> Moved:
+def in_popular(settings: Settings, runs: list[StageRun]) -> Moved:
     """Of the popular list, as far as is known."""
-    run = next((run for run in stages if run.stage == POPULAR), None)
+    run = next((run for run in runs if run.stage == stages.POPULAR.name), None)
     if run is None:
-        return Moved(False, f"no run of {POPULAR} is recorded that made this list")
+        return Moved(False, f"no run of {stages.POPULAR.name} is recorded that made this list")
     if run.config != settings.digest:
         return Moved(False, f"nightloom.toml has changed since {run.night} (settings {run.config}, now "
                      f"{settings.digest}); of the rules just filters apply to the popular list")  # fmt: skip

@@ -16,7 +16,8 @@ import pyarrow as pa
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, whole
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 from serving.lists import stream
 from serving.slate_served import served_checks
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from expectations.validate import validate
 from nightloom.contracts import HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS
-from nightloom.night.context import Night, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.run import run_stage
 from serving import slate_page
 from serving.slate_checks import measured, slate_checks
 
@@ -21,10 +24,10 @@ def main(night: Night) -> None:
     with measured(night) as db:
         checks = [*slate_checks(night, db), *validate(night, PUBLISHED)]
         file = slate_page.write(night, db, checks)
-    night.facts["page"] = str(file.relative_to(night.settings.place("home")))
+    night.tags["page"] = str(file.relative_to(night.settings.place("home")))
     print(f"{night.stage}: {file}")
-    judge(night, "slate", checks)
+    record_and_enforce(night, stages.SLATE_GATE, checks)
 
 
 if __name__ == "__main__":
-    run_stage("serving.slate_gate", main, options={"--override": {"metavar": "WHO: WHY", "help": "let the night pass"}})
+    run_stage(stages.SLATE_GATE, main, options={"--override": {"metavar": "WHO: WHY", "help": "let the night pass"}})

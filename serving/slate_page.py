@@ -13,7 +13,8 @@ import duckdb
 import numpy as np
 
 from nightloom.contracts import SLATE_RULES
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 from nightloom.page import COLOURS, figure_of, finish, page, svg, table
 from serving.slate_served import pairs
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import duckdb
 
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 from nightloom.slate.compile import condition
 from nightloom.slate.settings import CATEGORY, Cap, Exploration, Filter, Floor, ForSome, Pin, Promotion
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 from nightloom.psi import by_chance, psi
 from serving.stores import open_store, versions
 from serving.stores.pushes import version_name

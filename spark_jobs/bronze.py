@@ -23,7 +23,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
 from nightloom.errors import ConcurrentRunError, DataError
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from nightloom.settings import Source
 from spark_jobs import files, kafka, landing
 from spark_jobs.context import SparkNight
@@ -63,7 +64,7 @@ def stream(night: SparkNight, source: Source) -> StreamingQuery:
 def _messages(night: SparkNight, source: Source) -> DataFrame:
     """The records of a topic."""
     if accept_loss := source.name in (getattr(night.arguments, "accept_loss", None) or ()):
-        night.facts["accepted_loss"] = ", ".join(filter(None, (night.facts.get("accepted_loss"), source.name)))
+        night.tags["accepted_loss"] = ", ".join(filter(None, (night.tags.get("accepted_loss"), source.name)))
     return kafka.messages(night.spark, source, accept_loss=accept_loss)
 
 
@@ -135,7 +136,7 @@ def main(night: SparkNight) -> None:
         for table, version in before.items():
             new = landed(night, table, version)
             night.counts |= new
-            night.wrote(table, new.total())
+            night.record_write(table, new.total())
 
 
 def _note_files(night: SparkNight) -> None:
@@ -144,7 +145,7 @@ def _note_files(night: SparkNight) -> None:
         landing.folder(source, night.settings.root)
     for source in of_files:
         if unsettled := landing.note(source, night.settings.root, _listing(night, source)):
-            night.facts[f"unsettled:{source.name}"] = ", ".join(unsettled)
+            night.tags[f"unsettled:{source.name}"] = ", ".join(unsettled)
             print(f"source '{source.name}': still being written, so left: {', '.join(unsettled)}", file=sys.stderr)
 
 
@@ -189,4 +190,4 @@ def _meaning(source: Source, error: Exception) -> Exception:
 if __name__ == "__main__":
     told = "Kafka source that goes on though Kafka deleted messages of it before they were read; may be repeated"
     accept_loss = {"--accept-loss": {"action": "append", "metavar": "SOURCE", "help": told}}
-    run_stage("spark_jobs.bronze", main, frame=SparkNight, options=accept_loss)
+    run_stage(stages.BRONZE, main, context=SparkNight, options=accept_loss)

@@ -37,7 +37,7 @@ class StampedNight(Night):
     def stamp(self) -> str:
         """JSON kept with each commit: which night and run, from which versions, settings and code."""
         stamp = {
-            "night": self.date.isoformat(), "run_id": self.run_id, "reads": self.reads, "facts": self.facts,
+            "night": self.date.isoformat(), "run_id": self.run_id, "reads": self.reads, "facts": self.tags,
             "config": self.settings.digest, "code": self.code,
         }  # fmt: skip
         return json.dumps(stamp, sort_keys=True)
@@ -47,7 +47,7 @@ class StampedNight(Night):
 
         Then they are left as they are, and downstream nothing changes either. Pins the inputs.
         """
-        self.facts |= facts
+        self.tags |= facts
         for each in inputs:
             self.pin(each)
         if not self.lake.exists(table):
@@ -55,7 +55,7 @@ class StampedNight(Night):
         commit, before = self.made(table, self.date)
         if not self._same(before, json.loads(self.stamp)):
             return False
-        self.wrote(table, rows_of(commit))
+        self.record_write(table, rows_of(commit))
         print(f"{table.full_name}: unchanged, made by {before['run_id']} from the same inputs")
         return True
 
@@ -91,7 +91,7 @@ class StampedNight(Night):
     def put(self, table: Table, rows: pa.Table) -> None:
         """Rewrite the night's own partition of a gold table."""
         self.lake.replace(table, rows, f"night = {sql_date(self.date)}", self.stamp)
-        self.wrote(table, rows.num_rows)
+        self.record_write(table, rows.num_rows)
 
 
 def sql_date(day: date) -> str:

@@ -109,7 +109,7 @@ class SparkNight(StampedNight):
         if feed is not None:
             changes = periods.changes(feed, table, self._replayed())
             if not changes:
-                self.wrote(table, 0)
+                self.record_write(table, 0)
                 return
             rows, where = rows.where(periods.within(table, changes)), periods.sql(table, changes)
             late = self._over(table, changes)
@@ -117,7 +117,7 @@ class SparkNight(StampedNight):
         _check(table, made)
         ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
         self._write(table, ordered, "overwrite", self._mark(source, table), replaceWhere=where)
-        self.wrote(table, rows_of(self.lake.open(table).history(1)[0]))
+        self.record_write(table, rows_of(self.lake.open(table).history(1)[0]))
         self._reopened(table, source, late)
 
     def _over(self, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
@@ -163,7 +163,7 @@ class SparkNight(StampedNight):
             ordered = new.sortWithinPartitions(table.order) if table.order else new
             self._write(table, ordered, "overwrite" if self.everything else "append", mark)
             inserted, updated = self._written(table), 0
-        self.wrote(table, inserted + updated)
+        self.record_write(table, inserted + updated)
         return inserted, updated
 
     def _known(self, table: Table, came: DataFrame) -> DataFrame:
@@ -211,7 +211,7 @@ class SparkNight(StampedNight):
         there = self.spark.read.format("delta").load(self.lake.path(table)).select(*table.key)
         new = rows.select(*table.column_names).dropDuplicates(list(table.key)).join(there, list(table.key), "left_anti")
         self._write(table, new, "append", {} if self.everything else self._mark(taken, table))
-        self.wrote(table)
+        self.record_write(table)
 
     def delete_unless(self, table: Table, rows: DataFrame, where: str) -> int:
         """Delete the rows that meet `where` (SQL over `kept`) and whose key is not in `rows` -> how many."""
@@ -233,7 +233,7 @@ class SparkNight(StampedNight):
         self.create(table)
         _check(table, rows)
         self._write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
-        self.wrote(table, rows_of(self.lake.open(table).history(1)[0]))
+        self.record_write(table, rows_of(self.lake.open(table).history(1)[0]))
 
     def _write(
         self, table: Table, rows: DataFrame, mode: str, mark: Mapping[str, str] = MappingProxyType({}), **options: str

@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import HISTORIES, INTERACTIONS
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
 
 ARRAYS = ("items", "weights", "at", "event_ids")
@@ -54,4 +55,4 @@ def main(night: SparkNight) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_histories", main, frame=SparkNight, options=ALL)
+    run_stage(stages.HISTORIES, main, context=SparkNight, options=ALL)

@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import INTERACTIONS, ITEM_DAYS
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
 
 DIGITS = 9  # of weight: a sum of floats differs in its last digits with the order that Spark adds in
@@ -32,4 +33,4 @@ def main(night: SparkNight) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_item_days", main, frame=SparkNight, options=ALL)
+    run_stage(stages.ITEM_DAYS, main, context=SparkNight, options=ALL)

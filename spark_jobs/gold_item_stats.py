@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from nightloom.contracts import ITEM_DAYS, ITEM_STATS
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from spark_jobs.commit_stamps import StampedNight, sql_date
 from spark_jobs.gold_item_days import DIGITS
 
@@ -36,4 +37,4 @@ def main(night: StampedNight) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_item_stats", main, frame=StampedNight)
+    run_stage(stages.ITEM_STATS, main, context=StampedNight)

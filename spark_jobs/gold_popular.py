@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from nightloom.contracts import INTERACTIONS, ITEM_STATS, ITEMS, POPULAR, USERS
 from nightloom.lake import arrow
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from nightloom.slate.plan import Plan
 from spark_jobs.commit_stamps import sql_date
 from spark_jobs.context import SparkNight
@@ -64,4 +65,4 @@ def _row(day: date, segment: str, ranked: pa.Table, plan: Plan | None, length: i
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_popular", main, frame=SparkNight)
+    run_stage(stages.POPULAR, main, context=SparkNight)

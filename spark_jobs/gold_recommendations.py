@@ -24,7 +24,8 @@ import models
 from models.registry import Registered
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import now
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from spark_jobs.changed_users import note_events
 from spark_jobs.context import SparkNight
 from spark_jobs.gold_histories import up_to
@@ -104,7 +105,7 @@ def main(night: SparkNight) -> None:
         else:
             night.replace(RECOMMENDATIONS, rows)
     print(f"{night.stage}: scored {who.why}")
-    night.facts["scored"] = who.why
+    night.tags["scored"] = who.why
 
 
 def _people(night: SparkNight, who: Tonight, *, words: bool, strangers: bool) -> tuple[DataFrame, int]:
@@ -143,9 +144,9 @@ def _lists(
 
 if __name__ == "__main__":
     run_stage(
-        "spark_jobs.gold_recommendations",
+        stages.RECOMMENDATIONS,
         main,
-        frame=SparkNight,
+        context=SparkNight,
         options=MODEL
         | {"--full": {"action": "store_true", "help": "score everybody, also those for whom nothing has changed"}},
     )

@@ -17,7 +17,8 @@ from models.base import Model
 from models.recommend import beside
 from nightloom.contracts import ITEM_STATS, ITEMS, SIMILAR_ITEMS
 from nightloom.lake import arrow_schema
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from nightloom.topk import Bools
 from spark_jobs.commit_stamps import StampedNight
 from spark_jobs.model_choice import MODEL, chosen
@@ -71,4 +72,4 @@ def similar(model: Model, allowed_I: Bools, at: datetime, k: int) -> Iterator[pa
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.gold_similar_items", main, frame=StampedNight, options=MODEL)
+    run_stage(stages.SIMILAR_ITEMS, main, context=StampedNight, options=MODEL)

@@ -17,9 +17,11 @@ from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
 
-from nightloom.contracts import STAGES, STORAGE, Table
+from nightloom.contracts import STORAGE, Table
 from nightloom.lake import as_json, now, transaction_id
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.records import OK, last_attempts, stage_runs
+from nightloom.night.run import run_stage
 from nightloom.sql.marts import tables
 from serving.retained_versions import needed, oldest_night
 from spark_jobs.context import SparkNight
@@ -56,7 +58,7 @@ def main(night: SparkNight) -> None:
         rows.append(_row(night, table, found, done, measured_at))
         print(_line(table, found, done))
     night.lake.append(STORAGE, rows)
-    night.wrote(STORAGE)
+    night.record_write(STORAGE)
     night.counts |= {"tables": len(rows)} | {name: sum(row[name] for row in rows) for name in ("files", "disk_bytes")}
 
 
@@ -76,12 +78,11 @@ def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
 
 
 def _last_read(night: SparkNight) -> dict[str, list[int]]:
-    """Table -> the versions that Spark's stages read last: some follow its changes from there."""
-    good = "status = 'ok' AND stage LIKE 'spark_jobs.%' ORDER BY started_at"
-    rows = night.lake.rows(STAGES, good, ["stage", "reads"]).to_pylist() if night.lake.exists(STAGES) else []
+    """Table -> the versions that each stage of the lake's tables read last: some follow its changes from there."""
+    of_lake = (stage for stage in stages.NIGHT if stage.layer in ("bronze", "silver", "gold"))
     found = defaultdict[str, list[int]](list)
-    for reads in {row["stage"]: row["reads"] for row in rows}.values():
-        for table, version in reads:
+    for run in last_attempts(stage_runs(night.lake, *of_lake, statuses=OK)):
+        for table, version in run.reads.items():
             found[table].append(version)
     return found
 
@@ -183,4 +184,4 @@ def _line(table: Table, found: Storage, done: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.maintenance", main, frame=SparkNight)
+    run_stage(stages.MAINTENANCE, main, context=SparkNight)

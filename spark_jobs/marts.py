@@ -18,11 +18,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.contracts import INTERACTIONS, REOPENINGS, STAGES, Table
+from nightloom.contracts import INTERACTIONS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
 from nightloom.lake.recommendations import meaning
-from nightloom.night.context import run_stage
+from nightloom.night import records, stages
+from nightloom.night.run import run_stage
 from nightloom.sql.marts import Mart, marts, tables
 from nightloom.sql.names import tables_in, view, with_views
 from spark_jobs import periods
@@ -60,7 +61,7 @@ def _own(night: SparkNight) -> SparkNight:
     """The same night without what was noted so far: a mart's commit tells what this mart was made from."""
     own = copy(night)
     own.__dict__["spark"] = night.spark
-    own.reads, own.writes, own.counts, own.facts = {}, {}, {}, {}
+    own.reads, own.writes, own.counts, own.tags = {}, {}, {}, {}
     return own
 
 
@@ -68,7 +69,7 @@ def make(night: SparkNight, mart: Mart) -> None:
     """Make one mart, if it has to be."""
     table, before = mart.table, _before(night, mart.table)
     recipe = mart.recipe(night.settings)
-    night.facts["recipe"] = recipe
+    night.tags["recipe"] = recipe
     changed = bool(before) and before["facts"]["recipe"] != recipe
     inputs = [each for each in tables_in(mart.sql, tables(night.settings)) if night.lake.exists(each)]
     if changed:
@@ -107,9 +108,9 @@ def _renew(night: SparkNight, mart: Mart) -> None:
 
 def _missed(night: SparkNight, mart: Mart) -> list[date]:
     """Earlier nights of which stages ran, and that the mart has no rows of, if it wants every night."""
-    if not (mart.every_night and night.lake.exists(STAGES)):
+    if not mart.every_night:
         return []
-    ran = set(night.lake.rows(STAGES, f"night < DATE '{night.date}'", ["DISTINCT night"])["night"].to_pylist())
+    ran = set(records.nights(night.lake, before=night.date))
     there = night.lake.rows(mart.table, columns=["night"])["night"].to_pylist() if night.lake.exists(mart.table) else []
     return sorted(ran.difference(there))
 
@@ -126,7 +127,7 @@ def _whole(night: SparkNight, mart: Mart, inputs: list[Table], before: Mapping[s
     """Make all rows anew when a table below has another version."""
     reads = {each.full_name: night.pin(each) for each in inputs}
     if before and night.same_rows(before["reads"], reads) and not night.everything:
-        night.wrote(mart.table, 0)
+        night.record_write(mart.table, 0)
     else:
         night.overwrite(mart.table, select(night, mart))
 
@@ -205,4 +206,4 @@ def _keys(rows: DataFrame, mart: Mart) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.marts", main, frame=SparkNight, options=ALL)
+    run_stage(stages.MARTS, main, context=SparkNight, options=ALL)

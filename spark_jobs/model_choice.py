@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
-from nightloom.night.published import model_of
+from nightloom.night.model_version import model_version
 from spark_jobs.commit_stamps import StampedNight
 
 AS_PUBLISHED = "as-published"
@@ -23,8 +23,8 @@ def chosen(night: StampedNight) -> Registered:
         found, why = champion(night.settings), "it is the champion"
     elif asked != AS_PUBLISHED:
         found, why = registered(night.settings, asked), "it was asked for"
-    elif (known := model_of(night.lake, night.date)) is not None:
-        found, why = registered(night.settings, known.version), known.why
+    elif (known := model_version(night.lake, night.date)) is not None:
+        found, why = registered(night.settings, known.version), known.reason
     else:
         found, why = oldest(night.settings), "it is the oldest: no champion is known of that day"
     if found is None:

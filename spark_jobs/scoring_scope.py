@@ -56,7 +56,7 @@ class Tonight:
 
 @contextmanager
 def tonight(night: SparkNight, item_ids: Callable[[], Strings], *, strangers: bool = False) -> Iterator[Tonight]:
-    """Who is scored; all inputs are pinned, and `night.facts` says what else the lists depend on.
+    """Who is scored; all inputs are pinned, and `night.tags` says what else the lists depend on.
 
     `item_ids` gives those that the model knows: seldom asked for, and the model has to be read for it. With `strangers`
     who is described has a list, with a history or without.

@@ -57,7 +57,7 @@ def refine(
             _tell(night, rows)
         if night.everything:
             night.counts["left quarantine"] = _let_go(night, rows, kind)
-    night.wrote(table, inserted + updated)
+    night.record_write(table, inserted + updated)
     left = counts["read"] - inserted - updated - counts["quarantined"] - counts["skipped"]
     night.counts |= counts | {"inserted": inserted, "updated": updated, "duplicates": left}
 
@@ -143,5 +143,5 @@ def _tell(night: SparkNight, rows: DataFrame) -> None:
         "source", F.explode(F.map_keys("rescued")).alias("field")
     )
     for source, fields in names.groupBy("source").agg(F.array_sort(F.collect_set("field"))).collect():
-        night.facts[f"rescued:{source}"] = ", ".join(fields)
+        night.tags[f"rescued:{source}"] = ", ".join(fields)
         print(f"warning: source '{source}' has fields that nobody declared: {', '.join(fields)}", file=sys.stderr)

@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS
 from nightloom.lake import Lake
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from nightloom.settings import Settings, Signal
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.parsing import clock_ahead, fault, judged, shown
@@ -130,4 +131,4 @@ def main(night: SparkNight) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.silver_interactions", main, frame=SparkNight, options=ALL)
+    run_stage(stages.SILVER_INTERACTIONS, main, context=SparkNight, options=ALL)

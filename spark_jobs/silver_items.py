@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import ITEMS
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.parsing import clock_ahead, judged
 from spark_jobs.silver import NEWER, latest, refine
@@ -47,4 +48,4 @@ def main(night: SparkNight) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("spark_jobs.silver_items", main, frame=SparkNight, options=ALL)
+    run_stage(stages.SILVER_ITEMS, main, context=SparkNight, options=ALL)

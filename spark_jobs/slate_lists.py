@@ -48,4 +48,4 @@ def _count(night: SparkNight, plan: Plan, lists: DataFrame) -> None:
         rows.append(stamp | rule | did | {"relevance_lost": lost / relevance if relevance else 0.0})
         night.counts[f"rule {name}"] = int(changed)
     night.lake.append(SLATE_RULES, rows)
-    night.wrote(SLATE_RULES)
+    night.record_write(SLATE_RULES)

@@ -11,7 +11,9 @@ from datetime import date
 from models import registry
 from models.registry import Registered
 from nightloom.contracts import INTERACTIONS
-from nightloom.night.context import Night, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.run import run_stage
 from nightloom.settings import Training
 from training.dataset import count_rows_before
 from training.drift import Reason, inputs, outcomes
@@ -26,7 +28,7 @@ def main(night: Night) -> None:
         due, why = told(reasons(night, last))
     if not due:
         night.skip(f"not due: {why}")
-    night.facts["due"] = why
+    night.tags["due"] = why
     print(f"due: {why}")
 
 
@@ -54,4 +56,4 @@ def told(found: Sequence[Reason]) -> tuple[bool, str]:
 
 
 if __name__ == "__main__":
-    run_stage("training.due", main)
+    run_stage(stages.TRAINING_DUE, main)

@@ -15,7 +15,11 @@ from models.base import Examples, Model
 from models.popularity import Popularity
 from models.registry import CHALLENGER, Registered
 from nightloom.contracts import CHAMPIONS, INTERACTIONS, USERS
-from nightloom.night.context import Check, Night, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.records import Check
+from nightloom.night.run import run_stage
 from nightloom.settings import Settings
 from training import champions, report, trainers
 from training.attributes import described
@@ -34,7 +38,7 @@ def main(night: Night) -> None:
     challengers = entrants(night, champion)
     ask = unjudged if night.settings.gates.model.mode == "disabled" else judged
     verdict = ask(night, challengers, champion)
-    judge(night, "model", verdict.checks)
+    record_and_enforce(night, stages.MODEL_GATE, verdict.checks)
     act(night, verdict, champion)
 
 
@@ -125,14 +129,14 @@ def act(night: Night, verdict: Verdict, champion: Registered | None) -> None:
     if promoted is not None:
         why = verdict.reason(promoted) if verdict.promoted else f"override, {_override(night)}"
         champions.promote(night.settings, promoted, by="gate 2", why=why, run_id=night.run_id)
-        night.wrote(CHAMPIONS)
+        night.record_write(CHAMPIONS)
     serving = promoted or (champion.version if champion else None)
-    night.facts["verdict"] = f"{'promoted' if promoted else 'kept'} version {serving}"
+    night.tags["verdict"] = f"{'promoted' if promoted else 'kept'} version {serving}"
     if dry and verdict.promoted:
-        night.facts["verdict"] = f"dry run: would promote version {verdict.best}, kept version {serving}"
+        night.tags["verdict"] = f"dry run: would promote version {verdict.best}, kept version {serving}"
     if serving is not None:
-        night.facts["model_version"] = serving
-    print(f"model gate: {night.facts['verdict']}")
+        night.tags["model_version"] = serving
+    print(f"model gate: {night.tags['verdict']}")
 
 
 if __name__ == "__main__":
@@ -140,4 +144,4 @@ if __name__ == "__main__":
         "metavar": "WHO: WHY",
         "help": "promote the best challenger although the gate is closed; kept in ops.gates",
     }
-    run_stage("training.model_gate", main, options={"--override": override})
+    run_stage(stages.MODEL_GATE, main, options={"--override": override})

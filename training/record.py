@@ -10,7 +10,8 @@ from typing import Any
 import models
 from models import registry
 from nightloom.contracts import INTERACTIONS
-from nightloom.night.context import Night, code_revision
+from nightloom.night.context import Night
+from nightloom.night.revision import code_revision
 from training.fit import Fitted, Task
 
 

@@ -32,7 +32,7 @@ def write(
         for version, one in challengers.items()
     ]
     night.lake.append(MODEL_VERDICTS, rows)
-    night.wrote(MODEL_VERDICTS)
+    night.record_write(MODEL_VERDICTS)
     for row in rows:
         said = f"Gate 2, night of {night.date}: {row['outcome']}. {row['why']}"
         registry.describe(night.settings, row["version"], said)

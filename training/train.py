@@ -18,7 +18,10 @@ import models
 from models import registry
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.errors import NightloomError, SettingsError
-from nightloom.night.context import Night, code_revision, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.revision import code_revision
+from nightloom.night.run import run_stage
 from nightloom.section import listed, nearest_key
 from nightloom.settings import ModelSpec, Settings, place_of
 from training import distributed, fit, record, search
@@ -49,8 +52,8 @@ def main(night: Night) -> None:
         versions[spec.name] = record.record(night, task, fitted, rows)
     for folder in scratch.values():
         shutil.rmtree(folder)
-    night.facts["model_versions"] = ",".join(versions.values())
-    night.facts["models"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    night.tags["model_versions"] = ",".join(versions.values())
+    night.tags["models"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     night.counts |= {"models": len(versions), "interactions": rows}
 
 
@@ -120,4 +123,4 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 if __name__ == "__main__":
-    run_stage("training.train", main, options=OPTIONS)
+    run_stage(stages.TRAIN, main, options=OPTIONS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nightloom.night.context import Check
+from nightloom.night.records import Check
 from nightloom.settings import ModelGate
 from training.bootstrap_intervals import Interval, intervals
 from training.scorecard import ALL, SEGMENTS, EvaluationSet, Scorecard

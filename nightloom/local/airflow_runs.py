@@ -10,9 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nightloom.contracts import STAGES
 from nightloom.lake import Lake
 from nightloom.local.airflow_home import DATABASE, AirflowError
+from nightloom.night.records import stage_runs
 from nightloom.settings import Settings
 
 BAD = ("failed", "upstream_failed")
@@ -145,12 +145,9 @@ def failures(settings: Settings, runs: Runs, dag: str, run: str, log: Callable[[
 
 
 def _told(lake: Lake, run: str) -> dict[str, tuple[bool, str]]:
-    """Stage -> whether it is a closed gate, and its error, out of the run manifest."""
-    if not lake.exists(STAGES):
-        return {}
-    quoted = run.replace("'", "''")
-    rows = lake.rows(STAGES, f"run_id = '{quoted}' AND status IN ('closed', 'failed') ORDER BY started_at").to_pylist()
-    return {row["stage"]: (row["status"] == "closed", str(row["error"])) for row in rows}
+    """Stage -> whether it is a closed gate, and its error, by the run records."""
+    stopped = stage_runs(lake, statuses=("closed", "failed"), run_id=run)
+    return {each.stage: (each.status == "closed", str(each.error)) for each in stopped}
 
 
 def said(log: Path, task: str) -> list[str]:

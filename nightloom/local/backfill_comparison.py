@@ -1,6 +1,6 @@
-"""ops.stages, ops.reopenings, gold at two versions -> how rebuilt lists differ from those published, night by night.
+"""Run records, ops.reopenings, gold at two versions -> how rebuilt lists differ from the published, night by night.
 
-Published: what the night's last good serving.publish read. Rebuilt: what its last backfill wrote. Both are read at
+Published: what the night's last successful publish read. Rebuilt: what its last backfill wrote. Both are read at
 their own table version, so that neither later nights nor later backfills change the answer.
 """
 
@@ -21,11 +21,12 @@ from nightloom.contracts import ITEM_DAYS, ITEMS, POPULAR, RECOMMENDATIONS, REOP
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import full_night, of_nights, whole
-from nightloom.night.published import PUBLISHING, SCORING, Run, good_runs
+from nightloom.night import stages
+from nightloom.night.records import OK, StageRun, stage_runs
 from nightloom.settings import Settings
 from nightloom.terminal import iso, screen
 
-POPULAR_STAGE = "spark_jobs.gold_popular"
+COMPARED = (stages.PUBLISH, stages.RECOMMENDATIONS, stages.POPULAR)
 
 LISTS = """
 SELECT count(*) FILTER (WHERE t.user_id = n.user_id) AS users,
@@ -68,24 +69,20 @@ class Difference:
 
 def compare(settings: Settings, nights: Sequence[date]) -> list[Difference]:
     """Each night's difference, in order."""
-    lake, span = Lake(settings.place("lake")), f"night >= DATE '{min(nights)}' AND night <= DATE '{max(nights)}'"
-    runs = {stage: good_runs(lake, stage, span) for stage in (PUBLISHING, SCORING, POPULAR_STAGE)}
+    lake = Lake(settings.place("lake"))
+    runs = stage_runs(lake, *COMPARED, statuses=OK, first=min(nights), last=max(nights))
     return [
-        _night(lake, night, {name: _of(night, all_of) for name, all_of in runs.items()}, settings.slate.k)
-        for night in nights
+        _difference_of(lake, night, [run for run in runs if run.night == night], settings.slate.k) for night in nights
     ]
 
 
-def _of(night: date, runs: list[Run]) -> list[Run]:
-    return [run for run in runs if run.night == night]
-
-
-def _night(lake: Lake, night: date, runs: dict[str, list[Run]], k: int) -> Difference:
-    if not runs[PUBLISHING]:
+def _difference_of(lake: Lake, night: date, runs: list[StageRun], k: int) -> Difference:
+    publishes, scorings, populars = ([run for run in runs if run.stage == stage.name] for stage in COMPARED)
+    if not publishes:
         return Difference(night, "was never published")
-    published = runs[PUBLISHING][-1]
-    scored = [run for run in runs[SCORING] if run.started_at < published.started_at]
-    rebuilt, popular = (_last_backfilled(runs[stage], published) for stage in (SCORING, POPULAR_STAGE))
+    published = publishes[-1]
+    scored = [run for run in scorings if run.started_at < published.started_at]
+    rebuilt, popular = (_last_backfilled(runs_of, published) for runs_of in (scorings, populars))
     if not scored or rebuilt is None or popular is None:
         return Difference(night, "was not rebuilt since it was published")
     versions = {
@@ -104,7 +101,7 @@ def _night(lake: Lake, night: date, runs: dict[str, list[Run]], k: int) -> Diffe
     return _difference(night, lists, segments["other"], _causes(lake, scored[-1], rebuilt), versions)
 
 
-def _last_backfilled(runs: list[Run], published: Run) -> Run | None:
+def _last_backfilled(runs: list[StageRun], published: StageRun) -> StageRun | None:
     return next((run for run in reversed(runs) if run.backfilled and run.started_at > published.started_at), None)
 
 
@@ -139,10 +136,10 @@ def _difference(
     )
 
 
-def _causes(lake: Lake, scored: Run, rebuilt: Run) -> dict[str, str]:
+def _causes(lake: Lake, scored: StageRun, rebuilt: StageRun) -> dict[str, str]:
     """What changed between two scorings of a night: name -> from, to."""
     pairs = {
-        "model": [run.facts["model_version"] for run in (scored, rebuilt)],
+        "model": [run.tags["model_version"] for run in (scored, rebuilt)],
         "config": [run.config for run in (scored, rebuilt)],
         "code": [run.code for run in (scored, rebuilt)],
         "catalogue": [f"{ITEMS.full_name}@{run.reads[ITEMS.full_name]}" for run in (scored, rebuilt)],

@@ -7,13 +7,14 @@ import click
 
 from nightloom import settings as settings_module
 from nightloom.cli import nightloom
-from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS, STAGES
+from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import full_night, whole
 from nightloom.local.airflow_runs import Runs
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.memory import Peak, peak_memory
 from nightloom.local.night import judge_run, show, terminable
+from nightloom.night import records, stages
 from nightloom.settings import Settings
 
 DAG = "nightly"
@@ -44,12 +45,8 @@ def demo(night_date: datetime, user: str) -> None:
 
 def served_after(settings: Settings, day: date) -> date | None:
     """The newest night after `day` that was published; a night that is older than it would be refused."""
-    lake = Lake(settings.place("lake"))
-    if not lake.exists(STAGES):
-        return None
-    where = f"stage = 'serving.publish' AND status = 'ok' AND night > DATE '{day}'"
-    nights: list[date] = lake.rows(STAGES, where, ("night",))["night"].to_pylist()
-    return max(nights, default=None)
+    published = records.nights(Lake(settings.place("lake")), stages.PUBLISH, statuses=records.OK)
+    return published[-1] if published and published[-1] > day else None
 
 
 def _word(*arguments: str) -> None:
@@ -66,7 +63,7 @@ def _run(settings: Settings, day: date, peak: Peak) -> None:
         click.echo(f"The night of {day}, run {run}:")
         ends = show(runs, DAG, run, server.check)
         judge_run(settings, runs, DAG, run, lambda task: server.task_log(DAG, run, task))
-        published = next(moment for end, moment in ends if end.task == "serving.publish")
+        published = next(moment for end, moment in ends if end.task == stages.PUBLISH.name)
         click.echo(f"From trigger to published: {published:.0f} s. Peak memory of all processes: {peak.gib:.1f} GiB")
 
 

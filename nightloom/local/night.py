@@ -21,7 +21,7 @@ from nightloom.errors import EXIT_SKIP, GateClosedError
 from nightloom.local.airflow_home import AirflowError, airflow_environment, prepare, tail
 from nightloom.local.airflow_runs import Runs, TaskEnd, failures
 from nightloom.local.airflow_server import USER, airflow_server
-from nightloom.night.context import RUN_VARIABLE
+from nightloom.night.run import RUN_ID_VARIABLE
 from nightloom.settings import Settings
 
 BY_STATE = {"success": "", "skipped": "skipped", "failed": "FAILED", "up_for_retry": "failed, tried again in a moment"}
@@ -52,7 +52,7 @@ def night(night_date: datetime, dag: str) -> None:
     judge_run(settings, runs, dag, run, lambda task: log)
     click.echo(f"{dag} for {day} is done: {time.monotonic() - began:.0f} s")
     if dag == "nightly":
-        _say_whether_training_is_due(environment | {RUN_VARIABLE: run}, day)
+        _say_whether_training_is_due(environment | {RUN_ID_VARIABLE: run}, day)
 
 
 @click.command()

@@ -1,1 +1,1 @@
-"""The night: a stage's run, the gates' checks, and what ops.stages and ops.gates hold of them."""
+"""The night: the list of its stages, the context in which a stage runs, and the records of runs and gates."""

@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import Lake
-from nightloom.night import runs
-from nightloom.night.runs import StageRun
+from nightloom.night import records
+from nightloom.night.records import StageRun
 from nightloom.settings import Settings
 from serving import answers
 from serving.console.quality import data_docs, quality
@@ -32,13 +32,22 @@ Page = Callable[[Request], Response]
 
 @dataclass(frozen=True)
 class NightRow:
-    """One night on the page; `outcome` is published, closed, failed or unfinished."""
+    """One night on the page."""
 
     night: date
-    outcome: str
-    why: str
     stages: list[StageRun]
     report: bool
+
+    @property
+    def outcome(self) -> str:
+        """published, closed, failed or unfinished."""
+        return records.outcome(self.stages)
+
+    @property
+    def why(self) -> str:
+        """Which stage stopped it, and its error."""
+        stopped = records.stopping_run(self.stages)
+        return f"{stopped.stage}: {stopped.error}" if stopped else ""
 
     @property
     def seconds(self) -> float:
@@ -68,7 +77,7 @@ def home(request: Request) -> Response:
     return HTMLResponse(
         render(
             "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
-            nights=shown, gates=runs.with_gates(lake, newest) if newest else {}, pushes=pushes[::-1],
+            nights=shown, gates=records.gate_results_up_to(lake, newest) if newest else {}, pushes=pushes[::-1],
         )
     )  # fmt: skip
 
@@ -76,19 +85,11 @@ def home(request: Request) -> Response:
 def night_rows(settings: Settings, limit: int) -> list[NightRow]:
     """The newest nights, newest first."""
     reports = settings.place("home") / "reports"
-    found = runs.nights(Lake(settings.place("lake")), limit)
+    found = records.newest_nights(Lake(settings.place("lake")), limit)
     return [
-        NightRow(night, *_outcome(stages), stages, (reports / f"{night}.html").exists())
-        for night, stages in found.items()
+        NightRow(night, last, (reports / f"{night}.html").exists())
+        for night, last in ((night, records.last_attempts(runs)) for night, runs in found.items())
     ]
-
-
-def _outcome(stages: list[StageRun]) -> tuple[str, str]:
-    for status in ("failed", "closed"):
-        if stopped := [stage for stage in stages if stage.status == status]:
-            return status, f"{stopped[-1].stage}: {stopped[-1].error}"
-    done = any(stage.stage == "serving.publish" and stage.status == "ok" for stage in stages)
-    return ("published", "") if done else ("unfinished", "not published yet")
 
 
 def user(request: Request) -> Response:

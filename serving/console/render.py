@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from nightloom.lake import now
+from nightloom.night import stages
 
 
 def render(template: str, **values: Any) -> str:
@@ -56,4 +57,5 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+ENVIRONMENT.globals["gates_in_order"] = [stage.gate for stage in stages.GATES]
 ENVIRONMENT.filters |= {"day": day, "moment": moment, "ago": ago, "duration": duration, "thousands": thousands}

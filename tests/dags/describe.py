@@ -100,7 +100,7 @@ def main() -> None:
     answer = {
         "errors": bag.import_errors,
         "dags": {name: described(dag) for name, dag in bag.dags.items()},
-        "modules": sorted({name.split(".")[0] for name in sys.modules}),
+        "modules": sorted(sys.modules),
     }
     print(json.dumps(answer))
 

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from nightloom.night import stages
+
 DAY = 24 * 3600
-GATES = {"expectations.gate", "training.model_gate", "serving.slate_gate"}
+GATES = {stage.name for stage in stages.GATES}
 
 
 def tasks(dags: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -15,10 +17,14 @@ def test_every_dag_file_is_read_without_an_error(described: dict[str, Any]) -> N
     assert described["dags"].keys() == {"backfill", "maintenance", "nightly", "rebuild", "retraining"}
 
 
-def test_a_dag_file_imports_neither_spark_nor_torch_nor_any_stage(described: dict[str, Any]) -> None:
+def test_a_dag_file_imports_neither_spark_nor_torch_nor_any_stage_and_of_ours_just_the_list_of_stages(
+    described: dict[str, Any],
+) -> None:
     heavy = {"pyspark", "delta", "torch", "horovod", "mlflow", "great_expectations", "deltalake", "pandas"}
-    stages = {"spark_jobs", "expectations", "training", "serving", "nightloom"}
-    assert not (heavy | stages) & set(described["modules"])
+    packages = {"spark_jobs", "expectations", "training", "models", "serving"}
+    assert not (heavy | packages) & {name.split(".")[0] for name in described["modules"]}
+    ours = {name for name in described["modules"] if name.split(".")[0] == "nightloom"}
+    assert ours == {"nightloom", "nightloom.night", "nightloom.night.stages"}
 
 
 def test_every_dag_has_documentation_tags_and_runs_one_night_at_a_time(dags: dict[str, Any]) -> None:
@@ -48,7 +54,7 @@ def test_every_stage_may_say_that_there_is_nothing_to_do(dags: dict[str, Any]) -
 
 def test_the_night_that_starts_at_two_works_for_the_day_before(dags: dict[str, Any]) -> None:
     assert dags["nightly"]["interval"] == ["1998-04-21T02:00:00+00:00", "1998-04-22T02:00:00+00:00"]
-    assert dags["nightly"]["commands"]["scheduled"]["spark_jobs.bronze"].endswith("--date 1998-04-21")
+    assert dags["nightly"]["commands"]["scheduled"][stages.BRONZE.name].endswith("--date 1998-04-21")
 
 
 def test_spark_is_stopped_only_after_every_stage_that_uses_it(dags: dict[str, Any]) -> None:
@@ -56,12 +62,20 @@ def test_spark_is_stopped_only_after_every_stage_that_uses_it(dags: dict[str, An
     stop = night["spark_jobs.session.stop"]
     spark = {name for name in night if name.startswith("spark_jobs.") and not name.endswith("session.stop")}
     assert stop["kind"] == "teardown"
-    assert set(stop["after"]) == spark | {"expectations.gate"}
+    assert set(stop["after"]) == spark | {stages.DATA_GATE.name}
+
+
+def test_the_nights_tasks_are_the_listed_stages_and_none_waits_for_a_later_one(dags: dict[str, Any]) -> None:
+    night = dags["nightly"]["tasks"]
+    place = {stage.name: number for number, stage in enumerate(stages.NIGHT)}
+    assert place.keys() == {name for name in night if not name.startswith("spark_jobs.session")}
+    for name, number in place.items():
+        assert all(place.get(before, -1) < number for before in night[name]["after"]), name
 
 
 def test_nothing_is_published_that_a_gate_has_not_passed(dags: dict[str, Any]) -> None:
     night = dags["nightly"]["tasks"]
-    before_publish = {"serving.publish"}
+    before_publish = {stages.PUBLISH.name}
     while more := {name for task in before_publish for name in night[task]["after"]} - before_publish:
         before_publish |= more
     assert before_publish >= GATES
@@ -77,8 +91,8 @@ def test_a_backfill_has_the_nights_dates_is_paused_and_neither_trains_nor_publis
 
 def test_the_retraining_is_started_by_a_nights_last_tables_and_by_time(dags: dict[str, Any]) -> None:
     night, retraining = dags["nightly"], dags["retraining"]
-    assert [name for name, task in night["tasks"].items() if task["makes"]] == ["spark_jobs.marts"]
-    assert "serving.publish" in night["tasks"]["spark_jobs.marts"]["after"]  # it takes no time from the lists
-    assert night["tasks"]["spark_jobs.marts"]["makes"] == retraining["started_by"] == ["gold"]
+    assert [name for name, task in night["tasks"].items() if task["makes"]] == [stages.MARTS.name]
+    assert stages.PUBLISH.name in night["tasks"][stages.MARTS.name]["after"]  # it takes no time from the lists
+    assert night["tasks"][stages.MARTS.name]["makes"] == retraining["started_by"] == ["gold"]
     assert retraining["interval"] == ["1998-04-20T04:00:00+00:00", "1998-04-21T04:00:00+00:00"]
-    assert retraining["commands"]["after_a_night"]["training.due"].endswith("--date 1998-04-19")
+    assert retraining["commands"]["after_a_night"][stages.TRAINING_DUE.name].endswith("--date 1998-04-19")

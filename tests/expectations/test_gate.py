@@ -13,7 +13,8 @@ import pytest
 from expectations.gate import arithmetic, guarded, main
 from nightloom import contracts as T
 from nightloom.errors import GateClosedError
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 
 D = date(1998, 4, 21)
 Put = Callable[..., None]

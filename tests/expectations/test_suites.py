@@ -13,7 +13,8 @@ from deltalake import write_deltalake
 from expectations import rows
 from expectations.validate import validate
 from nightloom import contracts as T
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 from nightloom.settings import load
 
 SUITES = Path(__file__).parents[2] / "expectations"

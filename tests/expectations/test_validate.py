@@ -8,7 +8,8 @@ import pytest
 from expectations.measures import Measure
 from expectations.validate import validate
 from nightloom import contracts as T
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 
 Put = Callable[..., None]
 BETWEEN = "column_values_to_be_between(value, row_condition=event == rating, min_value=1.0, max_value=5.0)"

@@ -17,7 +17,10 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
 from nightloom.local.airflow_cleanup import processes
 from nightloom.local.airflow_runs import NightRun, Runs
-from nightloom.night.context import RUN_VARIABLE, Night, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.run import RUN_ID_VARIABLE, run_stage
+from nightloom.night.stages import Stage
 from spark_jobs import (
     bronze,
     gold_histories,
@@ -33,7 +36,7 @@ from spark_jobs.context import SparkNight
 from tests.first_night import MAIN, SMALL, Project, days_arrive
 from training import model_gate, train
 
-Stages = Mapping[str, Callable[[Any], None]]
+Stages = Mapping[Stage, Callable[[Any], None]]
 LAST = date(2024, 2, 6)
 """The last day of the sample."""
 
@@ -43,25 +46,25 @@ def publish(night: Night) -> None:
     for table in (RECOMMENDATIONS, POPULAR, ITEMS):
         night.pin(table)
     versions = night.lake.rows(RECOMMENDATIONS, f"night = DATE '{night.date}'", ["DISTINCT model_version"])
-    night.facts["model_version"] = versions["model_version"][0].as_py()
+    night.tags["model_version"] = versions["model_version"][0].as_py()
 
 
 SILVER: Stages = {
-    "spark_jobs.bronze": bronze.main,
-    "spark_jobs.silver_items": silver_items.main,
-    "spark_jobs.silver_users": silver_users.main,
-    "spark_jobs.silver_interactions": silver_interactions.main,
+    stages.BRONZE: bronze.main,
+    stages.SILVER_ITEMS: silver_items.main,
+    stages.SILVER_USERS: silver_users.main,
+    stages.SILVER_INTERACTIONS: silver_interactions.main,
 }
-TRAINING: Stages = {"training.train": train.main, "training.model_gate": model_gate.main}
+TRAINING: Stages = {stages.TRAIN: train.main, stages.MODEL_GATE: model_gate.main}
 GOLD: Stages = {
-    "spark_jobs.gold_histories": gold_histories.main,
-    "spark_jobs.gold_item_days": gold_item_days.main,
-    "spark_jobs.gold_item_stats": gold_item_stats.main,
-    "spark_jobs.gold_popular": gold_popular.main,
-    "spark_jobs.gold_recommendations": gold_recommendations.main,
+    stages.HISTORIES: gold_histories.main,
+    stages.ITEM_DAYS: gold_item_days.main,
+    stages.ITEM_STATS: gold_item_stats.main,
+    stages.POPULAR: gold_popular.main,
+    stages.RECOMMENDATIONS: gold_recommendations.main,
 }
-LISTS: Stages = {name: GOLD[name] for name in ("spark_jobs.gold_popular", "spark_jobs.gold_recommendations")}
-PUBLISHED: Stages = {"serving.publish": publish}
+LISTS: Stages = {stage: GOLD[stage] for stage in (stages.POPULAR, stages.RECOMMENDATIONS)}
+PUBLISHED: Stages = {stages.PUBLISH: publish}
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "--all": {"action": "store_true"}, "--when": {"default": "due"}, "--model": {}, "--override": {},
 }  # fmt: skip
@@ -83,11 +86,11 @@ def night(
     """Run stages of a night, each in its frame, so that the run manifest has them, as `run` where that is given."""
     days_arrive(project.root / "made", project.root / "landing", day)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(RUN_VARIABLE, run)
-        for name, body in (stage for part in parts for stage in part.items()):
-            frame = partial(_with_session, spark) if name.startswith("spark_jobs.") else Night
+        patch.setenv(RUN_ID_VARIABLE, run)
+        for stage, body in (each for part in parts for each in part.items()):
+            context = partial(_with_session, spark) if stage.name.startswith("spark_jobs.") else Night
             argv = ["--date", str(day), "--config", str(project.settings.file), *options]
-            run_stage(name, body, frame=frame, options=OPTIONS, argv=argv)
+            run_stage(stage, body, context=context, options=OPTIONS, argv=argv)
 
 
 def _with_session(spark: SparkSession, **fields: Any) -> SparkNight:

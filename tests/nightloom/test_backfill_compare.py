@@ -11,7 +11,7 @@ from nightloom import settings as settings_module
 from nightloom.contracts import POPULAR, RECOMMENDATIONS, REOPENINGS, STAGES
 from nightloom.lake import Lake
 from nightloom.local.backfill_comparison import Difference, compare
-from nightloom.night.published import Known, model_of
+from nightloom.night.model_version import ModelVersion, model_version
 from nightloom.settings import Settings
 from tests.first_night import SMALL
 
@@ -129,19 +129,19 @@ def test_what_cannot_be_compared_says_why(shop: Shop) -> None:
 
 def test_a_night_has_the_model_it_was_published_with_then_the_first_that_scored_it(shop: Shop) -> None:
     shop.scored(PUBLISHED, ["x"], version="7", run="manual__2")
-    assert model_of(shop.lake, D) == Known("1", "the night was published with it")
+    assert model_version(shop.lake, D) == ModelVersion("1", "the night was published with it")
     shop.lake.open(STAGES).delete(f"stage = '{PUBLISHING}'")
-    assert model_of(shop.lake, D) == Known("1", "the night was first scored with it")
+    assert model_version(shop.lake, D) == ModelVersion("1", "the night was first scored with it")
     shop.lake.open(STAGES).delete("run_id = 'scheduled__1'")
     shop.ran(SCORING, run="backfill__1", version="9")
-    assert model_of(shop.lake, D) == Known("7", "the night was first scored with it")
+    assert model_version(shop.lake, D) == ModelVersion("7", "the night was first scored with it")
 
 
 def test_a_night_that_never_was_has_the_champion_of_its_day(shop: Shop) -> None:
     next_day = D + timedelta(days=1)
-    assert model_of(shop.lake, next_day) is None
+    assert model_version(shop.lake, next_day) is None
     gates = ((D + timedelta(days=2), "9"), (D, "4"), (D - timedelta(days=9), "3"), (D - timedelta(days=10), "None"))
     for night, version in gates:
         shop.ran("training.model_gate", night=night, version=version)
-    assert model_of(shop.lake, next_day) == Known("4", "it was the champion of that day")
-    assert model_of(shop.lake, D - timedelta(days=10)) is None
+    assert model_version(shop.lake, next_day) == ModelVersion("4", "it was the champion of that day")
+    assert model_version(shop.lake, D - timedelta(days=10)) is None

@@ -25,7 +25,12 @@ from nightloom.contracts import (
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
 )
-from nightloom.night.context import Check, Night, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.records import Check
+from nightloom.night.run import run_stage
+from nightloom.night.stages import Stage
 from nightloom.settings import Settings
 from serving import api, publish
 from serving.slate_checks import measured, slate_checks
@@ -83,9 +88,11 @@ class Project:
         assert old in text
         file.write_text(text.replace(old, new), encoding="utf8")
 
-    def night(self, day: date = D, stage: str = "serving.publish", **arguments: Any) -> Night:
+    def night(self, day: date = D, stage: Stage = stages.PUBLISH, **arguments: Any) -> Night:
         defaults = {"override": None, "force_older": None}
-        return Night(day, self.settings, f"run-{day}", stage, arguments=argparse.Namespace(**(defaults | arguments)))
+        return Night(
+            day, self.settings, f"run-{day}", stage.name, arguments=argparse.Namespace(**(defaults | arguments))
+        )
 
     def plant_items(self, unavailable: tuple[str, ...] = ()) -> None:
         lake = self.night().lake
@@ -198,7 +205,7 @@ class Project:
 
     def checks(self, day: date = D) -> dict[str, Check]:
         """Gate 3's own checks by name."""
-        night = self.night(day, "serving.slate_gate")
+        night = self.night(day, stages.SLATE_GATE)
         with measured(night) as db:
             return {check.name: check for check in slate_checks(night, db)}
 
@@ -208,15 +215,15 @@ class Project:
         def body(night: Night) -> None:
             with measured(night) as db:
                 checks = slate_checks(night, db)
-            judge(night, "slate", checks)
+            record_and_enforce(night, stages.SLATE_GATE, checks)
 
-        run(self, "serving.slate_gate", body, day, arguments)
+        run(self, stages.SLATE_GATE, body, day, arguments)
 
     def client(self) -> Client:
         return Client(self)
 
     def publish(self, day: date = D, **arguments: Any) -> None:
-        run(self, "serving.publish", publish.main, day, arguments)
+        run(self, stages.PUBLISH, publish.main, day, arguments)
 
 
 class Client:
@@ -234,7 +241,7 @@ class Client:
         return asyncio.run(asked())
 
 
-def run(project: Project, stage: str, body: Any, day: date, arguments: dict[str, Any]) -> None:
+def run(project: Project, stage: Stage, body: Any, day: date, arguments: dict[str, Any]) -> None:
     """Run a stage in this process, as its command would."""
     argv = ["--date", str(day), "--config", str(project.root / "nightloom.toml")]
     for name, value in arguments.items():

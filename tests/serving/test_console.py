@@ -12,7 +12,9 @@ import pytest
 from expectations.measures import Measure
 from expectations.validate import validate
 from nightloom.contracts import ITEMS
-from nightloom.night.context import Night, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.run import run_stage
 from serving import report
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def test_the_report_is_one_page_without_outside_parts_and_the_console_links_to_i
     def body(night: Night) -> None:
         report.main(night)
 
-    run_stage("serving.report", body, argv=["--date", "1998-04-21", "--config", str(project.root / "nightloom.toml")])
+    run_stage(stages.REPORT, body, argv=["--date", "1998-04-21", "--config", str(project.root / "nightloom.toml")])
     assert (
         "v000001 serves 8 lists of the night of 1998-04-21 by model version 7; 2 stages took" in capsys.readouterr().out
     )

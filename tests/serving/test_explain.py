@@ -10,7 +10,8 @@ import pytest
 
 from models.base import Examples, Histories
 from nightloom.errors import UnknownUserError
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from serving import commands
 from serving.contributions import AttributeEffect, attribute_effects, find_causes
 from serving.explain import build_explanation
@@ -36,7 +37,7 @@ def trained_and_published(project: Project) -> None:
     }
     project.plant_histories(likes={"u0": ["7", "1", "2"]} | likes, at=WINTER)
     argv = ["--date", "1998-04-21", "--config", str(config)]
-    run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+    run_stage(stages.TRAIN, train.main, options=train.OPTIONS, argv=argv)
     project.plant_lists(lists={"u0": ["3", "4", "5", "8"]}, only=["u0"], model_version="1")
     project.plant_lists(lists={user: ["11", "12"] for user in likes}, only=list(likes), model_version="1")
     project.plant_popular()

@@ -20,7 +20,10 @@ from click.testing import CliRunner
 from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import now
-from nightloom.night.context import Night, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.run import run_stage
+from nightloom.night.stages import Stage
 from nightloom.slate import compile as slate_plan
 from serving import commands
 from serving.explain import UNKNOWN_ITEM, Explanation, build_explanation
@@ -73,7 +76,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (project.root / "nightloom.toml").write_text(text, encoding="utf8")
     project.plant_items()
     project.plant_histories(likes=LIKES)
-    stage(project, "training.train", train.main, date(1998, 5, 21), options=train.OPTIONS)
+    stage(project, stages.TRAIN, train.main, date(1998, 5, 21), options=train.OPTIONS)
     registry.set_alias(project.settings, registry.CHAMPION, "1")
     scored(project, D, list(LIKES))
     lake = project.night().lake
@@ -81,14 +84,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     lake.append(HISTORIES, [late | {"user_id": "u2", "items": ["7"]}])
     lake.append(ITEM_STATS, [row | {"night": NEXT} for row in lake.rows(ITEM_STATS).to_pylist()])
     scored(project, NEXT, ["u3", "u4"], swapped="u4")
-    stage(project, "spark_jobs.gold_popular", gold_popular.main, frame=StampedNight)
+    stage(project, stages.POPULAR, gold_popular.main, context=StampedNight)
     project.judge(NEXT, override="test: some lists are short, one is wrong")
     project.publish(NEXT)
     return project
 
 
-def stage(project: Project, name: str, body: Any, day: date = NEXT, **frame: Any) -> None:
-    run_stage(name, body, argv=["--date", str(day), "--config", str(project.root / "nightloom.toml")], **frame)
+def stage(project: Project, of: Stage, body: Any, day: date = NEXT, **frame: Any) -> None:
+    run_stage(of, body, argv=["--date", str(day), "--config", str(project.root / "nightloom.toml")], **frame)
 
 
 def scored(project: Project, day: date, users: list[str], swapped: str = "") -> None:
@@ -97,7 +100,7 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
     def body(night: Night) -> None:
         night.pin(HISTORIES)
         plan = slate_plan.plan(night.lake, night.settings, day, night.pin(ITEMS), night.pin(ITEM_STATS))
-        night.facts |= {"model_version": "1", "rules": plan.digest}
+        night.tags |= {"model_version": "1", "rules": plan.digest}
         batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
         (made,) = ruled.score(iter([batch]), str(registry.registered(night.settings, "1").folder), plan)
         fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
@@ -109,7 +112,7 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
                 row["items"][:2] = row["items"][1::-1]
         night.lake.append(RECOMMENDATIONS, rows)
 
-    stage(project, "spark_jobs.gold_recommendations", body, day)
+    stage(project, stages.RECOMMENDATIONS, body, day)
 
 
 def history(night: Night, user: str) -> dict[str, Any]:

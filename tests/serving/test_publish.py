@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nightloom.lake import Lake
-from nightloom.night import runs
+from nightloom.night import records, stages
 from serving import publish
 from serving.lists import Lists
 from serving.stores import folder, versions
@@ -51,8 +51,8 @@ def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Pr
     assert snapshot.title("3") == 'Film "3" <é>'
     assert snapshot.meta["counts"] == {"users": 8, "items": 12, "popular": 2, "similar": 2}
     assert (snapshot.meta["night"], snapshot.meta["model_version"], snapshot.meta["k"]) == ("1998-04-21", "7", 3)
-    run = runs.stage_runs(Lake(project.settings.place("lake")), "stage = 'serving.publish'")[-1]
-    assert run.facts["published_version"] == "1"
+    run = records.stage_runs(Lake(project.settings.place("lake")), stages.PUBLISH)[-1]
+    assert run.tags["published_version"] == "1"
     assert run.reads.keys() >= {"gold.recommendations", "gold.popular", "gold.similar_items", "silver.items"}
 
 
@@ -62,7 +62,7 @@ def test_a_night_that_scored_one_user_is_judged_and_published_whole(project: Pro
     project.plant_lists(NEXT, {"u1": ["9", "10", "11", "12"]}, only=["u1"], full_night=D)
     project.plant_popular(NEXT)
     project.judge(NEXT)
-    judged = runs.stage_runs(Lake(project.settings.place("lake")), "stage = 'serving.slate_gate'")[-1]
+    judged = records.stage_runs(Lake(project.settings.place("lake")), stages.SLATE_GATE)[-1]
     assert judged.rows["lists"] == 8
     project.publish(NEXT)
     snapshot = Reader(project.store).now()
@@ -118,7 +118,7 @@ def test_an_override_lets_a_closed_gate_pass_by_name(project: Project) -> None:
     project.judge(override="ann: two users are on their way")
     project.publish()
     assert states(project) == {1: PushState.CURRENT}
-    assert runs.gates(Lake(project.settings.place("lake")), D)["slate"].state == "overridden"
+    assert records.gate_results(Lake(project.settings.place("lake")), D)["slate"].state == "overridden"
 
 
 def test_lists_written_after_the_judgement_are_not_published(

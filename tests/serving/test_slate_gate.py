@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightloom.lake import Lake
-from nightloom.night import runs
+from nightloom.night import records, stages
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
@@ -32,6 +32,6 @@ def test_the_commands_close_tell_why_pass_by_a_named_override_and_publish(projec
     assert passed.returncode == 0, passed.stderr
     published = command(project, "serving.publish")
     assert published.returncode == 0, published.stderr
-    judged = runs.gates(Lake(project.settings.place("lake")), project.night().date)["slate"]
+    judged = records.gate_results(Lake(project.settings.place("lake")), project.night().date)[stages.SLATE_GATE.gate]
     assert (judged.state, judged.override) == ("overridden", "ann: one list of nine")
-    assert any("gold.recommendations" in check["check"] for check in judged.checks)
+    assert any("gold.recommendations" in check.name for check in judged.checks)

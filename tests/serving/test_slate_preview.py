@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from models import registry
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from serving import slate_commands
 from tests.serving.conftest import ITEM_IDS, D
 from training import train
@@ -44,7 +45,7 @@ def champion(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     likes = {f"u{number}": ITEM_IDS[:number] for number in range(1, 12)}
     project.plant_histories(likes=likes | {"old": ["12"]})
     argv = ["--date", "1998-05-21", "--config", str(config)]
-    run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+    run_stage(stages.TRAIN, train.main, options=train.OPTIONS, argv=argv)
     registry.set_alias(project.settings, registry.CHAMPION, "1")
     config.write_text(config.read_text().replace("[store]", RULES + "\n[store]"))
     return project

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nightloom.contracts import ITEMS, SLATE_RULES, USERS
+from nightloom.night import stages
 from serving import slate_page
 from serving.slate_checks import measured, slate_checks
 from tests.serving.conftest import CONFIG, D, moment
@@ -134,7 +135,7 @@ def test_the_page_says_the_verdict_and_draws_the_lists(project: Project) -> None
     ruled(project, "filter", "floor", said={"12": {"year": "1980"}})
     project.judge(D, override="ann: first night")
     project.publish()
-    night = project.night(D, "serving.slate_gate", override="ann: known")
+    night = project.night(D, stages.SLATE_GATE, override="ann: known")
     row: dict[str, Any] = {"run_id": "r", "night": D, "users": 8, "lists": 3, "entries": 4, "counted_at": moment(D)}
     named = [("new", "filter", 1), ("fresh", "floor", 2)]
     lost = {"items": 12, "score_lost": 1.5, "relevance_lost": 0.02}

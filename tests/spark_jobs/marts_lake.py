@@ -10,7 +10,9 @@ from pyspark.sql import SparkSession
 
 from nightloom import contracts as T
 from nightloom.lake import arrow, now
-from nightloom.night.context import Check, judge
+from nightloom.night import stages
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.records import Check
 from spark_jobs import gold_histories, gold_item_days, gold_item_stats, gold_popular, marts
 from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project
 
@@ -53,13 +55,15 @@ def bronze_and_gates(at: Project, night: date, rows: int, *faults: tuple[str, st
     lake.append(T.BRONZE_EVENTS, taken)
     lake.append(T.QUARANTINE_ROWS, bad) if bad else None
     for found in ("bad", "good"):
-        judge(
-            at.night(night), "data", [Check("rows", found == "good", found, "good", "warn"), Check("all", True, "", "")]
+        record_and_enforce(
+            at.night(night),
+            stages.DATA_GATE,
+            [Check("rows", found == "good", found, "good", "warn"), Check("all", True, "", "")],
         )
 
 
 CLOSED = {
-    "run_id": "r", "night": D - timedelta(days=1), "stage": "expectations.gate", "status": "closed",
+    "run_id": "r", "night": D - timedelta(days=1), "stage": stages.DATA_GATE.name, "status": "closed",
     "started_at": now(), "seconds": 1.0, "reads": [], "writes": [], "rows": [], "facts": [], "code": "c", "config": "d",
     "error": "closed",
 }  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 from models import registry
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake.recommendations import full_night, whole
-from nightloom.night.context import run_stage
+from nightloom.night import stages
+from nightloom.night.run import run_stage
 from spark_jobs import gold_histories, gold_recommendations
 from tests.spark_jobs.build import NOON, D, Project, project
 from training import train
@@ -45,7 +46,7 @@ class Shop:
     def champion(self, model: str, version: str) -> None:
         """Train a model and let it serve."""
         argv = ["--date", str(after(30)), "--config", str(self.at.settings.file), "--model", model]
-        run_stage("training.train", train.main, options=train.OPTIONS, argv=argv)
+        run_stage(stages.TRAIN, train.main, options=train.OPTIONS, argv=argv)
         registry.set_alias(self.at.settings, registry.CHAMPION, version)
 
     def available(self, item: str, yes: bool) -> None:
@@ -58,7 +59,7 @@ class Shop:
         night = self.at.night(day)
         vars(night.arguments).update(arguments)
         gold_recommendations.main(night)
-        return night.facts.get("scored", "settled")
+        return night.tags.get("scored", "settled")
 
     def lists(self, day: date) -> Lists:
         """The night's lists, whole."""

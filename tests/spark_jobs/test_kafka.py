@@ -106,7 +106,7 @@ def test_messages_that_kafka_deleted_unread_end_the_run_until_somebody_accepts_i
     night.arguments = argparse.Namespace(accept_loss=["clicks"])
     bronze.main(night)
     assert night.counts["clicks"] == 4
-    assert night.facts == {"accepted_loss": "clicks"}
+    assert night.tags == {"accepted_loss": "clicks"}
 
 
 def test_a_topic_that_is_not_there_and_a_broker_that_is_down_or_hangs_are_clear_errors_within_a_deadline(

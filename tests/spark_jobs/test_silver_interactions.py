@@ -110,5 +110,5 @@ def test_fields_that_nobody_declared_are_kept_and_said(spark: SparkSession, tmp_
     at.bring(event(1, trace="t", more=1), event(2), file="a")
     night = at.night()
     silver_interactions.main(night)
-    assert (night.counts["rescued"], night.facts) == (1, {"rescued:ratings": "more, trace"})
+    assert (night.counts["rescued"], night.tags) == (1, {"rescued:ratings": "more, trace"})
     assert at.rows(INTERACTIONS, "rescued") == [{"rescued": None}, {"rescued": [("trace", "t"), ("more", "1")]}]

@@ -114,10 +114,10 @@ def test_a_better_challenger_is_promoted_a_tie_and_a_worse_one_keep_the_champion
     settings = tracked(project(["popularity", GOOD], tastes))
     night_of(settings).lake.append(ITEMS, [film(f"{taste}{item:02}") for taste in "ab" for item in range(12)])
     night = judged(settings, model="popularity")
-    assert (night.facts["verdict"], night.facts["model_version"]) == ("promoted version 1", "1")
+    assert (night.tags["verdict"], night.tags["model_version"]) == ("promoted version 1", "1")
 
     night = judged(settings, model="als")
-    assert night.facts["verdict"] == "promoted version 2"
+    assert night.tags["verdict"] == "promoted version 2"
     assert failed(night) == {}
     found = registry.champion(settings)
     assert found is not None
@@ -134,12 +134,12 @@ def test_a_better_challenger_is_promoted_a_tie_and_a_worse_one_keep_the_champion
     assert not re.search(r"\bu\d\d\b", shown)  # nobody's id
 
     night = judged(settings, model="als")  # the same data, the same seed: the same model
-    assert night.facts["verdict"] == "kept version 2"
+    assert night.tags["verdict"] == "kept version 2"
     assert failed(night) == {"better_than_champion": "ndcg@10 +0.0000 [+0.0000, +0.0000]"}
     assert champion(settings) == "2"
 
     night = judged(settings, model="popularity")
-    assert night.facts["verdict"] == "kept version 2"
+    assert night.tags["verdict"] == "kept version 2"
     row = verdict(night, "4")
     assert row["outcome"] == "refused"
     assert row["why"].startswith("better_than_champion: found ndcg@10 -0.")
@@ -158,7 +158,7 @@ def test_a_challenger_that_is_better_but_fails_one_segment_is_refused(
     settings = tracked(project(["popularity", DEAF], tastes + newcomers))
     judged(settings, model="popularity")
     night = judged(settings, model="als")
-    assert night.facts["verdict"] == "kept version 1"
+    assert night.tags["verdict"] == "kept version 1"
     assert failed(night) == {"no_loss_on_new_users": "ndcg@10 -0.5000 [-0.5000, -0.5000], 12 users"}
     row = verdict(night, "2")
     assert row["outcome"] == "refused"
@@ -167,7 +167,7 @@ def test_a_challenger_that_is_better_but_fails_one_segment_is_refused(
     assert "no_loss_on_new_users" in row["why"]
 
     monkeypatch.setenv("NIGHTLOOM_GATES__MODEL__SEGMENT_LOSS", "1")
-    assert judged(settings_module.load(settings.file), model="als").facts["verdict"] == "promoted version 3"
+    assert judged(settings_module.load(settings.file), model="als").tags["verdict"] == "promoted version 3"
 
 
 def test_nobody_below_popularity_is_promoted_and_with_nobody_to_serve_the_gate_closes(
@@ -180,7 +180,7 @@ def test_nobody_below_popularity_is_promoted_and_with_nobody_to_serve_the_gate_c
         judged(settings)
     assert champion(settings) is None
     night = judged(settings, override="ann: nothing else there is")
-    assert night.facts["verdict"] == "promoted version 2"
+    assert night.tags["verdict"] == "promoted version 2"
     assert verdict(night, "2")["outcome"] == "promoted"
 
 
@@ -214,7 +214,7 @@ def test_a_dry_run_judges_alike_each_time_and_moves_nothing(
         judged(dry, model="popularity")
     judged(settings, model="popularity")
     nights = [judged(dry, model="als") for _ in range(2)]
-    assert nights[0].facts["verdict"] == "dry run: would promote version 3, kept version 2"
+    assert nights[0].tags["verdict"] == "dry run: would promote version 3, kept version 2"
     assert champion(settings) == "2"
     rows = [verdict(nights[-1], version) for version in ("3", "4")]
     told = [{name: value for name, value in row.items() if name not in ("version", "judged_at")} for row in rows]
@@ -229,5 +229,5 @@ def test_where_the_gate_is_disabled_the_newest_challenger_is_promoted_and_ops_ga
     settings = in_mode(settings, "disabled", monkeypatch)
     judged(settings, model="als")
     night = judged(settings, model="popularity")
-    assert night.facts["verdict"] == "promoted version 2"
+    assert night.tags["verdict"] == "promoted version 2"
     assert failed(night) == {"judged": "gates.model.mode is disabled"}

@@ -1,4 +1,4 @@
-"""needed.py: the table versions behind kept serving versions and the champion, and nobody else's."""
+"""retained_versions.py: the table versions behind kept serving versions and the champion, and nobody else's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame of a stage: exit codes 0, 1, 2, 3 and 99, what is left in ops.stages, and the verdict of a gate."""
+"""A stage as a command: exit codes 0, 1, 2, 3 and 99, what its record holds, and what a gate decides."""
 
 import shutil
 import sys
@@ -14,9 +14,16 @@ from nightloom import settings as settings_module
 from nightloom.contracts import GATES, STAGES, USERS
 from nightloom.errors import DataError, GateClosedError
 from nightloom.lake import Lake
-from nightloom.night.context import RUN_VARIABLE, Check, Night, code_revision, judge, run_stage
+from nightloom.night import stages
+from nightloom.night.context import Night
+from nightloom.night.gates import record_and_enforce
+from nightloom.night.records import Check
+from nightloom.night.revision import code_revision
+from nightloom.night.run import RUN_ID_VARIABLE, run_stage
+from nightloom.night.stages import Stage
 
 D = date(1998, 4, 21)
+DEMO = Stage("demo.stage", "ops", "a stage of these tests")
 GOOD = Check("rows", True, "5", "at least 1")
 BAD = Check("rows", False, "0", "at least 1")
 WARNING = Check("new rows", False, "0", "at least 1", severity="warn")
@@ -38,7 +45,7 @@ def run(config: Path) -> Callable[..., int]:
 
     def ended(body: Callable[[Night], None], *more: str, **frame: Any) -> int:
         try:
-            run_stage("demo.stage", body, argv=["--date", "1998-04-21", "--config", str(config), *more], **frame)
+            run_stage(DEMO, body, argv=["--date", "1998-04-21", "--config", str(config), *more], **frame)
         except SystemExit as exit:
             return int(exit.code or 0)
         return 0
@@ -59,15 +66,15 @@ def nothing(night: Night) -> None:
 def test_a_stage_that_ends_well_leaves_its_lineage_counts_facts_and_time(
     run: Callable[..., int], lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(RUN_VARIABLE, "scheduled__1")
+    monkeypatch.setenv(RUN_ID_VARIABLE, "scheduled__1")
     lake.create(USERS)
 
     def body(night: Night) -> None:
         night.pin(USERS)
         moment = datetime(1998, 4, 21, tzinfo=UTC)
         night.lake.append(USERS, [{"user_id": "u", "attributes": [], "updated_at": moment, "row_id": "r", "night": D}])
-        night.wrote(USERS, 1)
-        night.facts["model"] = "7"
+        night.record_write(USERS, 1)
+        night.tags["model"] = "7"
 
     assert run(body) == 0
     row = the_stage(lake)
@@ -132,7 +139,7 @@ def test_wrong_settings_are_exit_code_2_and_leave_no_row(
 
 def test_a_missing_date_is_exit_code_2(config: Path) -> None:
     with pytest.raises(SystemExit) as exit:
-        run_stage("demo.stage", nothing, argv=["--config", str(config)])
+        run_stage(DEMO, nothing, argv=["--config", str(config)])
     assert exit.value.code == 2
 
 
@@ -147,7 +154,7 @@ def test_nothing_to_do_is_airflows_skip_code_and_says_why(
 def test_a_closed_gate_is_exit_code_3_and_one_line_says_why(
     run: Callable[..., int], lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(lambda night: judge(night, "data", [GOOD, BAD])) == 3
+    assert run(lambda night: record_and_enforce(night, stages.DATA_GATE, [GOOD, BAD])) == 3
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("demo.stage: data gate closed for 1998-04-21: rows is 0, expected at least 1")
     assert the_stage(lake)["status"] == "closed"
@@ -156,7 +163,15 @@ def test_a_closed_gate_is_exit_code_3_and_one_line_says_why(
 
 def test_an_override_opens_a_closed_gate_and_its_words_are_kept(run: Callable[..., int], lake: Lake) -> None:
     override = {"--override": {"metavar": "WHO: WHY"}}
-    assert run(lambda night: judge(night, "data", [BAD]), "--override", "ada: known", options=override) == 0
+    assert (
+        run(
+            lambda night: record_and_enforce(night, stages.DATA_GATE, [BAD]),
+            "--override",
+            "ada: known",
+            options=override,
+        )
+        == 0
+    )
     (row,) = lake.rows(GATES).to_pylist()
     assert (row["passed"], row["override"]) == (False, "ada: known")
     assert the_stage(lake)["status"] == "ok"
@@ -165,7 +180,7 @@ def test_an_override_opens_a_closed_gate_and_its_words_are_kept(run: Callable[..
 def test_a_warning_is_said_and_the_gate_stays_open(
     run: Callable[..., int], lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(lambda night: judge(night, "data", [WARNING])) == 0
+    assert run(lambda night: record_and_enforce(night, stages.DATA_GATE, [WARNING])) == 0
     assert "data gate, warn: new rows: found 0, expected at least 1" in capsys.readouterr().err
     assert dict(the_stage(lake)["writes"]) == {"ops.gates": 2}
 
@@ -173,7 +188,7 @@ def test_a_warning_is_said_and_the_gate_stays_open(
 def test_a_stage_by_hand_has_a_run_id_that_says_so(
     run: Callable[..., int], lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    monkeypatch.delenv(RUN_ID_VARIABLE, raising=False)
     assert run(nothing) == 0
     assert the_stage(lake)["run_id"].startswith("hand-")
 
@@ -185,7 +200,7 @@ def test_a_night_ends_where_the_next_day_begins(config: Path) -> None:
 
 def test_a_gate_without_a_command_line_has_no_override(config: Path) -> None:
     with pytest.raises(GateClosedError):
-        judge(Night(D, settings_module.load(config), "r", "s"), "data", [BAD])
+        record_and_enforce(Night(D, settings_module.load(config), "r", "s"), stages.DATA_GATE, [BAD])
 
 
 def test_the_code_revision_can_be_given_by_an_image(monkeypatch: pytest.MonkeyPatch) -> None:

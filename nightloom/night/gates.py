@@ -1,0 +1,31 @@
+"""How a gate decides: its checks are recorded, and a failed one stops the night."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from nightloom.contracts import GATES
+from nightloom.errors import GateClosedError
+from nightloom.lake import now
+from nightloom.night import records
+from nightloom.night.context import Night
+from nightloom.night.records import Check, GateResult
+from nightloom.night.stages import Stage
+
+
+def record_and_enforce(night: Night, stage: Stage, checks: Sequence[Check]) -> None:
+    """Record a gate's checks. Raises GateClosedError when a check with severity `stop` failed and nobody overrode it.
+
+    The override is `--override "WHO: WHY"`, recorded with each check.
+    """
+    override = getattr(night.arguments, "override", None)
+    result = GateResult(stage.gate, night.date, night.run_id, now(), override, tuple(checks))
+    records.append_gate(night.lake, result)
+    night.record_write(GATES)
+    for check in (check for check in checks if not check.passed):
+        found = f"{check.name}: found {check.observed}, expected {check.expected}"
+        print(f"{result.gate} gate, {check.severity}: {found}", file=sys.stderr)
+    if result.state == "closed":
+        why = "; ".join(f"{check.name} is {check.observed}, expected {check.expected}" for check in result.failed)
+        raise GateClosedError(f"{result.gate} gate closed for {night.date}: {why}. Yesterday's lists stay.")

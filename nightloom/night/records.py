@@ -1,0 +1,235 @@
+"""The run records: the one writer and the one reader of ops.stages (runs of stages) and ops.gates (checks of gates).
+
+A *successful* run ended with status `ok`. The *last attempt* of a stage is the run that started last, whatever its end.
+The column `facts` of ops.stages holds the tags: lakes from before keep their columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Any, Literal
+
+from nightloom.contracts import GATES, STAGES, Table
+from nightloom.lake import Lake
+from nightloom.night import stages
+from nightloom.night.stages import Stage
+
+Status = Literal["ok", "skipped", "closed", "failed"]
+OK: tuple[Status, ...] = ("ok",)
+BACKFILL_PREFIX = "backfill__"
+"""How Airflow begins the run id of a backfill."""
+MAPS = ("reads", "writes", "rows", "tags")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One run of a stage: a row of ops.stages."""
+
+    run_id: str
+    night: date
+    stage: str
+    status: Status
+    started_at: datetime
+    seconds: float
+    """From the start of the process, some seconds before `started_at`."""
+    reads: dict[str, int]
+    writes: dict[str, int]
+    rows: dict[str, int]
+    tags: dict[str, str]
+    code: str
+    config: str
+    error: str | None
+
+    @property
+    def ended_at(self) -> datetime:
+        """About when it ended."""
+        return self.started_at + timedelta(seconds=self.seconds)
+
+    @property
+    def backfilled(self) -> bool:
+        return self.run_id.startswith(BACKFILL_PREFIX)
+
+    @property
+    def model_version(self) -> str | None:
+        """The model version that it used or promoted; a model gate without any model records the text None."""
+        version = self.tags.get("model_version")
+        return None if version == "None" else version
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a gate."""
+
+    name: str
+    passed: bool
+    observed: str
+    expected: str
+    severity: str = "stop"
+
+    def as_dict(self) -> dict[str, Any]:
+        """With the names of ops.gates' columns."""
+        return {
+            "check": self.name, "passed": self.passed, "observed": self.observed, "expected": self.expected,
+            "severity": self.severity,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """All checks of a gate at one moment: rows of ops.gates."""
+
+    gate: str
+    night: date
+    run_id: str
+    checked_at: datetime
+    override: str | None
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> list[Check]:
+        """Checks that close the gate."""
+        return [check for check in self.checks if not check.passed and check.severity == "stop"]
+
+    @property
+    def warnings(self) -> list[Check]:
+        """Failed checks that let the night go on."""
+        return [check for check in self.checks if not check.passed and check.severity != "stop"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: with its state."""
+        return vars(self) | {"state": self.state, "checks": [check.as_dict() for check in self.checks]}
+
+    @property
+    def state(self) -> Literal["open", "overridden", "closed"]:
+        return "open" if not self.failed else "overridden" if self.override else "closed"
+
+
+def append_run(lake: Lake, run: StageRun) -> None:
+    """Record a run of a stage."""
+    row = vars(run) | {name: list(getattr(run, name).items()) for name in MAPS}  # Arrow's form of a map
+    row["facts"] = row.pop("tags")
+    lake.append(STAGES, [row])
+
+
+def append_gate(lake: Lake, result: GateResult) -> None:
+    """Record what a gate found."""
+    common = {name: getattr(result, name) for name in ("run_id", "night", "gate", "checked_at", "override")}
+    lake.append(GATES, [common | check.as_dict() for check in result.checks])
+
+
+def require(lake: Lake) -> None:
+    """Raises MissingTableError where no run is recorded."""
+    lake.open(STAGES)
+
+
+def stage_runs(
+    lake: Lake,
+    *of: Stage,
+    statuses: Sequence[Status] = (),
+    night: date | None = None,
+    first: date | None = None,
+    last: date | None = None,
+    run_id: str | None = None,
+    started_by: datetime | None = None,
+) -> list[StageRun]:
+    """Runs in the order of their start; every filter left out lets all runs pass.
+
+    `of` are stages, `first` and `last` the ends of a span of nights, `started_by` the latest start.
+    """
+    where = [
+        _one_of("stage", [stage.name for stage in of]),
+        _one_of("status", statuses),
+        _one_of("run_id", [run_id] if run_id is not None else []),
+        _nights(night or first, night or last),
+        f"started_at <= TIMESTAMP '{started_by}'" if started_by else "true",
+    ]
+    rows = sorted(_rows(lake, STAGES, " AND ".join(where)), key=lambda row: row["started_at"])
+    return [_stage_run(row) for row in rows]
+
+
+def last_attempts(runs: Iterable[StageRun]) -> list[StageRun]:
+    """Each stage's last attempt, in the order of their start."""
+    return sorted({run.stage: run for run in runs}.values(), key=lambda run: run.started_at)
+
+
+def stopping_run(last: Sequence[StageRun]) -> StageRun | None:
+    """Of a night's last attempts the one that stopped it: a failed one, else a closed gate."""
+    stopped = [run for status in ("closed", "failed") for run in last if run.status == status]
+    return stopped[-1] if stopped else None
+
+
+def outcome(last: Sequence[StageRun]) -> Literal["failed", "closed", "published", "unfinished"]:
+    """A night's outcome by its last attempts."""
+    stopped = stopping_run(last)
+    if stopped is not None:
+        return "failed" if stopped.status == "failed" else "closed"
+    published = any(run.stage == stages.PUBLISH.name and run.status == "ok" for run in last)
+    return "published" if published else "unfinished"
+
+
+def nights(lake: Lake, *of: Stage, statuses: Sequence[Status] = (), before: date | None = None) -> list[date]:
+    """Nights of which some run is recorded, oldest first."""
+    last = before - timedelta(days=1) if before else None
+    where = [_one_of("stage", [stage.name for stage in of]), _one_of("status", statuses), _nights(None, last)]
+    return sorted(row["night"] for row in _rows(lake, STAGES, " AND ".join(where), "DISTINCT night"))
+
+
+def newest_nights(lake: Lake, limit: int) -> dict[date, list[StageRun]]:
+    """The newest nights, newest first, each with all its runs."""
+    dates = nights(lake)[-limit:]
+    runs = stage_runs(lake, first=dates[0]) if dates else []
+    return {each: [run for run in runs if run.night == each] for each in reversed(dates)}
+
+
+def gate_results(lake: Lake, night: date) -> dict[str, GateResult]:
+    """Each gate's last result on a night, the oldest first; gates that did not run are left out."""
+    last = {result.gate: result for result in _gate_results(lake, _nights(night, night))}
+    return dict(sorted(last.items(), key=lambda pair: pair[1].checked_at))
+
+
+def gate_results_up_to(lake: Lake, night: date) -> dict[str, GateResult]:
+    """What the night's lists rest on: its own gate results, and an earlier night's for gates that did not run."""
+    earlier = {result.gate: result for result in _gate_results(lake, _nights(None, night - timedelta(days=1)))}
+    found = earlier | gate_results(lake, night)
+    return {name: found[name] for stage in stages.GATES if (name := stage.gate) in found}
+
+
+def _stage_run(row: dict[str, Any]) -> StageRun:
+    row["tags"] = row.pop("facts")
+    return StageRun(**(row | {name: dict(row[name]) for name in MAPS}))
+
+
+def _gate_results(lake: Lake, where: str) -> list[GateResult]:
+    """Oldest first."""
+
+    def moment_and_gate(row: dict[str, Any]) -> tuple[datetime, str]:
+        return row["checked_at"], row["gate"]
+
+    rows = sorted(_rows(lake, GATES, where), key=moment_and_gate)
+    return [_gate_result(list(of_result)) for _, of_result in groupby(rows, moment_and_gate)]
+
+
+def _gate_result(rows: list[dict[str, Any]]) -> GateResult:
+    common = {name: rows[0][name] for name in ("run_id", "night", "gate", "checked_at", "override")}
+    fields = ("passed", "observed", "expected", "severity")
+    checks = tuple(Check(row["check"], **{name: row[name] for name in fields}) for row in rows)
+    return GateResult(**common, checks=checks)
+
+
+def _rows(lake: Lake, table: Table, where: str, columns: str = "*") -> list[dict[str, Any]]:
+    return lake.rows(table, where, [columns]).to_pylist() if lake.exists(table) else []
+
+
+def _one_of(column: str, values: Sequence[str]) -> str:
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{column} IN ({quoted})" if values else "true"
+
+
+def _nights(first: date | None, last: date | None) -> str:
+    return (
+        " AND ".join(f"night {sign} DATE '{end}'" for sign, end in ((">=", first), ("<=", last)) if end is not None)
+        or "true"
+    )

@@ -1,0 +1,111 @@
+"""How a stage runs as a command: arguments, timing, errors, exit code, and one row in the run records.
+
+A stage's file ends with `run_stage(STAGE, body)`, so no stage writes its record by hand and none can forget to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from nightloom import settings as settings_module
+from nightloom.errors import ConcurrentRunError, GateClosedError, NightloomError
+from nightloom.lake import now
+from nightloom.night import records
+from nightloom.night.context import Night, NothingToDo
+from nightloom.night.records import StageRun, Status
+from nightloom.night.revision import code_revision
+from nightloom.night.stages import Stage
+
+RUN_ID_VARIABLE = "NIGHTLOOM_RUN_ID"
+MAX_ATTEMPTS = 5
+"""Attempts of a stage that conflicts with another run."""
+
+
+def run_stage(
+    stage: Stage,
+    body: Callable[[Any], None],
+    *,
+    context: Callable[..., Any] = Night,
+    options: Mapping[str, dict[str, Any]] | None = None,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Run a stage as a command: `--date D [--config FILE]`, then exit with a true code.
+
+    `context` makes the run's context (Spark's stages have one that reads and writes DataFrames). `options` are further
+    arguments, flag -> argparse keywords, which the body finds in `night.arguments`.
+    """
+    arguments = _parser(stage, body, options or {}).parse_args(argv)
+    try:
+        settings = settings_module.load(arguments.config)
+        run_id = os.environ.get(RUN_ID_VARIABLE) or f"hand-{now():%Y%m%dT%H%M%S}"
+        night = context(date=arguments.date, settings=settings, run_id=run_id, stage=stage.name, arguments=arguments)
+        _run_and_record(night, body)
+    except NightloomError as error:
+        print(f"{stage.name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _parser(
+    stage: Stage, body: Callable[[Any], None], options: Mapping[str, dict[str, Any]]
+) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {stage.name}", description=body.__doc__)
+    parser.add_argument("--date", type=date.fromisoformat, required=True, help="logical date of the night, YYYY-MM-DD")
+    parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")
+    for flag, keywords in options.items():
+        parser.add_argument(flag, **keywords)
+    return parser
+
+
+def _run_and_record(night: Night, body: Callable[[Any], None]) -> None:
+    """Run the body and record the run, whatever its end."""
+    started_at = now()
+    status: Status = "failed"
+    error = "interrupted"
+    try:
+        _run_with_retries(night, body)
+        status, error = "ok", ""
+    except NothingToDo as nothing:
+        status, error = "skipped", str(nothing)
+        raise
+    except GateClosedError as closed:
+        status, error = "closed", str(closed)
+        raise
+    except BaseException as failure:
+        error = f"{type(failure).__name__}: {failure}"[:2000]
+        raise
+    finally:
+        run = StageRun(
+            run_id=night.run_id, night=night.date, stage=night.stage, status=status, started_at=started_at,
+            seconds=_process_seconds(), reads=night.reads, writes=night.writes, rows=night.counts, tags=night.tags,
+            code=code_revision(), config=night.settings.digest, error=error or None,
+        )  # fmt: skip
+        records.append_run(night.lake, run)
+    print(f"{night.stage} {night.date}: " + ", ".join(f"{name} {rows:,}" for name, rows in night.counts.items()))
+
+
+def _run_with_retries(night: Night, body: Callable[[Any], None]) -> None:
+    """Run the body; when another run wrote first, start again: the body then finds the other run's rows."""
+    for attempts_left in reversed(range(MAX_ATTEMPTS)):
+        try:
+            return body(night)
+        except ConcurrentRunError as error:
+            if not attempts_left:
+                raise
+            print(f"{night.stage}: {error} Starting again.", file=sys.stderr)
+            night.clear_records()
+            time.sleep(random.uniform(0.5, 2))
+
+
+def _process_seconds() -> float:
+    # The body starts later: a night's time is mostly interpreters that start.
+    return time.time() - psutil.Process().create_time()

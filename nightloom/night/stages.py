@@ -1,0 +1,67 @@
+"""The stages, in the order of the night: DAGs, commands, records, pages and documents take names and order from here.
+
+A DAG file imports this module, so it imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Layer = Literal["bronze", "silver", "gold", "models", "serving", "ops"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command, `python -m NAME --date D`."""
+
+    name: str
+    """The stage's module, its task in Airflow, and its name in the records."""
+    layer: Layer
+    """Where its results are: a layer of the lake, the model registry, or the serving store."""
+    summary: str
+    """What it does, as in docs/night.md."""
+    gate: str = ""
+    """Name under which its checks are recorded; empty for a stage that is no gate."""
+    spark: bool = False
+    """Whether the night's Spark server stays until it has ended."""
+
+
+BRONZE = Stage("spark_jobs.bronze", "bronze", "takes each new record exactly once", spark=True)
+SILVER_ITEMS = Stage("spark_jobs.silver_items", "silver", "the last description of each item", spark=True)
+SILVER_USERS = Stage("spark_jobs.silver_users", "silver", "the last description of each user", spark=True)
+SILVER_INTERACTIONS = Stage(
+    "spark_jobs.silver_interactions", "silver", "types, checks, deduplicates, merges", spark=True
+)
+DATA_GATE = Stage("expectations.gate", "ops", "**gate 1, data**: [what it checks](quality.md)", gate="data", spark=True)
+HISTORIES = Stage("spark_jobs.gold_histories", "gold", "each user's history", spark=True)
+ITEM_DAYS = Stage("spark_jobs.gold_item_days", "gold", "each item's numbers of each day", spark=True)
+ITEM_STATS = Stage("spark_jobs.gold_item_stats", "gold", "each item's numbers up to the night", spark=True)
+POPULAR = Stage("spark_jobs.gold_popular", "gold", "the lists for users without a history", spark=True)
+TRAIN = Stage("training.train", "models", "trains each declared model, when due")
+MODEL_GATE = Stage("training.model_gate", "models", "**gate 2, model**", gate="model")
+RECOMMENDATIONS = Stage(
+    "spark_jobs.gold_recommendations",
+    "gold",
+    "every user against every item, exactly; [slate rules](slate.md)",
+    spark=True,
+)
+SIMILAR_ITEMS = Stage("spark_jobs.gold_similar_items", "gold", "similar items of each item", spark=True)
+SLATE_GATE = Stage("serving.slate_gate", "ops", "**gate 3, slate**", gate="slate")
+PUBLISH = Stage("serving.publish", "serving", "builds version N+1 beside N, checks it, flips one pointer")
+REPORT = Stage("serving.report", "ops", "the night on one page")
+MARTS = Stage("spark_jobs.marts", "gold", "what [people ask](sql.md)", spark=True)
+MARTS_CHECK = Stage("expectations.marts", "ops", "their expectations; closes nothing", gate="marts")
+
+NIGHT = (
+    BRONZE, SILVER_ITEMS, SILVER_USERS, SILVER_INTERACTIONS, DATA_GATE, HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR,
+    TRAIN, MODEL_GATE, RECOMMENDATIONS, SIMILAR_ITEMS, SLATE_GATE, PUBLISH, REPORT, MARTS, MARTS_CHECK,
+)  # fmt: skip
+"""The night's order: no stage waits for a later one."""
+GATES = (DATA_GATE, MODEL_GATE, SLATE_GATE)
+"""Stages that stop the night when a check fails."""
+
+TRAINING_DUE = Stage("training.due", "models", "says whether training is due, and why")
+MAINTENANCE = Stage("spark_jobs.maintenance", "ops", "deletes old rows and versions, puts small files together")
+
+ALL = (*NIGHT, TRAINING_DUE, MAINTENANCE)
