@@ -33,6 +33,7 @@ from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lake.recommendations import full_night, whole
 from nightloom.local.memory import peak_memory
+from nightloom.night import stages
 from spark_jobs import gold_histories, gold_recommendations
 from spark_jobs.context import SparkNight
 
@@ -88,7 +89,7 @@ def prepared(settings: settings_module.Settings, users: int, items: int) -> Lake
     began = time.perf_counter()
     # In a process of its own, as in a night: what it took of memory is not counted as scoring's.
     argv = ["--date", str(FIRST), "--config", str(settings.file)]
-    subprocess.run([sys.executable, "-m", "training.train", *argv], check=True)
+    subprocess.run([sys.executable, "-m", stages.TRAIN.name, *argv], check=True)
     registry.set_alias(settings, registry.CHAMPION, "1")
     print(f"training: {time.perf_counter() - began:.1f} s", flush=True)
     return lake

@@ -106,7 +106,7 @@ def judged(night: Night) -> None:
 
 def published(config: Path) -> float:
     """Seconds of the stage, as the night starts it."""
-    command = [sys.executable, "-m", "serving.publish", "--date", str(D), "--config", str(config)]
+    command = [sys.executable, "-m", stages.PUBLISH.name, "--date", str(D), "--config", str(config)]
     return seconds(lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
 
 

@@ -6,10 +6,9 @@ import itertools
 import json
 from collections.abc import Iterator
 
-from nightloom.contracts import GATES, STAGES
 from nightloom.night import stages
 from nightloom.night.context import Night
-from nightloom.night.records import StageRun, gate_results_up_to, last_attempts, stage_runs
+from nightloom.night.records import RECORDS, StageRun, gate_results_up_to, last_attempts, stage_runs
 from nightloom.night.run import run_stage
 from serving.console.render import duration, render
 from serving.stores import open_store
@@ -21,7 +20,7 @@ SAMPLES, SAMPLE_LENGTH = 4, 10
 
 def main(night: Night) -> None:
     """Write the night's report."""
-    for table in (STAGES, GATES):
+    for table in RECORDS:
         night.pin(table)
     runs = last_attempts(stage_runs(night.lake, night=night.date))
     snapshot = Reader(open_store(night.settings)).now()

@@ -12,6 +12,7 @@ from models.registry import RegistryError, champion
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, USERS
 from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
+from nightloom.night import stages
 from nightloom.settings import Settings
 from nightloom.slate import compile as slate_plan
 from serving.history import read_profile
@@ -66,7 +67,7 @@ def preview(settings: Settings, user: str, night: date | None = None, k: int | N
     if not who.events:
         raise UnknownUserError(f"user {user} has no interaction up to {night}; such a reader gets the popular list")
     if (found := champion(settings)) is None:
-        raise RegistryError("there is no champion yet; run training.train, then training.model_gate")
+        raise RegistryError(f"there is no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")
     plan = slate_plan.plan(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
     made = replay(settings, found.model, plan, who)
     titles, rules = _titles(lake, made), range(len(plan.names))

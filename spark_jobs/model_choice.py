@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
+from nightloom.night import stages
 from nightloom.night.model_version import model_version
 from spark_jobs.commit_stamps import StampedNight
 
@@ -29,6 +30,6 @@ def chosen(night: StampedNight) -> Registered:
         found, why = oldest(night.settings), "it is the oldest: no champion is known of that day"
     if found is None:
         name = night.settings.project.name
-        raise RegistryError(f"model {name} has no champion yet; run training.train, then training.model_gate")
+        raise RegistryError(f"model {name} has no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")
     print(f"{night.stage}: model version {found.version}; {why}")
     return found

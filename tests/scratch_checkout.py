@@ -16,30 +16,15 @@ from datetime import date
 from pathlib import Path
 
 from nightloom.lake import Lake
+from nightloom.night import stages
 from nightloom.settings import CONFIG_VARIABLE
 
 CHECKOUT = Path(__file__).parents[1]
 COPIED = ("*.py", "*.html", "*.css", "*.js", "*.toml", ":!tests", ":!docs", ":!benchmarks")
 """What the packages consist of, as git's patterns; a new file that git does not ignore is copied before its commit."""
 MAIN = "from nightloom.cli import main; main()"
-NIGHT = (
-    "spark_jobs.bronze",
-    "spark_jobs.silver_items",
-    "spark_jobs.silver_users",
-    "spark_jobs.silver_interactions",
-    "expectations.gate",
-    "spark_jobs.gold_histories",
-    "spark_jobs.gold_item_days",
-    "spark_jobs.gold_item_stats",
-    "spark_jobs.gold_popular",
-    "training.train",
-    "training.model_gate",
-    "spark_jobs.gold_recommendations",
-    "spark_jobs.gold_similar_items",
-    "serving.slate_gate",
-    "serving.publish",
-)
-"""The stages of a night up to its publish, in an order that the DAG `nightly` allows."""
+NIGHT = tuple(stage.name for stage in stages.NIGHT[: stages.NIGHT.index(stages.PUBLISH) + 1])
+"""The stages of a night up to its publish, in their order."""
 
 
 @dataclass(frozen=True)

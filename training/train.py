@@ -36,7 +36,8 @@ class TrainingError(NightloomError):
 def main(night: Night) -> None:
     """Train the models of nightloom.toml (or --model NAME) on what happened before the holdout; register each."""
     if night.arguments.when == "first" and (champion := registry.champion(night.settings)):
-        night.skip(f"version {champion.version} ({champion.name}) is champion; training.due says when to retrain")
+        due = stages.TRAINING_DUE.name
+        night.skip(f"version {champion.version} ({champion.name}) is champion; {due} says when to retrain")
     specs = chosen(night.settings, night.arguments.model)
     version = night.pin(INTERACTIONS)
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.

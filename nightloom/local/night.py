@@ -21,6 +21,7 @@ from nightloom.errors import EXIT_SKIP, GateClosedError
 from nightloom.local.airflow_home import AirflowError, airflow_environment, prepare, tail
 from nightloom.local.airflow_runs import Runs, TaskEnd, failures
 from nightloom.local.airflow_server import USER, airflow_server
+from nightloom.night import stages
 from nightloom.night.run import RUN_ID_VARIABLE
 from nightloom.settings import Settings
 
@@ -74,11 +75,15 @@ def airflow(port: int, schedule: bool) -> None:
 
 def _say_whether_training_is_due(environment: dict[str, str], day: date) -> None:
     """What the scheduler would do by itself after the night: ask training.due."""
-    asked = subprocess.run([sys.executable, "-m", "training.due", "--date", str(day)], env=environment, check=False)
+    asked = subprocess.run(
+        [sys.executable, "-m", stages.TRAINING_DUE.name, "--date", str(day)], env=environment, check=False
+    )
     if asked.returncode == 0:
         click.echo(f"To retrain: ./run night --date {day} --dag retraining")
     elif asked.returncode != EXIT_SKIP:
-        raise NightFailedError("the lists are published, but training.due could not say whether training is due")
+        raise NightFailedError(
+            f"the lists are published, but {stages.TRAINING_DUE.name} could not say whether training is due"
+        )
 
 
 def show(runs: Runs, dag: str, run: str, check: Callable[[], None]) -> list[tuple[TaskEnd, float]]:

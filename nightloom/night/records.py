@@ -21,6 +21,8 @@ Status = Literal["ok", "skipped", "closed", "failed"]
 OK: tuple[Status, ...] = ("ok",)
 BACKFILL_PREFIX = "backfill__"
 """How Airflow begins the run id of a backfill."""
+RECORDS = (STAGES, GATES)
+"""The tables of the records."""
 MAPS = ("reads", "writes", "rows", "tags")
 
 

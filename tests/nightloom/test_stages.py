@@ -59,7 +59,7 @@ def test_the_search_finds_a_name_that_stands_in_the_middle_of_a_text(tmp_path: P
     file.write_text(
         '"""By hand: python -m serving.publish."""\nfail(f"run `python -m serving.publish --date {d}` again")\n'
     )
-    assert [(line, NAMES.findall(text)) for line, text in literals(file)][0] == (2, ["serving.publish"])
+    assert next((line, NAMES.findall(text)) for line, text in literals(file)) == (2, ["serving.publish"])
 
 
 def test_only_the_night_reads_and_writes_the_tables_of_its_records() -> None:
