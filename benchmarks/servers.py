@@ -79,7 +79,7 @@ def free_port() -> int:
 @contextmanager
 def redis_server(folder: Path, *arguments: str) -> Iterator[Server]:
     port = free_port()
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     command = [program("redis-server"), "--port", str(port), "--dir", str(folder), "--save", "", "--bind", "127.0.0.1"]
     server = Server(f"redis://127.0.0.1:{port}", [*command, *arguments])
     with redis.Redis.from_url(server.address) as client:

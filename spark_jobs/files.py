@@ -1,8 +1,8 @@
 """Landing files -> their records as JSON text, one by one, on Spark's Python workers; bounded memory, nothing dropped.
 
-landing.py says which files are new; this reads them. Python and not Spark's own readers: each csv file has the header
-it has (a column more or another order next month is no fault), a row with too many fields or a gzip file cut short is
-kept as an unreadable record, and the good rows around it go on.
+landing.py finds the new files; this module reads them, in Python instead of with Spark's own readers. Each csv file may
+have its own header: another column or another order next month is no fault. A row with too many fields or a truncated
+gzip file becomes an unreadable record, and the good rows around it are read.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 RECORDS = "raw string, file string, file_modified_at timestamp"
-GLUED = re.compile(r"\}\s*\{")
+JOINED_OBJECTS = re.compile(r"\}\s*\{")
 RECORDS_PER_BATCH = 4_096
 READ_AHEAD = 1 << 20
-LARGEST_FIELD = 16 << 20  # a quote that is never closed swallows this much of a csv file, and no more
-DAMAGE = (OSError, EOFError, zlib.error, pa.ArrowException)
+MAX_CSV_FIELD = 16 << 20  # a quote that is never closed swallows at most this much of a csv file
+DAMAGE_ERRORS = (OSError, EOFError, zlib.error, pa.ArrowException)
 
 SCHEMA = pa.schema([("raw", pa.string()), ("file", pa.string()), ("file_modified_at", pa.timestamp("us", "UTC"))])
 
 
-def read(batches: Iterator[pa.RecordBatch], format: str, root: str) -> Iterator[pa.RecordBatch]:
+def read_files(batches: Iterator[pa.RecordBatch], format: str, root: str) -> Iterator[pa.RecordBatch]:
     """Batches of (file, modified), `file` relative to `root` or absolute -> batches of RECORDS."""
     for batch in batches:
         for name, modified in zip(batch["file"].to_pylist(), batch["modified"].to_pylist(), strict=True):
-            yield from _batches(records(Path(root, name), format), name, modified)
+            yield from _batches(read_records(Path(root, name), format), name, modified)
 
 
-def records(file: Path, format: str) -> Iterator[str]:
-    """Each record of a file: a JSON object, or the line as it is where it cannot be read.
+def read_records(file: Path, format: str) -> Iterator[str]:
+    """Each record of a file: a JSON object, or the unchanged line where it cannot be read.
 
-    A file that is damaged, or gone, gives what comes before the damage, then one record that says so. Raises OSError
-    where the machine and not the file is at fault (no permission, a disk that fails).
+    A damaged or missing file gives the records before the damage, then one record that describes it. Raises OSError
+    where the machine is at fault and not the file (no permission, a failing disk).
     """
     number = 0
     try:
         for record in READERS[format](file):
             yield record
             number += 1
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         if getattr(error, "errno", None) is not None and not isinstance(error, FileNotFoundError):
-            raise  # the libraries that unpack give an OSError without a number
+            raise  # an OSError of a decompression library has no number
         yield f"(file damaged after {number:,} records: {error})"
 
 
@@ -67,14 +67,14 @@ def _batches(records: Iterator[str], name: str, modified: datetime) -> Iterator[
 
 
 def _text(file: Path) -> TextIO:
-    """The file as text, unpacked when its name ends in .gz or .zst; bytes that are no UTF-8 show as \\xNN."""
+    """The file as text, decompressed when its name ends in .gz or .zst; bytes that are not UTF-8 become \\xNN."""
     return TextIOWrapper(_bytes(file), encoding="utf-8-sig", errors="backslashreplace", newline="")
 
 
 def _bytes(file: Path) -> BinaryIO:
     if file.suffix == ".gz":
         return cast("BinaryIO", gzip.open(file))
-    if file.suffix == ".zst":  # Arrow's reader: the zstandard package takes a file cut short for whole
+    if file.suffix == ".zst":  # Arrow's reader: the zstandard package does not notice a truncated file
         return BufferedReader(pa.input_stream(str(file), compression="zstd"), READ_AHEAD)
     return file.open("rb")
 
@@ -83,11 +83,11 @@ def _lines(file: Path) -> Iterator[str]:
     with _text(file) as text:
         for line in text:
             if stripped := line.strip():
-                yield from _apart(stripped) if GLUED.search(stripped) else [stripped]
+                yield from _split_objects(stripped) if JOINED_OBJECTS.search(stripped) else [stripped]
 
 
-def _apart(line: str) -> Iterator[str]:
-    """Objects that a lost newline glued together, each for itself; what is left after them as it is."""
+def _split_objects(line: str) -> Iterator[str]:
+    """The objects of a line in which newlines are missing; the rest after them unchanged."""
     decoder, start = json.JSONDecoder(), 0
     while start < len(line):
         try:
@@ -100,7 +100,7 @@ def _apart(line: str) -> Iterator[str]:
 
 
 def _csv(file: Path) -> Iterator[str]:
-    csv.field_size_limit(LARGEST_FIELD)
+    csv.field_size_limit(MAX_CSV_FIELD)
     with _text(file) as text:
         rows = csv.reader(text)
         header = [name.strip() for name in next(rows, [])]
@@ -114,7 +114,7 @@ def _csv(file: Path) -> Iterator[str]:
 
 
 def _rows(rows: Iterator[list[str]]) -> Iterator[list[str] | str]:
-    """Rows, or text that says why there is none; the reader goes on with the next line."""
+    """Rows, or a text that describes why a line has none; the reader continues with the next line."""
     while True:
         try:
             row = next(rows)
@@ -144,4 +144,4 @@ def _json(row: dict[str, Any]) -> str:
 
 
 READERS: dict[str, Callable[[Path], Iterator[str]]] = {"json": _lines, "csv": _csv, "parquet": _parquet}
-"""Format, as in nightloom.toml -> its records."""
+"""Format, as in nightloom.toml -> reader."""

@@ -25,7 +25,7 @@ from nightloom.night.run import run_stage
 from nightloom.sql.marts import tables
 from serving.retained_versions import needed, oldest_night
 from spark_jobs.context import SparkNight
-from spark_jobs.storage import SMALL, Storage, storage
+from spark_jobs.storage import SMALL, TableStorage, measure_storage
 
 LOG_DAYS = 30
 """How long the log is kept at least: it is small, and it is the table's history for a person."""
@@ -54,7 +54,7 @@ def main(night: SparkNight) -> None:
     rows: list[dict[str, Any]] = []
     for table in there:
         done = list(_kept_up(night, table, needs[table.full_name]))
-        found = storage(night.lake, table)
+        found = measure_storage(night.lake, table)
         rows.append(_row(night, table, found, done, measured_at))
         print(_line(table, found, done))
     night.lake.append(STORAGE, rows)
@@ -119,13 +119,13 @@ def _expired(night: SparkNight, table: Table) -> Iterator[str]:
 
 def _compacted(night: SparkNight, table: Table) -> Iterator[str]:
     """Put small files together, or order all rows anew where a reader would gain by it."""
-    before = storage(night.lake, table)
-    if table.order and before.mixed:
+    before = measure_storage(night.lake, table)
+    if table.order and before.needs_ordering:
         _optimize(night, table, f"ZORDER BY ({table.order})")
-        yield f"ordered by {table.order}: {before.files:,} files -> {storage(night.lake, table).files:,}"
-    elif before.scattered:
+        yield f"ordered by {table.order}: {before.files:,} files -> {measure_storage(night.lake, table).files:,}"
+    elif before.needs_compaction:
         _optimize(night, table)
-        yield f"compacted: {before.files:,} files -> {storage(night.lake, table).files:,}"
+        yield f"compacted: {before.files:,} files -> {measure_storage(night.lake, table).files:,}"
 
 
 def _optimize(night: SparkNight, table: Table, order: str = "") -> None:
@@ -172,13 +172,13 @@ def _hours_since(night: SparkNight, table: Table, version: int | None) -> int:
     return math.ceil((now().timestamp() - committed / 1000) / 3600) + 1
 
 
-def _row(night: SparkNight, table: Table, found: Storage, done: list[str], at: datetime) -> dict[str, Any]:
+def _row(night: SparkNight, table: Table, found: TableStorage, done: list[str], at: datetime) -> dict[str, Any]:
     measured = {name: value for name, value in asdict(found).items() if name in MEASURED}
     stamp = {"run_id": night.run_id, "night": night.date, "table": table.full_name, "measured_at": at}
     return stamp | measured | {"done": "; ".join(done) or "nothing"}
 
 
-def _line(table: Table, found: Storage, done: list[str]) -> str:
+def _line(table: Table, found: TableStorage, done: list[str]) -> str:
     size = f"{found.bytes / 2**20:,.1f} MiB in {found.files:,} files, {found.disk_bytes / 2**20:,.1f} MiB with history"
     return f"{table.full_name} v{found.version}: {found.rows:,} rows, {size}; {'; '.join(done) or 'nothing to do'}"
 

@@ -1,7 +1,7 @@
-"""Bronze rows -> the same rows with our columns, the undeclared fields, and a verdict: good, skipped, or why not.
+"""Bronze rows -> the same rows with our columns, the undeclared fields, and a verdict: good, skip, or quarantine.
 
-The first question that a row fails is its reason, in this order: can it be read; a declared rule; do the fields fit
-their types; are the needed columns there; then what the table's own file asks. Pure DataFrame -> DataFrame.
+The first check that a row fails gives its reason. The order: the record is readable; the declared rules; the fields fit
+their types; the required columns are there; then the checks of the table's own file. Pure DataFrame -> DataFrame.
 """
 
 from __future__ import annotations
@@ -17,53 +17,57 @@ from nightloom.errors import SettingsError
 from nightloom.settings import SOURCE_COLUMNS, Settings, Source
 
 GOOD, SKIP, QUARANTINE = "good", "skip", "quarantine"
-SHOWN = 200  # characters of a bad value that a detail repeats
+MAX_QUOTED = 200  # characters of a bad value that a detail quotes
 FAULT = "struct<outcome:string,reason:string,detail:string>"
 NESTED = ("array", "map", "struct")
 
 
-def parsed(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str], strangers: bool = True) -> DataFrame:
+def parse(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str], undeclared: bool = True) -> DataFrame:
     """Bronze rows of one kind -> bronze columns, `fields`, `rescued`, one column per entry of `types`, `fault`.
 
-    `types` is our column -> Spark type, `attributes` of map<string,string> among them where the kind has any. `fault`
-    is struct(outcome, reason, detail), or null where no question was failed so far. Without `strangers` every row is of
-    one of the sources. Raises SettingsError naming the expression of nightloom.toml that Spark does not understand.
+    `types` is our column -> Spark type, with `attributes` of map<string,string> where the kind has attributes. `fault`
+    is struct(outcome, reason, detail), or null where the row passed all checks so far. `undeclared` means that rows may
+    come from sources that nightloom.toml no longer has. Raises SettingsError that names the expression of
+    nightloom.toml that Spark does not understand.
     """
-    only = len(sources) == 1 and not strangers
+    only = len(sources) == 1 and not undeclared
     parts = [
-        _of_source(rows if only else rows.where(F.col("source") == source.name), source, types) for source in sources
+        _parse_source(rows if only else rows.where(F.col("source") == source.name), source, types) for source in sources
     ]
-    if strangers or not sources:
-        parts.append(_of_strangers(rows, sources, types))
+    if undeclared or not sources:
+        parts.append(_undeclared_rows(rows, sources, types))
     return reduce(DataFrame.unionByName, parts)
 
 
-def judged(rows: DataFrame, *questions: Column) -> DataFrame:
-    """`verdict` for `fault` and `fields`: the fault, else that of the first question failed (not null), else good."""
-    good = _struct(GOOD, F.lit(""), F.lit(""))
-    return rows.withColumn("verdict", F.coalesce("fault", *questions, good)).drop("fault", "fields")
+def with_verdict(rows: DataFrame, *checks: Column) -> DataFrame:
+    """Replace `fault` and `fields` by `verdict`: the fault, else that of the first failed check, else good.
+
+    A failed check is not null.
+    """
+    good = _verdict(GOOD, F.lit(""), F.lit(""))
+    return rows.withColumn("verdict", F.coalesce("fault", *checks, good)).drop("fault", "fields")
 
 
 def fault(reason: str, detail: Column | str) -> Column:
-    """The verdict that puts a row into quarantine."""
-    return _struct(QUARANTINE, F.lit(reason), F.lit(detail) if isinstance(detail, str) else detail)
+    """The verdict that sends a row to quarantine."""
+    return _verdict(QUARANTINE, F.lit(reason), F.lit(detail) if isinstance(detail, str) else detail)
 
 
-def shown(value: Column) -> Column:
-    """A value as a detail repeats it."""
-    return F.coalesce(F.concat(F.lit("'"), F.left(value.cast("string"), F.lit(SHOWN)), F.lit("'")), F.lit("empty"))
+def quote_value(value: Column) -> Column:
+    """A value as a detail quotes it."""
+    return F.coalesce(F.concat(F.lit("'"), F.left(value.cast("string"), F.lit(MAX_QUOTED)), F.lit("'")), F.lit("empty"))
 
 
-def clock_ahead(time: str, settings: Settings) -> Column:
-    """The question whether the sender's clock was right: an event cannot come from after we read it."""
+def check_clock(time: str, settings: Settings) -> Column:
+    """The check of the sender's clock: an event cannot be later than the moment we read it."""
     latest = F.col("ingested_at") + F.expr(f"INTERVAL {settings.late.clock_ahead_minutes} MINUTES")
-    told = F.concat(
+    detail = F.concat(
         F.lit(f"{time} is "), F.col(time).cast("string"), F.lit(", read at "), F.col("ingested_at").cast("string")
     )
-    return F.when(F.col(time) > latest, fault("clock_ahead", told))
+    return F.when(F.col(time) > latest, fault("clock_ahead", detail))
 
 
-def _of_strangers(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str]) -> DataFrame:
+def _undeclared_rows(rows: DataFrame, sources: Sequence[Source], types: Mapping[str, str]) -> DataFrame:
     return rows.where(~F.col("source").isin([source.name for source in sources])).select(
         "*",
         F.lit(None).cast("map<string,string>").alias("fields"),
@@ -73,41 +77,41 @@ def _of_strangers(rows: DataFrame, sources: Sequence[Source], types: Mapping[str
     )
 
 
-def _of_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> DataFrame:
-    read = rows.select(F.struct("*").alias("_bronze"), _fields(source).alias("_fields"))
-    fields = {name: ("fields", _typed(name, type)) for name, type in source.fields.items()}
-    typed = _select(read, source, ["*"], fields).withColumn("_misfit", _misfit(source))
-    # The fields end here: a field and a column of ours may have one name.
-    made = _select(typed, source, ["_bronze", "_fields", "_misfit"], _columns(source, types) | _rules(source))
+def _parse_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> DataFrame:
+    read = rows.select(F.struct("*").alias("_bronze"), _read_fields(source).alias("_fields"))
+    fields = {name: ("fields", _cast_sql(name, type)) for name, type in source.fields.items()}
+    typed = _select(read, source, ["*"], fields).withColumn("_misfit", _check_types(source))
+    # The fields end here: a field and one of our columns may have the same name.
+    mapped = _select(typed, source, ["_bronze", "_fields", "_misfit"], _column_sql(source, types) | _rule_sql(source))
     declared = F.array(*map(F.lit, source.fields))
     rescued = F.map_filter("_fields", lambda name, _: ~F.array_contains(declared, name))
-    # Slow and slower, so only where the record's fields are not just the declared ones in their order.
-    usual = F.map_keys("_fields") == declared
-    strange = F.when(F.size(F.array_except(F.map_keys("_fields"), declared)) > 0, rescued)
-    return made.select(
+    # Both expressions are slow: they run only where a record's fields are not the declared ones in their order.
+    expected = F.map_keys("_fields") == declared
+    found = F.when(F.size(F.array_except(F.map_keys("_fields"), declared)) > 0, rescued)
+    return mapped.select(
         "_bronze.*",
         F.col("_fields").alias("fields"),
-        F.when(~usual, strange).alias("rescued"),
+        F.when(~expected, found).alias("rescued"),
         *types,
-        F.coalesce(*_faults(source)).alias("fault"),
+        F.coalesce(*_common_checks(source)).alias("fault"),
     )
 
 
-def _fields(source: Source) -> Column:
-    """The record as field -> text; null when it is no JSON object. An empty csv field is no value at all."""
+def _read_fields(source: Source) -> Column:
+    """The record as field -> text; null when it is not a JSON object. An empty csv field counts as no value."""
     read = F.from_json("raw", "map<string,string>")
     return F.transform_values(read, lambda _, value: F.nullif(value, F.lit(""))) if source.format == "csv" else read
 
 
-def _typed(name: str, type: str) -> str:
-    """SQL that makes one declared field: null where the text does not fit the type."""
+def _cast_sql(name: str, type: str) -> str:
+    """SQL for one declared field: null where the text does not fit the type."""
     text = f"_fields['{_escaped(name)}']"
     if type == "string":
         return text
     return f"from_json({text}, '{_escaped(type)}')" if type.startswith(NESTED) else f"try_cast({text} AS {type})"
 
 
-def _columns(source: Source, types: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _column_sql(source: Source, types: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Our column -> (its key in nightloom.toml, SQL)."""
     made = {}
     for name, type in types.items():
@@ -118,23 +122,23 @@ def _columns(source: Source, types: Mapping[str, str]) -> dict[str, tuple[str, s
     return made
 
 
-def _rules(source: Source) -> dict[str, tuple[str, str]]:
+def _rule_sql(source: Source) -> dict[str, tuple[str, str]]:
     return {f"_rule_{rule.name}": ("rules", f"CAST((\n{rule.when}\n) AS BOOLEAN)") for rule in source.rules}
 
 
-def _select(rows: DataFrame, source: Source, kept: list[str], made: Mapping[str, tuple[str, str]]) -> DataFrame:
-    """The columns `kept` and `made`; SettingsError with the one that Spark does not understand."""
+def _select(rows: DataFrame, source: Source, columns: list[str], added: Mapping[str, tuple[str, str]]) -> DataFrame:
+    """Existing columns and `added` ones. Raises SettingsError with the expression that Spark does not understand."""
     try:
-        selected = rows.selectExpr(*kept, *(_named(name, sql) for name, (_, sql) in made.items()))
-        selected.columns  # noqa: B018  # a client of a Spark server learns of a mistake only when it asks
+        selected = rows.selectExpr(*columns, *(_aliased(name, sql) for name, (_, sql) in added.items()))
+        selected.columns  # noqa: B018  # Spark Connect reports a mistake only when the schema is read
     except AnalysisException:
-        for name, (section, sql) in made.items():
-            _try(rows, source, f"{section}.{name.removeprefix('_rule_')}", _named(name, sql))
+        for name, (section, sql) in added.items():
+            _check_expression(rows, source, f"{section}.{name.removeprefix('_rule_')}", _aliased(name, sql))
         raise
     return selected
 
 
-def _try(rows: DataFrame, source: Source, key: str, sql: str) -> None:
+def _check_expression(rows: DataFrame, source: Source, key: str, sql: str) -> None:
     try:
         rows.selectExpr(sql).columns  # noqa: B018
     except AnalysisException as error:
@@ -145,39 +149,39 @@ def _try(rows: DataFrame, source: Source, key: str, sql: str) -> None:
         ) from None
 
 
-def _named(name: str, sql: str) -> str:
+def _aliased(name: str, sql: str) -> str:
     return f"{sql} AS `{name.replace('`', '``')}`"
 
 
-def _faults(source: Source) -> list[Column]:
-    """The questions that every kind asks, in order."""
+def _common_checks(source: Source) -> list[Column]:
+    """The checks of every kind, in order."""
     unreadable = F.when(F.col("_fields").isNull(), fault("unreadable", f"not a record of a {source.format} source"))
     rules = [
-        F.when(F.col(f"_rule_{rule.name}"), _struct(rule.then, F.lit(rule.name), F.lit(f"rule: {rule.when}")))
+        F.when(F.col(f"_rule_{rule.name}"), _verdict(rule.then, F.lit(rule.name), F.lit(f"rule: {rule.when}")))
         for rule in source.rules
     ]
     required, _ = SOURCE_COLUMNS[source.kind]
-    missing = [_missing(name, source.columns[name]) for name in source.columns if name in required]
+    missing = [_check_required(name, source.columns[name]) for name in source.columns if name in required]
     return [unreadable, *rules, F.col("_misfit"), *missing]
 
 
-def _misfit(source: Source) -> Column:
+def _check_types(source: Source) -> Column:
     """The fault of the first field whose text does not fit its declared type."""
     found = [F.lit(None).cast(FAULT)]
     for name, type in source.fields.items():
         text, typed = F.col("_fields")[name], F.col(f"`{name.replace('`', '``')}`")
-        told = F.concat(F.lit(f"field {name} is "), shown(text), F.lit(f", expected {type}"))
+        detail = F.concat(F.lit(f"field {name} is "), quote_value(text), F.lit(f", expected {type}"))
         if type != "string":
-            found.append(F.when(text.isNotNull() & typed.isNull(), fault("type", told)))
+            found.append(F.when(text.isNotNull() & typed.isNull(), fault("type", detail)))
     return F.coalesce(*found)
 
 
-def _missing(name: str, sql: str) -> Column:
+def _check_required(name: str, sql: str) -> Column:
     empty = F.col(name).isNull() | (F.col(name).cast("string") == "")
     return F.when(empty, fault("missing", f"{name} is empty; it is made of: {' '.join(sql.split())}"))
 
 
-def _struct(outcome: str, reason: Column, detail: Column) -> Column:
+def _verdict(outcome: str, reason: Column, detail: Column) -> Column:
     return F.struct(F.lit(outcome).alias("outcome"), reason.alias("reason"), detail.alias("detail"))
 
 

@@ -24,7 +24,7 @@ from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, whole
 from spark_jobs.changed_users import VIEW, Before, EverybodyError, Strings, changed_users, lists_of
 from spark_jobs.context import SparkNight
-from spark_jobs.silver import kept
+from spark_jobs.silver import cached
 
 FEW_USERS = 100_000
 """With no more of them to score or to copy, their weeks and their lists fit in this process: some 100 MB each."""
@@ -65,7 +65,7 @@ def tonight(night: SparkNight, item_ids: Callable[[], Strings], *, strangers: bo
     with ExitStack() as opened:
         try:
             before = _before(night)
-            changed = opened.enter_context(kept(changed_users(night, before, item_ids)))
+            changed = opened.enter_context(cached(changed_users(night, before, item_ids)))
             count, copied = _counted(night, before, changed)
             own = opened.enter_context(_own(night, weeks, changed, count))
             _none_gone(night, before, changed, own, count, strangers=strangers)
@@ -105,7 +105,7 @@ def _rest(night: SparkNight, before: Before, changed: DataFrame) -> DataFrame:
 def _own(night: SparkNight, weeks: DataFrame, changed: DataFrame, count: int) -> Iterator[DataFrame]:
     """The weeks of those who changed; of not many, DuckDB finds them in a fifth of Spark's time."""
     if count > FEW_USERS:
-        with kept(weeks.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
+        with cached(weeks.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
             yield rows
         return
     files, names = night.read(HISTORIES).file_uris(), ", ".join(f'"{name}"' for name in WEEKS)

@@ -1,7 +1,7 @@
-"""The way every silver table takes: new bronze rows -> judged -> bad ones to quarantine, good ones merged, all counted.
+"""The common steps of the silver tables: new bronze rows -> verdicts -> quarantine the bad, merge the good, count all.
 
-read = inserted + updated + duplicates + quarantined + skipped, for each table and night. A line that is in one file
-twice counts as one and a duplicate, whatever its verdict.
+read = inserted + updated + duplicates + quarantined + skipped, for each table and night. A line that a file has twice
+counts as one row and one duplicate, whatever its verdict.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
 from spark_jobs.context import SparkNight
-from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parsed
+from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parse
 
 NEWER = "came.updated_at > kept.updated_at OR (came.updated_at = kept.updated_at AND came.row_id > kept.row_id)"
-"""Row id decides between two descriptions of one moment: any order of delivery ends in the same table."""
+"""The row id decides between two descriptions of one moment: any order of delivery gives the same table."""
 Transform = Callable[[DataFrame], DataFrame]
 
 
-def refine(
+def update_silver(
     night: SparkNight,
     kind: str,
     table: Table,
@@ -34,44 +34,44 @@ def refine(
     transform: Transform,
     update: str | None = None,
 ) -> None:
-    """Take what is new in the kind's bronze table into `table`.
+    """Merge the new rows of the kind's bronze table into `table`.
 
-    `judge` gives parsed rows their verdict, `transform` makes the table's rows of the good ones, keys distinct.
+    `judge` adds a verdict to parsed rows. `transform` turns good rows into rows of the table, with distinct keys.
     """
     bronze = BRONZE[kind]
     sources = [source for source in night.settings.sources if source.kind == kind]
     night.create(table)
     night.create(QUARANTINE_ROWS)
-    there = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
-    named = {(source.name,) for source in sources}
-    strangers = there is None or not there <= named
-    with kept(slim(judge(parsed(night.changed(bronze, into=table), sources, types, strangers)))) as rows:
-        counts = tally(rows)
+    logged = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
+    declared = {(source.name,) for source in sources}
+    undeclared = logged is None or not logged <= declared
+    with cached(drop_unneeded_raw(judge(parse(night.changed(bronze, into=table), sources, types, undeclared)))) as rows:
+        counts = count_outcomes(rows)
         if counts["quarantined"]:
-            night.add(QUARANTINE_ROWS, quarantined(rows, kind, night), taken=bronze)
+            night.add(QUARANTINE_ROWS, quarantine_rows(rows, kind, night), taken=bronze)
         inserted = updated = 0
         if counts["read"]:
             good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
             inserted, updated = night.merge(table, good, taken=bronze, update=update)
         if counts["rescued"]:
-            _tell(night, rows)
+            _warn_of_undeclared_fields(night, rows)
         if night.everything:
-            night.counts["left quarantine"] = _let_go(night, rows, kind)
+            night.counts["left quarantine"] = _release_from_quarantine(night, rows, kind)
     night.record_write(table, inserted + updated)
     left = counts["read"] - inserted - updated - counts["quarantined"] - counts["skipped"]
     night.counts |= counts | {"inserted": inserted, "updated": updated, "duplicates": left}
 
 
-def slim(rows: DataFrame) -> DataFrame:
-    """Without the records that nobody will ask for again: to keep them costs more than all else."""
+def drop_unneeded_raw(rows: DataFrame) -> DataFrame:
+    """Drop the raw text of good and skipped rows: nothing needs it again, and caching it costs more than the rest."""
     return rows.withColumn("raw", F.when(F.col("verdict.outcome") == QUARANTINE, F.col("raw")))
 
 
 @contextmanager
-def kept(rows: DataFrame) -> Iterator[DataFrame]:
-    """The rows, computed once however often they are used.
+def cached(rows: DataFrame) -> Iterator[DataFrame]:
+    """The rows, computed once for several uses.
 
-    On the disk, which in fact is memory that Java's collector need not look through, for as long as there is some.
+    They are cached on disk, which is the system's page cache while it has room: Java's collector does not scan it.
     """
     rows.persist(StorageLevel.DISK_ONLY)
     try:
@@ -80,8 +80,8 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
         rows.unpersist()
 
 
-def tally(rows: DataFrame) -> dict[str, int]:
-    """Judged rows -> read, quarantined and quarantined:REASON, skipped and skipped:RULE, rescued."""
+def count_outcomes(rows: DataFrame) -> dict[str, int]:
+    """Rows with verdicts -> counts: read, quarantined, quarantined:REASON, skipped, skipped:RULE, rescued."""
     counts = Counter({"read": 0, "quarantined": 0, "skipped": 0, "rescued": 0})
     kinds = rows.groupBy("verdict.outcome", "verdict.reason").agg(
         F.count("*").alias("n"), F.count("rescued").alias("rescued")
@@ -95,14 +95,14 @@ def tally(rows: DataFrame) -> dict[str, int]:
         if outcome == QUARANTINE:
             counts["quarantined"] += n
             counts[f"quarantined:{reason}"] += n
-    if counts["quarantined"]:  # one line, twice in one file: one row of quarantine
+    if counts["quarantined"]:  # a line that a file has twice is one row of quarantine
         bad = rows.where(F.col("verdict.outcome") == QUARANTINE)
         counts["quarantined"] = bad.select("row_id").distinct().count()
     return dict(counts)
 
 
-def quarantined(rows: DataFrame, kind: str, night: SparkNight) -> DataFrame:
-    """Judged rows -> quarantine.rows: the bad ones."""
+def quarantine_rows(rows: DataFrame, kind: str, night: SparkNight) -> DataFrame:
+    """Rows with verdicts -> the bad ones as rows of quarantine.rows."""
     bad = rows.where(F.col("verdict.outcome") == QUARANTINE)
     return bad.select(
         "row_id",
@@ -120,25 +120,25 @@ def quarantined(rows: DataFrame, kind: str, night: SparkNight) -> DataFrame:
     )
 
 
-def one_of(key: str, *order: Column) -> Transform:
-    """Keep the first row of each key in this order."""
+def first_per_key(key: str, *order: Column) -> Transform:
+    """A transform that keeps the first row of each key in this order."""
     first = Window.partitionBy(key).orderBy(*order)
     return lambda rows: rows.withColumn("_place", F.row_number().over(first)).where("_place = 1").drop("_place")
 
 
-def latest(key: str) -> Transform:
-    """Keep the last description of each key; one without a time of its own has its file's."""
-    last = one_of(key, F.desc("updated_at"), F.desc("row_id"))
+def latest_per_key(key: str) -> Transform:
+    """A transform that keeps the latest description of each key; one without a time gets the time of its file."""
+    last = first_per_key(key, F.desc("updated_at"), F.desc("row_id"))
     return lambda rows: last(rows.withColumn("updated_at", F.coalesce("updated_at", "file_modified_at")))
 
 
-def _let_go(night: SparkNight, rows: DataFrame, kind: str) -> int:
-    """After all rows were judged anew: those of the kind that wait in quarantine and are bad no more leave it."""
+def _release_from_quarantine(night: SparkNight, rows: DataFrame, kind: str) -> int:
+    """Delete the waiting rows of a kind that are no longer bad, after all rows were checked again -> how many."""
     bad = rows.where(F.col("verdict.outcome") == QUARANTINE).select("row_id").distinct()
     return night.delete_unless(QUARANTINE_ROWS, bad, f"kept.kind = '{kind}' AND kept.state = 'waiting'")
 
 
-def _tell(night: SparkNight, rows: DataFrame) -> None:
+def _warn_of_undeclared_fields(night: SparkNight, rows: DataFrame) -> None:
     names = rows.where(F.col("verdict.outcome") == GOOD).select(
         "source", F.explode(F.map_keys("rescued")).alias("field")
     )

@@ -1,7 +1,7 @@
 """silver.interactions: one row per event id: who did what to which item, when, how strongly.
 
-bronze.events (what is new) -> silver.interactions, merged, insert only: the first delivery of an event counts, by
-its file's time; two records of one file have no order, so their hash decides. What cannot be used -> quarantine.rows.
+New rows of bronze.events -> silver.interactions, insert only: the first delivery of an event counts, by its file's
+time. Two records of one file have no order, so their hash decides. Unusable rows -> quarantine.rows.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from nightloom.night import stages
 from nightloom.night.run import run_stage
 from nightloom.settings import Settings, Signal
 from spark_jobs.context import ALL, SparkNight
-from spark_jobs.parsing import clock_ahead, fault, judged, shown
-from spark_jobs.silver import one_of, refine
+from spark_jobs.parsing import check_clock, fault, quote_value, with_verdict
+from spark_jobs.silver import first_per_key, update_silver
 
 TYPES = {
     "event_id": "string", "user_id": "string", "item_id": "string", "event": "string", "value": "double",
     "occurred_at": "timestamp",
 }  # fmt: skip
-EPOCH = "1970-01-01 00:00:00"  # what a clock that was never set says
+EPOCH = "1970-01-01 00:00:00"  # the time of a clock that was never set
 
 
 def interactions(rows: DataFrame, signals: Sequence[Signal]) -> DataFrame:
-    """Good events -> one row per event id, weighed."""
+    """Good events -> one row per event id, with its weight."""
     return rows.withColumn("weight", weight(signals)).transform(
-        one_of("event_id", F.col("ingested_at"), F.col("file_modified_at"), F.col("file"), F.col("row_id"))
+        first_per_key("event_id", F.col("ingested_at"), F.col("file_modified_at"), F.col("file"), F.col("row_id"))
     )
 
 
 def event_id() -> Column:
-    """The sender's id; else a hash of the record without its file, so that a line delivered again is the same event."""
+    """The sender's id, or a hash of the record without its file: a line that is delivered again is the same event."""
     record = F.to_json(F.array_sort(F.map_entries("fields")))
     own = F.sha2(F.concat_ws("|", "source", record), 256)
     return F.when(F.col("event_id") != "", F.col("event_id")).otherwise(own)
 
 
 def weight(signals: Sequence[Signal]) -> Column:
-    """The signal's weight; 0 where the value is below its min_value, or lacking."""
+    """The signal's weight; 0 where the value is missing or below min_value."""
     weighed = F.lit(None).cast("double")
     for signal in signals:
         enough = (
@@ -56,54 +56,56 @@ def weight(signals: Sequence[Signal]) -> Column:
     return weighed
 
 
-def unknown_event(signals: Sequence[Signal]) -> Column:
-    """The question whether the event is declared."""
+def check_event(signals: Sequence[Signal]) -> Column:
+    """The check that the event is declared."""
     known = [signal.event for signal in signals]
-    told = F.concat(F.lit("event is "), shown(F.col("event")), F.lit(f", declared are {', '.join(known)}"))
-    return F.when(~F.col("event").isin(known), fault("unknown_event", told))
+    detail = F.concat(F.lit("event is "), quote_value(F.col("event")), F.lit(f", declared are {', '.join(known)}"))
+    return F.when(~F.col("event").isin(known), fault("unknown_event", detail))
 
 
-def impossible(signals: Sequence[Signal]) -> list[Column]:
-    """The questions whether value and time can be."""
-    told = F.concat(F.lit("value is "), shown(F.col("value")))
+def check_values(signals: Sequence[Signal]) -> list[Column]:
+    """The checks that value and time are possible."""
+    detail = F.concat(F.lit("value is "), quote_value(F.col("value")))
     infinite = F.isnan("value") | (F.abs("value") == float("inf"))
-    asked = [F.when(infinite, fault("impossible_value", F.concat(told, F.lit(", expected a number"))))]
+    checks = [F.when(infinite, fault("impossible_value", F.concat(detail, F.lit(", expected a number"))))]
     for signal in signals:
         if signal.valid:
             low, high = signal.valid
             fits = F.coalesce(F.col("value").between(low, high), F.lit(False))
-            expected = F.concat(told, F.lit(f", expected {low:g} to {high:g}"))
-            asked.append(F.when((F.col("event") == signal.event) & ~fits, fault("impossible_value", expected)))
-    when = F.concat(F.lit("occurred_at is "), shown(F.col("occurred_at")), F.lit(f", expected later than {EPOCH}"))
-    return [*asked, F.when(F.col("occurred_at") <= F.lit(EPOCH).cast("timestamp"), fault("impossible_value", when))]
+            expected = F.concat(detail, F.lit(f", expected {low:g} to {high:g}"))
+            checks.append(F.when((F.col("event") == signal.event) & ~fits, fault("impossible_value", expected)))
+    when = F.concat(
+        F.lit("occurred_at is "), quote_value(F.col("occurred_at")), F.lit(f", expected later than {EPOCH}")
+    )
+    return [*checks, F.when(F.col("occurred_at") <= F.lit(EPOCH).cast("timestamp"), fault("impossible_value", when))]
 
 
-def too_late(settings: Settings) -> Column:
-    """The question whether the event's day was over for longer than the declared window.
+def check_lateness(settings: Settings) -> Column:
+    """The check that the event's day did not end longer ago than the declared window.
 
-    It was over when its source had been read on a night of that day or a later one (`_read_before`) already. After a
-    week without a night nothing of that week is late.
+    A day has ended for a source that was already read on a night of that day or a later one (`_read_before`). After a
+    week without nights, no event of that week is late.
     """
     day, window = F.to_date("occurred_at"), settings.late.window_days
     age = F.datediff("night", day)
-    told = F.concat(
+    detail = F.concat(
         F.lit("occurred_at is "), F.col("occurred_at").cast("string"), F.lit(", "), age.cast("string"),
         F.lit(" days before the night of "), F.col("night").cast("string"), F.lit(f"; late.window_days is {window}"),
     )  # fmt: skip
-    return F.when((day <= F.col("_read_before")) & (age > window), fault("too_late", told))
+    return F.when((day <= F.col("_read_before")) & (age > window), fault("too_late", detail))
 
 
-def nights_before(night: SparkNight) -> DataFrame:
-    """(source, night, _read_before): the last night before each on which the source brought anything."""
+def previous_nights(night: SparkNight) -> DataFrame:
+    """(source, night, _read_before): for each night the last one before it on which the source brought rows."""
     nights = defaultdict[str, list[date]](list)
-    for source, each in sorted(nights_of(night.lake, night.pin(BRONZE_EVENTS))):
+    for source, each in sorted(source_nights(night.lake, night.pin(BRONZE_EVENTS))):
         nights[source].append(each)
     rows = [(source, each, before) for source, all in nights.items() for before, each in pairwise([None, *all])]
     return night.spark.createDataFrame(rows, "source string, night date, _read_before date")
 
 
-def nights_of(lake: Lake, version: int) -> set[tuple[str, date]]:
-    """(source, night) of all events in bronze: by its log, years of rows unread, until files were put together."""
+def source_nights(lake: Lake, version: int) -> set[tuple[str, date]]:
+    """(source, night) of all events in bronze: from the table's log without reading rows, until a compaction."""
     if (logged := lake.distinct_in_log(BRONZE_EVENTS, ("source", "night"), version)) is not None:
         return logged
     rows = lake.query("SELECT DISTINCT source, night FROM b", ("b", lake.open(BRONZE_EVENTS, version)))
@@ -112,15 +114,15 @@ def nights_of(lake: Lake, version: int) -> set[tuple[str, date]]:
 
 def judge(rows: DataFrame, settings: Settings, before: DataFrame) -> DataFrame:
     """Parsed events -> events with an id and a verdict."""
-    asked = [unknown_event(settings.signals), *impossible(settings.signals), clock_ahead("occurred_at", settings)]
+    checks = [check_event(settings.signals), *check_values(settings.signals), check_clock("occurred_at", settings)]
     dated = rows.withColumn("event_id", event_id()).join(F.broadcast(before), ["source", "night"], "left")
-    return judged(dated, *asked, too_late(settings)).drop("_read_before")
+    return with_verdict(dated, *checks, check_lateness(settings)).drop("_read_before")
 
 
 def main(night: SparkNight) -> None:
     """Merge new events into silver.interactions."""
-    before = nights_before(night)
-    refine(
+    before = previous_nights(night)
+    update_silver(
         night,
         "events",
         INTERACTIONS,

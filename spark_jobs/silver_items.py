@@ -1,7 +1,7 @@
-"""silver.items: one row per item that was ever described, as last described.
+"""silver.items: one row per item that was ever described, with its latest description.
 
-bronze.items (what is new) -> silver.items by MERGE: the latest description wins, whatever order they come in. What
-cannot be used -> quarantine.rows.
+New rows of bronze.items -> silver.items by MERGE: the latest description wins, whatever the order of delivery. Unusable
+rows -> quarantine.rows.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from nightloom.contracts import ITEMS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
-from spark_jobs.parsing import clock_ahead, judged
-from spark_jobs.silver import NEWER, latest, refine
+from spark_jobs.parsing import check_clock, with_verdict
+from spark_jobs.silver import NEWER, latest_per_key, update_silver
 
 TYPES = {
     "item_id": "string", "title": "string", "categories": "array<string>", "available": "boolean",
@@ -23,12 +23,12 @@ TYPES = {
 
 
 def items(rows: DataFrame) -> DataFrame:
-    """Good descriptions -> the latest of each item, with what is not said filled in."""
-    said = F.filter("categories", lambda category: category != "")
+    """Good descriptions -> the latest of each item, with defaults for missing fields."""
+    given = F.filter("categories", lambda category: category != "")
     return (
-        rows.transform(latest("item_id"))
+        rows.transform(latest_per_key("item_id"))
         .withColumn("title", F.coalesce(F.nullif(F.trim("title"), F.lit("")), "item_id"))
-        .withColumn("categories", F.coalesce(said, F.array().cast("array<string>")))
+        .withColumn("categories", F.coalesce(given, F.array().cast("array<string>")))
         .withColumn("attributes", F.map_filter("attributes", lambda _, value: value.isNotNull()))
         .withColumn("available", F.coalesce("available", F.lit(True)))
     )
@@ -36,12 +36,12 @@ def items(rows: DataFrame) -> DataFrame:
 
 def main(night: SparkNight) -> None:
     """Merge new descriptions into silver.items."""
-    refine(
+    update_silver(
         night,
         "items",
         ITEMS,
         types=TYPES,
-        judge=lambda rows: judged(rows, clock_ahead("updated_at", night.settings)),
+        judge=lambda rows: with_verdict(rows, check_clock("updated_at", night.settings)),
         transform=items,
         update=NEWER,
     )

@@ -1,7 +1,7 @@
-"""silver.users: one row per user that was ever described, as last described.
+"""silver.users: one row per user that was ever described, with the latest description.
 
-bronze.users (what is new) -> silver.users by MERGE: the latest description wins, whatever order they come in. What
-cannot be used -> quarantine.rows.
+New rows of bronze.users -> silver.users by MERGE: the latest description wins, whatever the order of delivery. Unusable
+rows -> quarantine.rows.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from nightloom.contracts import USERS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
-from spark_jobs.parsing import clock_ahead, judged
-from spark_jobs.silver import NEWER, latest, refine
+from spark_jobs.parsing import check_clock, with_verdict
+from spark_jobs.silver import NEWER, latest_per_key, update_silver
 
 TYPES = {"user_id": "string", "updated_at": "timestamp", "attributes": "map<string,string>"}
 
 
 def users(rows: DataFrame) -> DataFrame:
     """Good descriptions -> the latest of each user."""
-    said = F.map_filter("attributes", lambda _, value: value.isNotNull())
-    return rows.transform(latest("user_id")).withColumn("attributes", said)
+    given = F.map_filter("attributes", lambda _, value: value.isNotNull())
+    return rows.transform(latest_per_key("user_id")).withColumn("attributes", given)
 
 
 def main(night: SparkNight) -> None:
     """Merge new descriptions into silver.users."""
-    refine(
+    update_silver(
         night,
         "users",
         USERS,
         types=TYPES,
-        judge=lambda rows: judged(rows, clock_ahead("updated_at", night.settings)),
+        judge=lambda rows: with_verdict(rows, check_clock("updated_at", night.settings)),
         transform=users,
         update=NEWER,
     )

@@ -17,7 +17,7 @@ from nightloom.lake import now
 from nightloom.slate import compile as slate_plan
 from nightloom.slate.plan import Plan
 from spark_jobs.context import SparkNight
-from spark_jobs.silver import kept
+from spark_jobs.silver import cached
 from spark_jobs.slate_scoring import PER_RULE, RULED, score
 
 
@@ -30,7 +30,7 @@ def compiled(night: SparkNight) -> Plan:
 def counted(night: SparkNight, plan: Plan, version: str, folder: str, histories: DataFrame) -> Iterator[DataFrame]:
     """Batched histories -> their lists by the model in `folder`; after use, what the rules did is written down."""
     lists = histories.mapInArrow(partial(score, folder=folder, plan=plan), RULED)
-    with kept(lists) as rows:
+    with cached(lists) as rows:
         yield rows.drop("done").withColumn("model_version", F.lit(version))
         _count(night, plan, rows)
 

@@ -1,4 +1,4 @@
-"""A Delta table -> how it lies on the disk: files, bytes, rows, log, and whether rewriting it would help a reader."""
+"""A Delta table -> its storage: files, bytes, rows, log, and whether rewriting it would help a reader."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nightloom.contracts import Table
 from nightloom.lake import Lake
 
 SMALL = 16 * 2**20
-"""Bytes below which a file is small: a reader then spends more on opening it than on reading it."""
+"""A file below so many bytes is small: a reader spends more time on opening it than on reading it."""
 EXCESS = 10
-"""Compact when so many small files could be fewer. On a local disk ten files cost some 10 ms to open, on S3 half a
-second; rewriting a few small files costs less than a night of readers opening them."""
+"""Compact when it saves so many small files. Opening ten files takes about 10 ms on a local disk and half a second on
+S3; rewriting a few small files costs less than a night of readers that open them."""
 DEPTH, DEPTH_SHARE = 4.0, 0.5
-"""Order anew when a reader of one moment opens more than 4 files and more than half of all: it reads nearly the whole
-table to find one day. Ordering rewrites every file, so it has to be worth it."""
+"""Sort the table when a reader of one moment opens more than 4 files and more than half of all: it reads most of the
+table to find one day. Sorting rewrites every file, so it has to be worth it."""
 
 
 @dataclass(frozen=True)
-class Storage:
-    """One table's newest version. `excess`: small files that could be fewer. `depth`: files that hold one moment."""
+class TableStorage:
+    """A table's newest version. `excess`: small files that compaction saves. `depth`: files with rows of one moment."""
 
     version: int
     rows: int
@@ -38,22 +38,22 @@ class Storage:
     depth: float
 
     @property
-    def scattered(self) -> bool:
+    def needs_compaction(self) -> bool:
         return self.excess >= EXCESS
 
     @property
-    def mixed(self) -> bool:
+    def needs_ordering(self) -> bool:
         return self.depth > DEPTH and self.depth > DEPTH_SHARE * self.files
 
 
-def storage(lake: Lake, table: Table) -> Storage:
+def measure_storage(lake: Lake, table: Table) -> TableStorage:
     """Measure a table."""
     opened, folder = lake.open(table), Path(lake.path(table))
     files: list[dict[str, Any]] = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
     small = [file for file in files if file["size_bytes"] < SMALL]
     parts = Counter(file.get(f"partition.{table.partition}") for file in small)
     log = sum(1 for _ in (folder / "_delta_log").iterdir())
-    return Storage(
+    return TableStorage(
         version=opened.version(), rows=sum(file["num_records"] for file in files), files=len(files),
         bytes=sum(file["size_bytes"] for file in files), disk_bytes=_size(folder), log_files=log,
         small_share=len(small) / len(files) if files else 0.0,
@@ -66,7 +66,7 @@ def _size(folder: Path) -> int:
 
 
 def _depth(files: list[dict[str, Any]], order: str | None) -> float:
-    """Mean number of files that hold one moment between the first and the last: their spans, added, over the whole."""
+    """The mean number of files that contain a moment: the sum of the files' time spans over the table's time span."""
     spans = [(file[f"min.{order}"], file[f"max.{order}"]) for file in files if file.get(f"min.{order}") is not None]
     if not spans:
         return 0.0

@@ -83,7 +83,9 @@ def test_a_project_that_has_moved_takes_nothing_twice(spark: SparkSession, tmp_p
 def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     file = at.land("events/a.jsonl", [event(1)])
-    landing.note(at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files")
+    landing.update_listing(
+        at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files"
+    )
     file.unlink()
     at.run(bronze.main)
     assert "No such file" in at.rows(BRONZE_EVENTS, "raw")[0]["raw"]
@@ -92,7 +94,9 @@ def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: S
 def test_a_file_that_cannot_be_read_is_named_and_taken_once_it_can(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     file = at.land("events/a.jsonl", [event(1)])
-    landing.note(at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files")
+    landing.update_listing(
+        at.settings.sources[0], tmp_path, at.night().lake.root / "_checkpoints" / "ratings" / "files"
+    )
     file.unlink()
     file.mkdir()  # as a missing permission, which a test that runs as root cannot have
     with pytest.raises(DataError, match=r"source 'ratings': .*Is a directory: .*a.jsonl.*; mend that and run again"):

@@ -112,7 +112,7 @@ def test_messages_that_kafka_deleted_unread_end_the_run_until_somebody_accepts_i
 def test_a_topic_that_is_not_there_and_a_broker_that_is_down_or_hangs_are_clear_errors_within_a_deadline(
     spark: SparkSession, running: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "PATIENCE_MS", 3_000)
+    monkeypatch.setattr(kafka, "TIMEOUT_MS", 3_000)
     absent = listening(tmp_path / "absent", spark, running.servers, "absent")
     with pytest.raises(kafka.KafkaError, match=r"clicks.*topic absent at .*there is no such topic; make it"):
         absent.run(bronze.main)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from nightloom.errors import SettingsError
-from spark_jobs.landing import BYTES_AT_ONCE, again, note
-from spark_jobs.landing import rows as listed
+from spark_jobs.landing import BYTES_PER_COMMIT, listed_files, relisted_files, update_listing
 from tests.spark_jobs.build import Row, source
 
 NAMED = ("file", "modified", "length", "again")
@@ -23,13 +22,13 @@ def listings(tmp_path: Path) -> Path:
 
 
 def pending(listings: Path, since: int = 0) -> list[Row]:
-    return [{name: row[name] for name in NAMED} for row in listed(listings) if row["number"] > since]
+    return [{name: row[name] for name in NAMED} for row in listed_files(listings) if row["number"] > since]
 
 
 def taken(root: Path, listings: Path) -> list[Row]:
     """What a run takes when the one before was through."""
-    before = max((row["number"] for row in listed(listings)), default=0) if listings.exists() else 0
-    note(RATINGS, root, listings)
+    before = max((row["number"] for row in listed_files(listings)), default=0) if listings.exists() else 0
+    update_listing(RATINGS, root, listings)
     return pending(listings, before)
 
 
@@ -44,7 +43,7 @@ def test_a_file_is_taken_once_and_again_when_it_has_changed(tmp_path: Path, list
     assert taken(tmp_path, listings) == [{"file": "in/a.jsonl", "modified": 7_000_000, "length": 8, "again": True}]
     os.utime(file, (0, 8))
     assert [row["again"] for row in taken(tmp_path, listings)] == [True]
-    assert again(listings) == ["in/a.jsonl"]
+    assert relisted_files(listings) == ["in/a.jsonl"]
     assert taken(tmp_path, listings) == []
 
 
@@ -72,7 +71,7 @@ def test_files_in_folders_and_behind_links_are_found_wherever_they_lie(tmp_path:
 
 def test_a_file_outside_the_project_has_its_whole_path(tmp_path: Path, listings: Path) -> None:
     (tmp_path / "in" / "a.jsonl").touch()
-    note(source(path=tmp_path / "in", settle_seconds=0), tmp_path / "project", listings)
+    update_listing(source(path=tmp_path / "in", settle_seconds=0), tmp_path / "project", listings)
     assert [row["file"] for row in pending(listings)] == [str(tmp_path / "in" / "a.jsonl")]
 
 
@@ -94,14 +93,14 @@ def test_a_file_that_stands_still_is_waited_for_and_a_growing_one_is_left_and_na
     writer.start()
     try:
         began = time.monotonic()
-        left = note(source(path="in", settle_seconds=0.5), tmp_path, listings)
+        left = update_listing(source(path="in", settle_seconds=0.5), tmp_path, listings)
         assert 0.4 < time.monotonic() - began < 5
     finally:
         stop.set()
         writer.join()
     assert left == ["in/growing.jsonl"]
     assert [row["file"] for row in pending(listings)] == ["in/whole.jsonl"]
-    note(source(path="in", settle_seconds=0), tmp_path, listings)
+    update_listing(source(path="in", settle_seconds=0), tmp_path, listings)
     assert [(row["file"], row["again"]) for row in pending(listings, since=1)] == [("in/growing.jsonl", False)]
 
 
@@ -110,26 +109,26 @@ def test_a_file_that_stood_still_before_is_not_waited_for(tmp_path: Path, listin
     file.touch()
     os.utime(file, (0, time.time() - 100))
     began = time.monotonic()
-    assert note(source(path="in", settle_seconds=60), tmp_path, listings) == []
+    assert update_listing(source(path="in", settle_seconds=60), tmp_path, listings) == []
     assert time.monotonic() - began < 10
 
 
 def test_what_a_killed_run_listed_is_still_there(tmp_path: Path, listings: Path) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / "in" / name).touch()
-        note(RATINGS, tmp_path, listings)
-    assert [(row["number"], row["file"]) for row in listed(listings)] == [(1, "in/a.jsonl"), (2, "in/b.jsonl")]
-    assert again(listings) == []
+        update_listing(RATINGS, tmp_path, listings)
+    assert [(row["number"], row["file"]) for row in listed_files(listings)] == [(1, "in/a.jsonl"), (2, "in/b.jsonl")]
+    assert relisted_files(listings) == []
 
 
 def test_a_large_landing_is_several_listings(tmp_path: Path, listings: Path) -> None:
     for name in ("a", "b", "c"):
         with (tmp_path / "in" / name).open("wb") as out:
-            out.truncate(BYTES_AT_ONCE // 2)
+            out.truncate(BYTES_PER_COMMIT // 2)
     assert len(taken(tmp_path, listings)) == 3
-    assert {row["number"] for row in listed(listings)} == {1, 2}
+    assert {row["number"] for row in listed_files(listings)} == {1, 2}
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"source 'ratings': there is no folder .*/in; make it, or mend its `path`"):
-        note(RATINGS, tmp_path, tmp_path / "listings")
+        update_listing(RATINGS, tmp_path, tmp_path / "listings")

@@ -12,7 +12,7 @@ from nightloom.contracts import BRONZE_EVENTS, HISTORIES, INTERACTIONS, ITEM_DAY
 from nightloom.lake import Lake
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from spark_jobs.context import SparkNight
-from spark_jobs.silver_interactions import nights_of
+from spark_jobs.silver_interactions import source_nights
 from tests.spark_jobs.build import EVENTS_ONLY, READ, D, Project, Row, event, project
 
 STAGES: tuple[Callable[[SparkNight], None], ...] = (
@@ -89,4 +89,4 @@ def test_the_nights_of_a_source_are_known_however_its_rows_lie_in_files(
         found.add((source, night))
     if together:
         lake.open(BRONZE_EVENTS).optimize.compact()
-    assert nights_of(lake, lake.version(BRONZE_EVENTS)) == found
+    assert source_nights(lake, lake.version(BRONZE_EVENTS)) == found

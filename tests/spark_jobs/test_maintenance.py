@@ -82,7 +82,7 @@ def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
     at.run(*GOLD)
     lake, tables = at.night().lake, (BRONZE_EVENTS, INTERACTIONS)
     gold = {table: lake.version(table) for table in (HISTORIES, ITEM_DAYS, ITEM_STATS)}
-    before = {table: (at.rows(table), storage.storage(lake, table).files) for table in tables}
+    before = {table: (at.rows(table), storage.measure_storage(lake, table).files) for table in tables}
     done = upkeep(at)
     for table in tables:
         assert done[table.full_name] == f"compacted: {before[table][1]} files -> 1"
@@ -150,11 +150,11 @@ def test_files_that_all_hold_the_same_days_are_ordered_by_time(
     for place in range(8):
         mixed = frame(spark, rows[place::8], INTERACTIONS)
         mixed.coalesce(1).write.format("delta").mode("append").save(night.lake.path(INTERACTIONS))
-    before = storage.storage(night.lake, INTERACTIONS)
-    assert before.mixed
+    before = storage.measure_storage(night.lake, INTERACTIONS)
+    assert before.needs_ordering
     assert before.depth == pytest.approx(8, abs=1)
     assert upkeep(at)["silver.interactions"] == "ordered by occurred_at: 8 files -> 1"
-    assert not storage.storage(night.lake, INTERACTIONS).mixed
+    assert not storage.measure_storage(night.lake, INTERACTIONS).needs_ordering
     assert len(at.rows(INTERACTIONS)) == 64
 
 

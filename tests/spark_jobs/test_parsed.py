@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.errors import SettingsError
 from nightloom.settings import Source
-from spark_jobs.parsing import judged, parsed
+from spark_jobs.parsing import parse, with_verdict
 from spark_jobs.silver_interactions import TYPES
 from tests.spark_jobs.build import Row, bronze, event, frame, source
 
@@ -17,7 +17,7 @@ NO_USER = {"name": "no_user", "when": "user_id IS NULL", "then": "skip"}
 
 def verdicts(spark: SparkSession, raws: list[Row | str], *sources: Source) -> list[Any]:
     rows = frame(spark, [bronze(raw, file=f"{n:03}") for n, raw in enumerate(raws)])
-    return judged(parsed(rows, sources or (source(),), TYPES)).orderBy("file").collect()
+    return with_verdict(parse(rows, sources or (source(),), TYPES)).orderBy("file").collect()
 
 
 def test_each_kind_of_bad_row_gets_its_own_reason_and_the_good_ones_go_on(spark: SparkSession) -> None:
