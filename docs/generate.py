@@ -25,11 +25,11 @@ from nightloom.settings import Settings  # noqa: E402
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date"}
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
 LAYERS = {
-    "bronze": "As it came, plus where and when it came from.",
-    "quarantine": "What could not be used, with the reason. Nothing is lost.",
+    "bronze": "Records as they arrived, plus their source, file and time.",
+    "quarantine": "Records that could not be used, with the reason. No record is lost.",
     "silver": "Typed, deduplicated, merged.",
-    "gold": "What models, lists and people read. Tables with a night have a partition of each.",
-    "ops": "What ran, on which versions, and what the gates said.",
+    "gold": "Tables for models, serving and people. A table with a night has a partition for each night.",
+    "ops": "Runs with their table versions, gate results, models and maintenance.",
 }
 
 
@@ -37,9 +37,9 @@ def settings_page() -> str:
     """docs/settings.md: a heading and a table of keys for each section."""
     return (
         "# Settings\n\n"
-        "Everything that is yours stands in `nightloom.toml`. An unknown key is an error that names its line and the\n"
-        "nearest known one. A variable such as `NIGHTLOOM_PLACES__HOME=/mnt/lake` overrides the file: `NIGHTLOOM_`,\n"
-        "then the section and the key, joined by two underscores. `NIGHTLOOM_CONFIG` says which file is read.\n\n"
+        "`nightloom.toml` holds every setting of a project. An unknown key is an error that names its line and the\n"
+        "nearest known key. A variable such as `NIGHTLOOM_PLACES__HOME=/mnt/lake` overrides the file: `NIGHTLOOM_`,\n"
+        "then the section and the key, joined by two underscores. `NIGHTLOOM_CONFIG` names the file.\n\n"
         "Made from `nightloom/settings/` by `docs/generate.py`.\n" + "".join(_sections(Settings, ""))
     )
 
@@ -89,7 +89,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _words(annotation: Any) -> str:
-    """A type as one says it."""
+    """A type in words."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in inner)
@@ -123,7 +123,7 @@ def tables_page() -> str:
     parts = [
         "# The data dictionary\n\n"
         "All tables are Delta tables in the lake, in `LAYER/NAME`. `nightloom sql` reads them by the names below, at\n"
-        "any version; `nightloom tables NAME` prints what stands here, with the current version and rows.\n\n"
+        "any version; `nightloom tables NAME` prints one of them with its current version and rows.\n\n"
         "Made from `nightloom/contracts/` by `docs/generate.py`.\n\n"
         f"| table | one row is |\n|---|---|\n{listed}"
     ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,15 +14,15 @@ from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context import AbstractDataContext
 from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
 
-from expectations import contract, docs
-from expectations.contract import Frame
+from expectations import docs
 from expectations.measures import Measure
 from expectations.measures import outcomes as measured
 from expectations.measures import suite as of_measures
+from expectations.night_rows import frames
 from expectations.origin import files
 from expectations.outcomes import Outcome, asked_for, outcomes
-from expectations.rows import frames
-from nightloom.contracts import EXPECTATIONS, TABLES, Table
+from expectations.table_suite import table_suite
+from nightloom.contracts import EXPECTATIONS, Table
 from nightloom.lake import now
 from nightloom.night.context import Night
 from nightloom.night.records import Check
@@ -40,7 +39,7 @@ def validate(night: Night, tables: Sequence[Table], measures: Sequence[Measure] 
     # Great Expectations tells through its log what the checks below say better.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     run = _Run(docs.context(night.settings), RunIdentifier(run_name=f"night-{night.date}", run_time=datetime.now(UTC)))
-    by_table = {table: list(outcomes(table, run.on(*_suite(night, table), asked_for(table)))) for table in tables}
+    by_table = {table: list(_table_outcomes(night, run, table)) for table in tables}
     of_night = _measured(run, measures)
     found = [outcome for each in by_table.values() for outcome in each] + of_night
     came_from = files(night, found)
@@ -76,13 +75,9 @@ class _Run:
         return list(results.values())
 
 
-def _suite(night: Night, table: Table) -> tuple[gx.ExpectationSuite, Iterable[pd.DataFrame]]:
-    """The suite in the table's own file, or by contract alone for a project's own mart, and the rows it looks at."""
-    if table not in TABLES:
-        return contract.suite(Frame(table)), frames(night, Frame(table))
-    module = importlib.import_module(f"expectations.{table.layer}_{table.name}")
-    frame: Frame = module.FRAME
-    return module.suite(night.settings), frames(night, frame)
+def _table_outcomes(night: Night, run: _Run, table: Table) -> Iterator[Outcome]:
+    suite = table_suite(table, night.settings)
+    return outcomes(table, run.on(suite.suite, frames(night, suite), asked_for(table)))
 
 
 def _measured(run: _Run, measures: Sequence[Measure]) -> list[Outcome]:

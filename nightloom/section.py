@@ -1,4 +1,4 @@
-"""What a part of nightloom.toml is, for settings.py and slate_settings.py."""
+"""The base of every section of nightloom.toml, and what its error messages need."""
 
 import difflib
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Part of the file: unknown keys are errors, values do not change once read."""
+    """Part of the file: an unknown key is an error, and values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""bronze: every record as it came, plus where and when it came from."""
+"""bronze: every record as it arrived, plus its source, file and time."""
 
 from nightloom.contracts.table import NIGHT, Table, non_empty, required
 
@@ -7,17 +7,17 @@ def _bronze(name: str, what: str) -> Table:
     return Table(
         "bronze",
         name,
-        f"One row per record of the {what} files, as it came; nothing is dropped or changed here.",
+        f"One row per record of the {what} files, as it arrived: nothing is dropped or changed here.",
         (
             required("row_id", "string", "SHA-256 of source, file and record: the same record of one file has one id"),
             required("source", "string", "Name of the source in nightloom.toml"),
             required(
                 "raw",
                 "string",
-                "The record as a JSON object, or the line as it is where it cannot be read",
+                "The record as a JSON object, or the unchanged line where it cannot be read",
                 personal=True,
             ),
-            required("file", "string", "File it came out of"),
+            required("file", "string", "File that it came from"),
             required("file_modified_at", "timestamp", "When that file was last written"),
             required("ingested_at", "timestamp", "When it was read"),
             NIGHT,

@@ -2,17 +2,17 @@
 
 from nightloom.contracts.table import NIGHT, Table, non_empty, required
 
-# Checks are SQL that Spark and DataFusion (delta-rs, expectations) both read: cardinality(), and not size() or len().
+# Spark and DataFusion (delta-rs, expectations) both read the SQL of checks: cardinality(), and not size() or len().
 SCORED = ("a_score_per_item", "cardinality(items) = cardinality(scores)")
 
 HISTORIES = Table(
     "gold",
     "histories",
-    "One row per week and user with any interaction in it: all of them, oldest first.",
+    "One row per week and user with any interaction: the week's interactions, oldest first.",
     (
         required("week", "date", "Monday of the week, UTC"),
         required("user_id", "string", "The user", personal=True),
-        required("items", "array<string>", "Items touched, one entry per interaction, oldest first", personal=True),
+        required("items", "array<string>", "Item of each interaction, oldest first", personal=True),
         required("weights", "array<float>", "Weight of each, same order; 0 means only seen"),
         required("at", "array<timestamp>", "Time of each, same order"),
         required("event_ids", "array<string>", "Event id of each, same order"),
@@ -99,10 +99,10 @@ RECOMMENDATIONS = Table(
 POPULAR = Table(
     "gold",
     "popular",
-    "One row per night and segment: the list for whoever has none of their own. Segment `all` is everybody.",
+    "One row per night and segment: the list for users without one of their own. Segment `all` is everybody.",
     (
         NIGHT,
-        required("segment", "string", "`all`, or attribute=value of the users it is made from"),
+        required("segment", "string", "`all`, or attribute=value of the users whose interactions count"),
         required("items", "array<string>", "Items, best first; all available"),
         required("scores", "array<float>", "Popularity of each, same order"),
     ),
@@ -115,11 +115,11 @@ POPULAR = Table(
 SIMILAR_ITEMS = Table(
     "gold",
     "similar_items",
-    "One row per night and item that the model knows: what goes beside it, best first.",
+    "One row per night and item that the model knows: similar items, best first.",
     (
         NIGHT,
         required("item_id", "string", "The item"),
-        required("items", "array<string>", "Items whose scores it raises most, best first; all available"),
+        required("items", "array<string>", "Items whose scores this item raises most, best first; all available"),
         required("scores", "array<float>", "How much it raises each, same order; comparable within one list only"),
         required("model_version", "string", "Version of the registered model that scored it"),
     ),

@@ -1,8 +1,8 @@
-"""gold, the marts: tables that answer the usual questions about users, items, lists and data."""
+"""gold, the marts: tables that answer the usual questions about users, items, lists and data quality."""
 
 from nightloom.contracts.table import NIGHT, Column, Table, non_empty, required
 
-DAY = required("day", "date", "The day, UTC; the newest is as far as it has come in")
+DAY = required("day", "date", "The day, UTC; the newest one may be incomplete")
 
 USER_DAYS = Table(
     "gold",
@@ -64,24 +64,24 @@ RETENTION = Table(
 OUTCOMES = Table(
     "gold",
     "outcomes",
-    "Recommendation outcomes: one row per day and segment, how the lists of the night before did on the day's likes.",
+    "Recommendation outcomes: one row per day and segment, how good the previous night's lists were for its likes.",
     (
         DAY,
-        required("segment", "string", "`all`, or attribute=value of the users, from 10 users who came"),
+        required("segment", "string", "`all`, or attribute=value of the users; only segments of 10 active users"),
         required("lists_night", "date", "Night of the lists: the day before"),
         required("model_version", "string", "Version of the registered model that made the lists"),
         required("k", "bigint", "slate.k: how far down a list a hit counts"),
         required("lists", "bigint", "Users with a list"),
-        required("came", "bigint", "Of them, those who liked something on the day (weight > 0)"),
+        required("came", "bigint", "Of them, active users: those who liked an item on the day (weight > 0)"),
         required("users_hit", "bigint", "Of them, those with a liked item in their first k"),
-        required("liked", "bigint", "Items that they liked, each once a user"),
-        required("hits", "bigint", "Of these, those in the first k"),
-        required("hits_stored", "bigint", "Of these, those anywhere in the stored list"),
+        required("liked", "bigint", "Items that they liked, counted once per user"),
+        required("hits", "bigint", "Of these, items in the first k"),
+        required("hits_stored", "bigint", "Of these, items anywhere in the stored list"),
         Column(
-            "recall", "double", "Mean over who came of hits / liked; what was seen before is no hit: no list has it"
+            "recall", "double", "Mean over active users of hits / liked; no list has items that its user saw before"
         ),
-        Column("precision", "double", "Mean over who came of hits / k"),
-        Column("ndcg", "double", "Mean over who came of the discounted gain of the first k over the best possible"),
+        Column("precision", "double", "Mean over active users of hits / k"),
+        Column("ndcg", "double", "Mean over active users of the discounted gain of the first k over the best possible"),
     ),
     key=("day", "segment"),
     period="day",
@@ -103,13 +103,13 @@ COVERAGE = Table(
         required("lists", "bigint", "Lists"),
         required("slots", "bigint", "Places on all first pages"),
         required("available", "bigint", "Items that may be listed: described and available, or listed"),
-        required("items_first", "bigint", "Items on anybody's first page"),
-        required("items_stored", "bigint", "Items in anybody's stored list"),
+        required("items_first", "bigint", "Items on any first page"),
+        required("items_stored", "bigint", "Items in any stored list"),
         required("share_first", "double", "items_first / available"),
         required("share_stored", "double", "items_stored / available"),
-        required("gini", "double", "Of first-page places over available items; 0: equal, near 1: few have all"),
+        required("gini", "double", "Gini of first-page places over available items; 0: equal, near 1: few have all"),
         required("top_percent_share", "double", "Share of first-page places of the 1% most placed available items"),
-        Column("mean_popularity_rank", "double", "Mean rank in gold.item_stats of what is on a first page; 1 is top"),
+        Column("mean_popularity_rank", "double", "Mean rank of first-page items in gold.item_stats; 1: most popular"),
     ),
     key=("night",),
     period="night",
@@ -122,20 +122,20 @@ COVERAGE = Table(
 QUALITY_TREND = Table(
     "gold",
     "quality_trend",
-    "Data quality trend: one row per night, what became of the event rows that came and what the gates said.",
+    "Data quality trend: one row per night, with the outcome of its ingested event rows and of the gates' checks.",
     (
         NIGHT,
-        required("rows_in", "bigint", "Event rows that ingest took"),
+        required("rows_in", "bigint", "Event rows that were ingested"),
         required("good", "bigint", "Event rows that became interactions"),
         required("quarantined", "bigint", "Event rows that went to quarantine"),
-        required("set_aside", "bigint", "The rest: came before, or skipped; below 0 where another night's were taken"),
+        required("set_aside", "bigint", "The rest: duplicates, skipped; below 0 where another night's rows were used"),
         required("by_reason", "map<string,bigint>", "Reason -> event rows in quarantine"),
-        required("late", "bigint", "Of the good, those of an earlier day than the night's; first of all the past"),
-        required("waiting", "bigint", "Of the quarantined, those that nobody has replayed or discarded yet"),
+        required("late", "bigint", "Of the good rows, those of an earlier day than the night's"),
+        required("waiting", "bigint", "Of the quarantined rows, those not yet replayed or discarded"),
         required("quarantined_others", "bigint", "Item and user rows that went to quarantine"),
-        required("checks_passed", "bigint", "Checks of all gates that held when last asked"),
-        required("checks_failed", "bigint", "Checks that did not and would stop the night"),
-        required("checks_warned", "bigint", "Checks that did not and only warn"),
+        required("checks_passed", "bigint", "Checks of all gates that passed in their last run"),
+        required("checks_failed", "bigint", "Checks that failed and stop the night"),
+        required("checks_warned", "bigint", "Checks that failed and only warn"),
     ),
     key=("night",),
     period="night",

@@ -1,4 +1,4 @@
-"""What a contract is: Table and Column, and the parts that several contracts share.
+"""A contract is a Table with its Columns; here are both, and the parts that several contracts share.
 
 Types are plain text (Spark DDL), so contracts need neither Spark, torch nor Airflow.
 """
@@ -14,7 +14,7 @@ TYPES = ("string", "bigint", "int", "double", "float", "boolean", "date", "times
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `type` is Spark DDL, `required` is NOT NULL, `personal` says that it can point to a person."""
+    """One column; `type` is Spark DDL, `required` is NOT NULL, and a `personal` column can identify a person."""
 
     name: str
     type: str
@@ -27,10 +27,10 @@ class Column:
 class Table:
     """One table's contract.
 
-    `key` identifies a row. `period` is the column whose values are rebuilt as a whole: `night` by a run of that night,
-    `day`, `week` or `month` when an interaction of it changes, whatever the night. `order` is the column by whose
-    ranges readers look for rows: files are sorted by it. `checks` are (name, SQL condition) pairs that each row meets:
-    Delta constraints and expectations are made of them.
+    `key` identifies a row. All rows of one value of `period` are rebuilt together: those of a `night` by a run of that
+    night, those of a `day`, `week` or `month` when one of its interactions changes, in any night. Files are sorted by
+    `order`, the column by whose ranges readers look for rows. `checks` are (name, SQL condition) pairs that each row
+    meets: Delta constraints and expectations are made of them.
     """
 
     layer: Layer
@@ -51,7 +51,7 @@ class Table:
 
     @property
     def partition(self) -> str | None:
-        """Column that parts the files: nights, weeks and months are many rows each, a day's are few."""
+        """Partition column of the files: a night, week or month has many rows, a day has few."""
         return None if self.period == "day" else self.period
 
     def period_of(self, day: date) -> date:
@@ -69,7 +69,7 @@ def required(name: str, type: str, comment: str, *, personal: bool = False) -> C
 
 
 def non_empty(*columns: str) -> tuple[tuple[str, str], ...]:
-    """Checks: a text that is there has at least one character."""
+    """Checks: a text that is not null has at least one character."""
     return tuple((f"{column}_given", f"{column} <> ''") for column in columns)
 
 

@@ -8,14 +8,14 @@ from nightloom.section import Section
 
 
 class DataGate(Section):
-    """Gate 1, on what came in and what came out."""
+    """Gate 1, on the night's ingested and cleaned data."""
 
     max_quarantined: float = Field(0.2, ge=0, le=1)
     """Largest share of the night's new event rows that may be in quarantine."""
     min_rows: int = Field(1, ge=0)
-    """Fewest interactions there must be up to the night."""
+    """Least number of interactions up to the night."""
     past_nights: int = Field(28, ge=3)
-    """Nights before this one that it is compared with, as far as they ran; with fewer than 3 nothing is judged yet."""
+    """Number of earlier nights that a night is compared with. With fewer than 3 earlier nights, nothing is compared."""
     max_rows_change: float = Field(0.5, gt=0)
     """A source's rows may be this share more or fewer than the median of the same weekday, or of all these nights."""
     max_age_hours: float = Field(24.0, gt=0)
@@ -29,40 +29,43 @@ class DataGate(Section):
 
 
 class ModelGate(Section):
-    """Gate 2, challenger against champion and popularity on the same later days."""
+    """Gate 2, which compares challengers with the champion and with popularity on the same later days."""
 
     mode: Literal["disabled", "dry_run", "enabled"] = "enabled"
-    """`enabled`: the best challenger that passes is promoted. `dry_run`: all is judged and written down, and no alias
-    moves. `disabled`: nothing is judged, the newest challenger is promoted, and ops.gates says so."""
+    """`enabled`: the best challenger that passes is promoted. `dry_run`: challengers are evaluated and recorded, but no
+    alias moves. `disabled`: the newest challenger is promoted without an evaluation, and ops.gates records that."""
     metric: Literal["ndcg", "recall", "mrr", "hit_rate"] = "ndcg"
-    """What decides."""
+    """The metric that decides."""
     k: int = Field(10, ge=1)
-    """Length of the list the metric looks at."""
+    """Length of the list that the metric evaluates."""
     min_gain: float = 0.0
-    """The lower end of the paired interval of challenger minus champion must be above this. The interval is one of 95 %
-    for all challengers of a night together: with n of them, of 100 - 5/n % for each."""
+    """The lower end of the paired interval of challenger minus champion must be above this. It is a 95 % interval for
+    all challengers of a night together: with n challengers, the interval of each is one of 100 - 5/n %."""
     segment_loss: float = Field(0.1, ge=0, le=1)
     """On no segment (new, warm and hot users, tail items) may a challenger lose more than this share of the champion's
-    metric. A loss counts when its whole interval is below 0; under 10 users nothing is judged."""
+    metric. A loss counts when its whole interval is below 0. Segments of fewer than 10 users are not compared."""
 
 
 class SlateGate(Section):
-    """Gate 3, on the lists about to be published."""
+    """Gate 3, on the lists that are to be published."""
 
     min_coverage: float = Field(0.99, ge=0, le=1)
-    """Share of known users who must have a list."""
+    """Least share of known users with a list."""
     min_fill: float = Field(0.9, ge=0, le=1)
-    """Share of lists that must be full."""
+    """Least share of full lists."""
     min_catalogue: float = Field(0.01, ge=0, le=1)
-    """Share of available items that must be in somebody's first k."""
+    """Least share of available items that are in the first k of any list."""
     min_overlap: float = Field(0.0, ge=0, le=1)
-    """Mean overlap with the lists served now, first k, same model version; 0 switches the check off."""
+    """Least mean overlap with the lists served now, first k, same model version; 0 switches the check off."""
     active_days: int = Field(28, ge=1)
-    """Users with an interaction in the last days are active: `min_coverage` holds for them alone, too."""
+    """Users with an interaction in this many last days are active. `min_coverage` also applies to active users
+    alone."""
     max_fallback: float = Field(1.0, ge=0, le=1)
-    """Largest share of active users who get what a stranger gets: no list, or the popular one without what is seen."""
+    """Largest share of active users without a list of their own: none, or the popular list without items they have
+    seen."""
     max_score_drift: float = Field(0.25, gt=0)
-    """Largest population stability index of users' mean score, first k, same model version, against what is served."""
+    """Largest population stability index of users' mean score against the lists served now, first k, same model
+    version."""
     max_rows_loss: float = Field(0.5, ge=0, le=1)
     """The lists may be this share fewer than those served now."""
     max_missed_places: float = Field(0.2, ge=0, le=1)

@@ -6,10 +6,10 @@ from nightloom.section import Section
 
 
 class Late(Section):
-    """Events that come after their day, or before it."""
+    """Events that arrive after their day, or before it."""
 
     window_days: int = Field(7, ge=0)
-    """How many days after its day an event may still come: the days it belongs to are reopened. A later one goes to
-    quarantine. A source's first night brings its past: nothing in it is late."""
+    """Days after its own day within which an event may still arrive: its day is then rebuilt. A later event goes to
+    quarantine. The events of a source's first night are never late."""
     clock_ahead_minutes: int = Field(60, ge=0)
-    """An event this much later than the moment it was ingested is quarantined: its sender's clock is wrong."""
+    """An event dated more than this after its ingest goes to quarantine: its sender's clock is wrong."""

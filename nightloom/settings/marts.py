@@ -10,18 +10,18 @@ from nightloom.section import Section, listed, nearest_key
 
 
 class MartColumn(Section):
-    """A column of a mart; `name = "type"` alone will do."""
+    """A column of a mart; `name = "type"` is short for { type = "type" }."""
 
     type: str
     """string, bigint, int, double, float, boolean, date, timestamp, array<TYPE> or map<TYPE,TYPE>."""
     comment: str | None = None
-    """What it means, for the data dictionary."""
+    """Meaning, for the data dictionary."""
     personal: bool = False
-    """Whether it can point to a person; `user_id` always does."""
+    """Whether it can identify a person; `user_id` always does."""
 
     @model_validator(mode="before")
     @classmethod
-    def _type_alone(cls, given: Any) -> Any:
+    def _expand_type(cls, given: Any) -> Any:
         return {"type": given} if isinstance(given, str) else given
 
     @model_validator(mode="after")
@@ -34,12 +34,12 @@ class MartColumn(Section):
 
 
 class Mart(Section):
-    """A table of your own, made each night from the lake's tables by one SELECT: gold.NAME."""
+    """A table of your own, gold.NAME, made each night from the lake's tables by one SELECT."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """The table is gold.NAME."""
     grain: str = Field(min_length=1)
-    """What one row is, in a sentence."""
+    """One row, described in a sentence."""
     key: tuple[str, ...] = Field(min_length=1)
     """Columns that identify a row: never null, never twice."""
     columns: dict[str, MartColumn] = Field(min_length=1)
@@ -47,13 +47,13 @@ class Mart(Section):
     sql: str
     """Spark SQL over the lake's tables by their names. `:k` and `:stored` are slate.k and slate.stored."""
     period: Literal["night", "day", "week", "month"] | None = None
-    """Left out, all rows are made anew when a table in `sql` has changed. `day`, `week` or `month` (a date column of
-    that name in `key`; a week's Monday, a month's first day): only those of silver.interactions that changed are made
-    anew, and `sql` sees no others of it. `night` (no column of yours): each night adds its rows, and `:night` in `sql`
-    is its date."""
+    """Without it, all rows are rebuilt when a table in `sql` has changed. `day`, `week` or `month` (a date column of
+    that name in `key`; a week's Monday, a month's first day): only the periods of silver.interactions that changed are
+    rebuilt, and `sql` sees only their interactions. `night` (Nightloom adds the column): each night adds its rows, and
+    `:night` in `sql` is its date."""
 
     @model_validator(mode="after")
-    def _plain_names(self) -> Self:
+    def _valid_column_names(self) -> Self:
         if strange := [name for name in self.columns if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]:
             raise ValueError(f"columns has '{strange[0]}'; a name is a-z, 0-9 and _, and begins with a letter")
         return self

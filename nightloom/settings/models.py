@@ -8,14 +8,14 @@ from nightloom.section import Section
 
 
 class SearchRange(Section):
-    """Where to search a hyper-parameter; whole numbers where both ends are."""
+    """The range in which a hyper-parameter is searched: whole numbers where both ends are whole."""
 
     low: int | float
     """Least value."""
     high: int | float
     """Greatest value."""
     log: bool = False
-    """Search by ratios and not by differences: for rates, penalties and sizes."""
+    """Search on a logarithmic scale: for rates, penalties and sizes."""
 
     @model_validator(mode="after")
     def _low_before_high(self) -> Self:
@@ -32,7 +32,7 @@ class ModelSpec(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Which model: a file of models/."""
     params: dict[str, float | int | str | bool] = Field({})
-    """Hyper-parameters by name, as the model's docstring lists them."""
+    """Hyper-parameters by name, as listed in the model's file."""
     search: dict[str, SearchRange] = Field({})
-    """Hyper-parameters that training.search_minutes are spent on, e.g. factors = { low = 16, high = 128, log = true }.
-    Those in `params` are tried first; another value is taken only where it is better on validation."""
+    """Hyper-parameters to search during training.search_minutes, e.g. factors = { low = 16, high = 128, log = true }.
+    The values in `params` are tried first; other values replace them only where they are better on validation."""

@@ -9,14 +9,14 @@ class Places(Section):
     """Where things are. Relative paths are relative to nightloom.toml."""
 
     home: Path = Path("data")
-    """Folder for everything below that is not named."""
+    """Folder of every place below that has no value."""
     lake: Path | None = None
     """Delta tables; default HOME/lake."""
     store: Path | None = None
     """Serving store that is a folder (store.kind = "lmdb" or "files"); default HOME/store."""
     store_url: str | None = None
-    """Serving store that is a server: redis://HOST:PORT/DB, postgresql://HOST:PORT/DB. With a user's password it
-    belongs into the variable NIGHTLOOM_PLACES__STORE_URL: in the file that is an error."""
+    """Serving store that is a server: redis://HOST:PORT/DB, postgresql://HOST:PORT/DB. An
+    address with a password goes into the variable NIGHTLOOM_PLACES__STORE_URL: in the file it is an error."""
     mlflow: str | None = None
     """MLflow tracking URI; default a SQLite file HOME/mlflow.db."""
     docs: Path | None = None
@@ -24,5 +24,5 @@ class Places(Section):
     airflow: Path | None = None
     """AIRFLOW_HOME; default HOME/airflow."""
     spark: str = "warm"
-    """`warm`: a local Spark Connect server shared by the night's stages; or a master URL (spark://..., yarn, local[2])
-    with a driver per stage, or the sc://... of a server of your own."""
+    """`warm`: a local Spark Connect server that the night's stages share. A master URL (spark://..., yarn, local[2]): a
+    driver per stage. sc://...: a Spark Connect server of your own."""

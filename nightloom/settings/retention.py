@@ -6,8 +6,8 @@ from nightloom.section import Section
 
 
 class Retention(Section):
-    """What the weekly maintenance keeps. Rows: docs/tables.md says for each table how long."""
+    """What the weekly maintenance keeps. docs/tables.md has the retention of each table's rows."""
 
     history_days: int = Field(30, ge=1)
-    """Old versions of a table can be read for this long; those that a kept serving version or the champion was made
-    from, and what a later stage has not taken yet, for as long as they are needed."""
+    """Old versions of a table can be read for this many days. A version stays longer while a retained serving version
+    or the champion depends on it, or while a later stage has yet to consume it."""

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = init_settings.init_kwargs["file"]  # type: ignore[attr-defined]  # the one keyword that load() gives
+        file = init_settings.init_kwargs["file"]  # type: ignore[attr-defined]  # the one keyword that load() passes
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
     @model_validator(mode="after")
@@ -111,7 +111,8 @@ class Settings(BaseSettings):
         return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
 
     def attributes(self, kind: Literal["items", "users"]) -> dict[str, str]:
-        """Declared attribute of items or users -> its type: a field's where it is one as it comes, else string."""
+        """Declared attribute of items or users -> its type: that of the field it is taken from, or string for an
+        expression."""
         sources = [source for source in self.sources if source.kind == kind]
         return {name: each.fields.get(made, "string") for each in sources for name, made in each.attributes.items()}
 
@@ -121,5 +122,5 @@ class Settings(BaseSettings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change when any setting but a place does; the run manifest carries them."""
+        """Twelve hex digits that change with any setting except places; the run manifest records them."""
         return hashlib.sha256(self.model_dump_json(exclude={"places", "file"}).encode()).hexdigest()[:12]

@@ -19,42 +19,43 @@ class RowRule(Section):
     """A condition under which a row of a source is not used."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """Reason written to quarantine, or name under which skipped rows are counted."""
+    """The reason in quarantine, or the name under which skipped rows are counted."""
     when: str
     """Spark SQL condition over the source's fields, e.g. "InvoiceNo LIKE 'C%'"."""
     then: Literal["quarantine", "skip"]
-    """`quarantine` keeps the row with the reason, to replay; `skip` leaves it in bronze and counts it."""
+    """`quarantine` stores the row with the reason, to replay later; `skip` leaves it in bronze and counts it."""
 
 
 class Source(Section):
-    """Records of one shape, files in one folder or a Kafka topic, and how their fields become our columns."""
+    """Records of one shape, from files in one folder or from a Kafka topic, and how their fields become our columns."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Unique; part of the ingest checkpoint's path, so do not rename it."""
     kind: Literal["events", "items", "users"]
     """What one row is."""
     format: Literal["json", "csv", "parquet", "kafka"]
-    """`json` is one object a line; csv needs a header line; gzip and zstd are seen by the file's name (.gz, .zst).
+    """`json` is one object a line; csv needs a header line; a file's name ending shows gzip (.gz) and zstd (.zst).
     `kafka`: each message is a JSON object."""
     path: Path | None = None
     """Landing folder of a source of files; every file in it is read once, and again when it has grown. Names that start
-    with `.` or `_`, or end like an unfinished file's (.tmp, .part), are left alone."""
+    with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
     settle_seconds: float = Field(2, ge=0)
-    """A file that changed within this time is waited for once, and left for the next run if it goes on changing."""
+    """Ingest waits once for a file that changed within this time, and leaves it to the next run if it still changes."""
     servers: str | None = None
-    """Kafka: brokers to ask first, `HOST:PORT`, several with commas between."""
+    """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
     topic: str | None = None
-    """Kafka: the topic, read from its oldest message on, each message once."""
+    """Kafka: the topic; it is read from its oldest message on, each message once."""
     fields: dict[str, str]
-    """Field in the records = Spark SQL type. A value that does not fit sends its row to quarantine; a field that is not
+    """Field in the records = Spark SQL type. A value of another type sends its row to quarantine; a field that is not
     listed here goes to the rescued column."""
     columns: dict[str, str]
-    """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event, occurred_at (event_id and
-    value if there are any); items need item_id (title, categories, available); users need user_id."""
+    """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event and occurred_at, and may
+    have event_id and value. Items need item_id, and may have title, categories, available and updated_at. Users need
+    user_id, and may have updated_at."""
     attributes: dict[str, str] = Field({})
     """Further attribute of an item or a user = Spark SQL expression over the fields."""
     rules: tuple[RowRule, ...] = ()
-    """Rows that are not used, and where they end."""
+    """Rows that are not used, and what happens to them."""
 
     @model_validator(mode="after")
     def _keys_of_the_format(self) -> Self:

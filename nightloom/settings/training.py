@@ -10,37 +10,39 @@ from nightloom.section import Section
 
 class Training(Section):
     holdout_days: int = Field(14, ge=1)
-    """The last days before the night, which no challenger trains on: gate 2 judges on them."""
+    """The last days before the night. No challenger trains on them: gate 2 evaluates on them."""
     every_days: int = Field(7, ge=1)
-    """Retrain when the last training was this many nights ago."""
+    """Retrain when the last training is this many nights ago."""
     new_rows_share: float = Field(0.2, gt=0)
-    """Retrain earlier when interactions grew by this share since the last training."""
+    """Retrain earlier when the interactions have grown by this share since the last training."""
     max_drift: float = Field(0.25, gt=0)
-    """Retrain earlier when the last `holdout_days` differ from as many days up to the last training by more than this:
-    population stability index of event types, or of how popular the items were that people came for."""
+    """Retrain earlier when the last `holdout_days` differ by more than this from as many days before the last training.
+    The measure is the population stability index of event types, and of the popularity of the items in events."""
     max_outcome_loss: float = Field(0.2, gt=0, le=1)
-    """Retrain earlier when, on two of the last five days and on the newest, the share of users who found something they
-    liked in their list was lower by this share than on the first days after the last training (gold.outcomes)."""
+    """Retrain earlier when the share of active users who liked an item of their list (gold.outcomes) is lower by this
+    share than on the first days after the last training: on the newest day and on two of the last five."""
     search_minutes: float = Field(0, ge=0)
-    """Minutes of each training to spend on a search for better hyper-parameters, shared by the models with a `search`;
-    judged on the last `holdout_days` of what is trained on, never on the days that gate 2 judges on."""
+    """Minutes of each training for a search for better hyper-parameters, shared by the models with a `search`. The
+    search validates on the last `holdout_days` of the training data, never on the days that gate 2 evaluates on."""
     search_trials: int = Field(30, ge=1)
-    """Trials of a model after which its search ends, if the minutes have not ended it: where it is these that do, the
-    same data give the same hyper-parameters."""
+    """Most trials of one model's search. A search that ends by trials and not by minutes gives the same
+    hyper-parameters for the same data."""
     ranks: int | None = Field(None, ge=1)
-    """Horovod ranks; default as many as `hosts` say, or as there are GPUs here, else 2."""
+    """Horovod ranks; default the sum of `hosts`, else the number of GPUs of this machine, else 2."""
     min_ranks: int | None = Field(None, ge=1)
-    """Elastic training: when a rank is lost, the others go on from the last epoch, down to so many, and a new one joins
-    when its host is back. Left out, a lost rank ends the training, which goes on from the last epoch when run again."""
+    """Elastic training: when a rank is lost, the others continue from the last epoch, as long as this many are left. A
+    new rank joins when its host is back. Without this key a lost rank ends the training; the next run continues from
+    the last epoch."""
     launcher: Literal["horovodrun", "spark"] = "horovodrun"
     """`horovodrun`: ranks on this machine, or on `hosts` by ssh; `spark`: ranks inside the cluster of places.spark."""
     hosts: tuple[str, ...] = ()
-    """HOST:RANKS, one each, the first of them this machine. All see places.home and this checkout at the same paths."""
+    """HOST:RANKS for each host; the first is this machine. All see places.home and this checkout at the same paths."""
     compression: Literal["none", "fp16"] = "none"
-    """How gradients travel between ranks: `fp16` sends half the bytes, rounded. Sparse ones are never rounded."""
+    """Compression of gradients between ranks: `fp16` sends half the bytes, rounded. Sparse gradients are never
+    rounded."""
     fusion_mb: int = Field(128, ge=0)
-    """Gradients are joined into messages of up to so many MB; 0 sends each on its own. With 3 ranks or more the joining
-    may change the order in which numbers are added from run to run, and so the last bits of the weights."""
+    """Gradients are joined into messages of up to this many MB; 0 sends each on its own. With 3 ranks or more, joining
+    may change the order of additions from run to run, and so the last bits of the weights."""
     seed: int = 7
     """Seed of every random choice in training."""
 

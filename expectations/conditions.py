@@ -1,0 +1,30 @@
+"""Conditions that each row meets, as expectations; those of rows with a ranked list, `items` and `scores`, too."""
+
+from collections.abc import Mapping
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from nightloom.settings import Settings
+
+
+def holds(column: str) -> Expectation:
+    """A boolean column is true in every row."""
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True])
+
+
+LIST_COLUMNS: Mapping[str, str] = {
+    "item_count": "CAST(cardinality(items) AS BIGINT)",
+    "no_item_twice": "cardinality(array_distinct(items)) = cardinality(items)",
+    "best_first": "scores = array_sort(scores, 'DESC')",
+}
+"""Columns that ranked_list() needs."""
+
+
+def ranked_list(settings: Settings, *, by_score: bool = True, shortest: int = 1) -> list[Expectation]:
+    """`shortest` to slate.stored items, none of them twice, and best first where the list is in order of scores."""
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column="item_count", min_value=shortest, max_value=settings.slate.stored),
+        holds("no_item_twice"),
+        *([holds("best_first")] if by_score else []),
+    ]
