@@ -14,6 +14,8 @@ import pytest
 
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS, STAGES
 from nightloom.local.airflow_runs import Runs
+from nightloom.night import stages
+from nightloom.night.records import stage_runs
 from tests.first_night import SMALL, Api, Project, days_arrive, event, leave, serving
 
 FIRST, SECOND, THIRD = date(2024, 2, 4), date(2024, 2, 5), date(2024, 2, 6)
@@ -114,6 +116,16 @@ def test_the_next_night_reads_only_the_new_file_and_keeps_the_version_before(sto
 def test_the_champion_of_the_first_night_scores_the_second_without_a_training(story: Story) -> None:
     stages = story.project.lake.rows(STAGES, f"night = DATE '{SECOND}' AND stage = 'training.train'").to_pylist()
     assert {row["status"] for row in stages} == {"skipped"}
+
+
+def test_a_stage_reads_and_writes_only_the_tables_that_the_list_of_stages_says(story: Story) -> None:
+    declared = {stage.name: stage for stage in stages.NIGHT if stage.reads or stage.writes}
+    runs = [run for run in stage_runs(story.project.lake) if run.stage in declared]
+    assert {run.stage for run in runs} == declared.keys()
+    for run in runs:
+        read, written = ({name for name in names if not name.startswith("ops.")} for names in (run.reads, run.writes))
+        assert read <= {*declared[run.stage].reads, *declared[run.stage].writes}, run.stage
+        assert written <= {*declared[run.stage].writes}, run.stage
 
 
 def test_the_same_night_again_changes_no_row_and_serves_the_same_lists(story: Story) -> None:

@@ -25,30 +25,142 @@ class Stage:
     """Name under which its checks are recorded; empty for a stage that is no gate."""
     spark: bool = False
     """Whether the night's Spark server stays until it has ended."""
+    reads: tuple[str, ...] = ()
+    """Tables that it may read, by their full names; which of them it needs depends on the settings."""
+    writes: tuple[str, ...] = ()
+    """Tables that it may write, those of the layer `ops` aside."""
 
 
-BRONZE = Stage("spark_jobs.bronze", "bronze", "takes each new record exactly once", spark=True)
-SILVER_ITEMS = Stage("spark_jobs.silver_items", "silver", "the last description of each item", spark=True)
-SILVER_USERS = Stage("spark_jobs.silver_users", "silver", "the last description of each user", spark=True)
-SILVER_INTERACTIONS = Stage(
-    "spark_jobs.silver_interactions", "silver", "types, checks, deduplicates, merges", spark=True
+BRONZE = Stage(
+    "spark_jobs.bronze",
+    "bronze",
+    "takes each new record exactly once",
+    spark=True,
+    writes=("bronze.events", "bronze.items", "bronze.users", "quarantine.rows"),
 )
-DATA_GATE = Stage("expectations.gate", "ops", "**gate 1, data**: [what it checks](quality.md)", gate="data", spark=True)
-HISTORIES = Stage("spark_jobs.gold_histories", "gold", "each user's history", spark=True)
-ITEM_DAYS = Stage("spark_jobs.gold_item_days", "gold", "each item's numbers of each day", spark=True)
-ITEM_STATS = Stage("spark_jobs.gold_item_stats", "gold", "each item's numbers up to the night", spark=True)
-POPULAR = Stage("spark_jobs.gold_popular", "gold", "the lists for users without a history", spark=True)
-TRAIN = Stage("training.train", "models", "trains each declared model, when due")
-MODEL_GATE = Stage("training.model_gate", "models", "**gate 2, model**", gate="model")
+SILVER_ITEMS = Stage(
+    "spark_jobs.silver_items",
+    "silver",
+    "the last description of each item",
+    spark=True,
+    reads=("bronze.items",),
+    writes=("silver.items", "quarantine.rows"),
+)
+SILVER_USERS = Stage(
+    "spark_jobs.silver_users",
+    "silver",
+    "the last description of each user",
+    spark=True,
+    reads=("bronze.users",),
+    writes=("silver.users", "quarantine.rows"),
+)
+SILVER_INTERACTIONS = Stage(
+    "spark_jobs.silver_interactions",
+    "silver",
+    "types, checks, deduplicates, merges",
+    spark=True,
+    reads=("bronze.events",),
+    writes=("silver.interactions", "quarantine.rows"),
+)
+DATA_GATE = Stage(
+    "expectations.gate",
+    "ops",
+    "**gate 1, data**: [what it checks](quality.md)",
+    gate="data",
+    spark=True,
+    reads=(
+        "bronze.events",
+        "bronze.items",
+        "bronze.users",
+        "quarantine.rows",
+        "silver.interactions",
+        "silver.items",
+        "silver.users",
+    ),
+)
+HISTORIES = Stage(
+    "spark_jobs.gold_histories",
+    "gold",
+    "each user's history",
+    spark=True,
+    reads=("silver.interactions",),
+    writes=("gold.histories",),
+)
+ITEM_DAYS = Stage(
+    "spark_jobs.gold_item_days",
+    "gold",
+    "each item's numbers of each day",
+    spark=True,
+    reads=("silver.interactions",),
+    writes=("gold.item_days",),
+)
+ITEM_STATS = Stage(
+    "spark_jobs.gold_item_stats",
+    "gold",
+    "each item's numbers up to the night",
+    spark=True,
+    reads=("gold.item_days",),
+    writes=("gold.item_stats",),
+)
+POPULAR = Stage(
+    "spark_jobs.gold_popular",
+    "gold",
+    "the lists for users without a history",
+    spark=True,
+    reads=("silver.interactions", "silver.items", "silver.users", "gold.item_stats"),
+    writes=("gold.popular",),
+)
+TRAIN = Stage(
+    "training.train",
+    "models",
+    "trains each declared model, when due",
+    reads=("silver.interactions", "silver.items", "silver.users"),
+)
+MODEL_GATE = Stage(
+    "training.model_gate",
+    "models",
+    "**gate 2, model**",
+    gate="model",
+    reads=("silver.interactions", "silver.items", "silver.users"),
+)
 RECOMMENDATIONS = Stage(
     "spark_jobs.gold_recommendations",
     "gold",
     "every user against every item, exactly; [slate rules](slate.md)",
     spark=True,
+    reads=("silver.interactions", "silver.items", "silver.users", "gold.histories", "gold.item_stats"),
+    writes=("gold.recommendations",),
 )
-SIMILAR_ITEMS = Stage("spark_jobs.gold_similar_items", "gold", "similar items of each item", spark=True)
-SLATE_GATE = Stage("serving.slate_gate", "ops", "**gate 3, slate**", gate="slate")
-PUBLISH = Stage("serving.publish", "serving", "builds version N+1 beside N, checks it, flips one pointer")
+SIMILAR_ITEMS = Stage(
+    "spark_jobs.gold_similar_items",
+    "gold",
+    "similar items of each item",
+    spark=True,
+    reads=("silver.items", "gold.item_stats"),
+    writes=("gold.similar_items",),
+)
+SLATE_GATE = Stage(
+    "serving.slate_gate",
+    "ops",
+    "**gate 3, slate**",
+    gate="slate",
+    reads=(
+        "silver.items",
+        "silver.users",
+        "gold.histories",
+        "gold.item_days",
+        "gold.item_stats",
+        "gold.popular",
+        "gold.recommendations",
+        "gold.similar_items",
+    ),
+)
+PUBLISH = Stage(
+    "serving.publish",
+    "serving",
+    "builds version N+1 beside N, checks it, flips one pointer",
+    reads=("silver.items", "gold.popular", "gold.recommendations", "gold.similar_items"),
+)
 REPORT = Stage("serving.report", "ops", "the night on one page")
 MARTS = Stage("spark_jobs.marts", "gold", "what [people ask](sql.md)", spark=True)
 MARTS_CHECK = Stage("expectations.marts", "ops", "their expectations; closes nothing", gate="marts")
