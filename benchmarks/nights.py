@@ -25,6 +25,7 @@ import models
 from models.base import Histories, Strings
 from models.features import Features
 from nightloom import settings as settings_module
+from nightloom.literals import sql_text
 from nightloom.samples import ml_100k
 from nightloom.samples.command import cache
 from nightloom.settings import ModelSpec, Settings
@@ -99,7 +100,7 @@ Words = dict[str, list[str]]
 def said(wheel: Path, settings: Settings) -> Words:
     """What is said of each user, as a night makes words of it: the attributes that the settings declare."""
     (source,) = (one for one in settings.sources if one.kind == "users")
-    words = ", ".join(f"'{name}=' || ({of_fields})" for name, of_fields in source.attributes.items())
+    words = ", ".join(f"{sql_text(f'{name}=')} || ({of_fields})" for name, of_fields in source.attributes.items())
     with zipfile.ZipFile(wheel) as archive, duckdb.connect() as db:
         rows = [row | {"age": int(row["age"])} for row in ml_100k.read(archive, "user")]
         db.register("members", pa.Table.from_pylist(rows))

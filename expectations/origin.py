@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from expectations.outcomes import Outcome
 from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, BRONZE_USERS, INTERACTIONS, ITEMS, USERS, Table
+from nightloom.literals import one_of
 from nightloom.night.context import Night
 
 MADE_FROM: Mapping[str, Table] = {
@@ -29,6 +30,5 @@ def files(night: Night, found: Iterable[Outcome]) -> dict[str, str]:
 def _looked_up(night: Night, bronze: Table, ids: set[str]) -> list[tuple[str, str]]:
     if not night.lake.exists(bronze):
         return []
-    listed = ", ".join("'" + each.replace("'", "''") + "'" for each in sorted(ids))
-    found = night.lake.rows(bronze, f"row_id IN ({listed})", ("row_id", "file"), night.pin(bronze))
+    found = night.lake.rows(bronze, one_of("row_id", sorted(ids)), ("row_id", "file"), night.pin(bronze))
     return list(zip(found["row_id"].to_pylist(), found["file"].to_pylist(), strict=True))

@@ -16,6 +16,7 @@ from rich.table import Table as Grid
 
 from nightloom.contracts import EXPECTATIONS
 from nightloom.lake import Lake
+from nightloom.literals import sql_text
 from nightloom.settings import load
 from nightloom.sql.marts import tables
 from nightloom.sql.names import nearest
@@ -95,7 +96,7 @@ def trends(lake: Lake, nights: int, table: str | None = None) -> list[Trend]:
     """All expectations that were asked on the last nights, by table; none when no gate ever asked."""
     if not lake.exists(EXPECTATIONS):
         return []
-    where = "true" if table is None else f"\"table\" = '{table}'"
+    where = "true" if table is None else f'"table" = {sql_text(table)}'
     rows = lake.query(LATEST.format(nights=nights, where=where), ("e", lake.open(EXPECTATIONS))).to_pylist()
     asked = tuple(sorted({row["night"] for row in rows}))
     by_name = groupby(rows, lambda row: (row["table"], row["expectation"]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
+from nightloom.literals import one_of
 from serving.history import UserProfile
 from serving.stores.reader import Snapshot
 
@@ -92,8 +93,8 @@ def attribute_effects(model: Model, who: UserProfile, item: str) -> list[Attribu
 
 def _describe_causes(lake: Lake, snapshot: Snapshot, weighed: list[tuple[float, dict[str, Any]]]) -> list[Cause]:
     """Contributions and their events -> causes, with the kind of event and its value from silver.interactions."""
-    ids = ", ".join("'" + event["event_id"].replace("'", "''") + "'" for _, event in weighed)
-    rows = lake.rows(INTERACTIONS, f"event_id IN ({ids})", ("event_id", "event", "value")).to_pylist()
+    these = one_of("event_id", [event["event_id"] for _, event in weighed])
+    rows = lake.rows(INTERACTIONS, these, ("event_id", "event", "value")).to_pylist()
     details = {row["event_id"]: row for row in rows}
     return [
         Cause(

@@ -8,6 +8,7 @@ from typing import Any
 
 from nightloom.contracts import HISTORIES, USERS
 from nightloom.lake import Lake
+from nightloom.literals import sql_text
 
 
 def read_history(lake: Lake, night: str, user: str, version: int | None = None) -> list[dict[str, Any]]:
@@ -44,4 +45,4 @@ def read_profile(lake: Lake, user: str, night: str, reads: dict[str, int]) -> Us
 
 def user_condition(user: str) -> str:
     """SQL for the rows of one user."""
-    return "user_id = '" + user.replace("'", "''") + "'"
+    return f"user_id = {sql_text(user)}"

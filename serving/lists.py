@@ -124,8 +124,7 @@ class Lists:
         if version is not None:
             files = self.lake.open(table, version).file_uris(file_pruning_predicate=predicate)
         if files:
-            named = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-            connection.execute(f"CREATE VIEW {name} AS FROM read_parquet([{named}], union_by_name = true)")
+            connection.read_parquet(files, union_by_name=True).create_view(name)
         else:
             connection.register(name, arrow_schema(table).empty_table())
 

@@ -12,6 +12,7 @@ from models.registry import RegistryError, champion
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, USERS
 from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
+from nightloom.literals import one_of
 from nightloom.night import stages
 from nightloom.settings import Settings
 from nightloom.slate import compile as slate_plan
@@ -87,8 +88,7 @@ def _newest(lake: Lake) -> date:
 def _titles(lake: Lake, made: Replay) -> dict[str, str]:
     """Titles of all that any of the lists holds; the id where nobody described an item."""
     ids = sorted({item for step in range(len(made.plan.names) + 1) for item in made.items(step)})
-    wanted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids) or "''"
-    rows = lake.rows(ITEMS, f"item_id IN ({wanted})", ("item_id", "title")).to_pylist()
+    rows = lake.rows(ITEMS, one_of("item_id", ids), ("item_id", "title")).to_pylist()
     return {one: one for one in ids} | {str(row["item_id"]): str(row["title"]) for row in rows}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import duckdb
 
+from nightloom.literals import sql_text
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.slate.compile import condition
@@ -44,7 +45,7 @@ def _against(rule: Filter) -> str:
         meets = f"SELECT item_id FROM described WHERE {condition(rule.when)}"
         return f"SELECT 1 FROM {SHOWN} WHERE item_id NOT IN ({meets})"
     assert rule.user is not None  # the settings see to it
-    item, user = f'"{rule.item}"', f"attributes['{rule.user}']"
+    item, user = f'"{rule.item}"', f"attributes[{sql_text(rule.user)}]"
     if rule.compare == "contains":
         has = f"[trim(each) FOR each IN string_split(CAST({item} AS VARCHAR), ',') IF trim(each) <> '']"
         given, fits = f"len({has}) > 0", f"list_contains({has}, {user})"
@@ -73,10 +74,11 @@ def _missed(night: Night, name: str, rule: object) -> str | None:
     some = rule.users if isinstance(rule, ForSome) else {}
     if isinstance(rule, ForSome) and not rule.on(night.date):
         return None
-    whose = " AND ".join(["true", *(f"attributes['{key}'] = '{value}'" for key, value in some.items())])
+    whose = " AND ".join(["true", *(f"attributes[{sql_text(key)}] = {sql_text(value)}" for key, value in some.items())])
     of_page, missed = "(SELECT NULL AS user_id, 0 AS has)", ""
     if isinstance(rule, Pin):
-        missed = f"items[{rule.place}] <> '{rule.item}' AND NOT list_contains(seen, '{rule.item}')"
+        item = sql_text(rule.item)
+        missed = f"items[{rule.place}] <> {item} AND NOT list_contains(seen, {item})"
     elif isinstance(rule, Floor | Promotion | Exploration):
         when = f"events <= {rule.most_events}" if isinstance(rule, Exploration) else rule.when
         asked = rule.at_least if isinstance(rule, Floor) else slate.places(rule.share)
@@ -86,7 +88,7 @@ def _missed(night: Night, name: str, rule: object) -> str | None:
     else:
         return None
     length = rule.place if isinstance(rule, Pin) else slate.k
-    return f"""SELECT '{name}' AS rule, count(*) AS pages, count(*) FILTER ({missed}) AS missed
+    return f"""SELECT {sql_text(name)} AS rule, count(*) AS pages, count(*) FILTER ({missed}) AS missed
         FROM lists LEFT JOIN (SELECT user_id, items AS seen FROM histories) USING (user_id)
         LEFT JOIN people USING (user_id) LEFT JOIN {of_page} USING (user_id) WHERE len(items) >= {length} AND {whose}"""
 

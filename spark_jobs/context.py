@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import QUARANTINE_ROWS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, DataError
 from nightloom.lake import now, properties, transaction_id
+from nightloom.literals import spark_text
 from spark_jobs import periods
 from spark_jobs.commit_stamps import LOOK_BACK, StampedNight, rows_of, sql_date
 from spark_jobs.delta_errors import told
@@ -270,20 +271,15 @@ def _taken(table: Table) -> ConcurrentRunError:
 
 def _ddl(table: Table, path: str) -> str:
     columns = (
-        f"`{column.name}` {column.type}{' NOT NULL' if column.required else ''} COMMENT {_quoted(column.comment)}"
+        f"`{column.name}` {column.type}{' NOT NULL' if column.required else ''} COMMENT {spark_text(column.comment)}"
         for column in table.columns
     )
     partition = f"PARTITIONED BY ({table.partition})" if table.partition else ""
-    kept = ", ".join(f"{_quoted(name)} = {_quoted(value)}" for name, value in properties(table).items())
+    kept = ", ".join(f"{spark_text(name)} = {spark_text(value)}" for name, value in properties(table).items())
     return (
         f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({', '.join(columns)}) USING delta {partition} "
-        f"COMMENT {_quoted(table.grain)} TBLPROPERTIES ({kept})"
+        f"COMMENT {spark_text(table.grain)} TBLPROPERTIES ({kept})"
     )
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _check(table: Table, rows: DataFrame) -> None:

@@ -12,7 +12,7 @@ from nightloom.contracts import Table
 from nightloom.errors import NightloomError
 from nightloom.section import nearest_key
 from nightloom.sql.marts import Mart
-from nightloom.sql.names import nearest, tables_in, view
+from nightloom.sql.names import SPARK, nearest, tables_in, view
 
 
 class MartError(NightloomError):
@@ -56,6 +56,6 @@ def _told(words: str, mart: Mart, tables: Sequence[Table]) -> str:
         return f"no table {name} in the lake; {nearest(name, tables)}"
     if missing := re.search(r"\[UNRESOLVED_COLUMN.*?with name (\S+) cannot", words):
         name = missing[1].replace("`", "").rpartition(".")[2]
-        known = {column for table in tables_in(mart.sql, tables) for column in table.column_names}
+        known = {column for table in tables_in(mart.sql, tables, SPARK) for column in table.column_names}
         return f"no column {name}{nearest_key(name, known)}"
     return " ".join(re.split(r"; line \d|\n\n|\n==|;\n'", words)[0].split())

@@ -25,7 +25,7 @@ from nightloom.lake.recommendations import meaning
 from nightloom.night import records, stages
 from nightloom.night.run import run_stage
 from nightloom.sql.marts import Mart, marts, tables
-from nightloom.sql.names import tables_in, view, with_views
+from nightloom.sql.names import SPARK, tables_in, view, with_views
 from spark_jobs import periods
 from spark_jobs.commit_stamps import LOOK_BACK
 from spark_jobs.context import ALL, SparkNight
@@ -71,7 +71,7 @@ def make(night: SparkNight, mart: Mart) -> None:
     recipe = mart.recipe(night.settings)
     night.tags["recipe"] = recipe
     changed = bool(before) and before["facts"]["recipe"] != recipe
-    inputs = [each for each in tables_in(mart.sql, tables(night.settings)) if night.lake.exists(each)]
+    inputs = [each for each in tables_in(mart.sql, tables(night.settings), SPARK) if night.lake.exists(each)]
     if changed:
         _renew(night, mart)
     if table.period == "night":
@@ -178,7 +178,7 @@ def select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None)
     `interactions` stand for silver.interactions. Raises MartError that names the line, the nearest table or column.
     """
     known = tables(night.settings)
-    for table in tables_in(mart.sql, known):
+    for table in tables_in(mart.sql, known, SPARK):
         rows = interactions if table == INTERACTIONS and interactions is not None else _frame(night, table)
         rows.createOrReplaceTempView(f"{view(table)}_rows")
         night.spark.sql(meaning(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))

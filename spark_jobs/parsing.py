@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.errors import SettingsError
+from nightloom.literals import spark_text
 from nightloom.settings import SOURCE_COLUMNS, Settings, Source
 
 GOOD, SKIP, QUARANTINE = "good", "skip", "quarantine"
@@ -105,10 +106,10 @@ def _read_fields(source: Source) -> Column:
 
 def _cast_sql(name: str, type: str) -> str:
     """SQL for one declared field: null where the text does not fit the type."""
-    text = f"_fields['{_escaped(name)}']"
+    text = f"_fields[{spark_text(name)}]"
     if type == "string":
         return text
-    return f"from_json({text}, '{_escaped(type)}')" if type.startswith(NESTED) else f"try_cast({text} AS {type})"
+    return f"from_json({text}, {spark_text(type)})" if type.startswith(NESTED) else f"try_cast({text} AS {type})"
 
 
 def _column_sql(source: Source, types: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -117,7 +118,7 @@ def _column_sql(source: Source, types: Mapping[str, str]) -> dict[str, tuple[str
     for name, type in types.items():
         made[name] = ("columns", f"CAST((\n{source.columns.get(name, 'NULL')}\n) AS {type})")
     if "attributes" in types:
-        pairs = [f"'{_escaped(name)}', CAST((\n{sql}\n) AS STRING)" for name, sql in source.attributes.items()]
+        pairs = [f"{spark_text(name)}, CAST((\n{sql}\n) AS STRING)" for name, sql in source.attributes.items()]
         made["attributes"] = ("attributes", f"CAST(map({', '.join(pairs)}) AS map<string,string>)")
     return made
 
@@ -183,7 +184,3 @@ def _check_required(name: str, sql: str) -> Column:
 
 def _verdict(outcome: str, reason: Column, detail: Column) -> Column:
     return F.struct(F.lit(outcome).alias("outcome"), reason.alias("reason"), detail.alias("detail"))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")

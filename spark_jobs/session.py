@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import BRONZE
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
+from nightloom.literals import spark_text
 from nightloom.settings import Settings, load
 from nightloom.sql.marts import tables
 from spark_jobs import server
@@ -55,7 +56,8 @@ def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
     for table in tables(settings):
         if lake.exists(table):
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {table.layer}")
-            spark.sql(f"CREATE TABLE IF NOT EXISTS {table.full_name} USING delta LOCATION '{lake.path(table)}'")
+            place = spark_text(lake.path(table))
+            spark.sql(f"CREATE TABLE IF NOT EXISTS {table.full_name} USING delta LOCATION {place}")
     return spark
 
 

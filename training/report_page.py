@@ -13,6 +13,7 @@ from models import registry
 from models.base import I32, Strings
 from models.registry import Registered
 from nightloom.contracts import ITEMS
+from nightloom.literals import one_of
 from nightloom.night.context import Night
 from nightloom.page import page as whole
 from nightloom.page import table
@@ -128,7 +129,7 @@ def _titles(night: Night, item_ids: Strings, lists: Sequence[I32]) -> dict[int, 
     numbers = sorted({int(item) for each in lists for item in each.ravel() if item >= 0})
     found: dict[str, str] = {}
     if numbers and night.lake.exists(ITEMS):
-        wanted = ", ".join("'" + item_ids[number].replace("'", "''") + "'" for number in numbers)
-        rows = night.lake.rows(ITEMS, f"item_id IN ({wanted})", ("item_id", "title"), night.pin(ITEMS))
+        listed = one_of("item_id", [str(item_ids[number]) for number in numbers])
+        rows = night.lake.rows(ITEMS, listed, ("item_id", "title"), night.pin(ITEMS))
         found = dict(zip(rows["item_id"].to_pylist(), rows["title"].to_pylist(), strict=True))
     return {number: found.get(str(item_ids[number]), str(item_ids[number])) for number in numbers}

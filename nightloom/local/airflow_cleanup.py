@@ -6,13 +6,15 @@ minutes old. Whoever holds the folder's lock knows that nobody works: it need no
 """
 
 import os
-import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
+
 from nightloom.local.airflow_home import DATABASE, AirflowError
+from nightloom.local.processes import processes_with
 
 MARK = "NIGHTLOOM_AIRFLOW"
 """Variable that every process of a served Airflow inherits, down to the stages: which Airflow folder it works for."""
@@ -31,10 +33,12 @@ def end_leftovers(home: Path) -> None:
     """End what an Airflow of this folder left. Call it only with the folder's lock held and no Airflow running."""
     deadline = time.monotonic() + SECONDS_TO_END
     while left := processes(home):
-        for pid in left:
-            _kill(pid)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         if time.monotonic() > deadline:
-            raise AirflowError(f"processes {left} of an Airflow that was killed do not end; end them and try again")
+            pids = [process.pid for process in left]
+            raise AirflowError(f"processes {pids} of an Airflow that was killed do not end; end them and try again")
         time.sleep(0.05)
     with closing(sqlite3.connect(home / DATABASE, timeout=30)) as database, database:
         # Tasks of a job that has failed are reset by the next scheduler as it starts, and run again.
@@ -43,22 +47,6 @@ def end_leftovers(home: Path) -> None:
         database.execute(f"UPDATE dag SET is_paused = 1 WHERE dag_id IN ({names})", ON_DEMAND)
 
 
-def processes(home: Path) -> list[int]:
-    """Processes of this user that carry the mark, but for this one (Linux)."""
-    mark = f"{MARK}={home}".encode()
-    found = [int(each.name) for each in Path("/proc").glob("[0-9]*") if mark in _environment(each)]
-    return [pid for pid in found if pid != os.getpid()]
-
-
-def _environment(process: Path) -> list[bytes]:
-    try:
-        return (process / "environ").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended, or it is another user's
-        return []
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def processes(home: Path) -> list[psutil.Process]:
+    """Processes of this user that carry the mark, without this one."""
+    return [process for process in processes_with(MARK, str(home)) if process.pid != os.getpid()]

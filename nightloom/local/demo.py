@@ -10,6 +10,7 @@ from nightloom.cli import nightloom
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import full_night, whole
+from nightloom.literals import sql_text
 from nightloom.local.airflow_runs import Runs
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.memory import Peak, peak_memory
@@ -72,7 +73,7 @@ def show_user(settings: Settings, user: str) -> None:
     lake = Lake(settings.place("lake"))
     liked = lake.query(
         "SELECT i.title, e.value, CAST(e.occurred_at AS DATE) AS day FROM events e JOIN items i USING (item_id)"
-        f" WHERE e.user_id = {_text(user)} AND e.weight > 0 ORDER BY e.occurred_at DESC, i.title LIMIT {LISTED}",
+        f" WHERE e.user_id = {sql_text(user)} AND e.weight > 0 ORDER BY e.occurred_at DESC, i.title LIMIT {LISTED}",
         ("events", lake.open(INTERACTIONS)),
         ("items", lake.open(ITEMS)),
     ).to_pylist()
@@ -87,7 +88,7 @@ def what_next(settings: Settings, user: str, day: date) -> str:
     """The words to try now."""
     tomorrow = day + timedelta(days=1)
     lake = Lake(settings.place("lake"))
-    lists = f"SELECT items FROM ({whole('t', day, full_night(lake, day))}) WHERE user_id = {_text(user)}"
+    lists = f"SELECT items FROM ({whole('t', day, full_night(lake, day))}) WHERE user_id = {sql_text(user)}"
     found = lake.query(lists, ("t", lake.open(RECOMMENDATIONS)))["items"].to_pylist()
     first = found[0][0] if found else "ITEM"
     words = {
@@ -101,8 +102,3 @@ def what_next(settings: Settings, user: str, day: date) -> str:
     if tomorrow <= LAST_DAY:
         lines += ["The next night:", f"  ./run sample ml-100k --until {tomorrow}", f"  ./run night --date {tomorrow}"]
     return "\n".join(lines)
-
-
-def _text(value: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + value.replace("'", "''") + "'"

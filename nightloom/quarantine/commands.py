@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from nightloom.contracts import QUARANTINE_ROWS
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
+from nightloom.literals import sql_text
 from nightloom.quarantine import records as rows_module
 from nightloom.quarantine.records import DISCARDED, REPLAYED, WAITING, Row, became, decide, replayed, rows_of
 from nightloom.settings import load
@@ -73,7 +74,7 @@ def list_(as_json: bool, **chosen: Any) -> None:
 def show(state: str | None, limit: int, as_json: bool, **chosen: Any) -> None:
     """The rows: what was found, what was expected, and what became of them."""
     lake, where = _lake(), _where(chosen)
-    rows = rows_of(lake, f"{where} AND state = '{state}'" if state else where)
+    rows = rows_of(lake, f"{where} AND state = {sql_text(state)}" if state else where)
     shown = rows if as_json else rows[:limit]
     became(lake, shown)
     for row in shown:

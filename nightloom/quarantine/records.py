@@ -13,6 +13,7 @@ from typing import Any
 
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, SILVER
 from nightloom.lake import Lake, now
+from nightloom.literals import one_of, sql_text
 
 WAITING, REPLAYED, DISCARDED = "waiting", "replayed", "discarded"
 ID_LENGTH = 64
@@ -31,13 +32,13 @@ def chosen(
     row_ids: Collection[str] = (), night: date | None = None, source: str | None = None, reason: str | None = None
 ) -> str:
     """A person's choice as an SQL condition."""
-    parts = [f"{name} = {_quoted(value)}" for name, value in (("source", source), ("reason", reason)) if value]
+    parts = [f"{name} = {sql_text(value)}" for name, value in (("source", source), ("reason", reason)) if value]
     if night:
         parts.append(f"night = DATE '{night}'")
     if row_ids:
         whole = [each for each in row_ids if len(each) == ID_LENGTH]
-        starts = [f"row_id LIKE {_quoted(each + '%')}" for each in row_ids if len(each) != ID_LENGTH]
-        parts.append(f"({' OR '.join([_one_of(whole), *starts])})")
+        starts = [f"row_id LIKE {sql_text(each + '%')}" for each in row_ids if len(each) != ID_LENGTH]
+        parts.append(f"({' OR '.join([one_of('row_id', whole), *starts])})")
     return " AND ".join(parts) or "true"
 
 
@@ -49,9 +50,9 @@ def replayed(lake: Lake, rows: list[Row], mended: Mapping[str, str], by: str) ->
     """
     for kind in sorted({row["kind"] for row in rows}):
         of_kind = [row for row in rows if row["kind"] == kind]
-        first = _by_id(lake.rows(BRONZE[kind], _one_of([row["row_id"] for row in of_kind])).to_pylist())
+        first = _by_id(lake.rows(BRONZE[kind], one_of("row_id", [row["row_id"] for row in of_kind])).to_pylist())
         again = {row["row_id"]: _again(first[row["row_id"]], mended.get(row["row_id"], row["raw"])) for row in of_kind}
-        there = lake.rows(BRONZE[kind], _one_of([new["row_id"] for new in again.values()]), ["row_id"])
+        there = lake.rows(BRONZE[kind], one_of("row_id", [new["row_id"] for new in again.values()]), ["row_id"])
         known = set(there["row_id"].to_pylist())
         if new := [record for record in again.values() if record["row_id"] not in known]:
             lake.append(BRONZE[kind], new)
@@ -74,7 +75,7 @@ def became(lake: Lake, rows: list[Row]) -> None:
     """Add to each row `became`, in words: waiting, discarded, or what the replayed record came to."""
     for kind in sorted({row["kind"] for row in rows}):
         of_kind = [row for row in rows if row["kind"] == kind]
-        ids = _one_of([row["replayed_as"] for row in of_kind if row["replayed_as"]])
+        ids = one_of("row_id", [row["replayed_as"] for row in of_kind if row["replayed_as"]])
         landed = set(lake.rows(SILVER[kind], ids, ["row_id"])["row_id"].to_pylist())
         bad = {
             row["row_id"]: row["reason"] for row in lake.rows(QUARANTINE_ROWS, ids, ["row_id", "reason"]).to_pylist()
@@ -96,12 +97,3 @@ def _became(row: Row, landed: set[str], bad: Mapping[str, str], through: bool) -
 
 def _by_id(rows: list[Row]) -> dict[str, Row]:
     return {row["row_id"]: row for row in rows}
-
-
-def _one_of(row_ids: Collection[str]) -> str:
-    return f"row_id IN ({', '.join(map(_quoted, row_ids))})" if row_ids else "false"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("'", "''")
-    return f"'{escaped}'"

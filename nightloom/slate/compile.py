@@ -22,6 +22,7 @@ from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.errors import SettingsError
 from nightloom.lake import Lake
 from nightloom.lake.duck import spilling_duckdb
+from nightloom.literals import sql_text
 from nightloom.section import nearest_key
 from nightloom.settings import Settings, place_of
 from nightloom.slate.plan import Bools, Boost, Caps, Diverse, ForAll, ForUser, Lists, Pinned, Plan, Reserved
@@ -57,7 +58,7 @@ def describe(
     else:
         db.register("_stats", lake.stream(ITEM_STATS, f"night = DATE '{night}'", columns, stats))
     own = {*OF_ITEM, *columns, "night"}
-    attributes = [f""", TRY_CAST(attributes['{name.replace("'", "''")}'] AS {type if '<' not in type else 'string'})
+    attributes = [f""", TRY_CAST(attributes[{sql_text(name)}] AS {type if '<' not in type else 'string'})
         AS "{name}" """ for name, type in settings.attributes("items").items() if name not in own]  # fmt: skip
     db.execute(
         f"""CREATE TEMP TABLE described AS SELECT {", ".join(OF_ITEM)}, DATE '{night}' AS night, first_at, last_at,

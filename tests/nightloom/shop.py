@@ -117,8 +117,8 @@ def kill_in_the_middle(project: Project, words: tuple[str, ...], done: int, *, a
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    for pid in processes(home) if airflow else ():
-        os.kill(pid, signal.SIGKILL)
+    for left in processes(home) if airflow else ():
+        left.kill()
     return Runs(home).of_nights("backfill")
 
 

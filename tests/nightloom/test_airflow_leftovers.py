@@ -37,7 +37,7 @@ def test_only_this_folders_processes_jobs_and_dags_are_ended(tmp_path: Path) -> 
         made.execute("INSERT INTO dag VALUES ('nightly', 0), ('backfill', 0)")
     left, stranger = sleeper(mine), sleeper(other)
     try:
-        assert processes(mine) == [left.pid]
+        assert [process.pid for process in processes(mine)] == [left.pid]
         end_leftovers(mine)
         assert (left.wait(10), stranger.poll()) == (-signal.SIGKILL, None)
         assert database(mine) == [("failed",), ("success",), ("backfill",)]

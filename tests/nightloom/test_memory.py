@@ -25,18 +25,18 @@ def settings() -> Settings:
 def test_a_process_of_the_project_counts(settings: Settings, inherited: bool) -> None:
     environment = {name: value for name, value in os.environ.items() if name != CONFIG_VARIABLE}
     environment |= {CONFIG_VARIABLE: str(settings.file)} if inherited else {}
-    before = memory.together(settings)
+    before = memory.project_memory(settings)
     with subprocess.Popen([sys.executable, "-c", HOLD], env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        grown = memory.together(settings) - before
+        grown = memory.project_memory(settings) - before
         process.kill()
     assert 64 * MIB < grown < 128 * MIB
 
 
 def test_the_peak_stays_when_the_memory_is_gone(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SECONDS_BETWEEN", 0.05)
-    before = memory.together(settings)
+    before = memory.project_memory(settings)
     with memory.peak_memory(settings) as peak:
         block = bytearray(b"x" * 64 * MIB)
         time.sleep(0.5)

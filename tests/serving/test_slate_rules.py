@@ -44,6 +44,7 @@ RULES = {
     "list": '[[slate.caps]]\nname = "one"\nwhen = "year < 1992"\nat_most = 1\nwithin = "list"\n',
     "floor": '[[slate.floors]]\nname = "fresh"\nwhen = "year > 1990"\nat_least = 3\n',
     "pin": '[[slate.pins]]\nname = "hero"\nitem = "12"\nplace = 2\nusers = { market = "DE" }\n',
+    "quote": '[[slate.pins]]\nname = "odd"\nitem = "o\'clock"\nplace = 2\nusers = { market = "l\'Est" }\n',
 }
 
 
@@ -95,6 +96,11 @@ def test_pages_that_lack_a_kept_place_warn(project: Project) -> None:
 
 def test_a_pinned_item_that_is_not_at_its_place_warns_for_those_it_is_for(project: Project) -> None:
     assert ruled(project, "pin")["places"] == "1.0000 of first pages lack a place (hero 2 of 2)"
+
+
+def test_a_rule_may_name_an_item_and_users_with_a_quote_in_them(project: Project) -> None:
+    assert ruled(project, "quote") == {}
+    assert project.checks()["places"].observed == "0.0000 of first pages lack a place (odd 0 of 0)"
 
 
 def test_without_rules_none_are_looked_for(project: Project) -> None:

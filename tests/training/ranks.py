@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 import models
@@ -80,36 +81,25 @@ def said(process: Process, until: str = "") -> str:
 
 def kill(process: Process) -> None:
     """SIGKILL to a launcher's whole group and to its ranks, which are in groups of their own."""
-    for end, pid in [(os.killpg, process.pid), *((os.kill, pid) for pid in of_ranks(process).values())]:
-        with suppress(ProcessLookupError):
-            end(pid, signal.SIGKILL)
+    ranks = of_ranks(process).values()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for rank in ranks:
+        with suppress(psutil.NoSuchProcess):
+            rank.kill()
     process.wait()
 
 
-def of_ranks(process: Process) -> dict[int, int]:
-    """Rank -> process (and group) id of the training processes that a launcher started."""
+def of_ranks(process: Process) -> dict[int, psutil.Process]:
+    """Rank -> the training process that a launcher started for it."""
     found = {}
-    for entry in Path("/proc").iterdir():
-        words, variables = _read(entry / "cmdline").split(b"\0"), _read(entry / "environ").split(b"\0")
-        ranks = [int(one.removeprefix(b"HOROVOD_RANK=")) for one in variables if one.startswith(b"HOROVOD_RANK=")]
-        if ranks and words[1:3] == [b"-m", b"training.fit"] and process.pid in _parents(int(entry.name)):
-            found[ranks[0]] = int(entry.name)
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it has ended
+                rank = child.environ().get("HOROVOD_RANK")
+                if rank is not None and child.cmdline()[1:3] == ["-m", "training.fit"]:
+                    found[int(rank)] = child
     return found
-
-
-def _parents(pid: int) -> list[int]:
-    found = [pid]
-    while stat := _read(Path(f"/proc/{found[-1]}/stat")):
-        found.append(int(stat.rsplit(b")", 1)[1].split()[1]))
-    return found
-
-
-def _read(file: Path) -> bytes:
-    """A file of /proc; empty when the process has ended."""
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
 
 
 def weights(folder: Path) -> dict[str, NDArray[np.generic]]:

@@ -6,10 +6,10 @@
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from training import distributed
@@ -19,8 +19,7 @@ STEPS = 4
 
 def resident() -> int:
     """Bytes of this process that are in memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+    return psutil.Process().memory_info().rss
 
 
 def dense(group: distributed.Group, compression: str) -> list[float]:

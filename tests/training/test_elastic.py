@@ -1,8 +1,6 @@
 """Ranks and whole trainings that are ended by SIGKILL: what was committed is not lost, and the end is as good."""
 
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +96,7 @@ def with_a_rank_killed(settings: Settings, rank: int, folder: Path) -> str:
     """Train on two ranks, kill one after the tenth epoch; what was said from then on."""
     with training(settings, 2, folder) as process:
         said(process, until="epoch 10,")
-        os.kill(of_ranks(process)[rank], signal.SIGKILL)
+        of_ranks(process)[rank].kill()
         return said(process)
 
 
