@@ -20,8 +20,6 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
-
 from nightloom.errors import NightloomError
 
 LAPTOP = "local[*]"
@@ -37,9 +35,10 @@ class SparkError(NightloomError):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that was started: process (and group) id, port, token."""
+    """A server that was started: process (and group) id, the kernel's tick at its start, port, token."""
 
     pid: int
+    started: int
     port: int
     token: str
 
@@ -51,10 +50,7 @@ class Server:
     @property
     def alive(self) -> bool:
         """Whether the process runs and is this server: a process id may have been given to another one since."""
-        try:
-            return psutil.Process(self.pid).environ().get(TOKEN_VARIABLE) == self.token
-        except psutil.Error:  # it has ended, or the process that has its id now is another user's
-            return False
+        return _start_tick(self.pid) == self.started
 
     @property
     def ready(self) -> bool:
@@ -191,7 +187,7 @@ def _spawn(home: Path, heavy: bool) -> Server:
         ],
         setsid=True,
     )
-    server = Server(pid, port, token)
+    server = Server(pid, _start_tick(pid) or 0, port, token)
     record = home / "spark" / "server.json"
     record.touch(mode=0o600)
     record.write_text(json.dumps(asdict(server)))
@@ -211,6 +207,18 @@ def _wait_until_ready(home: Path, server: Server, deadline: float) -> None:
         time.sleep(0.05)
 
 
+def _start_tick(pid: int) -> int | None:
+    """When a process started, in ticks since boot; None when it ended (or waits, dead, for its parent to notice).
+
+    Not psutil's create_time(), which moves when somebody sets the clock: the server would be taken for ended.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
 def _end(server: Server) -> None:
     os.killpg(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + SECONDS_TO_STOP
@@ -222,10 +230,9 @@ def _end(server: Server) -> None:
 
 def _recorded(home: Path) -> Server | None:
     try:
-        record = json.loads((home / "spark" / "server.json").read_text())
+        return Server(**json.loads((home / "spark" / "server.json").read_text()))
     except FileNotFoundError:
         return None
-    return Server(record["pid"], record["port"], record["token"])
 
 
 @contextmanager

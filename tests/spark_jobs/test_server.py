@@ -82,7 +82,7 @@ def test_a_server_that_cannot_start_says_what_its_log_says(tmp_path: Path, monke
 
 def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path: Path) -> None:
     (tmp_path / "spark").mkdir()
-    stale = {"pid": os.getpid(), "port": 1, "token": "t"}
+    stale = {"pid": os.getpid(), "started": 1, "port": 1, "token": "t"}
     (tmp_path / "spark" / "server.json").write_text(json.dumps(stale))
     assert server.find(tmp_path) is None
     server.stop(tmp_path)
