@@ -83,8 +83,8 @@ def _parameters(statement: str, words: Sequence[Word], values: Mapping[str, str]
 
 def _words(statement: str, dialect: str) -> list[Word]:
     """The statement's words and signs without strings and comments."""
+    from sqlglot import TokenType
     from sqlglot.errors import TokenError
-    from sqlglot.tokens import TokenType
 
     try:
         tokens = _tokenizer(dialect).tokenize(statement)
