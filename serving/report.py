@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.records import RECORDS, StageRun, gate_results_up_to, last_attempts, stage_runs
 from nightloom.night.run import run_stage
-from serving.console.render import duration, render
+from nightloom.pages.html import duration, render
 from serving.stores import open_store
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader, Snapshot
 
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 SAMPLES, SAMPLE_LENGTH = 4, 10
 
 
@@ -27,9 +29,9 @@ def main(night: Night) -> None:
     gates = gate_results_up_to(night.lake, night.date)
     summary = _summary(night, runs, snapshot)
     page = render(
-        "report.html", project=night.settings.project.name, night=night.date, run_id=night.run_id, summary=summary,
+        TEMPLATE, project=night.settings.project.name, night=night.date, run_id=night.run_id, summary=summary,
         gates=gates, stages=runs, tables=_tables(runs), model=gates.get(stages.MODEL_GATE.gate),
-        samples=list(_samples(snapshot)),
+        samples=list(_samples(snapshot)), gate_order=[stage.gate for stage in stages.GATES],
     )  # fmt: skip
     file = night.settings.place("home") / "reports" / f"{night.date}.html"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,60 +11,72 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
+from markupsafe import Markup
 
 from nightloom.contracts import SLATE_RULES
 from nightloom.night.context import Night
 from nightloom.night.records import Check
-from nightloom.page import COLOURS, figure_of, finish, page, svg, table
+from nightloom.pages.html import render
+from nightloom.pages.pictures import COLOURS, finish, new_figure, svg
 from serving.slate_served import pairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TEMPLATE = Path(__file__).parent / "templates" / "slate_gate.html"
 CATEGORIES = 15
 """Categories shown, the most frequent on first pages."""
 
 
 def write(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Path:
     """`db` is slate_checks.measured()'s after slate_checks(). Returns the file."""
-    closed = [check.name for check in checks if not check.passed and check.severity == "stop"]
-    override = getattr(night.arguments, "override", None)
-    verdict = (
-        f"overridden by {override}" if closed and override else f"closed ({', '.join(closed)})" if closed else "open"
+    rules = _rules(night)
+    page = render(
+        TEMPLATE,
+        night=night.date,
+        verdict=_verdict(night, checks),
+        checks=[
+            {"check": c.name, "held": c.passed, "if not": c.severity, "found": c.observed, "expected": c.expected}
+            for c in checks
+        ],
+        rules=[_shown(rule) for rule in rules],
+        rules_picture=_bars(rules) if rules else None,
+        lists_picture=_pictures(night, db),
+        **_against_served(night, db),
     )
-    rows = [{"check": c.name, "held": c.passed, "if not": c.severity, "found": c.observed, "expected": c.expected}
-            for c in checks]  # fmt: skip
-    parts = [
-        f"<h1>Gate 3, night of {night.date}: {verdict}</h1>", table(rows), *_rules(night),
-        "<h2>The lists</h2>", _pictures(night, db), *_against_served(night, db),
-    ]  # fmt: skip
     file = night.settings.place("home") / "reports" / f"slate-{night.date}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page(f"Gate 3, {night.date}", parts), encoding="utf8")
+    file.write_text(page, encoding="utf8")
     return file
 
 
-def _rules(night: Night) -> list[str]:
-    """What each rule did when the lists were made."""
+def _verdict(night: Night, checks: Sequence[Check]) -> str:
+    closed = [check.name for check in checks if not check.passed and check.severity == "stop"]
+    if not closed:
+        return "open"
+    override = getattr(night.arguments, "override", None)
+    return f"overridden by {override}" if override else f"closed ({', '.join(closed)})"
+
+
+def _rules(night: Night) -> list[dict[str, Any]]:
+    """Rows of ops.slate_rules: what each rule did when the lists were made."""
     if not night.settings.slate.rules or not night.lake.exists(SLATE_RULES):
         return []
     found = night.lake.rows(SLATE_RULES, f"night = DATE '{night.date}'", version=night.pin(SLATE_RULES)).to_pylist()
     newest = max((row["counted_at"] for row in found), default=None)
-    rows = sorted((row for row in found if row["counted_at"] == newest), key=lambda row: row["place"])
-    if not rows:
-        return []
-    shown = [
-        {"rule": row["rule"], "kind": row["kind"], "items it speaks of": f"{row['items']:,}",
-         "lists changed": f"{row['lists']:,}", "brought to first pages": f"{row['entries']:,}",
-         "score lost": float(row["score_lost"]), "relevance lost, %": 100 * row["relevance_lost"]}
-        for row in rows
-    ]  # fmt: skip
-    told = "<p>Each rule next to those before it: the costs add up. Relevance: a best candidate is 1, a last one 0.</p>"
-    return ["<h2>What the rules did</h2>", told, f"<div class='wide'>{table(shown)}</div>", _bars(rows)]
+    return sorted((row for row in found if row["counted_at"] == newest), key=lambda row: row["place"])
 
 
-def _bars(rows: Sequence[dict[str, Any]]) -> str:
-    figure = figure_of(9, 0.9 + 0.3 * len(rows))
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rule": row["rule"], "kind": row["kind"], "items it speaks of": f"{row['items']:,}",
+        "lists changed": f"{row['lists']:,}", "brought to first pages": f"{row['entries']:,}",
+        "score lost": float(row["score_lost"]), "relevance lost, %": 100 * row["relevance_lost"],
+    }  # fmt: skip
+
+
+def _bars(rows: Sequence[dict[str, Any]]) -> Markup:
+    figure = new_figure(9, 0.9 + 0.3 * len(rows))
     names = [row["rule"] for row in rows]
     for axes, what, values in zip(
         figure.subplots(1, 2, sharey=True),
@@ -79,9 +91,9 @@ def _bars(rows: Sequence[dict[str, Any]]) -> str:
     return svg(figure)
 
 
-def _pictures(night: Night, db: duckdb.DuckDBPyConnection) -> str:
+def _pictures(night: Night, db: duckdb.DuckDBPyConnection) -> Markup:
     """How long the lists are, which share of first pages how many items have, and of which categories they are."""
-    figure = figure_of(11, 3.2)
+    figure = new_figure(11, 3.2)
     length, spread, kinds = figure.subplots(1, 3)
     counts = db.sql("SELECT len(items) AS length, count(*) AS lists FROM lists GROUP BY ALL ORDER BY ALL").fetchall()
     length.bar([row[0] for row in counts], [row[1] for row in counts], color=COLOURS[0], width=0.9)
@@ -120,14 +132,14 @@ def _categories(axes: Axes, db: duckdb.DuckDBPyConnection, first: str) -> None:
     finish(axes, "share of a category, %")
 
 
-def _against_served(night: Night, db: duckdb.DuckDBPyConnection) -> list[str]:
+def _against_served(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """How much of first pages stays, and the scores then and now; nothing before the first publish."""
     if not db.sql("SELECT 1 FROM duckdb_tables() WHERE table_name = 'served'").fetchall():
-        return []
+        return {"served": False, "served_picture": None}
     shared, now, then = pairs(db)
     if not len(shared):
-        return ["<p>No list of the same model version is served: nothing to compare.</p>"]
-    figure = figure_of(9, 2.8)
+        return {"served": True, "served_picture": None}
+    figure = new_figure(9, 2.8)
     stays, scores = figure.subplots(1, 2)
     steps = min(night.settings.slate.k, 20)
     stays.hist(100 * shared, bins=100 * (np.arange(steps + 2) - 0.5) / steps, color=COLOURS[0], rwidth=0.85)
@@ -138,4 +150,4 @@ def _against_served(night: Night, db: duckdb.DuckDBPyConnection) -> list[str]:
         scores.hist(values, bins=edges, histtype="step", color=colour, label=name, lw=1.5)
     scores.legend(frameon=False)
     finish(scores, "mean score of a first page")
-    return ["<h2>Against what is served now</h2>", svg(figure)]
+    return {"served": True, "served_picture": svg(figure)}

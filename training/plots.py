@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-from nightloom.page import COLOURS, figure_of, finish, svg
+from markupsafe import Markup
+
+from nightloom.pages.pictures import COLOURS, finish, new_figure, svg
 from training.bootstrap_intervals import Interval
 from training.ranking_metrics import F64
 
 Curve = Sequence[tuple[int, float]]
 
 
-def by_segment(found: Mapping[str, Mapping[str, Interval]], what: str, *, zero: bool = False) -> str:
+def by_segment(found: Mapping[str, Mapping[str, Interval]], what: str, *, zero: bool = False) -> Markup:
     """A point and its interval for each model and segment; `found` is model -> segment -> interval."""
     segments = list(next(iter(found.values())))
-    figure = figure_of(8, 0.6 + 0.17 * len(segments) * (len(found) + 1.5))
+    figure = new_figure(8, 0.6 + 0.17 * len(segments) * (len(found) + 1.5))
     axes = figure.subplots()
     for number, (model, intervals) in enumerate(found.items()):
         places = [row + 0.8 * (number + 0.5) / len(found) - 0.4 for row in range(len(segments))]
@@ -32,12 +34,12 @@ def by_segment(found: Mapping[str, Mapping[str, Interval]], what: str, *, zero: 
     return svg(figure)
 
 
-def curves(found: Mapping[str, Mapping[str, Curve]]) -> str:
+def curves(found: Mapping[str, Mapping[str, Curve]]) -> Markup:
     """A small picture for each model and figure that its training reported epoch by epoch."""
     each = [(f"{model}: {figure}", curve) for model, figures in found.items() for figure, curve in figures.items()]
     across = min(3, len(each))
     down = -(-len(each) // across)
-    figure = figure_of(3.2 * across, 2.3 * down)
+    figure = new_figure(3.2 * across, 2.3 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (title, curve) in zip(grid, each, strict=False):
         axes.plot([step for step, _ in curve], [value for _, value in curve], color=COLOURS[0], marker=".", lw=1.4)
@@ -49,9 +51,9 @@ def curves(found: Mapping[str, Mapping[str, Curve]]) -> str:
     return svg(figure)
 
 
-def shares(values_T: F64, what: str, places: int) -> str:
+def shares(values_T: F64, what: str, places: int) -> Markup:
     """How many users have which share, 0 to 1 in steps of 1 / places."""
-    figure = figure_of(5, 2.3)
+    figure = new_figure(5, 2.3)
     axes = figure.subplots()
     steps = min(places, 20)
     edges = [(step - 0.5) / steps for step in range(steps + 2)]

@@ -4,7 +4,7 @@ One HTML file without anything to fetch. Example lists are of users without a na
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,15 @@ from models.base import I32, Strings
 from models.registry import Registered
 from nightloom.contracts import ITEMS
 from nightloom.literals import one_of
-from nightloom.night.context import Night
-from nightloom.page import page as whole
-from nightloom.page import table
+from nightloom.night.context import Check, Night
+from nightloom.pages.html import render
 from training import plots
 from training.bootstrap_intervals import Interval, intervals
 from training.ranking_metrics import F64
 from training.scorecard import SEGMENTS, Scorecard
 from training.verdict import Comparison, Verdict, outcome
 
+TEMPLATE = Path(__file__).parent / "templates" / "model_gate.html"
 EXAMPLES = 3
 
 
@@ -32,42 +32,34 @@ def page(
 ) -> str:  # fmt: skip
     """`cards` are all that were compared, by the name to show."""
     rules = night.settings.gates.model
-    metric, said = f"{rules.metric}@{rules.k}", f"version {promoted} is promoted" if promoted else "nobody is promoted"
+    metric = f"{rules.metric}@{rules.k}"
     names = {version: f"{one.name} v{version}" for version, one in challengers.items()}
     curves = {name: found for version, name in names.items() if (found := registry.curves(night.settings, version))}
-    parts = [
-        f"<h1>Gate 2, night of {night.date}: {said}</h1>",
-        f"<p>{len(comparison.evaluation.holdout.user_ids):,} users who liked something new in the last "
-        f"{night.settings.training.holdout_days} days judge. Each model ranks the whole catalogue for each of them, "
-        f"from what they did before; what they had seen is left out. Mode: {rules.mode}.</p>",
-        _verdicts(verdict, names, promoted),
-        f"<h2>On the same later days</h2><div class='wide'>{table(_compared(cards))}</div><p>novelty: bits; "
-        "popularity: users who liked what is listed; popularity_lift: over what was liked in the end.</p>",
-        f"<h2>{metric} by segment</h2><p>Means, with 95 % intervals.</p>"
-        f"{plots.by_segment(_levels(cards, rules.metric, night.settings.training.seed), metric)}",
-    ]
-    if verdict.gains:
-        gains = {names[version]: found for version, found in verdict.gains.items()}
-        parts.append(
-            f"<h2>Gain over the champion</h2><p>Paired by user; 95 % for all challengers together.</p>"
-            f"{plots.by_segment(gains, f'{metric} more than the champion', zero=True)}"
-        )
-    if curves:
-        parts.append(f"<h2>Learning curves</h2>{plots.curves(curves)}")
-    if verdict.best is not None:
-        before = comparison.champion or comparison.popularity
-        known_as = f"champion {champion.name} v{champion.version}" if champion else "floor popularity"
-        parts.append(_changes(night, comparison, verdict.best, names[verdict.best], before, known_as))
-    return whole(f"Gate 2, {night.date}", parts)
+    gains = {names[version]: found for version, found in verdict.gains.items()}
+    levels = _levels(cards, rules.metric, night.settings.training.seed)
+    return render(
+        TEMPLATE,
+        night=night.date,
+        decision=f"version {promoted} is promoted" if promoted else "nobody is promoted",
+        users=len(comparison.evaluation.holdout.user_ids),
+        holdout_days=night.settings.training.holdout_days,
+        mode=rules.mode,
+        metric=metric,
+        k=rules.k,
+        challengers={
+            f"{names[version]}: {outcome(verdict, version, promoted)}": _checks(checks)
+            for version, checks in verdict.by_version.items()
+        },
+        models=_compared(cards),
+        segments_picture=plots.by_segment(levels, metric),
+        gains_picture=plots.by_segment(gains, f"{metric} more than the champion", zero=True) if gains else None,
+        curves_picture=plots.curves(curves) if curves else None,
+        changes=_changes(night, comparison, verdict.best, names, champion) if verdict.best is not None else None,
+    )
 
 
-def _verdicts(verdict: Verdict, names: Mapping[str, str], promoted: str | None) -> str:
-    """Every check of every challenger."""
-    told = ""
-    for version, checks in verdict.by_version.items():
-        rows = [{"check": c.name, "held": c.passed, "found": c.observed, "expected": c.expected} for c in checks]
-        told += f"<h2>{names[version]}: {outcome(verdict, version, promoted)}</h2>{table(rows)}"
-    return told
+def _checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    return [{"check": c.name, "held": c.passed, "found": c.observed, "expected": c.expected} for c in checks]
 
 
 def _compared(cards: Mapping[str, Scorecard]) -> list[dict[str, Any]]:
@@ -85,27 +77,32 @@ def _levels(cards: Mapping[str, Scorecard], metric: str, seed: int) -> dict[str,
     return {name: {segment: by_cell[name, segment] for segment in SEGMENTS} for name in cards}
 
 
-def _changes(night: Night, comparison: Comparison, version: str, name: str, before: Scorecard, known_as: str) -> str:
+def _changes(
+    night: Night, comparison: Comparison, version: str, names: Mapping[str, str], champion: Registered | None
+) -> dict[str, Any]:
     """How much of the lists changes, and some lists that do."""
-    after = comparison.challengers[version]
+    before, after = comparison.champion or comparison.popularity, comparison.challengers[version]
     same_T = overlap(before.lists_TK, after.lists_TK)
     first = float((before.lists_TK[:, 0] != after.lists_TK[:, 0]).mean())
     changed = np.flatnonzero(same_T < 1)[np.argsort(same_T[same_T < 1], kind="stable")]
     chosen = changed[np.unique(np.linspace(0, len(changed) - 1, EXAMPLES).astype(int))] if len(changed) else changed
-    told = (
-        f"<h2>Which lists change</h2><p>{name} against {known_as}, first {night.settings.gates.model.k}: "
-        f"{same_T.mean():.0%} of the items are the same, {first:.0%} of the lists begin with another one, "
-        f"{len(changed) / len(same_T):.0%} change at all.</p>"
-        + plots.shares(same_T, "share of the items that stay", before.lists_TK.shape[1])
-    )
     titles = _titles(night, comparison.evaluation.holdout.item_ids, [before.lists_TK[chosen], after.lists_TK[chosen]])
-    for user in chosen:
-        lists = [card.lists_TK[user] for card in (before, after)]
-        cells = [_list(mine, other, titles) for mine, other in (lists, lists[::-1])]
-        head = f"<tr><th>{escape(known_as)}</th><th>{escape(name)}</th></tr>"
-        told += f"<p>Somebody whose lists have {same_T[user]:.0%} in common:</p>"
-        told += f"<table>{head}<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr></table>"
-    return told
+    return {
+        "before": f"champion {champion.name} v{champion.version}" if champion else "floor popularity",
+        "after": names[version],
+        "same": f"{same_T.mean():.0%}",
+        "first": f"{first:.0%}",
+        "changed": f"{len(changed) / len(same_T):.0%}",
+        "picture": plots.shares(same_T, "share of the items that stay", before.lists_TK.shape[1]),
+        "examples": [
+            {
+                "same": f"{same_T[user]:.0%}",
+                "before": _list(before.lists_TK[user], after.lists_TK[user], titles),
+                "after": _list(after.lists_TK[user], before.lists_TK[user], titles),
+            }
+            for user in chosen
+        ],
+    }
 
 
 def overlap(one_TK: I32, other_TK: I32) -> F64:
@@ -116,12 +113,9 @@ def overlap(one_TK: I32, other_TK: I32) -> F64:
     return np.where(longer_T > 0, both_T / np.maximum(longer_T, 1), 1.0)
 
 
-def _list(mine_K: I32, other_K: I32, titles: Mapping[int, str]) -> str:
-    """A list, what the other one lacks in bold."""
-    shown = [
-        escape(titles[item]) if item in other_K else f"<b>{escape(titles[item])}</b>" for item in mine_K if item >= 0
-    ]
-    return "<ol>" + "".join(f"<li>{item}</li>" for item in shown) + "</ol>"
+def _list(mine_K: I32, other_K: I32, titles: Mapping[int, str]) -> list[tuple[str, bool]]:
+    """A list's titles, and whether the other one has the item, too."""
+    return [(titles[item], bool(item in other_K)) for item in mine_K if item >= 0]
 
 
 def _titles(night: Night, item_ids: Strings, lists: Sequence[I32]) -> dict[int, str]:

@@ -14,17 +14,18 @@ from starlette.routing import Route
 
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import Lake
-from nightloom.night import records
+from nightloom.night import records, stages
 from nightloom.night.records import StageRun
+from nightloom.pages.html import render
 from nightloom.settings import Settings
 from serving import answers
 from serving.console.quality import data_docs, quality
-from serving.console.render import render
 from serving.explain import build_explanation
 from serving.history import read_history
 from serving.stores import versions
 from serving.stores.reader import Reader, Snapshot
 
+TEMPLATES = Path(__file__).parent / "templates"
 NIGHTS_SHOWN = 7
 HISTORY_SHOWN = 40
 Page = Callable[[Request], Response]
@@ -76,8 +77,9 @@ def home(request: Request) -> Response:
     pushes = versions.list_pushes(reader.store)
     return HTMLResponse(
         render(
-            "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
+            TEMPLATES / "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
             nights=shown, gates=records.gate_results_up_to(lake, newest) if newest else {}, pushes=pushes[::-1],
+            gate_order=[stage.gate for stage in stages.GATES],
         )
     )  # fmt: skip
 
@@ -103,8 +105,8 @@ def user(request: Request) -> Response:
     cards = {item["item_id"]: snapshot.get("items", item["item_id"]) or {} for item in answer["items"]}
     return HTMLResponse(
         render(
-            "user.html", project=settings.project.name, user=asked, answer=answer, history=newest, cards=cards,
-            events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
+            TEMPLATES / "user.html", project=settings.project.name, user=asked, answer=answer, history=newest,
+            cards=cards, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
         )
     )  # fmt: skip
 
@@ -114,7 +116,7 @@ def why(request: Request) -> Response:
     settings, reader = _state(request)
     asked = request.query_params
     found = build_explanation(settings, reader, asked.get("user", ""), asked.get("item", ""))
-    return HTMLResponse(render("explain.html", project=settings.project.name, why=found))
+    return HTMLResponse(render(TEMPLATES / "explain.html", project=settings.project.name, why=found))
 
 
 def report(request: Request) -> Response:
@@ -135,7 +137,7 @@ def _page(body: Page) -> Page:
         except NightloomError as error:
             code = 404 if isinstance(error, UnknownUserError) else 503 if isinstance(error, StoreError) else 500
             project = request.app.state.settings.project.name
-            return HTMLResponse(render("problem.html", project=project, message=str(error)), code)
+            return HTMLResponse(render(TEMPLATES / "problem.html", project=project, message=str(error)), code)
 
     return handler
 

@@ -11,9 +11,10 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from expectations.trends import HELD, NOT_ASKED, STOPPED, WARNED, trends
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
+from nightloom.pages.html import render
 from nightloom.settings import Settings
-from serving.console.render import render
 
+TEMPLATE = Path(__file__).parent / "templates" / "quality.html"
 NIGHTS_SHOWN = 28
 TONES = {HELD: "held", WARNED: "mild", STOPPED: "failed", NOT_ASKED: "none"}
 """A night's mark -> its class on the page."""
@@ -25,7 +26,7 @@ def quality(request: Request) -> Response:
     found = trends(Lake(settings.place("lake")), NIGHTS_SHOWN)
     by_table = {table: list(of_table) for table, of_table in groupby(found, lambda trend: trend.table)}
     docs = (settings.place("docs") / "index.html").is_file()
-    page = render("quality.html", project=settings.project.name, tables=by_table, tones=TONES, docs=docs)
+    page = render(TEMPLATE, project=settings.project.name, tables=by_table, tones=TONES, docs=docs)
     return HTMLResponse(page)
 
 
