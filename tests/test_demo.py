@@ -9,7 +9,7 @@ import pytest
 
 from models import registry
 from nightloom.contracts import INTERACTIONS, ITEMS
-from nightloom.local.airflow_runs import Runs
+from nightloom.local.dags_test import DatabaseRuns
 from tests.first_night import Project
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_the_demo_ends_with_seconds_memory_a_real_list_and_what_to_do_next(
 def test_every_task_of_the_demo_went_well_under_the_scheduler(
     project: Project, shown: subprocess.CompletedProcess[str]
 ) -> None:
-    runs = Runs(project.settings.place("airflow"))
+    runs = DatabaseRuns(project.settings.place("airflow"))
     run = runs.newest("nightly")
     assert run is not None
     ends = {end.task: end.state for end in runs.ends("nightly", run)}

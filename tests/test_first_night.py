@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS, STAGES
-from nightloom.local.airflow_runs import Runs
+from nightloom.local.dags_test import DatabaseRuns
 from nightloom.night import stages
 from nightloom.night.records import stage_runs
 from tests.first_night import SMALL, Api, Project, days_arrive, event, leave, serving
@@ -150,9 +150,9 @@ def test_a_night_that_stopped_leaves_no_spark_server_behind_and_one_alert(story:
     assert not (story.project.settings.place("home") / "spark" / "server.json").exists()
     alerts = [json.loads(line) for line in (home / "alerts.jsonl").read_text(encoding="utf8").splitlines()]
     assert [alert["task"] for alert in alerts] == ["expectations.gate"]
-    run = Runs(home).newest("nightly")
+    run = DatabaseRuns(home).newest("nightly")
     assert run is not None
-    assert Runs(home).state("nightly", run) == "failed"
+    assert DatabaseRuns(home).state("nightly", run) == "failed"
 
 
 def test_every_stage_of_every_night_is_in_the_manifest_under_airflows_run_id(story: Story) -> None:

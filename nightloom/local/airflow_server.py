@@ -1,24 +1,25 @@
-"""Airflow's own processes (API and page, scheduler, DAG processor) for as long as a `with` lasts, and its REST API."""
+"""Airflow's own processes (API and page, scheduler, DAG processor) for as long as a `with` lasts."""
+
+from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import socket
 import subprocess
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from nightloom.local.airflow_cleanup import ON_DEMAND, end_leftovers, marked
-from nightloom.local.airflow_home import AirflowError, airflow_environment, prepare, tail
+from nightloom.local.airflow_api import Api
+from nightloom.local.airflow_cleanup import end_processes, marked, pause_again, unpaused_file
+from nightloom.local.airflow_setup import AirflowError, airflow_environment, prepare, tail
+from nightloom.local.signals import undisturbed
 from nightloom.settings import Settings
 
 COMMANDS = {
@@ -27,30 +28,23 @@ COMMANDS = {
     "scheduler": ["airflow", "scheduler", "--skip-serve-logs"],
     "dag-processor": ["airflow", "dag-processor"],
 }
+ON_DEMAND = ("backfill",)
+"""DAGs that start only for as long as a command of ours asks for it; paused else."""
 READY_SECONDS = 120
 STOP_SECONDS = 20
-TRIES_WHEN_LOCKED = 5
-USER = "admin"
 
 
 @dataclass
 class Server:
     """A running Airflow on 127.0.0.1."""
 
-    home: Path
-    port: int
+    api: Api
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def password(self) -> str:
-        """The admin's; Airflow makes it up at its first start and keeps it in its folder."""
-        file = self.home / "simple_auth_manager_passwords.json.generated"
-        return str(json.loads(file.read_text(encoding="utf8"))[USER])
+    def home(self) -> Path:
+        return self.api.home
 
     def log(self, name: str) -> Path:
         return self.home / f"{name}.log"
@@ -68,62 +62,15 @@ class Server:
                 log = self.log(name)
                 raise AirflowError(f"Airflow's {name} ended with {process.returncode}; {log} ends:\n{tail(log)}")
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, token: str = "") -> Any:
-        """One request to the REST API -> its JSON."""
-        request = urllib.request.Request(
-            self.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def token(self) -> str:
-        """A token for `call`, good for a day."""
-        answer = self.call("POST", "/auth/token", {"username": USER, "password": self.password})
-        return str(answer["access_token"])
-
-    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
-        """Start a run of a DAG with these parameters, e.g. its date; returns its run id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self.call("POST", f"/api/v2/dags/{dag}/dagRuns", body, token=self.token())["dag_run_id"])
-
-    def pause(self, dag: str, paused: bool) -> None:
-        """Whether runs of a DAG wait, or start and go on."""
-        self.call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": paused}, token=self.token())
-
-    def backfill(self, dag: str, first: str, last: str, conf: dict[str, Any]) -> int:
-        """Airflow's backfill: one run after the other for each date, again where there was one; returns its id.
-
-        Call it with the DAG paused: where SQLite is locked, Airflow 3.3 takes back the runs that it made so far, and a
-        scheduler that has one of them in hand then ends. Raises AirflowError with Airflow's own words when it refuses.
-        """
-        body = {
-            "dag_id": dag, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T23:59:59Z", "max_active_runs": 1,
-            "reprocess_behavior": "completed", "dag_run_conf": conf,
-        }  # fmt: skip
-        for left in reversed(range(TRIES_WHEN_LOCKED)):
-            try:
-                return int(self.call("POST", "/api/v2/backfills", body, token=self.token())["id"])
-            except urllib.error.HTTPError as error:
-                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not left:
-                    raise AirflowError(f"Airflow refused the backfill: {error.read().decode()}") from None
-                time.sleep(1)  # SQLite has one writer at a time, and the scheduler is another
-        raise AssertionError
-
-    def end_backfill(self, backfill: int) -> None:
-        """Close a backfill; what of it has not started will not start."""
-        try:
-            self.call("PUT", f"/api/v2/backfills/{backfill}/cancel", token=self.token())
-        except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.CONFLICT:  # the scheduler has closed it since
-                raise
-
-    def give_up(self, dag: str, run: str) -> None:
-        """End a run, as failed."""
-        path = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(run)}"
-        self.call("PATCH", path, {"state": "failed"}, token=self.token())
+    @contextmanager
+    def unpaused(self, dag: str) -> Iterator[None]:
+        """Runs of an on-demand DAG start and go on within the block. A kill in it is noticed by the next server."""
+        note = unpaused_file(self.home, dag)
+        note.touch()
+        self.api.pause(dag, False)
+        yield
+        self.api.pause(dag, True)
+        note.unlink()
 
 
 @contextmanager
@@ -132,17 +79,19 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
     environment = airflow_environment(settings, port, scheduled=scheduled)
     home = prepare(settings, environment)
     environment |= marked(home)
-    with _alone(home):
-        end_leftovers(home)
-        server = Server(home, port, environment)
+    with _exclusive_lock(home):
+        end_processes(home)
+        for dag in ON_DEMAND:
+            pause_again(home, dag, environment)
+        server = Server(Api(home, port), environment)
         try:
             _start(server)
             _wait_until_ready(server)
             yield server
         finally:
-            with _undisturbed():
+            with undisturbed():
                 _stop(server)
-                end_leftovers(home)  # a stage is in a session of its own, which the signals to the group did not reach
+                end_processes(home)  # a stage is in a session of its own, which the signals to the group did not reach
 
 
 def free_port(wanted: int) -> int:
@@ -159,7 +108,7 @@ def free_port(wanted: int) -> int:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[TextIO]:
+def _exclusive_lock(home: Path) -> Iterator[TextIO]:
     """Two schedulers on one SQLite file would fight for it: hold a lock for as long as ours runs."""
     with (home / "running.lock").open("a+", encoding="utf8") as lock:
         try:
@@ -194,25 +143,27 @@ def _wait_until_ready(server: Server) -> None:
 
 def _healthy(server: Server) -> bool:
     try:
-        health = server.call("GET", "/api/v2/monitor/health")
+        health = server.api.send("GET", "/api/v2/monitor/health")
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
     return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
 
 
 def _knows_the_dags(server: Server) -> bool:
-    """Whether the DAGs are read; unpauses each that may run, for one that `dags test` has seen first is paused."""
+    """Whether the DAGs are read; pauses those on demand and no others, for one that `dags test` saw first is paused."""
     try:
-        token = server.token()
+        server.api.token()
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.UNAUTHORIZED:
             raise
-        raise AirflowError(f"another Airflow answers on port {server.port}; end it, or take another --port") from None
-    known = server.call("GET", "/api/v2/dags", token=token)["dags"]
-    for dag in known:
-        if dag["is_paused"] and dag["dag_id"] not in ON_DEMAND:
-            server.call("PATCH", f"/api/v2/dags/{dag['dag_id']}", {"is_paused": False}, token=token)
-    return {"nightly", *ON_DEMAND} <= {dag["dag_id"] for dag in known}
+        raise AirflowError(
+            f"another Airflow answers on port {server.api.port}; end it, or take another --port"
+        ) from None
+    known = server.api.dags()
+    for dag, paused in known.items():
+        if paused != (dag in ON_DEMAND):
+            server.api.pause(dag, not paused)
+    return {"nightly", *ON_DEMAND} <= known.keys()
 
 
 def _stop(server: Server) -> None:
@@ -231,17 +182,6 @@ def _stop(server: Server) -> None:
     _signal(group, signal.SIGKILL)
     for process in running:
         process.wait()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C must not leave half of Airflow running."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
-"""`nightloom backfill`: the gold tables of past nights anew, by Airflow's own backfill, a bounded chunk at a time.
+"""`nightloom backfill`: rebuild the gold tables of past nights by Airflow's own backfill, a bounded chunk at a time.
 
-Airflow's database is the memory: each run keeps what was asked for, and when, so that the same command after a kill
-finds which nights are done. Nothing is published and no champion moved: see dags/backfill.py.
+Airflow's runs are the memory: each keeps in its conf what was asked for, and when, so that the same command after a
+kill finds which nights are done. Nothing is published and no champion is moved: see dags/backfill.py.
 """
 
 import subprocess
@@ -19,18 +19,19 @@ import click
 from nightloom import settings as settings_module
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS
 from nightloom.lake import Lake, now
-from nightloom.local.airflow_home import AirflowError, airflow_environment
-from nightloom.local.airflow_runs import NightRun, Runs, failures
+from nightloom.local.airflow_api import Api
+from nightloom.local.airflow_runs import POLL_SECONDS, DagRun, failures, follow
 from nightloom.local.airflow_server import Server, airflow_server, free_port
+from nightloom.local.airflow_setup import AirflowError, airflow_environment
 from nightloom.local.backfill_comparison import compare, show
-from nightloom.local.night import judge_run, terminable
+from nightloom.local.night import check_run
+from nightloom.local.signals import terminable
 from nightloom.settings import Settings
 
 DAG, REBUILD = "backfill", "rebuild"
 AS_PUBLISHED = "as-published"
 NIGHTS_IN_A_CHUNK = 7
 STARTS = timedelta(days=1, hours=2)  # a night's run starts so long after its date began
-POLL_SECONDS = 0.3
 ANY_PORT = 0
 
 
@@ -39,15 +40,15 @@ class BackfillError(AirflowError):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for, kept in the conf of each run. ISO dates."""
+class BackfillRequest:
+    """What was asked for. The conf of each run keeps it. ISO dates."""
 
     first: str
     last: str
     model: str
     from_bronze: bool
     at: str
-    """When: tells a new backfill from one that goes on."""
+    """When it was asked for. It tells a new backfill from one that goes on."""
 
     @property
     def nights(self) -> list[date]:
@@ -58,14 +59,14 @@ class Asked:
     def conf(self) -> dict[str, Any]:
         return {"model": self.model, "asked": asdict(self)}
 
-    def left(self, runs: list[NightRun]) -> list[date]:
+    def left(self, runs: list[DagRun]) -> list[date]:
         """Nights that were not rebuilt yet."""
         done = {run.night for run in runs if run.state == "success" and run.conf.get("asked") == asdict(self)}
         return [night for night in self.nights if night not in done]
 
 
-class Model(click.ParamType[str]):
-    """Whose lists: as-published, champion or a version's number."""
+class ModelOption(click.ParamType[str]):
+    """Which model scores: as-published, champion or a version's number."""
 
     name = f"{AS_PUBLISHED}|champion|VERSION"
 
@@ -85,10 +86,12 @@ class Model(click.ParamType[str]):
     show_default=True,
     help="Nights handed to Airflow at once; a night that fails ends the backfill with its chunk.",
 )
-@click.option("--model", type=Model(), default=AS_PUBLISHED, show_default=True, help="Or `champion`, or a version.")
-@click.option("--from-bronze", is_flag=True, help="Make silver anew first, whole, from bronze alone.")
-@click.option("--compare", "compared", is_flag=True, help="Then say how each night differs from what was published.")
-@click.option("--compare-only", is_flag=True, help="Rebuild nothing: only say how the nights differ.")
+@click.option(
+    "--model", type=ModelOption(), default=AS_PUBLISHED, show_default=True, help="Or `champion`, or a version."
+)
+@click.option("--from-bronze", is_flag=True, help="Rebuild all of silver first, from bronze alone.")
+@click.option("--compare", "compared", is_flag=True, help="Then show how each night differs from what was published.")
+@click.option("--compare-only", is_flag=True, help="Rebuild nothing: only show how the nights differ.")
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON on stdout, progress on stderr.")
 def backfill(
     first: datetime, last: datetime, chunk: int, model: str, from_bronze: bool, compared: bool, compare_only: bool,
@@ -96,38 +99,39 @@ def backfill(
 ) -> None:  # fmt: skip
     """Rebuild the gold tables of past nights; publishes nothing. Call it again after a kill, and it goes on."""
     settings = settings_module.load()
-    asked = Asked(str(first.date()), str(last.date()), model, from_bronze, now().isoformat(timespec="seconds"))
-    _check(settings, asked)
+    moment = now().isoformat(timespec="seconds")
+    request = BackfillRequest(str(first.date()), str(last.date()), model, from_bronze, moment)
+    _check(settings, request)
     if not compare_only:
-        run(settings, asked, chunk, lambda line: click.echo(line, err=as_json))
+        run(settings, request, chunk, lambda line: click.echo(line, err=as_json))
     if compared or compare_only:
-        show(compare(settings, asked.nights), as_json)
+        show(compare(settings, request.nights), as_json)
 
 
-def _check(settings: Settings, asked: Asked) -> None:
+def _check(settings: Settings, request: BackfillRequest) -> None:
     """Raise BackfillError for nights that cannot be rebuilt."""
     newest = (now() - STARTS).date()
-    if not asked.nights or asked.nights[-1] > newest:
+    if not request.nights or request.nights[-1] > newest:
         raise BackfillError(
-            f"found --from {asked.first} --to {asked.last}, expected nights up to {newest}, the last that is over"
+            f"found --from {request.first} --to {request.last}, expected nights up to {newest}, the last that is over"
         )
-    needed = BRONZE_EVENTS if asked.from_bronze else INTERACTIONS
+    needed = BRONZE_EVENTS if request.from_bronze else INTERACTIONS
     Lake(settings.place("lake")).open(needed)
 
 
-def run(settings: Settings, asked: Asked, chunk: int, say: Callable[[str], None]) -> None:
-    """Rebuild what is left of what was asked for. Raises BackfillError when nights failed."""
+def run(settings: Settings, request: BackfillRequest, chunk: int, say: Callable[[str], None]) -> None:
+    """Rebuild the nights of a request that are left. Raises BackfillError when nights failed."""
     began = time.monotonic()
-    with terminable(), _warm_spark(settings) as warm, airflow_server(settings, free_port(ANY_PORT)) as server:
-        work = Work(settings, server, Runs(server.home), say)
-        asked = work.settle(asked)
-        warm()
-        work.rebuild(asked)
-        left = asked.left(work.nights())
-        if len(left) < len(asked.nights):
-            say(f"{len(asked.nights) - len(left)} of {len(asked.nights)} nights are rebuilt already")
+    with terminable(), _warm_spark(settings) as start_spark, airflow_server(settings, free_port(ANY_PORT)) as server:
+        backfill = RunningBackfill(settings, server, say)
+        request = backfill.resume(request)
+        start_spark()
+        backfill.rebuild_inputs(request)
+        left = request.left(server.api.nights(DAG))
+        if len(left) < len(request.nights):
+            say(f"{len(request.nights) - len(left)} of {len(request.nights)} nights are rebuilt already")
         for nights in chunks(left, chunk):
-            work.chunk(asked, nights)
+            backfill.rebuild_nights(request, nights)
     say(f"{len(left)} nights rebuilt in {time.monotonic() - began:.0f} s")
 
 
@@ -143,92 +147,86 @@ def chunks(nights: list[date], size: int) -> list[list[date]]:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A backfill at work in a running Airflow."""
+class RunningBackfill:
+    """A backfill in a running Airflow."""
 
     settings: Settings
     server: Server
-    runs: Runs
     say: Callable[[str], None]
 
-    def nights(self) -> list[NightRun]:
-        return self.runs.of_nights(DAG)
+    @property
+    def api(self) -> Api:
+        return self.server.api
 
-    def settle(self, asked: Asked) -> Asked:
-        """End what a killed backfill left, its DAG still paused -> what it was asked for, where that is the same."""
-        if (left := self.runs.open_backfill(DAG)) is not None:
-            self.server.end_backfill(left)
-        for unfinished in self.nights():
+    def resume(self, request: BackfillRequest) -> BackfillRequest:
+        """End what a killed backfill left, its DAG still paused. The killed one's request, where it is the same."""
+        if (left := self.api.open_backfill(DAG)) is not None:
+            self.api.end_backfill(left)
+        for unfinished in self.api.nights(DAG):
             if not unfinished.over:
-                self.server.give_up(DAG, unfinished.run)
-        before = self._before()
-        if before is None or replace(before, at=asked.at) != asked or not before.left(self.nights()):
-            return asked
+                self.api.fail(DAG, unfinished.run)
+        before = self._last_request()
+        if before is None or replace(before, at=request.at) != request or not before.left(self.api.nights(DAG)):
+            return request
         self.say(f"Going on with what was asked for at {before.at}")
         return before
 
-    def _before(self) -> Asked | None:
-        """What was asked for last."""
-        newest = self.runs.newest(REBUILD)
-        confs = [each.conf for each in self.nights()] + ([self.runs.conf(REBUILD, newest)] if newest else [])
-        asked = [conf.get("asked", {}) for conf in confs]  # a run that Airflow's page started has none
-        found = [Asked(**each) for each in asked if each.keys() == Asked.__annotations__.keys()]
-        return max(found, key=lambda asked: asked.at, default=None)
+    def _last_request(self) -> BackfillRequest | None:
+        newest = self.api.newest(REBUILD)
+        runs = self.api.nights(DAG) + ([newest] if newest else [])
+        asked = [run.conf.get("asked", {}) for run in runs]  # a run that Airflow's page started has none
+        found = [BackfillRequest(**each) for each in asked if each.keys() == BackfillRequest.__annotations__.keys()]
+        return max(found, key=lambda request: request.at, default=None)
 
-    def rebuild(self, asked: Asked) -> None:
-        """What the nights are made of, unless that is done. Raises what a night raises when a task failed."""
-        run = self.runs.newest(REBUILD)
-        if run is None or self.runs.conf(REBUILD, run).get("asked") != asdict(asked) or self._failed(run):
-            conf = {"date": asked.last, "from_bronze": asked.from_bronze, "asked": asdict(asked)}
-            run = self.server.trigger(REBUILD, conf)
-        for _ in self.runs.follow(REBUILD, run, self.server.check):
+    def rebuild_inputs(self, request: BackfillRequest) -> None:
+        """Rebuild what the nights are made of, unless that is done. Raises what a night raises when a task failed."""
+        newest = self.api.newest(REBUILD)
+        if newest is None or newest.conf.get("asked") != asdict(request) or newest.state == "failed":
+            conf = {"date": request.last, "from_bronze": request.from_bronze, "asked": asdict(request)}
+            made = self.api.trigger(REBUILD, conf)
+        else:
+            made = newest.run
+        for _ in follow(self.api, REBUILD, made, self.server.check):
             pass
-        judge_run(self.settings, self.runs, REBUILD, run, self._log(REBUILD, run))
-        self.say("Silver is made anew from bronze" if asked.from_bronze else "Histories and item days are up to date")
+        check_run(self.settings, self.api, REBUILD, made, self._log(REBUILD, made))
+        self.say("Silver is rebuilt from bronze" if request.from_bronze else "Histories and item days are up to date")
 
-    def _failed(self, run: str) -> bool:
-        return self.runs.state(REBUILD, run) == "failed"
-
-    def chunk(self, asked: Asked, nights: list[date]) -> None:
+    def rebuild_nights(self, request: BackfillRequest, nights: list[date]) -> None:
         """One of Airflow's backfills, from its start to its end. Raises BackfillError when a night failed."""
-        made = self.server.backfill(DAG, str(nights[0]), str(nights[-1]), asked.conf)
-        self.server.pause(DAG, False)
-        failed = [run for run in self._ends(asked, nights) if run.state == "failed"]
-        self.server.pause(DAG, True)
-        self.server.end_backfill(made)  # the scheduler looks whether it is over only each 30 s
+        made = self.api.backfill(DAG, str(nights[0]), str(nights[-1]), request.conf)
+        with self.server.unpaused(DAG):
+            failed = [run for run in self._finished(request, nights) if run.state == "failed"]
+        self.api.end_backfill(made)  # the scheduler looks whether it is over only each 30 s
         if failed:
-            raise BackfillError("\n".join([*map(self._why, failed), "The same command again does what is left"]))
+            raise BackfillError("\n".join([*map(self._reasons, failed), "The same command again does what is left"]))
 
-    def _ends(self, asked: Asked, nights: list[date]) -> Iterator[NightRun]:
-        """The nights' runs as they end, each told."""
+    def _finished(self, request: BackfillRequest, nights: list[date]) -> Iterator[DagRun]:
+        """The nights' runs as they end, a line for each."""
         waiting = set(nights)
         while waiting:
             self.server.check()
-            for run in self.nights():
-                if run.night in waiting and run.over and run.conf.get("asked") == asdict(asked):
+            for run in self.api.nights(DAG, since=min(waiting)):
+                if run.night in waiting and run.over and run.conf.get("asked") == asdict(request):
                     waiting.remove(run.night)
-                    place, all_of = asked.nights.index(run.night) + 1, len(asked.nights)
-                    self.say(f"{place:>4} of {all_of}  {run.night}  {run.seconds:6.1f} s  {_told(run)}".rstrip())
+                    place, all_of = request.nights.index(run.night) + 1, len(request.nights)
+                    state = "FAILED" if run.state == "failed" else ""
+                    self.say(f"{place:>4} of {all_of}  {run.night}  {run.seconds:6.1f} s  {state}".rstrip())
                     yield run
             time.sleep(POLL_SECONDS)
 
-    def _why(self, run: NightRun) -> str:
-        found = failures(self.settings, self.runs, DAG, run.run, self._log(DAG, run.run))
+    def _reasons(self, run: DagRun) -> str:
+        found = failures(self.settings, self.api, DAG, run.run, self._log(DAG, run.run))
         return "\n".join(f"{run.night}: {failure.task}: {failure.why}" for failure in found) or f"{run.night}: failed"
 
     def _log(self, dag: str, run: str) -> Callable[[str], Path]:
         return lambda task: self.server.task_log(dag, run, task)
 
 
-def _told(run: NightRun) -> str:
-    return "FAILED" if run.state == "failed" else ""
-
-
 @contextmanager
 def _warm_spark(settings: Settings) -> Iterator[Callable[[], None]]:
-    """What starts the Spark server that all nights share; it ends with the block, one that a killed backfill left too.
+    """Give the function that starts the Spark server of all nights. It ends with the block.
 
-    It outlives a kill of this process, which does no harm: whoever starts one next finds it.
+    A kill of this process leaves the server running, which does no harm: the next one finds it, and ends it.
     """
     environment, started = airflow_environment(settings), False
 

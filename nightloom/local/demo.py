@@ -11,10 +11,10 @@ from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import full_night, whole
 from nightloom.literals import sql_text
-from nightloom.local.airflow_runs import Runs
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.memory import Peak, peak_memory
-from nightloom.local.night import judge_run, show, terminable
+from nightloom.local.night import check_run, print_ends
+from nightloom.local.signals import terminable
 from nightloom.night import records, stages
 from nightloom.settings import Settings
 
@@ -37,8 +37,8 @@ def demo(night_date: datetime, user: str) -> None:
         click.echo(f"The night of {later} is served already, which is later than {day}: no night is run.")
     else:
         with peak_memory(settings) as peak:
-            _word("sample", "ml-100k", "--until", str(day))
-            _run(settings, day, peak)
+            _run_command("sample", "ml-100k", "--until", str(day))
+            _run_night(settings, day, peak)
     click.echo("")
     show_user(settings, user)
     click.echo(what_next(settings, user, later or day))
@@ -50,20 +50,20 @@ def served_after(settings: Settings, day: date) -> date | None:
     return published[-1] if published and published[-1] > day else None
 
 
-def _word(*arguments: str) -> None:
-    """Another word of `nightloom`, here."""
+def _run_command(*arguments: str) -> None:
+    """Another command of `nightloom`, in this process."""
     nightloom.main(arguments, prog_name="nightloom", standalone_mode=False)
 
 
-def _run(settings: Settings, day: date, peak: Peak) -> None:
+def _run_night(settings: Settings, day: date, peak: Peak) -> None:
     """One run of the DAG by a scheduler of our own; from the trigger to the published lists is what counts."""
     began = time.monotonic()
     with terminable(), airflow_server(settings, free_port(ANY)) as server:
-        click.echo(f"Airflow is ready: {time.monotonic() - began:.1f} s; {server.url} while the night runs")
-        run, runs = server.trigger(DAG, {"date": str(day)}), Runs(server.home)
+        click.echo(f"Airflow is ready: {time.monotonic() - began:.1f} s; {server.api.url} while the night runs")
+        run = server.api.trigger(DAG, {"date": str(day)})
         click.echo(f"The night of {day}, run {run}:")
-        ends = show(runs, DAG, run, server.check)
-        judge_run(settings, runs, DAG, run, lambda task: server.task_log(DAG, run, task))
+        ends = print_ends(server.api, DAG, run, server.check)
+        check_run(settings, server.api, DAG, run, lambda task: server.task_log(DAG, run, task))
         published = next(moment for end, moment in ends if end.task == stages.PUBLISH.name)
         click.echo(f"From trigger to published: {published:.0f} s. Peak memory of all processes: {peak.gib:.1f} GiB")
 
@@ -81,24 +81,24 @@ def show_user(settings: Settings, user: str) -> None:
     for row in liked:
         click.echo(f"  {row['day']}  {row['value']:g}  {row['title']}")
     click.echo("")
-    _word("recommend", user, "--k", str(LISTED))
+    _run_command("recommend", user, "--k", str(LISTED))
 
 
 def what_next(settings: Settings, user: str, day: date) -> str:
-    """The words to try now."""
+    """The commands to try now."""
     tomorrow = day + timedelta(days=1)
     lake = Lake(settings.place("lake"))
     lists = f"SELECT items FROM ({whole('t', day, full_night(lake, day))}) WHERE user_id = {sql_text(user)}"
     found = lake.query(lists, ("t", lake.open(RECOMMENDATIONS)))["items"].to_pylist()
     first = found[0][0] if found else "ITEM"
-    words = {
+    commands = {
         "./run status": "where the night's seconds went, rows, gates, versions",
         f"./run explain {user} --item {first}": "where the first recommendation comes from, down to the events",
         "./run serve": "API and first page on http://127.0.0.1:8000",
         "./run airflow": "Airflow's own page on http://127.0.0.1:8080",
         "./run sql 'SELECT * FROM gold.item_stats LIMIT 10'": "any table, in SQL",
     }
-    lines = ["", "What next:", *(f"  {word:<52}{what}" for word, what in words.items())]
+    lines = ["", "What next:", *(f"  {command:<52}{what}" for command, what in commands.items())]
     if tomorrow <= LAST_DAY:
         lines += ["The next night:", f"  ./run sample ml-100k --until {tomorrow}", f"  ./run night --date {tomorrow}"]
     return "\n".join(lines)

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,9 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
 from nightloom.local.airflow_cleanup import processes
-from nightloom.local.airflow_runs import NightRun, Runs
+from nightloom.local.airflow_runs import DagRun
+from nightloom.local.airflow_setup import DATABASE
+from nightloom.local.dags_test import DatabaseRuns
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.run import RUN_ID_VARIABLE, run_stage
@@ -99,7 +103,7 @@ def _with_session(spark: SparkSession, **fields: Any) -> SparkNight:
     return made
 
 
-def kill_in_the_middle(project: Project, words: tuple[str, ...], done: int, *, airflow: bool) -> list[NightRun]:
+def kill_in_the_middle(project: Project, words: tuple[str, ...], done: int, *, airflow: bool) -> list[DagRun]:
     """Start a command, and SIGKILL it while a night is half done, after `done` whole ones -> how its nights stand.
 
     `airflow`: all that Airflow runs, too, down to the stages; else that is left without its command.
@@ -111,7 +115,7 @@ def kill_in_the_middle(project: Project, words: tuple[str, ...], done: int, *, a
             command, cwd=project.root, env=project.environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            while not _in_the_middle(Runs(home), done):
+            while not _in_the_middle(home, done):
                 assert process.poll() is None, (project.root / "killed.log").read_text(encoding="utf8")
                 time.sleep(0.05)
         finally:
@@ -119,13 +123,24 @@ def kill_in_the_middle(project: Project, words: tuple[str, ...], done: int, *, a
             process.wait()
     for left in processes(home) if airflow else ():
         left.kill()
-    return Runs(home).of_nights("backfill")
+    return _nights(home)
 
 
-def _in_the_middle(runs: Runs, done: int) -> bool:
+def _in_the_middle(home: Path, done: int) -> bool:
     """Whether `done` nights are rebuilt, and the next has one task behind it and one at work."""
-    if not (runs.home / "migrated").exists():
+    if not (home / "migrated").exists():
         return False
-    nights = runs.of_nights("backfill")
-    running = [each for each in nights if each.state == "running" and runs.ends("backfill", each.run)]
+    nights = _nights(home)
+    ended = DatabaseRuns(home).ends
+    running = [each for each in nights if each.state == "running" and ended("backfill", each.run)]
     return bool(running) and sum(each.state == "success" for each in nights) >= done
+
+
+def _nights(home: Path) -> list[DagRun]:
+    """Runs of the backfill as they stand in Airflow's database, the oldest first: nobody may be there to ask."""
+    with closing(sqlite3.connect(f"file:{home / DATABASE}?mode=ro", uri=True, timeout=30)) as database:
+        rows = database.execute(
+            "SELECT run_id, state, substr(logical_date, 1, 10) FROM dag_run"
+            " WHERE dag_id = 'backfill' AND logical_date IS NOT NULL ORDER BY logical_date"
+        ).fetchall()
+    return [DagRun(run, state, date.fromisoformat(night), 0.0, {}) for run, state, night in rows]

@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import RECOMMENDATIONS, STAGES
 from nightloom.errors import MissingTableError
 from nightloom.local.airflow_cleanup import processes
-from nightloom.local.airflow_runs import NightRun
-from nightloom.local.backfill import Asked, BackfillError, backfill, chunks
+from nightloom.local.airflow_runs import DagRun
+from nightloom.local.backfill import BackfillError, BackfillRequest, backfill, chunks
 from nightloom.local.backfill_comparison import Difference, compare, show
 from tests.first_night import SMALL, Project
 from tests.nightloom import shop
@@ -35,7 +35,7 @@ class Story:
     project: Project
     undisturbed: dict[str, list[str]]
     compared: list[Difference]
-    killed: list[NightRun]
+    killed: list[DagRun]
     again: subprocess.CompletedProcess[str]
 
 
@@ -176,12 +176,12 @@ def test_a_chunk_is_days_in_a_row_for_airflow_takes_a_first_and_a_last(
 
 
 def test_only_nights_of_the_same_request_count_as_done() -> None:
-    asked = Asked("2024-02-01", "2024-02-03", "as-published", False, "2024-03-01T00:00:00+00:00")
+    asked = BackfillRequest("2024-02-01", "2024-02-03", "as-published", False, "2024-03-01T00:00:00+00:00")
     earlier = {"asked": asked.conf["asked"] | {"at": "2024-02-20T00:00:00+00:00"}}
     runs = [
-        NightRun(D, "a", "success", 1.0, asked.conf),
-        NightRun(D + timedelta(days=1), "b", "success", 1.0, earlier),
-        NightRun(D + timedelta(days=2), "c", "failed", 1.0, asked.conf),
+        DagRun("a", "success", D, 1.0, asked.conf),
+        DagRun("b", "success", D + timedelta(days=1), 1.0, earlier),
+        DagRun("c", "failed", D + timedelta(days=2), 1.0, asked.conf),
     ]
     assert asked.left(runs) == days(1, 2)
 

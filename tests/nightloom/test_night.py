@@ -16,9 +16,10 @@ from click.testing import CliRunner
 
 from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
-from nightloom.local.airflow_home import airflow_environment, prepare
-from nightloom.local.airflow_runs import Runs
-from nightloom.local.night import NightFailedError, judge_run, night
+from nightloom.local.airflow_runs import failed
+from nightloom.local.airflow_setup import airflow_environment, prepare
+from nightloom.local.dags_test import DatabaseRuns
+from nightloom.local.night import NightFailedError, check_run, night
 from nightloom.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ class Project:
         self.settings: Settings = settings_module.load(root / "nightloom.toml")
         self.environment = airflow_environment(self.settings)
         self.home = prepare(self.settings, self.environment)
-        self.runs = Runs(self.home)
+        self.runs = DatabaseRuns(self.home)
 
     def run(self, *cases: str) -> tuple[str, int, Path]:
         """`airflow dags test nightly`; a case is `STAGE) COMMANDS`, any other stage ends well -> run id, code, log."""
@@ -89,13 +90,13 @@ def test_a_closed_gate_fails_the_run_at_once_stops_spark_and_leaves_its_words_an
     states = project.states(run)
     assert code != 0
     assert project.runs.state("nightly", run) == "failed"
-    assert project.runs.failed("nightly", run) == ["expectations.gate"]
+    assert failed(project.runs, "nightly", run) == ["expectations.gate"]
     assert project.ran().count("expectations.gate") == 1
     assert states["serving.publish"] == "upstream_failed"
     assert states["spark_jobs.session.stop"] == "success"
     assert project.ran()[-1] == "spark_jobs.session"
     with pytest.raises(NightFailedError, match=r"expectations\.gate: it says no"):
-        judge_run(project.settings, project.runs, "nightly", run, lambda task: log)
+        check_run(project.settings, project.runs, "nightly", run, lambda task: log)
     alerts = [json.loads(line) for line in (project.home / "alerts.jsonl").read_text(encoding="utf8").splitlines()]
     assert [alert["task"] for alert in alerts if alert["run"] == run] == ["expectations.gate"]
 
@@ -106,7 +107,7 @@ def test_a_task_that_failed_and_went_well_the_second_time_is_no_failure(project:
     run, code, _ = project.run(f"serving.publish) test -e {flag} || {{ touch {flag}; exit 1; }}")
     assert code == 0
     assert project.ran().count("serving.publish") == 2
-    assert project.runs.failed("nightly", run) == []
+    assert failed(project.runs, "nightly", run) == []
 
 
 def test_night_refuses_a_settings_file_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from nightloom import settings as settings_module
 from nightloom.local import airflow_server as airflow_server_module
-from nightloom.local.airflow_home import airflow_environment
 from nightloom.local.airflow_server import airflow_server, free_port
+from nightloom.local.airflow_setup import airflow_environment
 
 CHECKOUT = Path(__file__).parents[2]
 STAND_IN = """#!/bin/sh
