@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from http import HTTPStatus
@@ -69,7 +69,7 @@ class Api:
 
     def get(self, path: str, **query: Any) -> Any:
         """What is at a path. Tried again while the database is locked, or the API is on its way down."""
-        asked = f"{path}?{urllib.parse.urlencode(query)}" if query else path
+        asked = f"{path}?{urllib.parse.urlencode(query, doseq=True)}" if query else path
         for left in reversed(range(TRIES)):
             try:
                 return self.call("GET", asked)
@@ -115,6 +115,22 @@ class Api:
             for row in sorted(rows, key=lambda row: (row["end_date"] or "", row["start_date"] or ""))
             if row["state"] in TaskEnd.STATES
         ]
+
+    def tasks_in(self, states: Collection[str]) -> list[tuple[str, str, str]]:
+        """DAG, run and task of what is in one of these states, of runs that are not over."""
+        running = {
+            (row["dag_id"], row["dag_run_id"]) for row in self._all("/dags/~/dagRuns", "dag_runs", state="running")
+        }
+        rows = self._all(f"{_path('~', '~')}/taskInstances", "task_instances", state=list(states))
+        found = [(row["dag_id"], row["dag_run_id"], row["task_id"]) for row in rows]
+        return [each for each in found if each[:2] in running]
+
+    def run_again(self, dag: str, run: str, task: str) -> None:
+        """Let a task run once more that nobody works on, in whatever state it is."""
+        # Cleared while it seems to run, a task waits for its process to say that it ended.
+        self.call("PATCH", f"{_path(dag, run)}/taskInstances/{urllib.parse.quote(task)}", {"new_state": "failed"})
+        body = {"dry_run": False, "dag_run_id": run, "task_ids": [task], "include_downstream": True}
+        self.call("POST", f"/dags/{dag}/clearTaskInstances", body)
 
     def trigger(self, dag: str, conf: dict[str, Any]) -> str:
         """Start a run of a DAG with these parameters, e.g. its date; returns its run id."""

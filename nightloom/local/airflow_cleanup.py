@@ -1,21 +1,20 @@
-"""What a killed Airflow left -> its processes are ended, and DAGs that its command had let start are paused again.
+"""What a killed Airflow left -> its processes are ended, and the tasks that they worked on can run again.
 
-Killed with its command, or alone, Airflow leaves processes: a scheduler without its command, a task's stage without its
-scheduler. Whoever holds the folder's lock knows that nobody needs them. The next scheduler takes up unfinished tasks by
-itself, see airflow_setup.py.
+Killed with its command, or alone, Airflow leaves processes (a scheduler without its command, a task's stage without its
+scheduler) and tasks that seem to run. Whoever holds the folder's lock knows that nobody works on them.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from nightloom.local.airflow_setup import AirflowError, tail
+from nightloom.local.airflow_api import Api
+from nightloom.local.airflow_setup import AirflowError
 from nightloom.local.processes import processes_with
 
 MARK = "NIGHTLOOM_AIRFLOW"
@@ -47,21 +46,11 @@ def processes(home: Path) -> list[psutil.Process]:
     return [process for process in processes_with(MARK, str(home)) if process.pid != os.getpid()]
 
 
-def unpaused_file(home: Path, dag: str) -> Path:
-    """A file that is there for as long as a command lets runs of an on-demand DAG start."""
-    return home / f"{dag}.unpaused"
+def restart_tasks(api: Api) -> None:
+    """Let the tasks of a killed scheduler run again. Call it with no scheduler running.
 
-
-def pause_again(home: Path, dag: str, environment: dict[str, str]) -> None:
-    """Pause a DAG whose command was killed, before a scheduler can start its runs. Takes 5 s, but only then."""
-    unpaused = unpaused_file(home, dag)
-    if not unpaused.exists():
-        return
-    log = home / "pause.log"
-    with log.open("wb") as output:
-        done = subprocess.run(
-            ["airflow", "dags", "pause", "--yes", dag], env=environment, stdout=output, stderr=output, check=False
-        )
-    if done.returncode != 0:
-        raise AirflowError(f"airflow dags pause {dag} ended with {done.returncode}; {log} ends:\n{tail(log)}")
-    unpaused.unlink()
+    A scheduler would do so by itself, when it takes the killed one for dead: 30 s to 5 minutes later. Told to look
+    earlier, Airflow 3.3 takes itself for dead on a busy machine, and its own tasks for orphans.
+    """
+    for dag, run, task in api.tasks_in(("queued", "running", "restarting")):
+        api.run_again(dag, run, task)

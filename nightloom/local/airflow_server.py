@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nightloom.local.airflow_api import Api
-from nightloom.local.airflow_cleanup import end_processes, marked, pause_again, unpaused_file
+from nightloom.local.airflow_cleanup import end_processes, marked, restart_tasks
 from nightloom.local.airflow_setup import AirflowError, airflow_environment, prepare, tail
 from nightloom.local.signals import undisturbed
 from nightloom.settings import Settings
@@ -62,16 +62,6 @@ class Server:
                 log = self.log(name)
                 raise AirflowError(f"Airflow's {name} ended with {process.returncode}; {log} ends:\n{tail(log)}")
 
-    @contextmanager
-    def unpaused(self, dag: str) -> Iterator[None]:
-        """Runs of an on-demand DAG start and go on within the block. A kill in it is noticed by the next server."""
-        note = unpaused_file(self.home, dag)
-        note.touch()
-        self.api.pause(dag, False)
-        yield
-        self.api.pause(dag, True)
-        note.unlink()
-
 
 @contextmanager
 def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) -> Iterator[Server]:
@@ -81,17 +71,20 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
     environment |= marked(home)
     with _exclusive_lock(home):
         end_processes(home)
-        for dag in ON_DEMAND:
-            pause_again(home, dag, environment)
-        server = Server(Api(home, port), environment)
+        server, note = Server(Api(home, port), environment), home / "running"
         try:
-            _start(server)
-            _wait_until_ready(server)
+            _start(server, "api-server")
+            if note.exists():  # the last one was killed
+                _tidy(server)
+            note.touch()
+            _start(server, "scheduler", "dag-processor")
+            _wait_until(server, lambda: _healthy(server) and _knows_the_dags(server))
             yield server
         finally:
             with undisturbed():
                 _stop(server)
                 end_processes(home)  # a stage is in a session of its own, which the signals to the group did not reach
+        note.unlink()
 
 
 def free_port(wanted: int) -> int:
@@ -120,21 +113,34 @@ def _exclusive_lock(home: Path) -> Iterator[TextIO]:
         yield lock
 
 
-def _start(server: Server) -> None:
+def _start(server: Server, *names: str) -> None:
     """All processes in one process group, so that one signal reaches each of them and their children."""
-    group = 0
-    for name, command in COMMANDS.items():
+    for name in names:
+        group = next((process.pid for process in server.processes.values()), 0)
         with server.log(name).open("wb") as log:
-            process = subprocess.Popen(
-                command, env=server.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=group
+            server.processes[name] = subprocess.Popen(
+                COMMANDS[name],
+                env=server.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=group,
             )
-        group = group or process.pid
-        server.processes[name] = process
 
 
-def _wait_until_ready(server: Server) -> None:
+def _tidy(server: Server) -> None:
+    """Before a scheduler starts: pause what a killed command had let start, and let interrupted tasks run again."""
+    _wait_until(server, lambda: _health(server, "metadatabase"))
+    _check_token(server)
+    for dag, paused in server.api.dags().items():
+        if dag in ON_DEMAND and not paused:
+            server.api.pause(dag, True)
+    restart_tasks(server.api)
+
+
+def _wait_until(server: Server, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while not (_healthy(server) and _knows_the_dags(server)):
+    while not ready():
         server.check()
         if time.monotonic() > deadline:
             raise AirflowError(f"Airflow was not ready after {READY_SECONDS} s; its logs are in {server.home}")
@@ -142,15 +148,29 @@ def _wait_until_ready(server: Server) -> None:
 
 
 def _healthy(server: Server) -> bool:
+    return _health(server, "metadatabase", "scheduler", "dag_processor")
+
+
+def _health(server: Server, *parts: str) -> bool:
     try:
         health = server.api.send("GET", "/api/v2/monitor/health")
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
-    return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+    return all(health[part]["status"] == "healthy" for part in parts)
 
 
 def _knows_the_dags(server: Server) -> bool:
     """Whether the DAGs are read; pauses those on demand and no others, for one that `dags test` saw first is paused."""
+    _check_token(server)
+    known = server.api.dags()
+    for dag, paused in known.items():
+        if paused != (dag in ON_DEMAND):
+            server.api.pause(dag, not paused)
+    return {"nightly", *ON_DEMAND} <= known.keys()
+
+
+def _check_token(server: Server) -> None:
+    """Raise AirflowError where our password is wrong."""
     try:
         server.api.token()
     except urllib.error.HTTPError as error:
@@ -159,11 +179,6 @@ def _knows_the_dags(server: Server) -> bool:
         raise AirflowError(
             f"another Airflow answers on port {server.api.port}; end it, or take another --port"
         ) from None
-    known = server.api.dags()
-    for dag, paused in known.items():
-        if paused != (dag in ON_DEMAND):
-            server.api.pause(dag, not paused)
-    return {"nightly", *ON_DEMAND} <= known.keys()
 
 
 def _stop(server: Server) -> None:

@@ -49,9 +49,6 @@ def airflow_environment(settings: Settings, port: int = 8080, *, scheduled: bool
         # 18 tasks that do nothing take 8 s so and 16-22 s by the defaults (1 and 5 s), measured on 2 cores.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-        # The tasks of a killed scheduler start again after 10 s; the defaults are 30 and 300.
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
 

@@ -194,8 +194,9 @@ class RunningBackfill:
     def rebuild_nights(self, request: BackfillRequest, nights: list[date]) -> None:
         """One of Airflow's backfills, from its start to its end. Raises BackfillError when a night failed."""
         made = self.api.backfill(DAG, str(nights[0]), str(nights[-1]), request.conf)
-        with self.server.unpaused(DAG):
-            failed = [run for run in self._finished(request, nights) if run.state == "failed"]
+        self.api.pause(DAG, False)
+        failed = [run for run in self._finished(request, nights) if run.state == "failed"]
+        self.api.pause(DAG, True)
         self.api.end_backfill(made)  # the scheduler looks whether it is over only each 30 s
         if failed:
             raise BackfillError("\n".join([*map(self._reasons, failed), "The same command again does what is left"]))
