@@ -1,16 +1,26 @@
-"""What a killed Airflow leaves is ended: its processes by their mark, its backfill's start. Its tasks run again."""
+"""What a killed Airflow leaves: its processes are ended, its tasks run again, its backfill waits."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from nightloom import settings as settings_module
-from nightloom.local.airflow_cleanup import end_processes, marked, pause_again, processes, unpaused_file
-from nightloom.local.airflow_setup import airflow_environment, prepare
+from nightloom.local import airflow_server as airflow_server_module
+from nightloom.local.airflow_cleanup import end_processes, marked, processes
+from nightloom.local.airflow_runs import follow
+from nightloom.local.airflow_server import airflow_server, free_port
+from nightloom.local.airflow_setup import AirflowError, airflow_environment
 
+STAND_IN = """#!/bin/sh
+echo $2 >> {commands}
+[ $2 != spark_jobs.bronze ] || [ ! -e {slow} ] || sleep 600
+"""
 SLEEP = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
 CHECKOUT = Path(__file__).parents[2]
 
@@ -37,29 +47,37 @@ def test_only_this_folders_processes_are_ended(tmp_path: Path) -> None:
             process.communicate()
 
 
-def test_a_dag_whose_command_was_killed_is_paused_again_and_no_other(tmp_path: Path) -> None:
-    (tmp_path / "nightloom.toml").write_text((CHECKOUT / "nightloom.toml").read_text(encoding="utf8"), encoding="utf8")
-    settings = settings_module.load(tmp_path / "nightloom.toml")
-    environment = airflow_environment(settings)
-    home = prepare(settings, environment)
-    airflow("dags", "reserialize", environment=environment)
-    airflow("dags", "unpause", "--yes", "backfill", environment=environment)
-    before = paused(environment)
-    pause_again(home, "backfill", environment)
-    assert paused(environment) == before  # nobody's command was killed
-    unpaused_file(home, "backfill").touch()
-    pause_again(home, "backfill", environment)
-    assert paused(environment) == before | {"backfill": True}
-    assert not unpaused_file(home, "backfill").exists()
+@pytest.mark.slow  # tests/nightloom/test_backfill.py kills a backfill, too
+def test_after_a_kill_the_night_goes_on_where_it_was_and_a_backfill_waits_for_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, python = tmp_path / "nightloom.toml", tmp_path / "bin" / "python"
+    file.write_text((CHECKOUT / "nightloom.toml").read_text(encoding="utf8"), encoding="utf8")
+    settings, commands, slow = settings_module.load(file), tmp_path / "commands", tmp_path / "slow"
+    python.parent.mkdir()
+    python.write_text(STAND_IN.format(commands=commands, slow=slow), encoding="utf8")
+    python.chmod(0o755)
 
+    def environment(*given: Any, **scheduled: Any) -> dict[str, str]:
+        found = airflow_environment(*given, **scheduled)
+        return found | {"PATH": f"{python.parent}:{found['PATH']}"}
 
-def airflow(*words: str, environment: dict[str, str]) -> str:
-    done = subprocess.run(["airflow", *words], env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def paused(environment: dict[str, str]) -> dict[str, bool]:
-    """DAG -> whether it is paused, as Airflow's own command says."""
-    said = airflow("dags", "list", "--output", "json", environment=environment)
-    return {row["dag_id"]: row["is_paused"] in (True, "True") for row in json.loads(said[said.index("[{") :])}
+    monkeypatch.setattr(airflow_server_module, "airflow_environment", environment)
+    slow.touch()
+    with pytest.raises(AirflowError, match="ended with -9"), airflow_server(settings, free_port(0)) as server:
+        run = server.api.trigger("nightly", {"date": "1998-04-21"})
+        server.api.pause("backfill", False)
+        while not commands.exists() or "spark_jobs.bronze" not in commands.read_text(encoding="utf8"):
+            server.check()
+            time.sleep(0.1)
+        for process in processes(server.home):
+            process.kill()
+        while True:
+            server.check()
+    slow.unlink()
+    with airflow_server(settings, free_port(0)) as server:
+        assert server.api.dags()["backfill"]
+        ends = {end.task: end for end in follow(server.api, "nightly", run, server.check)}
+    assert {ends["spark_jobs.bronze"].state, ends["serving.publish"].state} == {"success"}
+    ran = commands.read_text(encoding="utf8").split()
+    assert (ran.count("spark_jobs.bronze"), ran.count("serving.publish")) == (2, 1)
