@@ -16,6 +16,7 @@ from nightloom.local.airflow_cleanup import end_processes, marked, processes
 from nightloom.local.airflow_runs import follow
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.airflow_setup import AirflowError, airflow_environment
+from nightloom.settings import Settings
 
 STAND_IN = """#!/bin/sh
 echo $2 >> {commands}
@@ -64,8 +65,23 @@ def test_after_a_kill_the_night_goes_on_where_it_was_and_a_backfill_waits_for_it
 
     monkeypatch.setattr(airflow_server_module, "airflow_environment", environment)
     slow.touch()
-    with pytest.raises(AirflowError, match="ended with -9"), airflow_server(settings, free_port(0)) as server:
-        run = server.api.trigger("nightly", {"date": "1998-04-21"})
+    with pytest.raises(AirflowError, match="ended with -9"):
+        kill_in_bronze(settings, commands)
+    slow.unlink()
+    with airflow_server(settings, free_port(0)) as server:
+        assert server.api.dags()["backfill"]
+        run = server.api.newest("nightly")
+        assert run is not None
+        ends = {end.task: end for end in follow(server.api, "nightly", run.run, server.check)}
+    assert {ends["spark_jobs.bronze"].state, ends["serving.publish"].state} == {"success"}
+    ran = commands.read_text(encoding="utf8").split()
+    assert (ran.count("spark_jobs.bronze"), ran.count("serving.publish")) == (2, 1)
+
+
+def kill_in_bronze(settings: Settings, commands: Path) -> None:
+    """A night and a backfill that may start, and a SIGKILL to all of Airflow in the middle of the night's bronze."""
+    with airflow_server(settings, free_port(0)) as server:
+        server.api.trigger("nightly", {"date": "1998-04-21"})
         server.api.pause("backfill", False)
         while not commands.exists() or "spark_jobs.bronze" not in commands.read_text(encoding="utf8"):
             server.check()
@@ -74,10 +90,3 @@ def test_after_a_kill_the_night_goes_on_where_it_was_and_a_backfill_waits_for_it
             process.kill()
         while True:
             server.check()
-    slow.unlink()
-    with airflow_server(settings, free_port(0)) as server:
-        assert server.api.dags()["backfill"]
-        ends = {end.task: end for end in follow(server.api, "nightly", run, server.check)}
-    assert {ends["spark_jobs.bronze"].state, ends["serving.publish"].state} == {"success"}
-    ran = commands.read_text(encoding="utf8").split()
-    assert (ran.count("spark_jobs.bronze"), ran.count("serving.publish")) == (2, 1)
