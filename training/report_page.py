@@ -14,7 +14,8 @@ from models.base import I32, Strings
 from models.registry import Registered
 from nightloom.contracts import ITEMS
 from nightloom.literals import one_of
-from nightloom.night.context import Check, Night
+from nightloom.night.context import Night
+from nightloom.night.records import Check
 from nightloom.pages.html import render
 from training import plots
 from training.bootstrap_intervals import Interval, intervals
