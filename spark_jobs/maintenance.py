@@ -175,7 +175,7 @@ def _hours_since(night: SparkNight, table: Table, version: int | None) -> int:
 def _row(night: SparkNight, table: Table, found: TableStorage, done: list[str], at: datetime) -> dict[str, Any]:
     measured = {name: value for name, value in asdict(found).items() if name in MEASURED}
     stamp = {"run_id": night.run_id, "night": night.date, "table": table.full_name, "measured_at": at}
-    return stamp | measured | {"done": "; ".join(done) or "nothing"}
+    return stamp | measured | {"actions": "; ".join(done) or "nothing"}
 
 
 def _line(table: Table, found: TableStorage, done: list[str]) -> str:

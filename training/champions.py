@@ -44,7 +44,7 @@ def _move(
 ) -> Change:
     change = {
         "run_id": run_id, "changed_at": now(), "action": action, "version": new.version, "model": new.name,
-        "before": old.version if old else None, "by": by, "why": why,
+        "previous_version": old.version if old else None, "by": by, "why": why,
     }  # fmt: skip
     _lake(settings).append(CHAMPIONS, [change])
     registry.set_alias(settings, CHAMPION, new.version)
@@ -59,7 +59,7 @@ def reign(rows: Sequence[Change]) -> list[str]:
     """Versions that a demotion may go back to, the newest last: promoted, and not demoted since."""
     stack: list[str] = []
     for row in rows:
-        left = {row["version"], row["before"]} if row["action"] == "demoted" else {row["version"]}
+        left = {row["version"], row["previous_version"]} if row["action"] == "demoted" else {row["version"]}
         stack = [each for each in stack if each not in left] + [row["version"]]
     return stack
 
@@ -68,5 +68,5 @@ def demoted(rows: Sequence[Change]) -> set[str]:
     """Versions that a person took back and nobody has promoted since: no gate promotes them again."""
     found: set[str] = set()
     for row in rows:
-        found = (found | {row["before"]} if row["action"] == "demoted" else found) - {row["version"]}
+        found = (found | {row["previous_version"]} if row["action"] == "demoted" else found) - {row["version"]}
     return found

@@ -61,7 +61,7 @@ def history(as_json: bool) -> None:
     grid = Grid("since (UTC)", "champion", "", "instead of", "by", "why")
     for row in rows:
         since, who = f"{row['changed_at']:%Y-%m-%d %H:%M}", f"version {row['version']} ({row['model']})"
-        grid.add_row(since, who, row["action"], row["before"] or "-", escape(row["by"]), escape(row["why"]))
+        grid.add_row(since, who, row["action"], row["previous_version"] or "-", escape(row["by"]), escape(row["why"]))
     screen().print(grid)
     _compared(settings, rows)
 
@@ -75,7 +75,7 @@ def _compared(settings: Settings, rows: list[Change]) -> None:
 
 
 def _told(change: dict[str, Any]) -> None:
-    instead = f" instead of version {change['before']}" if change["before"] else ""
+    instead = f" instead of version {change['previous_version']}" if change["previous_version"] else ""
     click.echo(f"version {change['version']} ({change['model']}) is champion{instead}; the next night scores with it.")
 
 

@@ -113,26 +113,28 @@ def outcomes(night: Night, trained: date) -> Iterator[Reason]:
     """How the lists did on the newest days; the lists of the first night after the training are the older model's."""
     if not night.lake.exists(OUTCOMES):
         return
-    where = f"segment = 'all' AND came > 0 AND day > DATE '{trained + timedelta(1)}' AND day <= DATE '{night.date}'"
-    columns = ("day", "came", "users_hit")
+    days = f"day > DATE '{trained + timedelta(1)}' AND day <= DATE '{night.date}'"
+    where = f"segment = 'all' AND active_users > 0 AND {days}"
+    columns = ("day", "active_users", "users_hit")
     rows = night.lake.rows(OUTCOMES, f"{where} ORDER BY day", columns, night.pin(OUTCOMES)).to_pylist()
     if len(rows) > NEWEST:
         yield _worse(night.settings.training, rows[:-NEWEST][:WEEK], rows[-NEWEST:])
 
 
 def _worse(rules: Training, first: Sequence[Row], newest: Sequence[Row]) -> Reason:
-    came, hit = (sum(row[column] for row in first) for column in ("came", "users_hit"))
-    bad = [row for row in newest if _bad(rules, row, hit, came)]
+    active, hit = (sum(row[column] for row in first) for column in ("active_users", "users_hit"))
+    bad = [row for row in newest if _bad(rules, row, hit, active)]
     holds = len(bad) >= BAD and bad[-1] is newest[-1]
-    today, before = newest[-1]["users_hit"] / newest[-1]["came"], hit / came
+    today, before = newest[-1]["users_hit"] / newest[-1]["active_users"], hit / active
     return holds, (
-        f"outcomes: {today:.1%} of the users who came on {newest[-1]['day']} found something they liked, {before:.1%} "
+        f"outcomes: {today:.1%} of the active users of {newest[-1]['day']} liked an item of their list, {before:.1%} "
         f"on the first days; {len(bad)} of the last {len(newest)} days are worse by {rules.max_outcome_loss:.0%}"
     )
 
 
-def _bad(rules: Training, row: Row, hit: int, came: int) -> bool:
+def _bad(rules: Training, row: Row, hit: int, active: int) -> bool:
     """Whether a day is worse than declared, and than two samples of one share would differ."""
-    then, now, both = hit / came, row["users_hit"] / row["came"], (hit + row["users_hit"]) / (came + row["came"])
-    error = math.sqrt(both * (1 - both) * (1 / came + 1 / row["came"]))
+    day_active, day_hit = row["active_users"], row["users_hit"]
+    then, now, both = hit / active, day_hit / day_active, (hit + day_hit) / (active + day_active)
+    error = math.sqrt(both * (1 - both) * (1 / active + 1 / day_active))
     return bool(now <= (1 - rules.max_outcome_loss) * then and then - now > CHANCE * error)

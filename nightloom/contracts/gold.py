@@ -3,7 +3,7 @@
 from nightloom.contracts.table import NIGHT, Table, non_empty, required
 
 # Spark and DataFusion (delta-rs, expectations) both read the SQL of checks: cardinality(), and not size() or len().
-SCORED = ("a_score_per_item", "cardinality(items) = cardinality(scores)")
+SCORED = ("one_score_per_item", "cardinality(items) = cardinality(scores)")
 
 HISTORIES = Table(
     "gold",
@@ -20,10 +20,10 @@ HISTORIES = Table(
     key=("week", "user_id"),
     period="week",
     checks=(
-        ("an_item_at_least", "cardinality(items) >= 1"),
-        ("a_weight_per_item", "cardinality(items) = cardinality(weights)"),
-        ("a_time_per_item", "cardinality(items) = cardinality(at)"),
-        ("an_event_per_item", "cardinality(items) = cardinality(event_ids)"),
+        ("at_least_one_item", "cardinality(items) >= 1"),
+        ("one_weight_per_item", "cardinality(items) = cardinality(weights)"),
+        ("one_time_per_item", "cardinality(items) = cardinality(at)"),
+        ("one_event_per_item", "cardinality(items) = cardinality(event_ids)"),
     ),
 )
 
@@ -43,7 +43,7 @@ ITEM_DAYS = Table(
     key=("day", "item_id"),
     period="day",
     checks=(
-        ("somebody", "users >= 1"),
+        ("at_least_one_user", "users >= 1"),
         ("no_more_users_than_events", "users <= events"),
         ("weight_not_negative", "weight >= 0"),
         ("first_before_last", "first_at <= last_at"),
@@ -69,8 +69,8 @@ ITEM_STATS = Table(
     period="night",
     retention_days=90,
     checks=(
-        ("windows_hold_each_other", "0 <= events_1d AND events_1d <= events_7d AND events_7d <= events_28d"),
-        ("windows_within_all", "events_28d <= events AND events >= 1"),
+        ("windows_nested", "0 <= events_1d AND events_1d <= events_7d AND events_7d <= events_28d"),
+        ("windows_within_total", "events_28d <= events AND events >= 1"),
         ("popularity_not_negative", "popularity >= 0"),
         ("first_before_last", "first_at <= last_at"),
     ),

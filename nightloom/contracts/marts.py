@@ -17,7 +17,7 @@ USER_DAYS = Table(
     ),
     key=("day", "user_id"),
     period="day",
-    checks=(("came", "events >= 1"), ("weight_not_negative", "weight >= 0")),
+    checks=(("at_least_one_event", "events >= 1"), ("weight_not_negative", "weight >= 0")),
 )
 
 DAILY_ACTIVITY = Table(
@@ -56,8 +56,8 @@ RETENTION = Table(
     ),
     key=("cohort_week", "weeks_since"),
     checks=(
-        ("no_more_than_the_cohort", "0 <= users AND users <= cohort_users"),
-        ("everybody_came_first", "weeks_since > 0 OR users = cohort_users"),
+        ("users_within_cohort", "0 <= users AND users <= cohort_users"),
+        ("first_week_has_all_users", "weeks_since > 0 OR users = cohort_users"),
     ),
 )
 
@@ -72,7 +72,7 @@ OUTCOMES = Table(
         required("model_version", "string", "Version of the registered model that made the lists"),
         required("k", "bigint", "slate.k: how far down a list a hit counts"),
         required("lists", "bigint", "Users with a list"),
-        required("came", "bigint", "Of them, active users: those who liked an item on the day (weight > 0)"),
+        required("active_users", "bigint", "Of them, active users: those who liked an item on the day (weight > 0)"),
         required("users_hit", "bigint", "Of them, those with a liked item in their first k"),
         required("liked", "bigint", "Items that they liked, counted once per user"),
         required("hits", "bigint", "Of these, items in the first k"),
@@ -87,8 +87,8 @@ OUTCOMES = Table(
     period="day",
     checks=(
         *non_empty("segment", "model_version"),
-        ("some_of_the_lists", "users_hit <= came AND came <= lists"),
-        ("some_of_the_likes", "users_hit <= hits AND hits <= hits_stored AND hits_stored <= liked"),
+        ("users_within_lists", "users_hit <= active_users AND active_users <= lists"),
+        ("hits_within_likes", "users_hit <= hits AND hits <= hits_stored AND hits_stored <= liked"),
         ("means_are_shares", "coalesce(recall, 0) BETWEEN 0 AND 1 AND coalesce(ndcg, 0) BETWEEN 0 AND 1"),
     ),
 )

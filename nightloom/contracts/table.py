@@ -70,7 +70,7 @@ def required(name: str, type: str, comment: str, *, personal: bool = False) -> C
 
 def non_empty(*columns: str) -> tuple[tuple[str, str], ...]:
     """Checks: a text that is not null has at least one character."""
-    return tuple((f"{column}_given", f"{column} <> ''") for column in columns)
+    return tuple((f"{column}_not_empty", f"{column} <> ''") for column in columns)
 
 
 NIGHT = required("night", "date", "Logical date of the run that wrote the row")

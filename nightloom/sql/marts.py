@@ -104,7 +104,7 @@ lists AS (
 placed AS (
     SELECT day, user_id, CAST(array_position(items, item_id) AS INT) AS place
     FROM lists JOIN liked USING (day, user_id)),
-came AS (
+liking_users AS (
     SELECT day, user_id, count(*) AS liked, count_if(place BETWEEN 1 AND :k) AS hits,
            count_if(place > 0) AS hits_stored,
            sum(CASE WHEN place BETWEEN 1 AND :k THEN 1 / log2(place + 1) ELSE 0 END)
@@ -114,11 +114,11 @@ groups AS (
     SELECT user_id, transform(filter(map_entries(attributes), each -> each.value IS NOT NULL),
                               each -> concat(each.key, '=', each.value)) AS segments FROM silver.users),
 parts AS (
-    SELECT * FROM lists LEFT JOIN came USING (day, user_id) LEFT JOIN groups USING (user_id)
+    SELECT * FROM lists LEFT JOIN liking_users USING (day, user_id) LEFT JOIN groups USING (user_id)
     LATERAL VIEW explode(concat(array('all'), coalesce(segments, array()))) AS segment)
 SELECT day, segment, date_sub(day, 1) AS lists_night, max(model_version) AS model_version, CAST(:k AS BIGINT) AS k,
-       count(*) AS lists, count(liked) AS came, count_if(hits > 0) AS users_hit, coalesce(sum(liked), 0) AS liked,
-       coalesce(sum(hits), 0) AS hits, coalesce(sum(hits_stored), 0) AS hits_stored,
+       count(*) AS lists, count(liked) AS active_users, count_if(hits > 0) AS users_hit,
+       coalesce(sum(liked), 0) AS liked, coalesce(sum(hits), 0) AS hits, coalesce(sum(hits_stored), 0) AS hits_stored,
        round(avg(hits / liked), 9) AS recall, round(avg(hits / :k), 9) AS precision, round(avg(ndcg), 9) AS ndcg
 FROM parts GROUP BY day, segment HAVING segment = 'all' OR count(liked) >= 10
 UNION ALL

@@ -65,7 +65,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "gold.outcomes": {
         "day": D, "segment": "all", "lists_night": date(1998, 4, 20), "model_version": "1", "k": 10, "lists": 3,
-        "came": 2, "users_hit": 1, "liked": 4, "hits": 1, "hits_stored": 2, "recall": 0.25, "precision": 0.05,
+        "active_users": 2, "users_hit": 1, "liked": 4, "hits": 1, "hits_stored": 2, "recall": 0.25, "precision": 0.05,
         "ndcg": 0.3,
     },
     "gold.coverage": {

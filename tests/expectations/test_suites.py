@@ -45,13 +45,13 @@ def test_each_file_of_the_suites_is_of_a_table() -> None:
 
 HOLDS = "values_to_be_in_set({}, value_set=[True])"
 BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
-    "gold.user_days": [({"user_id": "a", "events": 0}, HOLDS.format("came"))],
+    "gold.user_days": [({"user_id": "a", "events": 0}, HOLDS.format("at_least_one_event"))],
     "gold.daily_activity": [({"by_event": [("rating", 1)]}, HOLDS.format("signals_add_up"))],
     "gold.retention": [({"weeks_since": 1, "users": 1}, HOLDS.format("share_is_of_the_cohort"))],
     "gold.outcomes": [
-        ({"segment": "a", "recall": None}, HOLDS.format("mean_where_somebody_came")),
-        ({"segment": "b", "lists_night": date(1998, 4, 21)}, HOLDS.format("of_the_night_before")),
-        ({"segment": "c", "hits": 9}, HOLDS.format("some_of_the_likes")),
+        ({"segment": "a", "recall": None}, HOLDS.format("mean_exists_with_users")),
+        ({"segment": "b", "lists_night": date(1998, 4, 21)}, HOLDS.format("lists_of_previous_night")),
+        ({"segment": "c", "hits": 9}, HOLDS.format("hits_within_likes")),
     ],
     "gold.coverage": [({"share_first": 0.7}, HOLDS.format("shares_fit"))],
     "gold.quality_trend": [({"good": 9}, HOLDS.format("all_accounted_for"))],
@@ -67,12 +67,12 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
             "values_to_be_in_set(reason, value_set=[unreadable, missing, type, unknown_event, impossible_value, "
             "clock_ahead, too_late])",
         ),
-        ({"row_id": "d", "detail": ""}, HOLDS.format("detail_given")),
+        ({"row_id": "d", "detail": ""}, HOLDS.format("detail_not_empty")),
         ({"row_id": "e", "state": "lost"}, HOLDS.format("known_state")),
     ],
     "silver.interactions": [
-        ({"event_id": "a", "user_id": ""}, HOLDS.format("user_id_given")),
-        ({"event_id": "b", "item_id": ""}, HOLDS.format("item_id_given")),
+        ({"event_id": "a", "user_id": ""}, HOLDS.format("user_id_not_empty")),
+        ({"event_id": "b", "item_id": ""}, HOLDS.format("item_id_not_empty")),
         ({"event_id": "c", "event": "click"}, "values_to_be_in_set(event, value_set=[rating])"),
         (
             {"event_id": "d", "weight": 0.5},
@@ -85,12 +85,12 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"event_id": "f", "weight": -1.0}, HOLDS.format("weight_not_negative")),
     ],
     "silver.items": [
-        ({"item_id": "a", "title": ""}, HOLDS.format("title_given")),
+        ({"item_id": "a", "title": ""}, HOLDS.format("title_not_empty")),
         ({"item_id": "b", "categories": ["drama", None]}, HOLDS.format("categories_have_names")),
     ],
-    "silver.users": [({"user_id": ""}, HOLDS.format("user_id_given"))],
+    "silver.users": [({"user_id": ""}, HOLDS.format("user_id_not_empty"))],
     "gold.histories": [
-        ({"user_id": "a", "items": ["i1", "i2"]}, HOLDS.format("a_weight_per_item")),
+        ({"user_id": "a", "items": ["i1", "i2"]}, HOLDS.format("one_weight_per_item")),
         (
             {
                 "user_id": "b",
@@ -107,8 +107,8 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"item_id": "b", "last_at": EARLIER}, HOLDS.format("first_before_last")),
     ],
     "gold.item_stats": [
-        ({"item_id": "a", "events_1d": 3}, HOLDS.format("windows_hold_each_other")),
-        ({"item_id": "b", "events_28d": 9}, HOLDS.format("windows_within_all")),
+        ({"item_id": "a", "events_1d": 3}, HOLDS.format("windows_nested")),
+        ({"item_id": "b", "events_28d": 9}, HOLDS.format("windows_within_total")),
         ({"item_id": "d", "popularity": -1.0}, HOLDS.format("popularity_not_negative")),
         ({"item_id": "e", "last_at": EARLIER}, HOLDS.format("first_before_last")),
     ],
@@ -128,8 +128,8 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"item_id": "b", "items": ["i1", "i1"]}, HOLDS.format("no_item_twice")),
     ],
     "gold.recommendations": [
-        ({"user_id": "a", "model_version": ""}, HOLDS.format("model_version_given")),
-        ({"user_id": "b", "scores": [1.0]}, HOLDS.format("a_score_per_item")),
+        ({"user_id": "a", "model_version": ""}, HOLDS.format("model_version_not_empty")),
+        ({"user_id": "b", "scores": [1.0]}, HOLDS.format("one_score_per_item")),
     ],
 }
 
@@ -196,7 +196,7 @@ def test_many_rows_are_looked_at_in_slices_and_reported_as_one(
     slip(T.USERS, {"user_id": "u1"}, {"user_id": "u2"})
     slip(T.USERS, {"user_id": ""}, {"user_id": "u3"})
     found = faults(validate(night, [T.USERS]))
-    assert found == {HOLDS.format("user_id_given"): "1 of 4 rows, e.g. user_id , user_id_given False"}
+    assert found == {HOLDS.format("user_id_not_empty"): "1 of 4 rows, e.g. user_id , user_id_not_empty False"}
 
 
 def test_a_night_without_rows_is_validated_as_an_empty_frame(night: Night) -> None:

@@ -83,7 +83,7 @@ def test_a_missing_value_in_a_required_column_is_refused(lake: Lake) -> None:
 
 
 def test_a_row_that_breaks_a_check_is_refused_by_delta_and_the_error_names_check_and_value(lake: Lake) -> None:
-    said = r"silver\.users: a row breaks the check user_id_given \(user_id <> ''\): user_id ''; nothing was written"
+    said = r"silver\.users: a row breaks the check user_id_not_empty \(user_id <> ''\): user_id ''; nothing was written"
     with pytest.raises(DataError, match=said):
         lake.append(USERS, [user("u1"), user("")])
     assert lake.rows(USERS).num_rows == 0
@@ -137,7 +137,7 @@ def test_rows_are_replaced_where_asked_and_the_commit_says_what_they_were_made_f
 def test_a_replacement_that_breaks_a_check_leaves_what_was_there(lake: Lake) -> None:
     night = date(1998, 4, 21)
     lake.replace(POPULAR, lists(night), "true", "")
-    with pytest.raises(DataError, match=r"gold\.popular: a row breaks the check a_score_per_item"):
+    with pytest.raises(DataError, match=r"gold\.popular: a row breaks the check one_score_per_item"):
         lake.replace(POPULAR, arrow(POPULAR, [lists(night).to_pylist()[0] | {"scores": []}]), "true", "")
     assert lake.rows(POPULAR)["items"].to_pylist() == [["i1"]]
 

@@ -85,7 +85,7 @@ def test_a_champion_that_a_person_made_is_needed_as_far_as_its_table_still_has_t
     for days, version in enumerate(("5", "6", "5")):
         change = {
             "run_id": "hand", "changed_at": START + timedelta(days=days), "action": "promoted", "version": version,
-            "model": "als", "before": None, "by": "ann", "why": "because",
+            "model": "als", "previous_version": None, "by": "ann", "why": "because",
         }  # fmt: skip
         lake.append(CHAMPIONS, [change])
         assert needed(project.settings) == ({"silver.interactions": {newest}} if version == "5" else {})

@@ -50,7 +50,7 @@ def upkeep(at: Project) -> dict[str, str]:
     """Run the maintenance -> what it did, by table."""
     at.run(maintenance.main)
     last = max(row["measured_at"] for row in at.rows(STORAGE))
-    return {row["table"]: row["done"] for row in at.rows(STORAGE) if row["measured_at"] == last}
+    return {row["table"]: row["actions"] for row in at.rows(STORAGE) if row["measured_at"] == last}
 
 
 def noted(at: Project, stage: str, **columns: Any) -> None:

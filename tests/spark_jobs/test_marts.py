@@ -54,7 +54,7 @@ def test_outcomes_say_how_the_lists_of_the_night_before_did(lake: Project) -> No
     """u2 liked i4 and i5: the first stands on top, the second beyond k. u3 liked nothing, u9 had no list."""
     (row,) = lake.rows(T.OUTCOMES)
     assert row == {
-        "day": NEXT, "segment": "all", "lists_night": D, "model_version": "1", "k": 2, "lists": 3, "came": 1,
+        "day": NEXT, "segment": "all", "lists_night": D, "model_version": "1", "k": 2, "lists": 3, "active_users": 1,
         "users_hit": 1, "liked": 2, "hits": 1, "hits_stored": 2, "recall": 0.5, "precision": 0.5,
         "ndcg": pytest.approx(1 / (1 + 1 / np.log2(3))),
     }  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_person_promotes_and_demotes_and_history_says_who_and_why(served: Sett
     assert "no earlier champion" in str(nobody)
 
     rows = json.loads(said(served, "history", "--json").output)
-    assert [(row["action"], row["version"], row["before"], row["by"]) for row in rows] == [
+    assert [(row["action"], row["version"], row["previous_version"], row["by"]) for row in rows] == [
         ("promoted", "1", None, "gate 2"),
         ("promoted", "2", "1", "ann"),
         ("demoted", "1", "2", "bob"),
@@ -117,7 +117,7 @@ def test_a_promotion_that_died_before_the_alias_moved_is_made_good_by_the_next(
 
 
 def changed(action: str, version: str, before: str | None) -> Row:
-    return {"action": action, "version": version, "before": before}
+    return {"action": action, "version": version, "previous_version": before}
 
 
 def test_one_demotion_after_another_goes_further_back() -> None:

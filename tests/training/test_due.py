@@ -90,8 +90,8 @@ def test_windows_without_anybody_say_nothing(project: MakeProject) -> None:
 def outcome(day: date, hit: int, came: int = 200) -> Row:
     return {
         "day": day, "segment": "all", "lists_night": day - timedelta(days=1), "model_version": "1", "k": 10,
-        "lists": 500, "came": came, "users_hit": hit, "liked": 400, "hits": hit, "hits_stored": hit, "recall": 0.1,
-        "precision": 0.1, "ndcg": 0.1,
+        "lists": 500, "active_users": came, "users_hit": hit, "liked": 400, "hits": hit, "hits_stored": hit,
+        "recall": 0.1, "precision": 0.1, "ndcg": 0.1,
     }  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_due_when_lists_are_liked_less_on_two_of_five_days_and_the_newest(
     assert found is due
     if due:
         assert said == (
-            "outcomes: 20.0% of the users who came on 2026-03-01 found something they liked, 40.0% on the first days; "
+            "outcomes: 20.0% of the active users of 2026-03-01 liked an item of their list, 40.0% on the first days; "
             "2 of the last 5 days are worse by 20%"
         )
 
