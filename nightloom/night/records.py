@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from nightloom.contracts import GATES, STAGES, Table
 from nightloom.lake import Lake
+from nightloom.literals import one_of
 from nightloom.night import stages
 from nightloom.night.stages import Stage
 
@@ -175,7 +176,11 @@ def outcome(last: Sequence[StageRun]) -> Literal["failed", "closed", "published"
 def nights(lake: Lake, *of: Stage, statuses: Sequence[Status] = (), before: date | None = None) -> list[date]:
     """Nights of which some run is recorded, oldest first."""
     last = before - timedelta(days=1) if before else None
-    where = [_one_of("stage", [stage.name for stage in of]), _one_of("status", statuses), _nights(None, last)]
+    where = [
+        _one_of("stage", [stage.name for stage in of]),
+        _one_of("status", statuses),
+        _nights(None, last),
+    ]
     return sorted(row["night"] for row in _rows(lake, STAGES, " AND ".join(where), "DISTINCT night"))
 
 
@@ -226,8 +231,7 @@ def _rows(lake: Lake, table: Table, where: str, columns: str = "*") -> list[dict
 
 
 def _one_of(column: str, values: Sequence[str]) -> str:
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-    return f"{column} IN ({quoted})" if values else "true"
+    return one_of(column, values) if values else "true"
 
 
 def _nights(first: date | None, last: date | None) -> str:
