@@ -61,7 +61,7 @@ def test_a_field_that_nobody_declared_is_rescued(spark: SparkSession) -> None:
 def test_a_field_may_have_any_name_and_a_user_id_may_be_any_text(spark: SparkSession) -> None:
     name, user = "user's \\ id", "o'brien \\"
     odd = source(fields=source().fields | {name: "string"}, columns=source().columns | {"user_id": f"`{name}`"})
-    (row,) = verdicts(spark, [event(event_id=..., event=..., **{name: user})], odd)
+    (row,) = verdicts(spark, [event(event_id=..., event=...) | {name: user}], odd)
     assert (row.verdict.outcome, row.user_id, row.rescued) == ("good", user, None)
 
 
