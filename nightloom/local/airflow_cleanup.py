@@ -17,15 +17,15 @@ from nightloom.local.airflow_api import Api
 from nightloom.local.airflow_setup import AirflowError
 from nightloom.local.processes import processes_with
 
-MARK = "NIGHTLOOM_AIRFLOW"
-"""Variable that every process of a served Airflow inherits, down to the stages: which Airflow folder it works for."""
+MARKER = "NIGHTLOOM_AIRFLOW"
+"""Variable that every process of a served Airflow inherits, down to the stages. Its value is Airflow's folder."""
 SECONDS_TO_END = 10
 
 
-def marked(home: Path) -> dict[str, str]:
+def marker(home: Path) -> dict[str, str]:
     """What to add to a served Airflow's environment, so that end_processes() finds its processes."""
     # Airflow renames its processes, which overwrites the environment that others see; SPT_NOENV forbids that.
-    return {MARK: str(home), "SPT_NOENV": "1"}
+    return {MARKER: str(home), "SPT_NOENV": "1"}
 
 
 def end_processes(home: Path) -> None:
@@ -42,8 +42,8 @@ def end_processes(home: Path) -> None:
 
 
 def processes(home: Path) -> list[psutil.Process]:
-    """Processes of this user that carry the mark, without this one."""
-    return [process for process in processes_with(MARK, str(home)) if process.pid != os.getpid()]
+    """This user's processes that carry the marker, without this one."""
+    return [process for process in processes_with(MARKER, str(home)) if process.pid != os.getpid()]
 
 
 def restart_tasks(api: Api) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nightloom.local.airflow_api import Api
-from nightloom.local.airflow_cleanup import end_processes, marked, restart_tasks
+from nightloom.local.airflow_cleanup import end_processes, marker, restart_tasks
 from nightloom.local.airflow_setup import AirflowError, airflow_environment, prepare, tail
 from nightloom.local.signals import undisturbed
 from nightloom.settings import Settings
@@ -68,14 +68,14 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
     """Start Airflow, wait until it is healthy and knows the DAGs, and end all of it when the block is left."""
     environment = airflow_environment(settings, port, scheduled=scheduled)
     home = prepare(settings, environment)
-    environment |= marked(home)
+    environment |= marker(home)
     with _exclusive_lock(home):
         end_processes(home)
         server, note = Server(Api(home, port), environment), home / "running"
         try:
             _start(server, "api-server")
-            if note.exists():  # the last one was killed
-                _tidy(server)
+            if note.exists():  # the last server was killed, or an error or Ctrl-C ended it
+                _recover(server)
             note.touch()
             _start(server, "scheduler", "dag-processor")
             _wait_until(server, lambda: _healthy(server) and _knows_the_dags(server))
@@ -128,7 +128,7 @@ def _start(server: Server, *names: str) -> None:
             )
 
 
-def _tidy(server: Server) -> None:
+def _recover(server: Server) -> None:
     """Before a scheduler starts: pause what a killed command had let start, and let interrupted tasks run again."""
     _wait_until(server, lambda: _health(server, "metadatabase"))
     _check_token(server)

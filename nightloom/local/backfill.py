@@ -23,7 +23,7 @@ from nightloom.local.airflow_api import Api
 from nightloom.local.airflow_runs import POLL_SECONDS, DagRun, failures, follow
 from nightloom.local.airflow_server import Server, airflow_server, free_port
 from nightloom.local.airflow_setup import AirflowError, airflow_environment
-from nightloom.local.backfill_comparison import compare, show
+from nightloom.local.backfill_comparison import compare, print_differences
 from nightloom.local.night import check_run
 from nightloom.local.signals import terminable
 from nightloom.settings import Settings
@@ -105,7 +105,7 @@ def backfill(
     if not compare_only:
         run(settings, request, chunk, lambda line: click.echo(line, err=as_json))
     if compared or compare_only:
-        show(compare(settings, request.nights), as_json)
+        print_differences(compare(settings, request.nights), as_json)
 
 
 def _check(settings: Settings, request: BackfillRequest) -> None:

@@ -53,14 +53,14 @@ class Difference:
     verdict: str
     """same, other, or why there is nothing to compare."""
     users: int = 0
-    """With a list in both."""
+    """Users with a list in both."""
     same: int = 0
     only_published: int = 0
     only_rebuilt: int = 0
     overlap: float | None = None
-    """Share of the published first k that stands in the rebuilt first k, too, over users with both."""
+    """Share of the published first k items that are also in the rebuilt first k, over users with both lists."""
     popular_differs: bool = False
-    """Whether the list for strangers is another one."""
+    """Whether the list for unknown users differs."""
     because: dict[str, str] = field(default_factory=dict)
     """What changed between the two (model, config, code, catalogue, late data), whether or not the lists did."""
     versions: dict[str, list[int]] = field(default_factory=dict)
@@ -72,11 +72,11 @@ def compare(settings: Settings, nights: Sequence[date]) -> list[Difference]:
     lake = Lake(settings.place("lake"))
     runs = stage_runs(lake, *COMPARED, statuses=OK, first=min(nights), last=max(nights))
     return [
-        _difference_of(lake, night, [run for run in runs if run.night == night], settings.slate.k) for night in nights
+        _compare_night(lake, night, [run for run in runs if run.night == night], settings.slate.k) for night in nights
     ]
 
 
-def _difference_of(lake: Lake, night: date, runs: list[StageRun], k: int) -> Difference:
+def _compare_night(lake: Lake, night: date, runs: list[StageRun], k: int) -> Difference:
     publishes, scorings, populars = ([run for run in runs if run.stage == stage.name] for stage in COMPARED)
     if not publishes:
         return Difference(night, "was never published")
@@ -91,11 +91,11 @@ def _difference_of(lake: Lake, night: date, runs: list[StageRun], k: int) -> Dif
     }
     try:
         for version in versions[RECOMMENDATIONS.full_name]:
-            _opened(lake, RECOMMENDATIONS, {night}, version)
+            _open_version(lake, RECOMMENDATIONS, {night}, version)
         full = [full_night(lake, night, version) for version in versions[RECOMMENDATIONS.full_name]]
         both = {name: whole(name, night, each) for name, each in zip(("then", "now"), full, strict=True)}
-        lists = _ask(lake, LISTS.format(k=k, **both), {night, *full}, RECOMMENDATIONS, versions)
-        segments = _ask(lake, SEGMENTS.format(night=night), {night}, POPULAR, versions)
+        lists = _query(lake, LISTS.format(k=k, **both), {night, *full}, RECOMMENDATIONS, versions)
+        segments = _query(lake, SEGMENTS.format(night=night), {night}, POPULAR, versions)
     except MissingTableError as error:
         return Difference(night, str(error), versions=versions)
     return _difference(night, lists, segments["other"], _causes(lake, scored[-1], rebuilt), versions)
@@ -105,14 +105,14 @@ def _last_backfilled(runs: list[StageRun], published: StageRun) -> StageRun | No
     return next((run for run in reversed(runs) if run.backfilled and run.started_at > published.started_at), None)
 
 
-def _ask(lake: Lake, sql: str, nights: set[date], table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
-    """The one row of an answer over both versions of a table. Raises MissingTableError when a version is gone."""
-    then, now = (_opened(lake, table, nights, version) for version in versions[table.full_name])
+def _query(lake: Lake, sql: str, nights: set[date], table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
+    """The one row of a query over both versions of a table. Raises MissingTableError when a version is gone."""
+    then, now = (_open_version(lake, table, nights, version) for version in versions[table.full_name])
     row: dict[str, Any] = lake.query(sql, ("then", then), ("now", now)).to_pylist()[0]
     return row
 
 
-def _opened(lake: Lake, table: Table, nights: set[date], version: int) -> DeltaTable:
+def _open_version(lake: Lake, table: Table, nights: set[date], version: int) -> DeltaTable:
     opened = lake.open(table, version)
     # The log may outlive the files, which a vacuum removes.
     if not all(Path(file).exists() for file in opened.file_uris(file_pruning_predicate=of_nights(nights))):
@@ -145,12 +145,12 @@ def _causes(lake: Lake, scored: StageRun, rebuilt: StageRun) -> dict[str, str]:
         "catalogue": [f"{ITEMS.full_name}@{run.reads[ITEMS.full_name]}" for run in (scored, rebuilt)],
     }
     found = {name: f"{then} -> {now}" for name, (then, now) in pairs.items() if then != now}
-    late = _late(lake, scored.night, scored.started_at, rebuilt.started_at)
+    late = _late_data(lake, scored.night, scored.started_at, rebuilt.started_at)
     return found | ({"late data": late} if late else {})
 
 
-def _late(lake: Lake, night: date, after: datetime, before: datetime) -> str:
-    """Days up to the night that were reopened between two moments; empty when there are none."""
+def _late_data(lake: Lake, night: date, after: datetime, before: datetime) -> str:
+    """Rows and days up to the night that were reopened between two moments; empty when there are none."""
     if not lake.exists(REOPENINGS):
         return ""
     where = f"\"table\" = '{ITEM_DAYS.full_name}' AND period <= DATE '{night}'"
@@ -160,7 +160,7 @@ def _late(lake: Lake, night: date, after: datetime, before: datetime) -> str:
     return f"{sum(row['rows'] for row in between):,} rows on {len(days)} days" if days else ""
 
 
-def show(found: Sequence[Difference], as_json: bool) -> None:
+def print_differences(found: Sequence[Difference], as_json: bool) -> None:
     """A table, or one JSON array, on stdout."""
     if as_json:
         sys.stdout.write(json.dumps([asdict(each) for each in found], default=iso, indent=1) + "\n")

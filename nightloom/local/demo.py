@@ -1,4 +1,4 @@
-"""`nightloom demo`: sample data -> one night by Airflow's scheduler -> a real user's history and list, what is next."""
+"""`nightloom demo`: sample data, one night by Airflow's scheduler, a real user's history and list, the next steps."""
 
 import time
 from datetime import date, datetime, timedelta
@@ -40,23 +40,23 @@ def demo(night_date: datetime, user: str) -> None:
             _run_command("sample", "ml-100k", "--until", str(day))
             _run_night(settings, day, peak)
     click.echo("")
-    show_user(settings, user)
-    click.echo(what_next(settings, user, later or day))
+    print_user(settings, user)
+    click.echo(next_steps(settings, user, later or day))
 
 
 def served_after(settings: Settings, day: date) -> date | None:
-    """The newest night after `day` that was published; a night that is older than it would be refused."""
+    """The newest night after `day` that was published. A publish refuses a night that is older."""
     published = records.nights(Lake(settings.place("lake")), stages.PUBLISH, statuses=records.OK)
     return published[-1] if published and published[-1] > day else None
 
 
 def _run_command(*arguments: str) -> None:
-    """Another command of `nightloom`, in this process."""
+    """Run another command of `nightloom` in this process."""
     nightloom.main(arguments, prog_name="nightloom", standalone_mode=False)
 
 
 def _run_night(settings: Settings, day: date, peak: Peak) -> None:
-    """One run of the DAG by a scheduler of our own; from the trigger to the published lists is what counts."""
+    """Run the DAG once by a scheduler of our own. Print the seconds from the trigger to the published lists."""
     began = time.monotonic()
     with terminable(), airflow_server(settings, free_port(ANY)) as server:
         click.echo(f"Airflow is ready: {time.monotonic() - began:.1f} s; {server.api.url} while the night runs")
@@ -68,8 +68,8 @@ def _run_night(settings: Settings, day: date, peak: Peak) -> None:
         click.echo(f"From trigger to published: {published:.0f} s. Peak memory of all processes: {peak.gib:.1f} GiB")
 
 
-def show_user(settings: Settings, user: str) -> None:
-    """What a user liked last, and the published list, with titles."""
+def print_user(settings: Settings, user: str) -> None:
+    """Print what a user liked last, and the published list, with titles."""
     lake = Lake(settings.place("lake"))
     liked = lake.query(
         "SELECT i.title, e.value, CAST(e.occurred_at AS DATE) AS day FROM events e JOIN items i USING (item_id)"
@@ -84,7 +84,7 @@ def show_user(settings: Settings, user: str) -> None:
     _run_command("recommend", user, "--k", str(LISTED))
 
 
-def what_next(settings: Settings, user: str, day: date) -> str:
+def next_steps(settings: Settings, user: str, day: date) -> str:
     """The commands to try now."""
     tomorrow = day + timedelta(days=1)
     lake = Lake(settings.place("lake"))

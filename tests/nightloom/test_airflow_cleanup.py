@@ -12,7 +12,7 @@ import pytest
 
 from nightloom import settings as settings_module
 from nightloom.local import airflow_server as airflow_server_module
-from nightloom.local.airflow_cleanup import end_processes, marked, processes
+from nightloom.local.airflow_cleanup import end_processes, marker, processes
 from nightloom.local.airflow_runs import follow
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.airflow_setup import AirflowError, airflow_environment
@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 def sleeper(home: Path) -> subprocess.Popen[bytes]:
     """A process of an Airflow that works for this folder, in a session of its own as a stage is."""
-    process = subprocess.Popen(SLEEP, env=os.environ | marked(home), stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(SLEEP, env=os.environ | marker(home), stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     process.stdout.readline()
     return process

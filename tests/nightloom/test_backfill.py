@@ -18,7 +18,7 @@ from nightloom.errors import MissingTableError
 from nightloom.local.airflow_cleanup import processes
 from nightloom.local.airflow_runs import DagRun
 from nightloom.local.backfill import BackfillError, BackfillRequest, backfill, chunks
-from nightloom.local.backfill_comparison import Difference, compare, show
+from nightloom.local.backfill_comparison import Difference, compare, print_differences
 from tests.first_night import SMALL, Project
 from tests.nightloom import shop
 
@@ -148,7 +148,7 @@ def test_the_comparison_is_json_for_programs_and_a_table_for_people(
 ) -> None:
     done = story.project.nightloom(*ONLY_COMPARE, "--json")
     assert [each["night"] for each in json.loads(done.stdout)] == [str(DAY_BEFORE), str(shop.LAST)], done.stderr
-    show(story.compared, as_json=False)
+    print_differences(story.compared, as_json=False)
     rows = [line for line in capsys.readouterr().out.splitlines() if "2024-02" in line]
     told = (" same ", "model 2 -> 1", "was never published")
     assert all(word in row for word, row in zip(told, rows, strict=True)), rows
