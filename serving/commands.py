@@ -12,7 +12,7 @@ from nightloom import settings as settings_module
 from nightloom.lake import as_json
 from serving import answers
 from serving.explain import Explanation
-from serving.rule_attribution import Moved
+from serving.rule_attribution import Attribution
 from serving.stores import open_store
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader
@@ -102,10 +102,10 @@ def _format_attributes(why: Explanation) -> list[str]:
     ]
 
 
-def _format_rules(rules: Moved) -> list[str]:
+def _format_rules(rules: Attribution) -> list[str]:
     ranks = [f"  by score alone: {rules.by_score}"] if rules.by_score else []
     moves = [
-        f"  {move.rule} ({move.kind}): {_format_rank(move.before)} -> {_format_rank(move.after)}"
+        f"  {move.rule} ({move.kind}): {_format_rank(move.before)} -> {_format_rank(move.after)} ({move.explanation})"
         for move in rules.moves
     ]
     return [*ranks, *moves, *([f"  {rules.note}"] if rules.note else [])]

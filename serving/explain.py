@@ -21,7 +21,7 @@ from nightloom.settings import Settings
 from serving.contributions import AttributeEffect, Cause, attribute_effects, find_causes
 from serving.history import read_profile
 from serving.lineage import lineage, scored_by, trained
-from serving.rule_attribution import Moved, in_popular, moved
+from serving.rule_attribution import Attribution, attribute_popular_rank, attribute_rank
 from serving.stores import versions
 from serving.stores.base import EVERYBODY
 from serving.stores.pushes import Push, version_name
@@ -52,7 +52,7 @@ class Explanation:
     push: Push
     scored: StageRun | None
     """The run that scored the user's own list, perhaps on an earlier night: unchanged users keep their list."""
-    rules: Moved
+    rules: Attribution
     causes: list[Cause]
     uncaused: str | None
     """The reason why there are no causes."""
@@ -97,7 +97,7 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
     rules, weighed, uncaused, attributes = (
         _explain_personal(settings, snapshot, own, scored, item)
         if own
-        else (in_popular(settings, stages), [], NO_INTERACTIONS, [])
+        else (attribute_popular_rank(settings, stages), [], NO_INTERACTIONS, [])
     )
     return Explanation(
         user=user, item_id=item, title=snapshot.title(item), source=source, rank=place + 1, length=len(found["items"]),
@@ -111,12 +111,12 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
 
 def _explain_personal(
     settings: Settings, snapshot: Snapshot, own: dict[str, Any], scored: StageRun | None, item: str
-) -> tuple[Moved, list[Cause], str | None, list[AttributeEffect]]:
+) -> tuple[Attribution, list[Cause], str | None, list[AttributeEffect]]:
     """The effects of rules, interactions and attributes, at the recorded versions that the list was made from."""
     lake, model = Lake(settings.place("lake")), _model(settings.file, own["model_version"])
     night, reads = (str(scored.night), scored.reads) if scored else (snapshot.meta["night"], {})
     who = read_profile(lake, own["user"], night, reads)
-    rules = moved(settings, model, scored, who, item, own["items"].index(item) + 1)
+    rules = attribute_rank(settings, model, scored, who, item, own["items"].index(item) + 1)
     weighed, attributes = find_causes(lake, snapshot, model, who.events, item), attribute_effects(model, who, item)
     if weighed:
         return rules, weighed, None, attributes

@@ -1,4 +1,4 @@
-"""One user's list, made anew as a night makes it, by no rule, the first, ..., all; and where each rule put an item.
+"""One user's list, rebuilt as a night makes it, by no rule, the first, ..., all; and where each rule put an item.
 
 History, model, compiled rules -> Replay. Nothing is published.
 """
@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from models.base import Model
 from nightloom.settings import Settings
-from nightloom.slate.apply import Slates
 from nightloom.slate.plan import Plan
+from nightloom.slate.rule import SlateRule
+from nightloom.slate.slates import Slates
 from serving.history import UserProfile
-from spark_jobs import slate_scoring as ruled
+from spark_jobs.slate_scoring import make_slates
 
 BATCH = pa.schema([
     ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
@@ -32,6 +33,8 @@ class Move:
     before: int | None
     """By the rules that apply before it."""
     after: int | None
+    explanation: str
+    """What the rule does, in the words of its settings."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Replay:
     known: int
     """How many items the model knows."""
     slates: Slates
-    kinds: dict[str, str]
-    """Rule -> filter, boost, ..."""
+    rules: dict[str, SlateRule]
+    """By name."""
 
     def items(self, step: int = -1) -> list[str]:
         found = self.slates.items(step)[0]
@@ -68,7 +71,11 @@ class Replay:
         """The rules that changed the item's place, in their order."""
         places = [self.place(item, step) for step in range(len(self.plan.names) + 1)]
         steps = zip(self.plan.names, places, places[1:], strict=False)
-        return [Move(name, self.kinds[name], before, after) for name, before, after in steps if before != after]
+        return [self._move(name, before, after) for name, before, after in steps if before != after]
+
+    def _move(self, name: str, before: int | None, after: int | None) -> Move:
+        rule = self.rules[name]
+        return Move(name, rule.kind(), before, after, rule.explanation)
 
     def lifted_by(self, item: str) -> str | None:
         """The last rule that put the item above another one that is still below it."""
@@ -87,7 +94,6 @@ def replay(settings: Settings, model: Model, plan: Plan, who: UserProfile) -> Re
         "weights": [event["weight"] for event in who.events],
         "seconds": [int(event["at"].timestamp()) for event in who.events], "words": who.attributes,
     }  # fmt: skip
-    mine = plan.of(model.item_ids)
-    slates = ruled.made(model, mine, pa.RecordBatch.from_pylist([row], schema=BATCH))
-    kinds = {name: type(rule).__name__.lower() for name, rule in settings.slate.rules}
-    return Replay(mine, len(model.item_ids), slates, kinds)
+    mine = plan.for_items(model.item_ids)
+    slates = make_slates(model, mine, pa.RecordBatch.from_pylist([row], schema=BATCH))
+    return Replay(mine, len(model.item_ids), slates, dict(settings.slate.rules))

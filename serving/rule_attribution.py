@@ -1,4 +1,4 @@
-"""A served row -> what the slate rules did to it: its list is made anew from the versions that its night read.
+"""A served row -> what the slate rules did to it: its list is rebuilt from the versions that its night read.
 
 Where that cannot be done, or gives another list than the one served, it says so and accounts for nothing.
 """
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from models.base import Model
     from serving.replay import Move, Replay
 
+POPULAR_RULES = "only rules that hide items apply to the popular list"
+
 
 @dataclass(frozen=True)
-class Moved:
+class Attribution:
     """What the rules of its night did to one row."""
 
     known: bool
@@ -33,43 +35,51 @@ class Moved:
     """The rules that changed its rank, in the order in which they apply."""
 
 
-def moved(settings: Settings, model: Model, run: StageRun | None, who: UserProfile, item: str, rank: int) -> Moved:
-    """Of a user's own list, which `run` scored by `model`; `rank` is the one served, from 1."""
+def attribute_rank(
+    settings: Settings, model: Model, run: StageRun | None, who: UserProfile, item: str, rank: int
+) -> Attribution:
+    """What the rules did to an item of a user's own list, which `run` scored by `model`; `rank` is the one served."""
     if run is None:
-        return Moved(False, f"no run of {stages.RECOMMENDATIONS.name} is recorded that made this list")
+        return Attribution(False, f"no run of {stages.RECOMMENDATIONS.name} is recorded that made this list")
     if "rules" not in run.tags:
-        return Moved(True, f"the lists of {run.night} were made without slate rules", rank)
-    from nightloom.slate import compile as slate_plan  # numba, DuckDB, torch: only where there are rules
+        return Attribution(True, f"the lists of {run.night} were made without slate rules", rank)
+    from nightloom.lake.described_items import compile_slate  # numba, DuckDB, torch: only where there are rules
     from serving.replay import replay
 
     versions = run.reads[ITEMS.full_name], run.reads[ITEM_STATS.full_name]
-    plan = slate_plan.plan(Lake(settings.place("lake")), settings, run.night, *versions)
+    plan = compile_slate(Lake(settings.place("lake")), settings, run.night, *versions)
     if plan.digest != run.tags["rules"]:
-        return Moved(False, f"nightloom.toml or the code has changed since {run.night} (settings {run.config}, now "
-                     f"{settings.digest}), so what its rules did cannot be replayed")  # fmt: skip
+        return Attribution(
+            False,
+            f"nightloom.toml or the code has changed since {run.night} (settings {run.config}, now "
+            f"{settings.digest}), so what its rules did cannot be replayed",
+        )
     made = replay(settings, model, plan, who)
     if (place := made.place(item)) != rank:
         found = f"has it at rank {place}" if place else "does not have it"
-        return Moved(
-            False, f"made anew, the list {found}, and it was served at {rank}: what the rules did is not known"
+        return Attribution(
+            False, f"rebuilt, the list {found}, and it was served at {rank}: what the rules did is not known"
         )
-    return _told(made, item)
+    return _attribution(made, item)
 
 
-def _told(made: Replay, item: str) -> Moved:
+def _attribution(made: Replay, item: str) -> Attribution:
     by_score, moves = made.by_score(item), made.moves(item)
     beyond = f"by score alone it is not among the user's {made.plan.pool} best, from which the rules choose"
-    return Moved(True, "" if by_score and moves else beyond if moves else "no rule moved it", by_score, moves)
+    return Attribution(True, "" if by_score and moves else beyond if moves else "no rule moved it", by_score, moves)
 
 
-def in_popular(settings: Settings, runs: list[StageRun]) -> Moved:
-    """Of the popular list, as far as is known."""
+def attribute_popular_rank(settings: Settings, runs: list[StageRun]) -> Attribution:
+    """Which rules apply to the popular list, as far as is known."""
     run = next((run for run in runs if run.stage == stages.POPULAR.name), None)
     if run is None:
-        return Moved(False, f"no run of {stages.POPULAR.name} is recorded that made this list")
+        return Attribution(False, f"no run of {stages.POPULAR.name} is recorded that made this list")
     if run.config != settings.digest:
-        return Moved(False, f"nightloom.toml has changed since {run.night} (settings {run.config}, now "
-                     f"{settings.digest}); of the rules just filters apply to the popular list")  # fmt: skip
-    filters = ", ".join(rule.name for rule in settings.slate.filters)
-    words = f"{filters}; what these took is not kept" if filters else "there are none"
-    return Moved(True, f"of the rules just filters apply to the popular list: {words}")
+        return Attribution(
+            False,
+            f"nightloom.toml has changed since {run.night} (settings {run.config}, now {settings.digest}); "
+            + POPULAR_RULES,
+        )
+    names = ", ".join(settings.slate.hiding_rules)
+    words = f"{names}; which items these hid is not recorded" if names else "there are none"
+    return Attribution(True, f"{POPULAR_RULES}: {words}")

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
+from nightloom.lake.described_items import describe_items
 from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import full_night, whole
 from nightloom.night.context import Night
 from nightloom.night.records import Check
+from nightloom.slate.checks import check_rules
 from serving.lists import stream
 from serving.slate_served import served_checks
 
@@ -39,16 +41,16 @@ def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     night.counts |= {"lists": found["rows"], "known_users": found["known"]}
     if slate.by_score:
         found["order"] = found["rising"]
-    return [*_exact(found), *_shares(night, found), *_similar(db), *_ruled(night, db), *served_checks(night, db)]
+    return [*_exact(found), *_shares(night, found), *_similar(db), *_rule_checks(night, db), *served_checks(night, db)]
 
 
-def _ruled(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
-    if night.settings.slate.rules:
-        from nightloom.slate.compile import describe  # numba: only where there are rules
-        from serving.slate_rule_checks import rule_checks
-
-        describe(db, night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
-        yield from rule_checks(night, db)
+def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    slate, gate = night.settings.slate, night.settings.gates.slate
+    if slate.rules:
+        describe_items(db, night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+        severity: Literal["stop", "warn"] = "stop" if "places" in gate.stop_on else "warn"
+        for found in check_rules(db, slate, night.date, gate.max_missed_places, severity):
+            yield Check(found.name, found.passed, found.observed, found.expected, found.severity)
 
 
 def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:

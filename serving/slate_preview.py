@@ -1,6 +1,6 @@
 """A user's history, the champion and the slate rules of nightloom.toml as it is -> the list before and after the rules.
 
-Made anew at each call and published nowhere: a rule can be tried before a night runs with it.
+Computed at each call and published nowhere: a rule can be tried before a night runs with it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from models.registry import RegistryError, champion
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, USERS
 from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
+from nightloom.lake.described_items import compile_slate
 from nightloom.literals import one_of
 from nightloom.night import stages
 from nightloom.settings import Settings
-from nightloom.slate import compile as slate_plan
 from serving.history import read_profile
 from serving.replay import Replay, replay
 
@@ -69,7 +69,7 @@ def preview(settings: Settings, user: str, night: date | None = None, k: int | N
         raise UnknownUserError(f"user {user} has no interaction up to {night}; such a reader gets the popular list")
     if (found := champion(settings)) is None:
         raise RegistryError(f"there is no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")
-    plan = slate_plan.plan(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
+    plan = compile_slate(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
     made = replay(settings, found.model, plan, who)
     titles, rules = _titles(lake, made), range(len(plan.names))
     before, after = (_lines(made, step, k or settings.slate.k, titles) for step in (0, len(rules)))
@@ -98,8 +98,8 @@ def _step(made: Replay, number: int, titles: dict[str, str]) -> Step:
     brought, took = (
         [titles[item] for item in one[:k] if item not in other[:k]] for one, other in ((after, before), (before, after))
     )
-    lost = float(made.slates.done[number, 3])
-    return Step(name, made.kinds[name], made.plan.items[number], brought, took, before != after, lost)
+    lost = float(made.slates.rule_statistics[number, 3])
+    return Step(name, made.rules[name].kind(), made.plan.rules[number].items, brought, took, before != after, lost)
 
 
 def _lines(made: Replay, step: int, k: int, titles: dict[str, str]) -> list[Line]:

@@ -1,6 +1,6 @@
 """gold.popular: one row per night and segment: the list for whoever has none of their own. Segment `all` is everybody.
 
-gold.item_stats of the night, silver.items (what is available, what the slate's filters leave) -> gold.popular, the
+gold.item_stats of the night, silver.items (what is available, what no slate rule hides) -> gold.popular, the
 night's partition. With `slate.segments` also silver.interactions and silver.users: popular_segments.py.
 """
 
@@ -43,11 +43,11 @@ def main(night: SparkNight) -> None:
     if night.settled(POPULAR, *inputs):
         return
     plan = None
-    if slate.filters:
-        from nightloom.slate import compile as slate_plan  # numba and DuckDB: only where there are rules
+    if slate.hiding_rules:
+        from nightloom.lake.described_items import compile_slate  # DuckDB: only where there are rules
 
-        plan = slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
-    length = ALL if slate.filters else slate.stored  # a filter may leave any of them
+        plan = compile_slate(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+    length = ALL if slate.hiding_rules else slate.stored  # a rule may leave any of them
     asked = best(night.date, length)
     of_all = night.lake.query(asked, ("item_stats", night.read(ITEM_STATS)), ("items", night.read(ITEMS)))
     ranked = {EVERYBODY: of_all} | (by_segment(night, length) if segmented else {})
@@ -56,10 +56,10 @@ def main(night: SparkNight) -> None:
 
 
 def _row(day: date, segment: str, ranked: pa.Table, plan: Plan | None, length: int) -> dict[str, object]:
-    """A segment's list out of its items, best first: what the filters leave to somebody of it."""
+    """A segment's list out of its items, best first: what no rule hides from a user of it."""
     items, scores = ranked["item_id"].to_pylist(), ranked["popularity"].to_pylist()
     if plan:
-        shown = plan.strangers_see(items, () if segment == EVERYBODY else (segment,)).nonzero()[0][:length]
+        shown = plan.visible_to_stranger(items, () if segment == EVERYBODY else (segment,)).nonzero()[0][:length]
         items, scores = ([values[place] for place in shown] for values in (items, scores))
     return {"night": day, "segment": segment, "items": items, "scores": scores}
 

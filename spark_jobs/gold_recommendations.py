@@ -5,7 +5,7 @@ gold.histories up to the night's end, silver.items (what is available), silver.u
 what is said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every
 item that the model knows; but only users for whom something has changed are scored again (rescored.py), which gives
 what a night of everybody (`--full`) gives. With slate rules also gold.item_stats, and what they did -> ops.slate_rules:
-ruled_lists.py. `--model` names another model: a backfill takes the one that scored the night when it was first made.
+slate_lists.py. `--model` names another model: a backfill takes the one that scored the night when it was first made.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def main(night: SparkNight) -> None:
     note_events(night)
     plan, facts = None, {"model_version": model.version}
     if slate.rules:
-        from spark_jobs import slate_lists as ruled_lists  # numba: only where there are rules
+        from spark_jobs.slate_lists import night_plan  # numba: only where there are rules
 
-        plan = ruled_lists.compiled(night)
+        plan = night_plan(night)
         facts["rules"] = plan.digest  # as dates and events move, so do they
     made = night.settled(RECOMMENDATIONS, *inputs, **facts)
     if made and not getattr(night.arguments, "full", False):
@@ -136,9 +136,9 @@ def _lists(
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
         yield recommendations(people, users, model, unlisted, night.settings.slate.stored)
         return
-    from spark_jobs import slate_lists as ruled_lists
+    from spark_jobs.slate_lists import lists_by_rules
 
-    with ruled_lists.counted(night, plan, model.version, str(model.folder), batched(people, users)) as lists:
+    with lists_by_rules(night, plan, model.version, str(model.folder), batched(people, users)) as lists:
         yield lists
 
 

@@ -1,6 +1,6 @@
 """gold.similar_items: one row per night and item that the model knows: what goes beside it, best first.
 
-The champion, silver.items (what is available, what the slate's filters leave) -> gold.similar_items, the night's
+The champion, silver.items (what is available, what no slate rule hides) -> gold.similar_items, the night's
 partition. An item's list holds those whose score it raises most (models.recommend.beside): exact, and the same
 way for every kind of model. `--model` as in gold_recommendations.py.
 """
@@ -30,7 +30,7 @@ LONGEST = 30
 
 def main(night: StampedNight) -> None:
     """Rewrite the night's lists of similar items."""
-    model, filtered = chosen(night), bool(night.settings.slate.filters)
+    model, filtered = chosen(night), bool(night.settings.slate.hiding_rules)
     inputs = [ITEMS, *([ITEM_STATS] if filtered else [])]
     if night.settled(SIMILAR_ITEMS, *inputs, model_version=model.version):
         return
@@ -46,15 +46,14 @@ def main(night: StampedNight) -> None:
 
 
 def _allowed(night: StampedNight, ids: list[str]) -> Bools:
-    """Which items may be in a list: available, and left by the filters to somebody of whom nothing is known."""
+    """Which items may be in a list: available, and hidden by no rule from a user of whom nothing is known."""
     hidden = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
     allowed_I = ~np.isin(ids, hidden)
-    if night.settings.slate.filters:
-        from nightloom.slate import compile as slate_plan  # numba and DuckDB: only where there are rules
+    if night.settings.slate.hiding_rules:
+        from nightloom.lake.described_items import compile_slate  # DuckDB: only where there are rules
 
-        versions = night.pin(ITEMS), night.pin(ITEM_STATS)
-        plan = slate_plan.plan(night.lake, night.settings, night.date, *versions)
-        allowed_I &= plan.strangers_see(ids)
+        plan = compile_slate(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+        allowed_I &= plan.visible_to_stranger(ids)
     return allowed_I
 
 

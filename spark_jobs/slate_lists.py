@@ -1,6 +1,6 @@
 """The lists of gold.recommendations by slate rules, and ops.slate_rules: a row per rule, how often it fired, its cost.
 
-The way of gold_recommendations.py where nightloom.toml has slate rules; the workers' side is ruled.py.
+gold_recommendations.py calls this where nightloom.toml has slate rules; slate_scoring.py runs on the workers.
 """
 
 from __future__ import annotations
@@ -14,38 +14,43 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import ITEM_STATS, ITEMS, SLATE_RULES
 from nightloom.lake import now
-from nightloom.slate import compile as slate_plan
+from nightloom.lake.described_items import compile_slate
 from nightloom.slate.plan import Plan
+from nightloom.slate.slates import STATISTICS
 from spark_jobs.context import SparkNight
 from spark_jobs.silver import cached
-from spark_jobs.slate_scoring import PER_RULE, RULED, score
+from spark_jobs.slate_scoring import SLATES, score_by_rules
 
 
-def compiled(night: SparkNight) -> Plan:
-    """The night's rules; SettingsError names the line of one that cannot be."""
-    return slate_plan.plan(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
+def night_plan(night: SparkNight) -> Plan:
+    """The night's compiled rules. Raises SettingsError, with the line, where one cannot be compiled."""
+    return compile_slate(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
 
 
 @contextmanager
-def counted(night: SparkNight, plan: Plan, version: str, folder: str, histories: DataFrame) -> Iterator[DataFrame]:
-    """Batched histories -> their lists by the model in `folder`; after use, what the rules did is written down."""
-    lists = histories.mapInArrow(partial(score, folder=folder, plan=plan), RULED)
+def lists_by_rules(
+    night: SparkNight, plan: Plan, version: str, folder: str, histories: DataFrame
+) -> Iterator[DataFrame]:
+    """Batched histories -> their lists by the model in `folder`; after use, ops.slate_rules has what the rules did."""
+    lists = histories.mapInArrow(partial(score_by_rules, folder=folder, plan=plan), SLATES)
     with cached(lists) as rows:
-        yield rows.drop("done").withColumn("model_version", F.lit(version))
-        _count(night, plan, rows)
+        yield rows.drop("rule_statistics").withColumn("model_version", F.lit(version))
+        _record_statistics(night, plan, rows)
 
 
-def _count(night: SparkNight, plan: Plan, lists: DataFrame) -> None:
-    sums = [F.sum(F.get("done", F.lit(n))) for n in range(len(plan.names) * PER_RULE + 1)]
+def _record_statistics(night: SparkNight, plan: Plan, lists: DataFrame) -> None:
+    numbers = len(plan.rules) * STATISTICS + 1
+    sums = [F.sum(F.get("rule_statistics", F.lit(n))) for n in range(numbers)]
     users, *found = lists.agg(F.count("user_id"), *sums).collect()[0]
-    *done, relevance = [value or 0.0 for value in found]
+    *statistics, relevance = [value or 0.0 for value in found]
     stamp = {"run_id": night.run_id, "night": night.date, "users": users, "counted_at": now()}
-    kinds, rows = dict(night.settings.slate.rules), []
-    for number, (name, items) in enumerate(zip(plan.names, plan.items, strict=True)):
-        changed, entries, score_lost, lost = done[number * PER_RULE : (number + 1) * PER_RULE]
-        rule = {"place": number + 1, "rule": name, "kind": type(kinds[name]).__name__.lower(), "items": items}
-        did = {"lists": int(changed), "entries": int(entries), "score_lost": score_lost}
-        rows.append(stamp | rule | did | {"relevance_lost": lost / relevance if relevance else 0.0})
-        night.counts[f"rule {name}"] = int(changed)
+    declared, rows = dict(night.settings.slate.rules), []
+    for number, compiled in enumerate(plan.rules):
+        changed, entries, score_lost, lost = statistics[number * STATISTICS : (number + 1) * STATISTICS]
+        kind = declared[compiled.name].kind()
+        rule = {"place": number + 1, "rule": compiled.name, "kind": kind, "items": compiled.items}
+        effect = {"lists": int(changed), "entries": int(entries), "score_lost": score_lost}
+        rows.append(stamp | rule | effect | {"relevance_lost": lost / relevance if relevance else 0.0})
+        night.counts[f"rule {compiled.name}"] = int(changed)
     night.lake.append(SLATE_RULES, rows)
     night.record_write(SLATE_RULES)

@@ -14,29 +14,29 @@ from scipy.sparse import csr_array
 
 from models.base import Histories, Model
 from models.recommend import ranker
-from nightloom.slate.apply import Block, Slates, Users
+from nightloom.slate.apply import Block
+from nightloom.slate.candidates import Users
 from nightloom.slate.plan import Plan
+from nightloom.slate.slates import Slates
 from spark_jobs.scoring import LISTS, SCHEMA, by_rows, loaded
 
-RULED = f"{LISTS}, done array<double>"
-RULED_SCHEMA = SCHEMA.append(pa.field("done", pa.list_(pa.float64())))
-PER_RULE = 4
-"""Numbers of each rule in `done`: lists changed, entries brought to first pages, score and relevance that they lost."""
+SLATES = f"{LISTS}, rule_statistics array<double>"
+SLATES_SCHEMA = SCHEMA.append(pa.field("rule_statistics", pa.list_(pa.float64())))
 
 
-def score(batches: Iterator[pa.RecordBatch], folder: str, plan: Plan) -> Iterator[pa.RecordBatch]:
-    """Batches as in scoring.score() -> batches of RULED: `done` of a batch's first row is the whole batch's.
+def score_by_rules(batches: Iterator[pa.RecordBatch], folder: str, plan: Plan) -> Iterator[pa.RecordBatch]:
+    """Batches as in scoring.score() -> batches of SLATES: statistics of a batch's first row are the whole batch's.
 
-    That is PER_RULE numbers for each rule, and then the relevance of all first pages by score alone.
+    They are STATISTICS numbers for each rule, and then the relevance of all first pages by score alone.
     """
     model = loaded(folder)
-    mine = plan.of(model.item_ids)
+    mine = plan.for_items(model.item_ids)
     for batch in batches:
         if batch.num_rows:
-            yield lists(made(model, mine, batch), mine.ids, batch)
+            yield slate_rows(make_slates(model, mine, batch), mine.ids, batch)
 
 
-def made(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
+def make_slates(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
     """The lists of one batch by a plan in the model's item order."""
     weights, seconds, words = (batch[name].to_pylist() for name in ("weights", "seconds", "words"))
     liked = Histories.from_lists(model.item_ids, batch["items"].to_pylist(), weights, seconds, words)
@@ -45,14 +45,14 @@ def made(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
     return Block(plan, known, best, Users(batch["user_id"], batch["words"], seen)).slates()
 
 
-def lists(slates: Slates, ids: pa.Array, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """One batch of RULED."""
+def slate_rows(slates: Slates, ids: pa.Array, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """One batch of SLATES."""
     items_BK, scores_BK = slates.items(), slates.scores()
     there = items_BK >= 0
     columns = by_rows(there, ids.take(pa.array(items_BK[there])), pa.array(scores_BK[there], pa.float32()))
-    done = [[*slates.done.ravel().tolist(), slates.relevance], *[None] * (batch.num_rows - 1)]
-    told = pa.array(done, pa.list_(pa.float64()))
-    return pa.RecordBatch.from_arrays([batch["user_id"], *columns, told], schema=RULED_SCHEMA)
+    statistics = [[*slates.rule_statistics.ravel().tolist(), slates.relevance], *[None] * (batch.num_rows - 1)]
+    rows = [batch["user_id"], *columns, pa.array(statistics, pa.list_(pa.float64()))]
+    return pa.RecordBatch.from_arrays(rows, schema=SLATES_SCHEMA)
 
 
 def _seen(plan: Plan, touched: pa.ListArray) -> csr_array:

@@ -11,7 +11,7 @@ TOGETHER = {
     "tests/spark_jobs/test_kafka.py": "stages",
     "tests/spark_jobs/test_killed.py": "stages",
     "tests/spark_jobs/": "spark",
-    "tests/serving/test_moved.py": "moved",
+    "tests/serving/test_rule_attribution.py": "attribution",
     "tests/serving/test_stores.py": "servers",
     "tests/serving/test_hammer.py": "servers",
     "tests/nightloom/test_night.py": "airflow",

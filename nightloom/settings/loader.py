@@ -12,7 +12,7 @@ from nightloom.errors import SettingsError
 from nightloom.section import Section, listed, nearest_key
 from nightloom.settings.locations import find_line, place_of
 from nightloom.settings.settings import Settings
-from nightloom.slate.settings import misnamed
+from nightloom.slate.settings import find_misnamed
 
 CONFIG_VARIABLE = "NIGHTLOOM_CONFIG"
 
@@ -35,7 +35,7 @@ def load(file: Path | None = None) -> Settings:
         raise SettingsError(f"{file.name} is not valid TOML: {error}") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(item, file) for item in error.errors())) from None
-    if wrong := list(misnamed(settings.slate, settings.attributes("items"), settings.attributes("users"))):
+    if wrong := list(find_misnamed(settings.slate, settings.attributes("items"), settings.attributes("users"))):
         raise SettingsError("\n".join(f"{place_of(settings, *where)}: {words}" for where, words in wrong))
     return settings
 

@@ -15,10 +15,13 @@ from scipy.sparse import csr_array
 from nightloom import settings as settings_module
 from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake
+from nightloom.lake.described_items import compile_slate
 from nightloom.settings import Settings
-from nightloom.slate import compile as slate_plan
-from nightloom.slate.apply import Block, Slates, Users
-from nightloom.slate.plan import F32, I32, I64, Bools, Plan
+from nightloom.slate.apply import Block
+from nightloom.slate.arrays import F32, I32, I64, Bools
+from nightloom.slate.candidates import Users
+from nightloom.slate.plan import Plan
+from nightloom.slate.slates import Slates
 from nightloom.topk import topk_of_scores
 
 NIGHT = date(2024, 3, 1)
@@ -101,7 +104,7 @@ class Shop:
             lake.append(ITEMS, [self._row(item) for item in [*self.known, *self.unknown]])
             stats = [self._stats(item, said["events"]) for item, said in self.said.items() if "events" in said]
             lake.append(ITEM_STATS, stats or [self._stats("nobody's", 1)])
-        return slate_plan.plan(lake, settings, NIGHT, lake.version(ITEMS), lake.version(ITEM_STATS))
+        return compile_slate(lake, settings, NIGHT, lake.version(ITEMS), lake.version(ITEM_STATS))
 
     def _row(self, item: str) -> dict[str, Any]:
         said = dict(self.said.get(item, {}))
@@ -124,7 +127,7 @@ class Shop:
     ) -> Slates:
         """`users`: id -> attributes; `scores`: B x items, else as in the class's docstring."""
         users, seen = users or {"u": {}}, seen or {}
-        plan = self.plan().of(self.known)
+        plan = self.plan().for_items(self.known)
         scores_BI = (
             np.tile(100 - np.arange(self.items, dtype=np.float32), (len(users), 1)) if scores is None else scores
         )

@@ -1,4 +1,4 @@
-"""slate_lists.py: each rule over a catalogue made by hand, where the right list is known."""
+"""slate/apply.py: each rule over a catalogue made by hand, where the right list is known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightloom.slate.effects import RelevanceAddition
 from tests.nightloom.slate_shop import Shop
 
 
@@ -90,7 +91,7 @@ def test_a_boost_halves_with_each_half_life(tmp_path: Path) -> None:
     rule = '[[slate.boosts]]\nname = "new"\nadd = 1.0\nsince = "released"\nhalf_life_days = 10\n'
     said = of(released="2024-03-01:l 2024-02-20:k 2024-02-10:j soon:i")
     made = Shop(tmp_path, rule, said=said, stored=12).plan()
-    (boost,) = made.boosts
+    ((_, boost),) = made.effects(RelevanceAddition)
     day = 0.5**0.1  # the night ends a day after the date begins
     assert boost.add[[11, 10, 9, 8, 0]] == pytest.approx([day, day / 2, day / 4, 0, 0], rel=1e-4)
 
@@ -199,7 +200,9 @@ def test_a_step_tells_what_each_rule_did_and_the_costs_add_up(tmp_path: Path) ->
     made = shop.slates()
     assert [shop.texts(made, n)[0] for n in range(4)] == ["abcdefgh", "acdefghi", "acdefghi", "adefcghi"]
     # A first page is four of twelve candidates, eleventh parts of relevance apart, as far as a score of 1.
-    assert made.done == pytest.approx(np.array([[1, 1, 3, 3 / 11], [0, 0, 0, 0], [1, 1, 3, 3 / 11]]), abs=1e-6)
+    assert made.rule_statistics == pytest.approx(
+        np.array([[1, 1, 3, 3 / 11], [0, 0, 0, 0], [1, 1, 3, 3 / 11]]), abs=1e-6
+    )
     assert made.relevance == pytest.approx((11 + 10 + 9 + 8) / 11)
 
 

@@ -1,4 +1,4 @@
-"""slate_settings.py and slate_plan.py: a wrong rule is an error that names its line; docs/slate.md is right."""
+"""slate/settings.py and slate/compile.py: a wrong rule is an error that names its line; docs/slate.md is right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from nightloom.errors import SettingsError
 from nightloom.lake import Lake
-from nightloom.slate.settings import Slate
+from nightloom.slate.settings import KINDS
 from tests.nightloom.slate_shop import TOML, Shop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "slate.md").read_text(encoding="utf8")
@@ -66,7 +66,7 @@ def test_a_category_that_no_item_has_and_a_condition_that_none_meets_are_told(
         f"{start} {LINE + 4}: slate.floors.0.when: no item meets it",
         f"{start} {LINE + 7}: slate.pins.0.item: pins the item 'q', which silver.items does not have",
     ]
-    assert dict(zip(plan.names, plan.items, strict=True)) == {"f": 0, "p": 0}
+    assert {rule.name: rule.items for rule in plan.rules} == {"f": 0, "p": 0}
 
 
 def test_the_rules_of_the_page_are_right(tmp_path: Path) -> None:
@@ -74,22 +74,17 @@ def test_the_rules_of_the_page_are_right(tmp_path: Path) -> None:
     shop = Shop(tmp_path, rules.replace("provider", "maker"), k=10, stored=20)
     plan = shop.plan()
     assert len(plan.names) == len(set(plan.names)) == 12
-    assert {type(rule).__name__ for _, rule in shop.settings.slate.rules} == {
-        "Filter", "Boost", "Cap", "Floor", "Promotion", "Exploration", "Pin", "Diversity",
-    }  # fmt: skip
-    assert set(re.findall(r"^\| `\[+slate\.(\w+)", PAGE, re.MULTILINE)) == {
-        name
-        for name, field in Slate.model_fields.items()
-        if (field.default is None or field.default == ()) and name != "segments"  # no rule
-    }
+    assert {rule.kind() for _, rule in shop.settings.slate.rules} == {kind.kind() for kind in KINDS}
+    assert re.findall(r"^\| `\[+slate\.(\w+)", PAGE, re.MULTILINE) == [kind.section for kind in KINDS]
 
 
 def test_a_plan_can_be_made_without_statistics_of_the_night(tmp_path: Path) -> None:
     from nightloom.contracts import ITEMS
-    from nightloom.slate import compile as slate_plan
+    from nightloom.lake.described_items import compile_slate
     from tests.nightloom.slate_shop import NIGHT
 
     shop = Shop(tmp_path, "[slate.exploration]\nshare = 0.25\n")
     shop.plan()
     lake = Lake(shop.settings.place("lake"))
-    assert slate_plan.plan(lake, shop.settings, NIGHT, lake.version(ITEMS), None).items == (12,)
+    (rule,) = compile_slate(lake, shop.settings, NIGHT, lake.version(ITEMS), None).rules
+    assert rule.items == 12

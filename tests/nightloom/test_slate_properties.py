@@ -1,4 +1,4 @@
-"""slate_lists.py: whatever the rules, a list holds nothing twice, nothing seen, hidden, filtered, or over a cap."""
+"""slate/apply.py: whatever the rules, a list holds nothing twice, nothing seen, hidden, filtered, or over a cap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightloom.slate.plan import F32
+from nightloom.slate.arrays import F32
 from tests.nightloom.slate_shop import Shop
 
 RULES = {

@@ -1,4 +1,4 @@
-"""slate_rule_checks.py, slate_served.py, slate_page.py: gate 3 finds broken rules, changes, loss; its page shows it."""
+"""slate_checks.py, slate_served.py, slate_page.py: gate 3 finds broken rules, changes, loss; its page shows it."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 
 from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
+from nightloom.lake.described_items import compile_slate
 from nightloom.lake.recommendations import full_night, meaning
-from nightloom.slate import compile as slate_plan
 from nightloom.sql.query import Catalog, run_query
 from serving.history import read_profile
 from serving.replay import replay
@@ -161,7 +161,7 @@ def test_a_list_that_is_made_anew_for_one_user_is_the_one_that_spark_made(made: 
     stamp = json.loads(ruled.lake.open(RECOMMENDATIONS).history(1)[0]["userMetadata"])
     reads, settings = stamp["reads"], ruled.at.settings
     versions = reads[ITEMS.full_name], reads[ITEM_STATS.full_name]
-    plan = slate_plan.plan(ruled.lake, settings, after(8), *versions)
+    plan = compile_slate(ruled.lake, settings, after(8), *versions)
     assert plan.digest == stamp["facts"]["rules"]
     lists, model = ruled.lists(after(8)), registry.load(settings, "1")
     assert len(lists) > len(USERS)

@@ -1,4 +1,4 @@
-"""ruled.py, ruled_lists.py: the night's lists by slate rules, made by Spark; the popular list by the same filters."""
+"""slate_scoring.py, slate_lists.py: lists by slate rules, made by Spark; the popular list by the same filters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from models.base import Examples, Histories, no_report
 from models.popularity import Popularity, PopularityParams
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SLATE_RULES, USERS
 from spark_jobs import gold_popular
-from spark_jobs import slate_lists as ruled_lists
 from spark_jobs.gold_histories import up_to
 from spark_jobs.gold_recommendations import batched, stamped, worded
+from spark_jobs.slate_lists import lists_by_rules, night_plan
 from tests.spark_jobs.build import NOON, TOML, D, Project, project
 
 KNOWN = "abcdefgh"
@@ -81,8 +81,8 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Proje
     seen = {"u1": "h", "u2": "hb", "u3": "hz", "u4": "abcdefgh"}
     lake.append(HISTORIES, [_week(user, list(touched)) for user, touched in seen.items()])
     histories = batched(worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
-    plan = ruled_lists.compiled(night)
-    with ruled_lists.counted(night, plan, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
+    plan = night_plan(night)
+    with lists_by_rules(night, plan, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
         night.replace(RECOMMENDATIONS, stamped(lists, NOON).withColumn("full_night", F.lit(D)))
     at.run(gold_popular.main)
     return at
@@ -116,5 +116,5 @@ def test_the_popular_list_holds_what_the_filters_leave_to_a_stranger(made: Proje
     (row,) = made.rows(POPULAR)
     assert "".join(row["items"]) == "bcef"  # no a, nothing for clerks
     night = made.night()
-    plan = ruled_lists.compiled(night)
-    assert "".join(np.array(list(KNOWN))[plan.strangers_see(list(KNOWN), ("job=clerk",))]) == "bcdefgh"
+    plan = night_plan(night)
+    assert "".join(np.array(list(KNOWN))[plan.visible_to_stranger(list(KNOWN), ("job=clerk",))]) == "bcdefgh"

@@ -1,4 +1,4 @@
-"""moved.py, replay.py: what the slate rules did to a served row, told as text, as JSON, by the API and the console.
+"""rule_attribution.py, replay.py: what the slate rules did to a served row, as text, JSON, by the API and the console.
 
 Item 1 is liked by most, then 2, ..., 11; nobody likes 12, which the model does not know. Lists have five places.
 """
@@ -20,20 +20,20 @@ from click.testing import CliRunner
 from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import now
+from nightloom.lake.described_items import compile_slate
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
-from nightloom.slate import compile as slate_plan
 from serving import commands
 from serving.explain import UNKNOWN_ITEM, Explanation, build_explanation
 from serving.history import read_history
 from serving.replay import BATCH, Move
-from serving.rule_attribution import Moved
+from serving.rule_attribution import Attribution
 from serving.stores.reader import Reader
 from spark_jobs import gold_popular
-from spark_jobs import slate_scoring as ruled
 from spark_jobs.commit_stamps import StampedNight
+from spark_jobs.slate_scoring import score_by_rules
 from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
 from training import train
 
@@ -99,10 +99,10 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
 
     def body(night: Night) -> None:
         night.pin(HISTORIES)
-        plan = slate_plan.plan(night.lake, night.settings, day, night.pin(ITEMS), night.pin(ITEM_STATS))
+        plan = compile_slate(night.lake, night.settings, day, night.pin(ITEMS), night.pin(ITEM_STATS))
         night.tags |= {"model_version": "1", "rules": plan.digest}
         batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
-        (made,) = ruled.score(iter([batch]), str(registry.registered(night.settings, "1").folder), plan)
+        (made,) = score_by_rules(iter([batch]), str(registry.registered(night.settings, "1").folder), plan)
         fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
         rows: list[dict[str, Any]] = [
             fixed | {name: row[name] for name in ("user_id", "items", "scores")} for row in made.to_pylist()
@@ -132,7 +132,7 @@ def told(client: Client, user: str, item: str) -> Explanation:
     return build_explanation(client.app.state.settings, client.app.state.reader, user, item)
 
 
-def steps(rules: Moved) -> list[tuple[str, int | None, int | None]]:
+def steps(rules: Attribution) -> list[tuple[str, int | None, int | None]]:
     assert rules.known, rules.note
     return [(move.rule, move.before, move.after) for move in rules.moves]
 
@@ -153,11 +153,11 @@ def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_a
 
 
 def test_a_pin_lifts_an_item_to_the_first_place(client: Client) -> None:
-    assert told(client, "u6", "9").rules == Moved(True, "", 3, [Move("hero", "pin", 3, 1)])
+    assert told(client, "u6", "9").rules == Attribution(True, "", 3, [Move("hero", "pin", 3, 1, "item 9 at place 1")])
 
 
 def test_an_item_that_no_rule_moved_stands_by_its_score(client: Client) -> None:
-    assert told(client, "calm", "1").rules == Moved(True, "no rule moved it", 1, [])
+    assert told(client, "calm", "1").rules == Attribution(True, "no rule moved it", 1, [])
 
 
 def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(client: Client) -> None:
@@ -173,15 +173,15 @@ def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(client: 
 
 def test_a_list_that_is_not_the_one_the_rules_give_is_not_accounted_for(client: Client) -> None:
     rules = told(client, "u4", "7").rules
-    assert rules == Moved(
-        False, "made anew, the list has it at rank 2, and it was served at 1: what the rules did is not known"
+    assert rules == Attribution(
+        False, "rebuilt, the list has it at rank 2, and it was served at 1: what the rules did is not known"
     )
 
 
 def test_of_the_popular_list_it_is_said_which_filters_apply(client: Client) -> None:
     rules = told(client, "nobody", "1").rules
-    assert rules == Moved(
-        True, "of the rules just filters apply to the popular list: no_five; what these took is not kept"
+    assert rules == Attribution(
+        True, "only rules that hide items apply to the popular list: no_five; which items these hid is not recorded"
     )
 
 
@@ -195,8 +195,8 @@ def test_text_json_api_and_console_tell_the_same(
         """
 Rules that moved it (rank before -> after)
   by score alone: 7
-  one_of_two (cap): not listed -> 5
-  hero (pin): 5 -> 1
+  one_of_two (cap): not listed -> 5 (at most 1 of the items with item_id IN ('3', '4') in the list)
+  hero (pin): 5 -> 1 (item 9 at place 1)
 
 """
         in text
@@ -205,8 +205,9 @@ Rules that moved it (rank before -> after)
     printed = json.loads(CliRunner().invoke(commands.explain, [*asked, "--json"], catch_exceptions=False).stdout)
     assert printed["rules"] == {
         "known": True, "note": "", "by_score": 7, "moves": [
-            {"rule": "one_of_two", "kind": "cap", "before": None, "after": 5},
-            {"rule": "hero", "kind": "pin", "before": 5, "after": 1},
+            {"rule": "one_of_two", "kind": "cap", "before": None, "after": 5,
+             "explanation": "at most 1 of the items with item_id IN ('3', '4') in the list"},
+            {"rule": "hero", "kind": "pin", "before": 5, "after": 1, "explanation": "item 9 at place 1"},
         ],
     }  # fmt: skip
     answer = client.get("/v1/users/u2/explain?item=9")
@@ -217,8 +218,8 @@ Rules that moved it (rank before -> after)
 
 
 def test_where_nothing_can_be_told_the_text_says_why(client: Client) -> None:
-    assert "  made anew, the list has it at rank 2" in commands.format_explanation(told(client, "u4", "7"))
-    assert "what these took is not kept." in client.get("/explain?user=nobody&item=1").text
+    assert "  rebuilt, the list has it at rank 2" in commands.format_explanation(told(client, "u4", "7"))
+    assert "which items these hid is not recorded." in client.get("/explain?user=nobody&item=1").text
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def copied(shop: Project, to: Path) -> Project:
     return Project(shutil.copytree(shop.root, to / "copy"))
 
 
-def asked(project: Project, user: str, item: str = "9") -> Moved:
+def asked(project: Project, user: str, item: str = "9") -> Attribution:
     return build_explanation(project.settings, Reader(project.store), user, item).rules
 
 

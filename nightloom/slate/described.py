@@ -1,0 +1,137 @@
+"""The table `described` (one row per item of a night) -> what the compilation of a rule asks of the items.
+
+Conditions are DuckDB's SQL over its columns. What cannot be computed for an item, the item does not meet.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nightloom.errors import SettingsError
+from nightloom.section import nearest_key
+from nightloom.slate.item_values import ItemValues
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from nightloom.slate.arrays import Bools
+
+CATEGORY = "category"
+CATEGORY_NAMED = re.compile(r"'([^']*)'\s+in\s+categories|list_contains\(\s*categories\s*,\s*'([^']*)'", re.IGNORECASE)
+
+
+def condition(when: str) -> str:
+    """SQL for whether an item meets a condition; false where it cannot be computed."""
+    return f"coalesce(TRY(({when}\n)), false)"
+
+
+def values_of(by: str) -> str:
+    """SQL for the list of an item's values of `category` or an attribute."""
+    return "categories" if by == CATEGORY else f'[CAST("{by}" AS VARCHAR)]'
+
+
+@dataclass(frozen=True)
+class DescribedItems:
+    """The items of a night. Arrays are in the order of `ids`."""
+
+    db: duckdb.DuckDBPyConnection
+
+    @cached_property
+    def ids(self) -> pa.Array:
+        """The items' ids, sorted."""
+        return self.column("item_id").combine_chunks()
+
+    @cached_property
+    def available(self) -> Bools:
+        """Of each item, whether it may be shown."""
+        return self.flags("available")
+
+    def column(self, sql: str) -> pa.ChunkedArray:
+        """An expression's value for each item."""
+        return self.db.sql(f"SELECT {sql} AS value FROM described ORDER BY item_id").to_arrow_table()["value"]
+
+    def flags(self, sql: str) -> Bools:
+        """An expression that is true or false for each item."""
+        import numpy as np
+
+        return np.asarray(self.column(sql).to_numpy(), np.bool_)
+
+    def values(self, sql: str) -> tuple[pa.Array, ItemValues]:
+        """The distinct values of a list in SQL, sorted, and each item's values as places among them."""
+        import numpy as np
+        import pyarrow as pa
+
+        given = "value IS NOT NULL" if "DOUBLE" in sql else "value <> ''"
+        found = self.db.sql(
+            f"""WITH each AS (SELECT row_number() OVER (ORDER BY item_id) - 1 AS item, unnest({sql}) AS value
+                FROM described), pairs AS (SELECT DISTINCT item, value FROM each WHERE {given})
+            SELECT item, value, dense_rank() OVER (ORDER BY value) - 1 AS code FROM pairs ORDER BY item, code"""
+        ).to_arrow_table()
+        codes = found["code"].to_numpy()
+        firsts = np.unique(codes, return_index=True)[1]
+        known = found["value"].combine_chunks().take(pa.array(firsts, pa.int64()))
+        return known, ItemValues.from_pairs(found["item"].to_numpy(), codes, len(self.ids))
+
+    def one_value(self) -> ItemValues:
+        """The same value for every item."""
+        import numpy as np
+
+        return ItemValues.from_pairs(np.arange(len(self.ids)), np.zeros(len(self.ids), np.int64), len(self.ids))
+
+    def columns(self) -> list[str]:
+        """What a condition can name."""
+        return self.db.table("described").columns
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What the compilation of one rule is given: the night's items, and the rule's place in nightloom.toml."""
+
+    items: DescribedItems
+    night: date
+    k: int
+    """Places of a page."""
+    location: tuple[str | int, ...]
+    """The rule's place in the file, e.g. ("slate", "caps", 0)."""
+    place_of: Callable[..., str]
+    """A place in the file -> `nightloom.toml, line N: slate.caps.0.by`."""
+
+    def meeting(self, when: str, key: str = "when") -> Bools:
+        """Of each item, whether it meets the condition that stands under a key; a wrong one is an error with its line.
+
+        A condition that no item meets, or that names a category of no item, is a warning.
+        """
+        import duckdb
+
+        where, items = self.place_of(*self.location, key), self.items
+        try:
+            (type_,) = items.db.sql(f"SELECT ({when}\n) AS met FROM described LIMIT 0").types
+        except duckdb.Error as error:
+            first_line = str(error).split("\n\n")[0]
+            raise SettingsError(f"{where}: {first_line}; columns of an item are {', '.join(items.columns())}") from None
+        if str(type_) != "BOOLEAN":
+            raise SettingsError(f"{where}: '{when}' is {type_}; expected a condition, true or false for each item")
+        self._check_categories(when, key)
+        met = items.flags(condition(when))
+        if not met.any() and len(met):
+            self.warn(key, "no item meets it")
+        return met
+
+    def warn(self, key: str, words: str) -> None:
+        """Print a warning that names the key's line."""
+        print(f"warning: {self.place_of(*self.location, key)}: {words}", file=sys.stderr)
+
+    def _check_categories(self, when: str, key: str) -> None:
+        named = {one or other for one, other in CATEGORY_NAMED.findall(when)}
+        if named:
+            rows = self.items.db.sql("SELECT DISTINCT unnest(categories) FROM described").fetchall()
+            known = [row[0] for row in rows]
+            for category in sorted(named - set(known)):
+                self.warn(key, f"names the category '{category}', which no item has{nearest_key(category, known)}")
