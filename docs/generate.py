@@ -1,4 +1,5 @@
-"""nightloom/settings/ -> docs/settings.md; nightloom/contracts/ -> docs/tables.md.
+"""nightloom/settings/ -> docs/settings.md; nightloom/slate/rules/ -> the table of docs/slate.md; nightloom/contracts/ ->
+docs/tables.md.
 
 By hand: .venv/bin/python docs/generate.py
 tests/test_docs.py compares the files with what comes out here.
@@ -6,6 +7,7 @@ tests/test_docs.py compares the files with what comes out here.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import date
@@ -21,6 +23,8 @@ from pydantic.fields import FieldInfo  # noqa: E402
 
 from nightloom.contracts import TABLES, Table  # noqa: E402
 from nightloom.settings import Settings  # noqa: E402
+from nightloom.slate.rule import NamedRule  # noqa: E402
+from nightloom.slate.settings import KINDS  # noqa: E402
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date"}
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
@@ -156,7 +160,18 @@ def _flags(required: bool, personal: bool) -> str:
     return ", ".join(word for word, on in (("not null", required), ("personal", personal)) if on)
 
 
-PAGES = {"settings.md": settings_page, "tables.md": tables_page}
+def slate_page() -> str:
+    """docs/slate.md as it is, with a row for each kind of rule in its table."""
+    rows = "".join(
+        f"| `{f'[[slate.{kind.section}]]' if issubclass(kind, NamedRule) else f'[slate.{kind.section}]'}` "
+        f"| {_flat(kind.__doc__ or '')} | {kind.breakable} |\n"
+        for kind in KINDS
+    )
+    page = (DOCS / "slate.md").read_text(encoding="utf8")
+    return re.sub(r"(?<=\|---\|---\|---\|\n)(\|.*\n)*", lambda _: rows, page, count=1)
+
+
+PAGES = {"settings.md": settings_page, "slate.md": slate_page, "tables.md": tables_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

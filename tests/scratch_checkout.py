@@ -20,8 +20,8 @@ from nightloom.night import stages
 from nightloom.settings import CONFIG_VARIABLE
 
 CHECKOUT = Path(__file__).parents[1]
-COPIED = ("*.py", "*.html", "*.css", "*.js", "*.toml", ":!tests", ":!docs", ":!benchmarks")
-"""What the packages consist of, as git's patterns; a new file that git does not ignore is copied before its commit."""
+COPIED = ("*.py", "*.html", "*.css", "*.js", "*.toml", ":!docs", ":!benchmarks")
+"""Packages and tests, as git's patterns; a new file that git does not ignore is copied before its commit."""
 MAIN = "from nightloom.cli import main; main()"
 NIGHT = tuple(stage.name for stage in stages.NIGHT[: stages.NIGHT.index(stages.PUBLISH) + 1])
 """The stages of a night up to its publish, in their order."""
@@ -78,6 +78,10 @@ class ScratchCheckout:
         with self._spark():
             for module in NIGHT:
                 self.stage(module, day)
+
+    def pytest(self, *words: str) -> str:
+        """Run tests of the copy -> what pytest prints."""
+        return self._run("-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
 
     @contextmanager
     def _spark(self) -> Iterator[None]:

@@ -48,6 +48,7 @@ columns = { item_id = "i" }
 [sources.attributes]
 year = "year"
 maker = "upper(maker)"
+provider = "provider"
 series = "series"
 markets = "markets"
 min_age = "min_age"
