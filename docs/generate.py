@@ -1,5 +1,5 @@
-"""nightloom/settings/ -> docs/settings.md; nightloom/slate/rules/ -> the table of docs/slate.md; nightloom/contracts/ ->
-docs/tables.md.
+"""nightloom/settings/ -> docs/settings.md; nightloom/contracts/ -> docs/tables.md; nightloom/slate/rules/ -> the table of
+docs/slate.md.
 
 By hand: .venv/bin/python docs/generate.py
 tests/test_docs.py compares the files with what comes out here.
