@@ -1,5 +1,5 @@
-"""nightloom/settings/ -> docs/settings.md; nightloom/contracts/ -> docs/tables.md; nightloom/slate/rules/ -> the table of
-docs/slate.md.
+"""The code -> docs/settings.md (nightloom/settings/), docs/tables.md (nightloom/contracts/), and the table of rules in
+docs/slate.md (nightloom/slate/rules/).
 
 By hand: .venv/bin/python docs/generate.py
 tests/test_docs.py compares the files with what comes out here.

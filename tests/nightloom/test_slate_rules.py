@@ -19,7 +19,7 @@ from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.errors import SettingsError
 from nightloom.lake import Lake
 from nightloom.lake.described_items import describe_items
-from nightloom.lake.duck import connect
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.slate import rules as folder
 from nightloom.slate.checks import RuleCheck, check_rules
 from nightloom.slate.compile import compile_rules
@@ -65,7 +65,7 @@ def applied(at: Shop) -> Slates:
 def described(at: Shop) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the table `described` of the shop's items."""
     settings, lake = at.settings, Lake(at.settings.place("lake"))
-    with connect(settings.place("home")) as db:
+    with spilling_duckdb(settings.place("home")) as db:
         describe_items(db, lake, settings, NIGHT, lake.version(ITEMS), lake.version(ITEM_STATS))
         yield db
 
