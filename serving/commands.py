@@ -72,7 +72,7 @@ def format_explanation(why: Explanation) -> str:
             f"{why.title} (item {why.item_id})",
             f"  rank {why.rank} of {why.length} for user {why.user}, score {why.score:.4f}{source}",
             "",
-            "What weighs most (share of all that speaks for it)",
+            "What weighs most (share of all positive contributions)",
             *(causes or [f"  {why.uncaused}"]),
             "",
             *([*_format_attributes(why), ""] if why.attributes else []),

@@ -1,1 +1,1 @@
-"""Records that could not be used: list, show, replay, discard."""
+"""Unusable records: list, show, replay, discard."""

@@ -1,4 +1,4 @@
-"""`nightloom quarantine list|show|replay|discard`: a person's way to the records that could not be used."""
+"""`nightloom quarantine list|show|replay|discard`: the commands for unusable records."""
 
 from __future__ import annotations
 
@@ -16,26 +16,35 @@ from nightloom.contracts import QUARANTINE_ROWS
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
 from nightloom.literals import sql_text
-from nightloom.quarantine import records as rows_module
-from nightloom.quarantine.records import DISCARDED, REPLAYED, WAITING, Row, became, decide, replayed, rows_of
+from nightloom.quarantine.records import (
+    DISCARDED,
+    REPLAYED,
+    WAITING,
+    Row,
+    add_outcomes,
+    filter_sql,
+    read_rows,
+    record_decision,
+    replay_rows,
+)
 from nightloom.settings import load
 from nightloom.terminal import screen
 
-SHOWN = 20
-"""Rows that `show` prints unless it is asked for more."""
+DEFAULT_LIMIT = 20
+"""Rows that `show` prints by default."""
 
 
 class QuarantineError(NightloomError):
-    """Nothing is in quarantine that fits what was asked for, or a mended record cannot be read."""
+    """No row in quarantine matches the filters, or a mended record cannot be read."""
 
 
 @click.group()
 def quarantine() -> None:
-    """Records that could not be used: look, mend, replay or discard."""
+    """Unusable records: look, mend, replay or discard."""
 
 
 def _filters(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that choose rows, the same for every word."""
+    """The options that filter rows, the same for every command."""
     for option in (
         click.option("--row", "row_ids", multiple=True, metavar="ID", help="Row id, or the start of one; repeatable."),
         click.option("--night", type=click.DateTime(["%Y-%m-%d"]), help="Night that put it there."),
@@ -49,9 +58,9 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 @quarantine.command("list")
 @_filters
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_(as_json: bool, **chosen: Any) -> None:
-    """How many rows for which reason, and in which state."""
-    where = _where(chosen)
+def list_(as_json: bool, **filters: Any) -> None:
+    """The number of rows by source, reason and state."""
+    where = _filter(filters)
     columns = ["kind", "source", "reason", "state", "count(*) AS rows", "min(night) AS first", "max(night) AS last"]
     found = _lake().rows(QUARANTINE_ROWS, f"{where} GROUP BY 1, 2, 3, 4 ORDER BY rows DESC, 1, 2, 3, 4", columns)
     groups = found.to_pylist()
@@ -69,16 +78,18 @@ def list_(as_json: bool, **chosen: Any) -> None:
 @quarantine.command()
 @_filters
 @click.option("--state", type=click.Choice([WAITING, REPLAYED, DISCARDED]), help="Only rows in this state.")
-@click.option("--limit", type=click.IntRange(min=1), default=SHOWN, show_default=True, help="Rows printed as text.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="Rows printed as text."
+)
 @click.option("--json", "as_json", is_flag=True, help="All rows, one JSON object a line: what `replay --from` reads.")
-def show(state: str | None, limit: int, as_json: bool, **chosen: Any) -> None:
-    """The rows: what was found, what was expected, and what became of them."""
-    lake, where = _lake(), _where(chosen)
-    rows = rows_of(lake, f"{where} AND state = {sql_text(state)}" if state else where)
+def show(state: str | None, limit: int, as_json: bool, **filters: Any) -> None:
+    """The rows: what was found, what was expected, and their outcome."""
+    lake, where = _lake(), _filter(filters)
+    rows = read_rows(lake, f"{where} AND state = {sql_text(state)}" if state else where)
     shown = rows if as_json else rows[:limit]
-    became(lake, shown)
+    add_outcomes(lake, shown)
     for row in shown:
-        click.echo(json.dumps(row, default=str, ensure_ascii=False) if as_json else _told(row))
+        click.echo(json.dumps(row, default=str, ensure_ascii=False) if as_json else _format_row(row))
     if len(rows) > len(shown):
         click.echo(f"... {len(rows) - limit:,} more; --limit {len(rows)} or --json shows all.")
 
@@ -92,20 +103,20 @@ def show(state: str | None, limit: int, as_json: bool, **chosen: Any) -> None:
 )
 @click.option("--why", default="replayed", show_default=True, help="Kept beside each row, with your name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_run: bool, **chosen: Any) -> None:
-    """Bring rows in again: after the rule in nightloom.toml was mended, or with a mended record."""
+def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_run: bool, **filters: Any) -> None:
+    """Put rows into bronze again: after nightloom.toml was mended, or with mended records."""
     lake = _lake()
-    mended = _mended(file) if file else {}
-    if mended and any(chosen.values()):
+    mended = _read_mended(file) if file else {}
+    if mended and any(filters.values()):
         raise click.UsageError("--from names its rows itself; leave the other choices out.")
-    chosen["row_ids"] = chosen["row_ids"] or tuple(mended)
-    rows = _waiting(lake, everything, chosen)
+    filters["row_ids"] = filters["row_ids"] or tuple(mended)
+    rows = _waiting_rows(lake, everything, filters)
     if raw is not None:
         if len(rows) != 1:
-            raise QuarantineError(f"--raw mends one row, but {len(rows):,} were chosen; name one with --row")
+            raise QuarantineError(f"--raw mends one row, but {len(rows):,} were filters; name one with --row")
         mended = {rows[0]["row_id"]: raw}
     if not dry_run:
-        replayed(lake, rows, mended, _by(why))
+        replay_rows(lake, rows, mended, _signature(why))
     what = "would go in again" if dry_run else "went in again"
     click.echo(f"{len(rows):,} rows {what}, {len(mended):,} of them mended; the next night takes them.")
 
@@ -114,26 +125,26 @@ def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_r
 @_filters
 @click.option("--everything", is_flag=True, help="All rows that wait; otherwise choose with the options above.")
 @click.option("--why", required=True, help="Kept beside each row, with your name.")
-def discard(everything: bool, why: str, **chosen: Any) -> None:
-    """Say that rows are not worth mending. They stay in bronze and in quarantine, marked."""
+def discard(everything: bool, why: str, **filters: Any) -> None:
+    """Mark rows as not worth mending. They stay in bronze and in quarantine."""
     lake = _lake()
-    rows = _waiting(lake, everything, chosen)
-    decide(lake, [row | {"state": DISCARDED} for row in rows], _by(why))
+    rows = _waiting_rows(lake, everything, filters)
+    record_decision(lake, [row | {"state": DISCARDED} for row in rows], _signature(why))
     click.echo(f"{len(rows):,} rows discarded.")
 
 
-def _waiting(lake: Lake, everything: bool, chosen: dict[str, Any]) -> list[Row]:
-    """Rows that wait and fit the choice. Raises QuarantineError when there are none."""
-    if not everything and not any(chosen.values()):
+def _waiting_rows(lake: Lake, everything: bool, filters: dict[str, Any]) -> list[Row]:
+    """The waiting rows that match the filters. Raises QuarantineError when there are none."""
+    if not everything and not any(filters.values()):
         raise click.UsageError("choose rows with --row, --reason, --source or --night, or take --everything.")
-    rows = rows_of(lake, f"{_where(chosen)} AND state = '{WAITING}'")
+    rows = read_rows(lake, f"{_filter(filters)} AND state = '{WAITING}'")
     if not rows:
         raise QuarantineError("no waiting row fits; `nightloom quarantine list` says what is there")
     return rows
 
 
-def _mended(file: Path) -> dict[str, str]:
-    """Row id -> record, of a file of JSON lines. Raises QuarantineError with the line."""
+def _read_mended(file: Path) -> dict[str, str]:
+    """Row id -> record, from a file of JSON lines. Raises QuarantineError that names the line."""
     found = {}
     for number, line in enumerate(file.read_text(encoding="utf8").splitlines(), start=1):
         try:
@@ -146,13 +157,13 @@ def _mended(file: Path) -> dict[str, str]:
     return found
 
 
-def _where(chosen: Mapping[str, Any]) -> str:
-    night = chosen["night"].date() if chosen["night"] else None
-    return rows_module.chosen(chosen["row_ids"], night, chosen["source"], chosen["reason"])
+def _filter(filters: Mapping[str, Any]) -> str:
+    night = filters["night"].date() if filters["night"] else None
+    return filter_sql(filters["row_ids"], night, filters["source"], filters["reason"])
 
 
-def _told(row: Row) -> str:
-    """A row for people."""
+def _format_row(row: Row) -> str:
+    """A row as text."""
     by = f" ({row['decided_by']})" if row["decided_by"] else ""
     lines = [
         f"{row['row_id'][:12]}  {row['night']}  {row['source']}  {row['reason']}: {row['detail']}",
@@ -162,7 +173,7 @@ def _told(row: Row) -> str:
     return "\n".join(lines)
 
 
-def _by(why: str) -> str:
+def _signature(why: str) -> str:
     return f"{getpass.getuser()}: {why}"
 
 

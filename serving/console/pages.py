@@ -19,7 +19,7 @@ from nightloom.night.records import StageRun
 from nightloom.pages.html import render
 from nightloom.settings import Settings
 from serving import answers
-from serving.console.quality import data_docs, quality
+from serving.console.quality import data_docs_page, quality_page
 from serving.explain import build_explanation
 from serving.history import read_history
 from serving.stores import versions
@@ -52,24 +52,24 @@ class NightRow:
 
     @property
     def seconds(self) -> float:
-        """Work, not waiting: the stages' seconds added up."""
+        """The sum of the stages' seconds, without waiting times."""
         return sum(stage.seconds for stage in self.stages)
 
 
 def routes() -> list[Route]:
     """Every page of the console."""
     return [
-        Route("/", _page(home)),
-        Route("/user", _page(user)),
-        Route("/explain", _page(why)),
-        Route("/reports/{night}", _page(report)),
-        Route("/quality", _page(quality)),
-        Route("/data-docs/{page:path}", _page(data_docs)),
+        Route("/", _handler(home_page)),
+        Route("/user", _handler(user_page)),
+        Route("/explain", _handler(explanation_page)),
+        Route("/reports/{night}", _handler(report_page)),
+        Route("/quality", _handler(quality_page)),
+        Route("/data-docs/{page:path}", _handler(data_docs_page)),
     ]
 
 
-def home(request: Request) -> Response:
-    """What is served, how fresh, which gates opened, the last nights, the versions."""
+def home_page(request: Request) -> Response:
+    """The served version and its age, the gates, the last nights, all versions."""
     settings, reader = _state(request)
     lake, snapshot = Lake(settings.place("lake")), _served(reader)
     shown = night_rows(settings, NIGHTS_SHOWN)
@@ -94,33 +94,33 @@ def night_rows(settings: Settings, limit: int) -> list[NightRow]:
     ]
 
 
-def user(request: Request) -> Response:
-    """One user: history with titles and weights, list with scores and a way to the reasons."""
+def user_page(request: Request) -> Response:
+    """One user: history with titles and weights, list with scores and links to the explanations."""
     settings, reader = _state(request)
-    asked = request.query_params.get("id", "").strip()
-    snapshot = reader.now(asked)
-    answer = json.loads(answers.recommendations(snapshot, asked, snapshot.meta["stored"]))
-    history = read_history(Lake(settings.place("lake")), snapshot.meta["night"], asked)
+    user = request.query_params.get("id", "").strip()
+    snapshot = reader.now(user)
+    answer = json.loads(answers.recommendations(snapshot, user, snapshot.meta["stored"]))
+    history = read_history(Lake(settings.place("lake")), snapshot.meta["night"], user)
     newest = [event | {"title": snapshot.title(event["item_id"])} for event in history[::-1][:HISTORY_SHOWN]]
-    cards = {item["item_id"]: snapshot.get("items", item["item_id"]) or {} for item in answer["items"]}
+    items = {item["item_id"]: snapshot.get("items", item["item_id"]) or {} for item in answer["items"]}
     return HTMLResponse(
         render(
-            TEMPLATES / "user.html", project=settings.project.name, user=asked, answer=answer, history=newest,
-            cards=cards, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
+            TEMPLATES / "user.html", project=settings.project.name, user=user, answer=answer, history=newest,
+            items=items, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
         )
     )  # fmt: skip
 
 
-def why(request: Request) -> Response:
+def explanation_page(request: Request) -> Response:
     """Why one user is shown one item."""
     settings, reader = _state(request)
-    asked = request.query_params
-    found = build_explanation(settings, reader, asked.get("user", ""), asked.get("item", ""))
+    query = request.query_params
+    found = build_explanation(settings, reader, query.get("user", ""), query.get("item", ""))
     return HTMLResponse(render(TEMPLATES / "explain.html", project=settings.project.name, why=found))
 
 
-def report(request: Request) -> Response:
-    """The report that a night left, as it was written."""
+def report_page(request: Request) -> Response:
+    """The stored report of a night."""
     settings, _ = _state(request)
     file = settings.place("home") / "reports" / f"{Path(request.path_params['night']).name}.html"
     if not file.is_file():
@@ -128,8 +128,8 @@ def report(request: Request) -> Response:
     return FileResponse(file)
 
 
-def _page(body: Page) -> Page:
-    """A handler whose errors are a page too."""
+def _handler(body: Page) -> Page:
+    """A handler that shows errors as a page."""
 
     def handler(request: Request) -> Response:
         try:
@@ -147,7 +147,7 @@ def _state(request: Request) -> tuple[Settings, Reader]:
 
 
 def _served(reader: Reader) -> Snapshot | None:
-    """The snapshot, None before the first publish."""
+    """The current snapshot; None before the first publish."""
     if versions.current_version(reader.store) is None:
         return None
     return reader.now()

@@ -20,8 +20,8 @@ TONES = {HELD: "held", WARNED: "mild", STOPPED: "failed", NOT_ASKED: "none"}
 """A night's mark -> its class on the page."""
 
 
-def quality(request: Request) -> Response:
-    """Each table's expectations over the last nights: what failed or moves, and the others on demand."""
+def quality_page(request: Request) -> Response:
+    """Each table's expectations over the last nights: those that failed or changed, and the others folded."""
     settings: Settings = request.app.state.settings
     found = trends(Lake(settings.place("lake")), NIGHTS_SHOWN)
     by_table = {table: list(of_table) for table, of_table in groupby(found, lambda trend: trend.table)}
@@ -30,8 +30,8 @@ def quality(request: Request) -> Response:
     return HTMLResponse(page)
 
 
-def data_docs(request: Request) -> Response:
-    """A page of Data Docs, as it lies on disk."""
+def data_docs_page(request: Request) -> Response:
+    """A page of Data Docs from disk."""
     settings: Settings = request.app.state.settings
     docs = settings.place("docs").resolve()
     file = (docs / Path(request.path_params["page"])).resolve()

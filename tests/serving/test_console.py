@@ -31,7 +31,7 @@ def page(project: Project, path: str = "/", code: int = 200) -> str:
 
 
 def test_data_quality_is_a_page_and_data_docs_are_beside_it(project: Project) -> None:
-    assert "No gate has looked at the data yet." in page(project, "/quality")
+    assert "No gate has checked the data yet." in page(project, "/quality")
     project.plant_items()
     validate(project.night(), [ITEMS], [Measure(ITEMS, "rows of items", 3.0, "3 rows", 5.0, 9.0)])
     text = page(project, "/quality")
@@ -76,7 +76,7 @@ def test_a_user_page_shows_history_list_and_reasons(project: Project) -> None:
     assert "2 interactions up to 21 April 1998" in text
     assert 'Film "1" <é>' in text
     assert "/explain?user=u1&item=3" in text
-    assert "Nobody we know a list for" in page(project, "/user?id=<script>")
+    assert "This user has no list" in page(project, "/user?id=<script>")
 
 
 def test_markup_in_an_id_is_shown_and_not_run(project: Project) -> None:
