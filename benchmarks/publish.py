@@ -38,6 +38,7 @@ from benchmarks.servers import Server, postgresql, program, redis_server
 from nightloom import settings as settings_module
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
 from nightloom.lake import Lake, arrow_schema
+from nightloom.lake.recommendations import night_columns
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.gates import record_and_enforce
@@ -85,14 +86,13 @@ def lake_of(root: Path, users: int, items: int, k: int) -> None:
         offsets = pa.array(np.arange(0, n * k + 1, k, dtype=np.int32))
         scores = -np.sort(-draw.gamma(2.0, 1.0, (n, k)).astype(np.float32), axis=1)
         columns = {
-            "night": pa.repeat(pa.scalar(D), n),
             "user_id": pa.array(np.char.add("user-", np.arange(first, first + n).astype(str))),
             "items": pa.ListArray.from_arrays(offsets, ids.cast(pa.string())),
             "scores": pa.ListArray.from_arrays(offsets, pa.array(scores.ravel())),
             "model_version": pa.repeat("7", n),
             "generated_at": pa.repeat(pa.scalar(made, pa.timestamp("us", "UTC")), n),
-            "full_night": pa.repeat(pa.scalar(D), n),
         }
+        columns |= {name: pa.repeat(pa.scalar(value), n) for name, value in night_columns(D).items()}
         rows = pa.table(columns, schema=arrow_schema(RECOMMENDATIONS))
         write_deltalake(lake.path(RECOMMENDATIONS), rows, mode="append")
 

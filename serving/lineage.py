@@ -7,7 +7,7 @@ from typing import Any
 
 from nightloom.contracts import RECOMMENDATIONS
 from nightloom.lake import Lake
-from nightloom.lake.recommendations import full_night
+from nightloom.lake.recommendations import nightly_lists
 from nightloom.night import stages
 from nightloom.night.records import OK, StageRun, last_attempts, stage_runs
 from serving.history import user_condition
@@ -38,10 +38,9 @@ def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
     Unchanged users keep the list of an earlier night: its row says when it was scored.
     """
     night, version = date.fromisoformat(meta["night"]), meta["inputs"][RECOMMENDATIONS.full_name]
-    nights = f"night IN (DATE '{night}', DATE '{full_night(lake, night, version)}') ORDER BY night DESC LIMIT 1"
-    found = lake.rows(
-        RECOMMENDATIONS, f"{user_condition(user)} AND {nights}", ("generated_at", "model_version"), version
-    )
+    lists = nightly_lists(lake, night, version)
+    select = f"SELECT generated_at, model_version FROM ({lists}) WHERE {user_condition(user)}"
+    found = lake.query(select, ("t", lake.open(RECOMMENDATIONS, version)))
     if not found.num_rows:
         return None
     at, model = (found[name][0].as_py() for name in ("generated_at", "model_version"))

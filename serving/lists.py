@@ -20,7 +20,7 @@ from duckdb.func import ARROW
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lake.duck import spilling_duckdb
-from nightloom.lake.recommendations import full_night, of_nights
+from nightloom.lake.recommendations import files_of_night, nightly_lists
 from serving.float_json import json_lists
 from serving.stores.base import MAX_KEY_BYTES, RowSizes, value_header
 
@@ -106,27 +106,25 @@ class Lists:
         """
         connection = spilling_duckdb(self.scratch)
         connection.create_function("json_lists", json_lists, ["FLOAT[]"], "VARCHAR", type=ARROW)
-        table = SOURCES[kind]
-        full = full_night(self.lake, self.night, self.versions[table.full_name]) if kind == "users" else self.night
-        if full == self.night:
-            self._view(connection, "rows", table, self.night)
-            return connection
-        self._view(connection, "own", table, self.night)
-        self._view(connection, "everybody", table, full)
-        rest = "SELECT * FROM everybody ANTI JOIN own USING (user_id)"
-        connection.execute(f"CREATE VIEW rows AS FROM own UNION ALL BY NAME {rest}")
+        files = self._files(SOURCES[kind])
+        if files:
+            connection.read_parquet(files, union_by_name=True).create_view("stored")
+        else:
+            connection.register("stored", arrow_schema(SOURCES[kind]).empty_table())
+        rows = "FROM stored"
+        if kind == "users" and files:
+            rows = nightly_lists(self.lake, self.night, self.versions[RECOMMENDATIONS.full_name], source="stored")
+        connection.execute(f"CREATE VIEW rows AS {rows}")
         return connection
 
-    def _view(self, connection: duckdb.DuckDBPyConnection, name: str, table: Table, night: date) -> None:
-        """Make a view of a table's files, those of the night where it has nights."""
-        predicate = of_nights([night]) if table.partition else None
-        version, files = self.versions.get(table.full_name), list[str]()
-        if version is not None:
-            files = self.lake.open(table, version).file_uris(file_pruning_predicate=predicate)
-        if files:
-            connection.read_parquet(files, union_by_name=True).create_view(name)
-        else:
-            connection.register(name, arrow_schema(table).empty_table())
+    def _files(self, table: Table) -> list[str]:
+        """A table's files at its version, of the night alone where it has nights."""
+        version = self.versions.get(table.full_name)
+        if version is None:
+            return []
+        if table.partition is None:
+            return self.lake.open(table, version).file_uris()
+        return files_of_night(self.lake, table, self.night, version)
 
 
 def stream(lake: Lake, table: Table, version: int, sql: str) -> pa.RecordBatchReader:

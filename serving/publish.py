@@ -14,7 +14,7 @@ from typing import Any
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from nightloom.errors import EXIT_CLOSED, StoreError
 from nightloom.lake import now
-from nightloom.lake.recommendations import full_night, of_nights
+from nightloom.lake.recommendations import files_of_night
 from nightloom.night import records, stages
 from nightloom.night.context import Night
 from nightloom.night.records import OK
@@ -154,10 +154,7 @@ def _unchanged(night: Night, pinned: dict[str, int]) -> None:
 
 
 def _files(night: Night, table: Table, version: int) -> set[str]:
-    nights = {night.date}
-    if table == RECOMMENDATIONS:
-        nights.add(full_night(night.lake, night.date, version))
-    return set(night.lake.open(table, version).file_uris(file_pruning_predicate=of_nights(nights)))
+    return set(files_of_night(night.lake, table, night.date, version))
 
 
 def _meta(night: Night, push: Push, lists: Lists, loaded: LoadSummary) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from nightloom.lake.described_items import describe_items
 from nightloom.lake.duck import spilling_duckdb
-from nightloom.lake.recommendations import full_night, whole
+from nightloom.lake.recommendations import nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.slate.checks import check_rules
@@ -56,7 +56,7 @@ def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]
 def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     """Pin the inputs and copy what is needed of them into DuckDB, which spills to disk: each is read once."""
     of_night = f"night = DATE '{night.date}'"
-    lists = whole("t", night.date, full_night(night.lake, night.date, night.pin(RECOMMENDATIONS)))
+    lists = nightly_lists(night.lake, night.date, night.pin(RECOMMENDATIONS))
     _take(db, "lists", stream(night.lake, RECOMMENDATIONS, night.pin(RECOMMENDATIONS), f"SELECT {LIST} FROM ({lists})"))
     for name, table, columns, where in (
         ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),

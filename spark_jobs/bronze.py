@@ -27,6 +27,7 @@ from nightloom.night import stages
 from nightloom.night.run import run_stage
 from nightloom.settings import Source
 from spark_jobs import files, kafka, landing
+from spark_jobs.commit_stamps import commit_stamp
 from spark_jobs.context import SparkNight
 
 ANOTHER_RUN = r"CONCURRENT|Concurrent\w+Exception|Multiple streaming|\w+ChangedException|is already active"
@@ -55,7 +56,7 @@ def start_stream(night: SparkNight, source: Source) -> StreamingQuery:
         .writeStream.format("delta")
         .queryName(source.name)
         .option("checkpointLocation", str(_source_folder(night, source) / "stream"))
-        .option("userMetadata", json.dumps({"source": source.name} | json.loads(night.stamp)))
+        .option("userMetadata", json.dumps({"source": source.name} | json.loads(commit_stamp(night))))
         .trigger(availableNow=True)
         .start(night.lake.path(table))
     )

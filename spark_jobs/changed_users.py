@@ -1,4 +1,4 @@
-"""Whose lists could be others than on the night before: by their events, by what is said of them, by a hidden item."""
+"""Which users' lists may differ from the night before: by their events, their attributes or a hidden item."""
 
 from __future__ import annotations
 
@@ -14,79 +14,75 @@ from pyspark.sql import functions as F
 from nightloom.contracts import HISTORIES, INTERACTIONS, ITEMS, RECOMMENDATIONS, USERS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake import MAINTENANCE_OPERATIONS, transaction_id
-from nightloom.lake.recommendations import whole
+from nightloom.lake.recommendations import StoredNight, nightly_lists
 from nightloom.night.context import end_of
 from spark_jobs.context import SparkNight
 
 Strings = NDArray[np.str_]
 FEW_ITEMS = 1_000
-"""Items hidden since: with more of them, to look through all lists is no quicker than to make them."""
+"""Items hidden since: with more of them, to look through all lists is no quicker than to score everybody."""
 
 
-class EverybodyError(Exception):
-    """Why everybody is scored; never leaves rescored.py."""
+class FullRefreshError(Exception):
+    """Why everybody is scored; scoring_scope() catches it."""
 
 
 @dataclass(frozen=True)
-class Before:
-    """The newest night before, what its rows were made from, and the full night that it points to."""
+class PreviousNight:
+    """The night that tonight's lists start from, and the table versions that its lists were made from."""
 
-    night: date
+    stored: StoredNight
     reads: dict[str, int]
-    full_night: date
+
+    @property
+    def night(self) -> date:
+        return self.stored.night
 
 
-def changed_users(night: SparkNight, before: Before, item_ids: Callable[[], Strings]) -> DataFrame:
-    """The users (user_id, distinct) whose lists could be others now."""
-    found = [_come(night, before)]
-    if not _same(night, before, HISTORIES):
-        found.append(_with_other_events(night, before))
-    if USERS.full_name in before.reads and not _same(night, before, USERS):
-        found.append(_differing(night, before, USERS, ("attributes",)))
-    if not night.settings.slate.rules:  # else it is the rules that hide
-        found += _hidden(night, before, item_ids)
+def changed_users(night: SparkNight, previous: PreviousNight, item_ids: Callable[[], Strings]) -> DataFrame:
+    """The users (user_id, distinct) whose lists may differ from those of the previous night."""
+    found = [_with_events_due(night, previous)]
+    if not _has_same_rows(night, previous, HISTORIES):
+        found.append(_with_other_events(night, previous))
+    if USERS.full_name in previous.reads and not _has_same_rows(night, previous, USERS):
+        found.append(_differing(night, previous, USERS, ("attributes",)))
+    if not night.settings.slate.rules:  # with rules, the rules hide items
+        found += _hidden(night, previous, item_ids)
     users = found[0]
     for more in found[1:]:
         users = users.union(more)
     return users.distinct()
 
 
-def _same(night: SparkNight, before: Before, table: Table) -> bool:
-    return night.lake.same_rows(table, before.reads[table.full_name], night.pin(table))
+def _has_same_rows(night: SparkNight, previous: PreviousNight, table: Table) -> bool:
+    return night.lake.same_rows(table, previous.reads[table.full_name], night.pin(table))
 
 
-def _come(night: SparkNight, before: Before) -> DataFrame:
-    """Users with an event whose time came between the two nights' ends; it may have been known before."""
-    weeks = night.frame(HISTORIES).where(F.col("week") >= F.lit(HISTORIES.period_of(before.night)))
-    between = weeks.where(F.exists("at", lambda at: (at >= F.lit(end_of(before.night))) & (at < F.lit(night.end))))
+def _with_events_due(night: SparkNight, previous: PreviousNight) -> DataFrame:
+    """Users with an event whose time is between the two nights' ends; the event may have been delivered earlier."""
+    weeks = night.frame(HISTORIES).where(F.col("week") >= F.lit(HISTORIES.period_of(previous.night)))
+    between = weeks.where(F.exists("at", lambda at: (at >= F.lit(end_of(previous.night))) & (at < F.lit(night.end))))
     return between.select("user_id")
 
 
-def _with_other_events(night: SparkNight, before: Before) -> DataFrame:
-    """Users whose events came, went or changed.
+def _with_other_events(night: SparkNight, previous: PreviousNight) -> DataFrame:
+    """Users with events that were added, removed or changed.
 
-    By the feed of the events themselves, which is short; by that of gold.histories, which holds whole weeks, where
-    something else has changed it, too.
+    The change feed of silver.interactions is short. That of gold.histories holds whole weeks: it is read only where
+    something else than a rebuild of weeks has changed the table.
     """
-    since = before.reads[HISTORIES.full_name]
+    since = previous.reads[HISTORIES.full_name]
     by = {commit["operation"] for commit in night.lake.commits(HISTORIES, since + 1)}
-    if INTERACTIONS.full_name in before.reads and by <= MAINTENANCE_OPERATIONS | {"WRITE"}:
-        if _same(night, before, INTERACTIONS):
+    if INTERACTIONS.full_name in previous.reads and by <= MAINTENANCE_OPERATIONS | {"WRITE"}:
+        if _has_same_rows(night, previous, INTERACTIONS):
             return night.frame(HISTORIES).select("user_id").limit(0)
-        return _feed(night, before, INTERACTIONS).select("user_id")
-    return _differing(night, before, HISTORIES, ("week", "items", "weights", "at"))
+        return night.change_feed(INTERACTIONS, previous.reads[INTERACTIONS.full_name]).select("user_id")
+    return _differing(night, previous, HISTORIES, ("week", "items", "weights", "at"))
 
 
-def _feed(night: SparkNight, before: Before, table: Table) -> DataFrame:
-    """What changed in a table between the versions that the two nights read."""
-    since = before.reads[table.full_name]
-    span = {"readChangeFeed": "true", "startingVersion": str(since + 1), "endingVersion": str(night.pin(table))}
-    return night.spark.read.format("delta").options(**span).load(night.lake.path(table))
-
-
-def _differing(night: SparkNight, before: Before, table: Table, columns: tuple[str, ...]) -> DataFrame:
-    """Users whose rows came or went; a row that was written again as it was cancels itself out."""
-    feed = _feed(night, before, table)
+def _differing(night: SparkNight, previous: PreviousNight, table: Table, columns: tuple[str, ...]) -> DataFrame:
+    """Users with rows that were added or removed; a row that was rewritten unchanged cancels itself out."""
+    feed = night.change_feed(table, previous.reads[table.full_name])
     maps = {name for name, kind in feed.dtypes if kind.startswith("map")}
     comparable = [F.array_sort(F.map_entries(name)) if name in maps else F.col(name) for name in columns]
     came = F.col("_change_type").isin("insert", "update_postimage")
@@ -94,24 +90,23 @@ def _differing(night: SparkNight, before: Before, table: Table, columns: tuple[s
     return rows.groupBy("user_id", "row").agg(F.sum("times").alias("times")).where("times <> 0").select("user_id")
 
 
-def _hidden(night: SparkNight, before: Before, item_ids: Callable[[], Strings]) -> list[DataFrame]:
-    """Users who have an item in their list that is not available any more."""
-    if _same(night, before, ITEMS):
+def _hidden(night: SparkNight, previous: PreviousNight, item_ids: Callable[[], Strings]) -> list[DataFrame]:
+    """Users with an item in their list that is no longer available."""
+    if _has_same_rows(night, previous, ITEMS):
         return []
     try:
-        then = _unavailable(night, before.reads[ITEMS.full_name])
+        then = _unavailable(night, previous.reads[ITEMS.full_name])
     except MissingTableError as error:
-        raise EverybodyError(str(error)) from None
+        raise FullRefreshError(str(error)) from None
     now = _unavailable(night, night.pin(ITEMS))
     if back := (then - now).intersection(item_ids().tolist()):
-        raise EverybodyError(f"{len(back):,} items can be had again, {min(back)} the first of them")
+        raise FullRefreshError(f"{len(back):,} items are available again, {min(back)} the first of them")
     gone = sorted(now - then)
     if len(gone) > FEW_ITEMS:
-        raise EverybodyError(f"{len(gone):,} items cannot be had any more")
+        raise FullRefreshError(f"{len(gone):,} items are no longer available")
     if not gone:
         return []
-    lists_of(night)
-    lists = night.spark.sql(whole(VIEW, before.night, before.full_night))
+    lists = night.spark.sql(nightly_lists(night.lake, previous.night, source=lists_view(night)))
     return [lists.where(F.arrays_overlap("items", F.array(*map(F.lit, gone)))).select("user_id")]
 
 
@@ -119,18 +114,14 @@ def _unavailable(night: SparkNight, version: int) -> set[str]:
     return set(night.lake.rows(ITEMS, "NOT available", ["item_id"], version)["item_id"].to_pylist())
 
 
-VIEW = "lists_before"
+def lists_view(night: SparkNight) -> str:
+    """Name of a view of gold.recommendations as it is now; not pinned, for a stage's output is none of its inputs."""
+    night.spark.read.format("delta").load(night.lake.path(RECOMMENDATIONS)).createOrReplaceTempView("earlier_lists")
+    return "earlier_lists"
 
 
-def lists_of(night: SparkNight) -> DataFrame:
-    """gold.recommendations as it is, also as a view; not pinned: a stage's own output is none of its inputs."""
-    lists = night.spark.read.format("delta").load(night.lake.path(RECOMMENDATIONS))
-    lists.createOrReplaceTempView(VIEW)
-    return lists
-
-
-def note_events(night: SparkNight) -> None:
-    """Note as read the version of silver.interactions that gold.histories is made of: its feed says who changed."""
+def note_interactions(night: SparkNight) -> None:
+    """Note as read the version of silver.interactions that gold.histories is made from: its feed says who changed."""
     opened = night.lake.open(HISTORIES, night.pin(HISTORIES))
-    if (taken := opened.transaction_version(transaction_id(INTERACTIONS, HISTORIES))) is not None:
-        night.reads[INTERACTIONS.full_name] = taken
+    if (consumed := opened.transaction_version(transaction_id(INTERACTIONS, HISTORIES))) is not None:
+        night.reads[INTERACTIONS.full_name] = consumed

@@ -15,6 +15,7 @@ from nightloom.contracts import HISTORIES, INTERACTIONS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
+from spark_jobs.increments import refresh_periods
 
 ARRAYS = ("items", "weights", "at", "event_ids")
 
@@ -51,7 +52,7 @@ def up_to(weeks: DataFrame, end: datetime) -> DataFrame:
 
 def main(night: SparkNight) -> None:
     """Rebuild the weeks that changed."""
-    night.refresh(HISTORIES, INTERACTIONS, histories)
+    refresh_periods(night, HISTORIES, INTERACTIONS, histories)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from nightloom.contracts import INTERACTIONS, ITEM_DAYS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
+from spark_jobs.increments import refresh_periods
 
 DIGITS = 9  # of weight: a sum of floats differs in its last digits with the order that Spark adds in
 
@@ -29,7 +30,7 @@ def item_days(interactions: DataFrame) -> DataFrame:
 
 def main(night: SparkNight) -> None:
     """Rebuild the days that changed."""
-    night.refresh(ITEM_DAYS, INTERACTIONS, item_days)
+    refresh_periods(night, ITEM_DAYS, INTERACTIONS, item_days)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from datetime import date, timedelta
 
 from nightloom.contracts import ITEM_DAYS, ITEM_STATS
 from nightloom.night import stages
+from nightloom.night.context import Night
 from nightloom.night.run import run_stage
-from spark_jobs.commit_stamps import StampedNight, sql_date
+from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.gold_item_days import DIGITS
 
 
@@ -29,12 +30,13 @@ def item_stats(day: date, half_life_days: float) -> str:
     )
 
 
-def main(night: StampedNight) -> None:
+def main(night: Night) -> None:
     """Rewrite the night's item statistics."""
-    if not night.settled(ITEM_STATS, ITEM_DAYS):
+    if not is_up_to_date(night, ITEM_STATS, ITEM_DAYS):
         made = item_stats(night.date, night.settings.slate.popular_half_life_days)
-        night.put(ITEM_STATS, night.lake.query(made, ("item_days", night.read(ITEM_DAYS))))
+        item_days = night.lake.open(ITEM_DAYS, night.pin(ITEM_DAYS))
+        replace_night(night, ITEM_STATS, night.lake.query(made, ("item_days", item_days)))
 
 
 if __name__ == "__main__":
-    run_stage(stages.ITEM_STATS, main, context=StampedNight)
+    run_stage(stages.ITEM_STATS, main)

@@ -15,7 +15,7 @@ from nightloom.lake import arrow
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from nightloom.slate.plan import Plan
-from spark_jobs.commit_stamps import sql_date
+from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.context import SparkNight
 from spark_jobs.popular_segments import by_segment
 
@@ -40,7 +40,7 @@ def main(night: SparkNight) -> None:
     slate = night.settings.slate
     segmented = bool(slate.segments) and night.lake.exists(USERS)
     inputs = [ITEM_STATS, ITEMS, *([INTERACTIONS, USERS] if segmented else [])]
-    if night.settled(POPULAR, *inputs):
+    if is_up_to_date(night, POPULAR, *inputs):
         return
     plan = None
     if slate.hiding_rules:
@@ -48,11 +48,12 @@ def main(night: SparkNight) -> None:
 
         plan = compile_slate(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
     length = ALL if slate.hiding_rules else slate.stored  # a rule may leave any of them
+    opened = [(each.name, night.lake.open(each, night.pin(each))) for each in (ITEM_STATS, ITEMS)]
     asked = best(night.date, length)
-    of_all = night.lake.query(asked, ("item_stats", night.read(ITEM_STATS)), ("items", night.read(ITEMS)))
+    of_all = night.lake.query(asked, *opened)
     ranked = {EVERYBODY: of_all} | (by_segment(night, length) if segmented else {})
     rows = [_row(night.date, segment, items, plan, slate.stored) for segment, items in ranked.items()]
-    night.put(POPULAR, arrow(POPULAR, [row for row in rows if row["items"] or row["segment"] == EVERYBODY]))
+    replace_night(night, POPULAR, arrow(POPULAR, [row for row in rows if row["items"] or row["segment"] == EVERYBODY]))
 
 
 def _row(day: date, segment: str, ranked: pa.Table, plan: Plan | None, length: int) -> dict[str, object]:

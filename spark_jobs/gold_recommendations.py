@@ -1,18 +1,18 @@
-"""gold.recommendations: one row per night and user with a history: the list to publish, best first. Where the model
-takes what is said of users, also one for each who is described and has no history yet.
+"""gold.recommendations: the list to publish for each night and user with a history, best first. Where the model uses
+user attributes, also for each user who has attributes and no history yet.
 
-gold.histories up to the night's end, silver.items (what is available), silver.users (for a model or a rule that takes
-what is said of users), the champion -> gold.recommendations, the night's partition. Exact: every user against every
-item that the model knows; but only users for whom something has changed are scored again (rescored.py), which gives
-what a night of everybody (`--full`) gives. With slate rules also gold.item_stats, and what they did -> ops.slate_rules:
-slate_lists.py. `--model` names another model: a backfill takes the one that scored the night when it was first made.
+gold.histories up to the night's end, silver.items (what is available), silver.users (for a model or a rule that uses
+attributes), the champion -> the night's rows of gold.recommendations. Exact: every user against every item that the
+model knows. Only users with a changed input are scored again (scoring_scope.py), with the same result as a full refresh
+(`--full`). Slate rules also read gold.item_stats, and what they did goes to ops.slate_rules: slate_lists.py. `--model`
+names another model: a backfill uses the one that scored the night first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
@@ -24,14 +24,16 @@ import models
 from models.registry import Registered
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import now
+from nightloom.lake.recommendations import dependent_nights, night_columns, nightly_lists
 from nightloom.night import stages
 from nightloom.night.run import run_stage
-from spark_jobs.changed_users import note_events
+from spark_jobs.changed_users import lists_view, note_interactions
+from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.context import SparkNight
 from spark_jobs.gold_histories import up_to
-from spark_jobs.model_choice import MODEL, chosen
+from spark_jobs.model_choice import MODEL, night_model
 from spark_jobs.scoring import LISTS, score
-from spark_jobs.scoring_scope import Tonight, make_whole, tonight
+from spark_jobs.scoring_scope import ScoringScope, scoring_scope
 
 if TYPE_CHECKING:
     from nightloom.slate.plan import Plan
@@ -42,11 +44,11 @@ USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fit
 def recommendations(histories: DataFrame, users: int, model: Registered, hidden: list[str], length: int) -> DataFrame:
     """Histories of `users` users -> their lists. Sorted first, so that a batch holds the same users each time."""
     scored = partial(score, folder=str(model.folder), hidden=hidden, length=length)
-    return batched(histories, users).mapInArrow(scored, LISTS).withColumn("model_version", F.lit(model.version))
+    return in_batches(histories, users).mapInArrow(scored, LISTS).withColumn("model_version", F.lit(model.version))
 
 
-def batched(histories: DataFrame, users: int) -> DataFrame:
-    """Histories as score() takes them, spread over tasks."""
+def in_batches(histories: DataFrame, users: int) -> DataFrame:
+    """Histories as score() expects them, spread over tasks."""
     return (
         histories.select("user_id", "items", "weights", F.col("at").cast("array<bigint>").alias("seconds"), "words")
         .repartition(ceil(users / USERS_PER_TASK) or 1, "user_id")
@@ -54,72 +56,84 @@ def batched(histories: DataFrame, users: int) -> DataFrame:
     )
 
 
-def worded(histories: DataFrame, described: DataFrame | None, *, strangers: bool = False) -> DataFrame:
-    """Adds what silver.users says of each user, as words (see training.attributes); nothing without silver.users.
+def with_attributes(histories: DataFrame, described: DataFrame | None, *, without_history: bool = False) -> DataFrame:
+    """Histories with each user's attributes of silver.users, as words `name=value`; without silver.users, none.
 
-    With `strangers` also those of silver.users who have no history.
+    `without_history` adds the users of silver.users who have no history.
     """
     if described is None:
         return histories.withColumn("words", F.array().cast("array<string>"))
     entries = F.map_entries("attributes")
     words = F.transform(entries, lambda entry: F.concat(entry["key"], F.lit("="), entry["value"]))
-    both = histories.join(described.select("user_id", words.alias("words")), "user_id", "full" if strangers else "left")
+    both = histories.join(
+        described.select("user_id", words.alias("words")), "user_id", "full" if without_history else "left"
+    )
     arrays = [(name, kind) for name, kind in both.dtypes if kind.startswith("array")]
     return both.select("user_id", *(F.coalesce(name, F.array().cast(kind)).alias(name) for name, kind in arrays))
 
 
-def stamped(lists: DataFrame, at: datetime) -> DataFrame:
-    """One moment for the whole run."""
+def with_generated_at(lists: DataFrame, at: datetime) -> DataFrame:
+    """Lists with the moment when they were scored, one for the whole run."""
     return lists.withColumn("generated_at", F.lit(at))
 
 
 def main(night: SparkNight) -> None:
-    """Score the histories of those for whom something has changed, or everybody's."""
-    model, slate = chosen(night), night.settings.slate
-    strangers = models.definition(model.name).user_attributes and night.lake.exists(USERS)
-    words = strangers or (bool(slate.user_attributes) and night.lake.exists(USERS))
+    """Score the users with a changed input, or everybody."""
+    model, slate = night_model(night), night.settings.slate
+    without_history = models.definition(model.name).user_attributes and night.lake.exists(USERS)
+    words = without_history or (bool(slate.user_attributes) and night.lake.exists(USERS))
     inputs = [HISTORIES, ITEMS, *([USERS] if words else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:
         night.pin(table)
-    note_events(night)
-    plan, facts = None, {"model_version": model.version}
+    note_interactions(night)
+    plan, tags = None, {"model_version": model.version}
     if slate.rules:
         from spark_jobs.slate_lists import night_plan  # numba: only where there are rules
 
         plan = night_plan(night)
-        facts["rules"] = plan.digest  # as dates and events move, so do they
-    made = night.settled(RECOMMENDATIONS, *inputs, **facts)
-    if made and not getattr(night.arguments, "full", False):
+        tags["rules"] = plan.digest  # as dates and events move, so do they
+    up_to_date = is_up_to_date(night, RECOMMENDATIONS, *inputs, **tags)
+    if up_to_date and not getattr(night.arguments, "full", False):
         return
     with (
-        tonight(night, lambda: model.model.item_ids, strangers=strangers) as who,
-        _lists(night, model, plan, *_people(night, who, words=words, strangers=strangers)) as lists,
+        scoring_scope(night, lambda: model.model.item_ids, without_history=without_history) as scope,
+        _lists(night, model, plan, *_histories(night, scope, words=words, without_history=without_history)) as lists,
     ):
-        rows = stamped(lists, now())
-        if who.rest is not None:
-            rows = rows.unionByName(who.rest)
-        make_whole(night)
-        rows = rows.withColumn("full_night", F.lit(who.full_night))
-        if who.few:  # Spark takes two seconds to commit
-            night.put(RECOMMENDATIONS, rows.withColumn("night", F.lit(night.date)).toArrow())
-        else:
-            night.replace(RECOMMENDATIONS, rows)
-    print(f"{night.stage}: scored {who.why}")
-    night.tags["scored"] = who.why
+        _write(night, with_generated_at(lists, now()), scope)
+    print(f"{night.stage}: scored {scope.reason}")
+    night.tags["scored"] = scope.reason
 
 
-def _people(night: SparkNight, who: Tonight, *, words: bool, strangers: bool) -> tuple[DataFrame, int]:
-    """The histories of those who are scored and what is said of them; about how many they are."""
+def _write(night: SparkNight, lists: DataFrame, scope: ScoringScope) -> None:
+    """Store the night's rows: new lists and those that are carried over from the previous night."""
+    rows = lists if scope.carried is None else lists.unionByName(scope.carried)
+    for later in dependent_nights(night.lake, night.date):
+        _store(night, night.spark.sql(nightly_lists(night.lake, later, source=lists_view(night))), night_columns(later))
+        print(f"{night.stage}: {later} took lists from {night.date}; it has its own now")
+    _store(night, rows, night_columns(night.date, scope.previous), in_process=scope.fits_in_process)
+
+
+def _store(night: SparkNight, rows: DataFrame, columns: dict[str, date], *, in_process: bool = False) -> None:
+    for name, value in columns.items():
+        rows = rows.withColumn(name, F.lit(value))
+    if in_process:  # Spark needs two seconds to commit
+        replace_night(night, RECOMMENDATIONS, rows.toArrow())
+    else:
+        night.overwrite(RECOMMENDATIONS, rows, f"night = {sql_date(columns['night'])}")
+
+
+def _histories(night: SparkNight, scope: ScoringScope, *, words: bool, without_history: bool) -> tuple[DataFrame, int]:
+    """The histories of the users who are scored, with their attributes; about how many users they are."""
     described = night.frame(USERS) if words else None
-    if described is not None and who.users is not None:
-        described = described.join(F.broadcast(who.users), "user_id", "left_semi")
-    people = worded(up_to(who.weeks, night.end), described, strangers=strangers)
-    return people, _everybody(night, strangers=strangers) if who.count is None else who.count
+    if described is not None and scope.users is not None:
+        described = described.join(F.broadcast(scope.users), "user_id", "left_semi")
+    histories = with_attributes(up_to(scope.histories, night.end), described, without_history=without_history)
+    return histories, _count_users(night, without_history=without_history) if scope.count is None else scope.count
 
 
-def _everybody(night: SparkNight, *, strangers: bool) -> int:
-    """Users in any history, those whose first event is still to come included, or that are described; at most."""
-    tables = (HISTORIES, *([USERS] if strangers else []))
+def _count_users(night: SparkNight, *, without_history: bool) -> int:
+    """How many users can have a list at most: some histories have future events only, some users attributes only."""
+    tables = (HISTORIES, *([USERS] if without_history else []))
     counts = [night.lake.rows(table, columns=[DISTINCT_USERS], version=night.pin(table)) for table in tables]
     return sum(int(counted["n"][0].as_py()) for counted in counts)
 
@@ -129,16 +143,16 @@ DISTINCT_USERS = "count(DISTINCT user_id) AS n"
 
 @contextmanager
 def _lists(
-    night: SparkNight, model: Registered, plan: Plan | None, people: DataFrame, users: int
+    night: SparkNight, model: Registered, plan: Plan | None, histories: DataFrame, users: int
 ) -> Iterator[DataFrame]:
-    """Lists by the rules where there are any."""
+    """The users' lists, by the slate rules where there are any."""
     if plan is None:
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-        yield recommendations(people, users, model, unlisted, night.settings.slate.stored)
+        yield recommendations(histories, users, model, unlisted, night.settings.slate.stored)
         return
     from spark_jobs.slate_lists import lists_by_rules
 
-    with lists_by_rules(night, plan, model.version, str(model.folder), batched(people, users)) as lists:
+    with lists_by_rules(night, plan, model.version, str(model.folder), in_batches(histories, users)) as lists:
         yield lists
 
 
@@ -147,6 +161,5 @@ if __name__ == "__main__":
         stages.RECOMMENDATIONS,
         main,
         context=SparkNight,
-        options=MODEL
-        | {"--full": {"action": "store_true", "help": "score everybody, also those for whom nothing has changed"}},
+        options=MODEL | {"--full": {"action": "store_true", "help": "score everybody, also unchanged users"}},
     )

@@ -1,8 +1,8 @@
-"""gold.similar_items: one row per night and item that the model knows: what goes beside it, best first.
+"""gold.similar_items: the items most similar to each item that the model knows, best first, for each night.
 
-The champion, silver.items (what is available, what no slate rule hides) -> gold.similar_items, the night's
-partition. An item's list holds those whose score it raises most (models.recommend.beside): exact, and the same
-way for every kind of model. `--model` as in gold_recommendations.py.
+The champion, silver.items (what is available, what no slate rule hides) -> the night's rows of gold.similar_items. An
+item's list holds the items whose scores it raises most (models.recommend): exact, and the same for every kind of model.
+`--model` as in gold_recommendations.py.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from models.recommend import beside
 from nightloom.contracts import ITEM_STATS, ITEMS, SIMILAR_ITEMS
 from nightloom.lake import arrow_schema
 from nightloom.night import stages
+from nightloom.night.context import Night
 from nightloom.night.run import run_stage
 from nightloom.topk import Bools
-from spark_jobs.commit_stamps import StampedNight
-from spark_jobs.model_choice import MODEL, chosen
+from spark_jobs.commit_stamps import is_up_to_date, replace_night
+from spark_jobs.model_choice import MODEL, night_model
 from spark_jobs.scoring import by_rows
 
 LONGEST = 30
-"""Items of a list: beside an item there is room for few, and readers leave out what they have seen."""
+"""Items of a list: an item's page has room for few, and readers leave out what they have seen."""
 
 
-def main(night: StampedNight) -> None:
+def main(night: Night) -> None:
     """Rewrite the night's lists of similar items."""
-    model, filtered = chosen(night), bool(night.settings.slate.hiding_rules)
+    model, filtered = night_model(night), bool(night.settings.slate.hiding_rules)
     inputs = [ITEMS, *([ITEM_STATS] if filtered else [])]
-    if night.settled(SIMILAR_ITEMS, *inputs, model_version=model.version):
+    if is_up_to_date(night, SIMILAR_ITEMS, *inputs, model_version=model.version):
         return
     ids = model.model.item_ids
     length = min(LONGEST, night.settings.slate.stored)
@@ -40,13 +41,13 @@ def main(night: StampedNight) -> None:
     same = {"night": pa.scalar(night.date), "model_version": pa.scalar(model.version)}
     for name, value in same.items():
         lists = lists.append_column(name, pa.repeat(value, len(lists)))
-    night.put(SIMILAR_ITEMS, lists)
+    replace_night(night, SIMILAR_ITEMS, lists)
     if missing := len(ids) - len(lists):
-        print(f"{night.stage}: {missing:,} of {len(ids):,} items have nothing beside them")
+        print(f"{night.stage}: {missing:,} of {len(ids):,} items have no similar items")
 
 
-def _allowed(night: StampedNight, ids: list[str]) -> Bools:
-    """Which items may be in a list: available, and hidden by no rule from a user of whom nothing is known."""
+def _allowed(night: Night, ids: list[str]) -> Bools:
+    """Which items may be in a list: available ones that no rule hides from an unknown user."""
     hidden = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
     allowed_I = ~np.isin(ids, hidden)
     if night.settings.slate.hiding_rules:
@@ -61,7 +62,7 @@ LISTS = pa.schema([arrow_schema(SIMILAR_ITEMS).field(name) for name in ("item_id
 
 
 def similar(model: Model, allowed_I: Bools, at: datetime, k: int) -> Iterator[pa.RecordBatch]:
-    """Batches of LISTS: for each item its k best others among the allowed, as far as it speaks for them at all."""
+    """Batches of LISTS: for each item its k most similar allowed items, where it raises their scores at all."""
     for items_B, found_BK, lift_BK in beside(model, int(at.timestamp()), k, allowed_I):
         there = (found_BK >= 0) & (lift_BK > 0)
         some = there.any(axis=1)
@@ -71,4 +72,4 @@ def similar(model: Model, allowed_I: Bools, at: datetime, k: int) -> Iterator[pa
 
 
 if __name__ == "__main__":
-    run_stage(stages.SIMILAR_ITEMS, main, context=StampedNight, options=MODEL)
+    run_stage(stages.SIMILAR_ITEMS, main, options=MODEL)

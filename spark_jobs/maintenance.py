@@ -17,8 +17,9 @@ from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
 
-from nightloom.contracts import STORAGE, Table
+from nightloom.contracts import RECOMMENDATIONS, STORAGE, Table
 from nightloom.lake import as_json, now, transaction_id
+from nightloom.lake.recommendations import oldest_needed_night
 from nightloom.night import stages
 from nightloom.night.records import OK, last_attempts, stage_runs
 from nightloom.night.run import run_stage
@@ -108,9 +109,8 @@ def _expired(night: SparkNight, table: Table) -> Iterator[str]:
         return
     oldest = min(newest, night.date) - timedelta(days=table.retention_days)
     oldest = min(oldest, oldest_night(night.settings) or oldest)
-    if "full_night" in table.column_names:  # what stays may point to it
-        kept = night.lake.rows(table, f"{period} >= DATE '{oldest}'", ["min(full_night) AS full_night"])
-        oldest = min(oldest, kept["full_night"][0].as_py() or oldest)
+    if table == RECOMMENDATIONS:
+        oldest = oldest_needed_night(night.lake, oldest)
     said = CommitProperties(custom_metadata={"userMetadata": as_json({"expired": oldest})})  # not by hand
     done = night.lake.open(table).delete(f"{period} < DATE '{oldest}'", commit_properties=said)
     if rows := done["num_deleted_rows"]:

@@ -6,7 +6,6 @@ changed; one of days, weeks or months only for those that did. One that fails is
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -21,14 +20,15 @@ from pyspark.sql import functions as F
 from nightloom.contracts import INTERACTIONS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
-from nightloom.lake.recommendations import meaning
+from nightloom.lake.recommendations import logical_rows
 from nightloom.night import records, stages
 from nightloom.night.run import run_stage
 from nightloom.sql.marts import Mart, marts, tables
 from nightloom.sql.names import SPARK, tables_in, view, with_views
 from spark_jobs import periods
-from spark_jobs.commit_stamps import LOOK_BACK
+from spark_jobs.commit_stamps import commits, have_same_rows, is_up_to_date
 from spark_jobs.context import ALL, SparkNight
+from spark_jobs.increments import refresh_periods
 from spark_jobs.mart_errors import MartError, explained, fitting
 
 
@@ -70,7 +70,7 @@ def make(night: SparkNight, mart: Mart) -> None:
     table, before = mart.table, _before(night, mart.table)
     recipe = mart.recipe(night.settings)
     night.tags["recipe"] = recipe
-    changed = bool(before) and before["facts"]["recipe"] != recipe
+    changed = bool(before) and before["tags"]["recipe"] != recipe
     inputs = [each for each in tables_in(mart.sql, tables(night.settings), SPARK) if night.lake.exists(each)]
     if changed:
         _renew(night, mart)
@@ -83,12 +83,15 @@ def make(night: SparkNight, mart: Mart) -> None:
         _by_period(night, mart, before, changed)
 
 
+NOT_DELETED = "_change_type <> 'delete'"
+"""Rows that the retention deletes leave the periods of a mart as they are."""
+
+
 def _before(night: SparkNight, table: Table) -> dict[str, Any]:
     """What the last commit of rows was made from; empty when there is none."""
-    for commit in night.lake.open(table).history(LOOK_BACK) if night.lake.exists(table) else ():
-        stamp: dict[str, Any] = json.loads(commit.get("userMetadata") or "{}")
-        if "recipe" in stamp.get("facts", {}):
-            return stamp
+    for commit in commits(night.lake, table):
+        if "recipe" in commit.stamp.get("tags", {}):
+            return commit.stamp
     return {}
 
 
@@ -119,14 +122,14 @@ def _of_night(night: SparkNight, day: date, mart: Mart, inputs: list[Table]) -> 
     """Make the rows of a night anew, unless they were made of the same versions before."""
     own = copy(night)  # it notes what it reads and writes where `night` does
     own.date = day
-    if not own.settled(mart.table, *inputs):
+    if not is_up_to_date(own, mart.table, *inputs):
         own.replace(mart.table, select(own, mart))
 
 
 def _whole(night: SparkNight, mart: Mart, inputs: list[Table], before: Mapping[str, Any]) -> None:
     """Make all rows anew when a table below has another version."""
     reads = {each.full_name: night.pin(each) for each in inputs}
-    if before and night.same_rows(before["reads"], reads) and not night.everything:
+    if before and have_same_rows(night, before["reads"], reads) and not night.everything:
         night.record_write(mart.table, 0)
     else:
         night.overwrite(mart.table, select(night, mart))
@@ -141,7 +144,7 @@ def _by_period(night: SparkNight, mart: Mart, before: Mapping[str, Any], changed
         rows = night.frame(INTERACTIONS).where(periods.within(table, days))
         _reopen(night, table, days)
         night.overwrite(table, select(night, mart, rows), periods.sql(table, days))
-    night.refresh(table, INTERACTIONS, lambda rows: select(night, mart, rows))
+    refresh_periods(night, table, INTERACTIONS, lambda rows: select(night, mart, rows))
 
 
 def _followed(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> dict[date, tuple[int, str]]:
@@ -150,7 +153,7 @@ def _followed(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> dict[
     for table, day in mart.follows.items():
         since = before["reads"].get(table.full_name)
         if night.lake.exists(table) and since != night.pin(table):
-            rows = night.frame(table) if since is None else _feed(night, table, since)
+            rows = night.frame(table) if since is None else night.change_feed(table, since).where(NOT_DELETED)
             counted = rows.groupBy(F.expr(day).alias("day")).count().collect()
             found |= {touched: (count, table.full_name) for touched, count in counted}
     return found
@@ -165,13 +168,6 @@ def _reopen(night: SparkNight, table: Table, days: Mapping[date, tuple[int, str]
         night.lake.append(REOPENINGS, [fields | each for each in of_days])
 
 
-def _feed(night: SparkNight, table: Table, since: int) -> DataFrame:
-    """Rows of a table that changed after a version, up to the pinned one."""
-    span = {"readChangeFeed": "true", "startingVersion": str(since + 1), "endingVersion": str(night.pin(table))}
-    feed = night.spark.read.format("delta").options(**span).load(night.lake.path(table))
-    return feed.where("_change_type <> 'delete'")  # what the retention takes away leaves its days as they are
-
-
 def select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None) -> DataFrame:
     """The rows that the mart's SELECT gives, by contract; of a table that no night wrote yet it sees no rows.
 
@@ -181,7 +177,7 @@ def select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None)
     for table in tables_in(mart.sql, known, SPARK):
         rows = interactions if table == INTERACTIONS and interactions is not None else _frame(night, table)
         rows.createOrReplaceTempView(f"{view(table)}_rows")
-        night.spark.sql(meaning(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))
+        night.spark.sql(logical_rows(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))
     values = mart.values(night.settings) | ({"night": f"DATE '{night.date}'"} if mart.table.period == "night" else {})
     made = fitting(night.spark.sql(with_views(mart.sql, known, values)), mart)
     if mart.line:

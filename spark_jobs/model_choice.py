@@ -1,4 +1,4 @@
-"""Which registered model scores a night: the champion, the one of then, or one that is named."""
+"""Which registered model scores a night: the champion, the one that the night was published with, or a named one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from models.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
 from nightloom.night import stages
+from nightloom.night.context import Night
 from nightloom.night.model_version import model_version
-from spark_jobs.commit_stamps import StampedNight
 
 AS_PUBLISHED = "as-published"
 MODEL: dict[str, Any] = {
@@ -16,8 +16,8 @@ MODEL: dict[str, Any] = {
 """A stage's option."""
 
 
-def chosen(night: StampedNight) -> Registered:
-    """The model that was asked for. Raises RegistryError when there is none."""
+def night_model(night: Night) -> Registered:
+    """The model that `--model` asks for. Raises RegistryError when there is none."""
     asked = vars(night.arguments).get("model") or CHAMPION
     found: Registered | None
     if asked == CHAMPION:

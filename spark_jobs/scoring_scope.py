@@ -1,11 +1,9 @@
-"""Who is scored tonight: users for whom something that lists are made of has changed since the night before.
+"""Which users are scored tonight: those for whom an input of their list has changed since the previous night.
 
-That is their own events (by the change feed, and events whose time has only now come), what is said of them
-where the model or a rule takes it, or an item in their list that is hidden now. All others keep their list: their row
-of the night before, or that of the last full night.
-Everybody is scored, and the night is a full one, where that cannot be decided user by user: another model, other
-settings, code or rules, an item that is available again, somebody without a history any more; and on the cadence of
-slate.full_refresh_days.
+The inputs are a user's own events (by the change feed; also events whose time has now come), their attributes where
+the model or a rule uses them, and the availability of the items in the list. Unchanged users keep their list.
+Everybody is scored, a full refresh, where the changed users cannot be told: another model, other settings, code or
+rules, an item that is available again, a user without a history any more; and every slate.full_refresh_days.
 """
 
 from __future__ import annotations
@@ -14,162 +12,152 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import HISTORIES, RECOMMENDATIONS, USERS
 from nightloom.lake.duck import spilling_duckdb
-from nightloom.lake.recommendations import full_night, whole
-from spark_jobs.changed_users import VIEW, Before, EverybodyError, Strings, changed_users, lists_of
+from nightloom.lake.recommendations import StoredNight, nightly_lists, previous_night, rows_to_carry
+from spark_jobs.changed_users import (
+    FullRefreshError,
+    PreviousNight,
+    Strings,
+    changed_users,
+    lists_view,
+)
+from spark_jobs.commit_stamps import commit_stamp, newest_commit
 from spark_jobs.context import SparkNight
 from spark_jobs.silver import cached
 
 FEW_USERS = 100_000
-"""With no more of them to score or to copy, their weeks and their lists fit in this process: some 100 MB each."""
-MANY_USERS = 0.5
-"""Share of all users: with more of them to score or to copy, everybody is scored."""
-MANY_GONE = 1_000
-"""Users without a history: with more of them it is not asked whether they had a list."""
-WEEKS = ("week", "user_id", "items", "weights", "at")
-TONIGHT = ("user_id", "items", "scores", "model_version", "generated_at")
+"""The histories and lists of so many users fit in this process: some 100 MB each."""
+MAX_CHANGED_SHARE = 0.5
+"""Share of all users: with more of them to score or to carry over, everybody is scored."""
+MAX_WITHOUT_HISTORY = 1_000
+"""Changed users without a history: with more of them nobody looks whether they had a list."""
+HISTORY_COLUMNS = ("week", "user_id", "items", "weights", "at")
 
 
 @dataclass(frozen=True)
-class Tonight:
-    """Who is scored, and what stands beside their lists."""
+class ScoringScope:
+    """Which users are scored, and which lists of the previous night are stored again."""
 
-    why: str
-    full_night: date
-    weeks: DataFrame
-    """Rows of gold.histories (WEEKS) of those who are scored."""
+    reason: str
+    histories: DataFrame
+    """Rows of gold.histories (HISTORY_COLUMNS) of the users who are scored."""
     users: DataFrame | None = None
-    """Who they are (user_id); None: everybody."""
+    """Those users (user_id); None: everybody."""
     count: int | None = None
     """How many they are; None: everybody."""
-    rest: DataFrame | None = None
-    """Rows (TONIGHT) of users who were scored between the full night and tonight."""
-    few: bool = False
-    """Whether all that is written fits in this process."""
+    previous: StoredNight | None = None
+    """The night whose lists unchanged users keep; None in a full refresh."""
+    carried: DataFrame | None = None
+    """Rows (CARRIED_COLUMNS) of the previous night that are stored again."""
+    fits_in_process: bool = False
+    """Whether the night's rows fit in this process."""
 
 
 @contextmanager
-def tonight(night: SparkNight, item_ids: Callable[[], Strings], *, strangers: bool = False) -> Iterator[Tonight]:
-    """Who is scored; all inputs are pinned, and `night.tags` says what else the lists depend on.
+def scoring_scope(
+    night: SparkNight, item_ids: Callable[[], Strings], *, without_history: bool = False
+) -> Iterator[ScoringScope]:
+    """The night's scope; all inputs are pinned, and `night.tags` says what else the lists depend on.
 
-    `item_ids` gives those that the model knows: seldom asked for, and the model has to be read for it. With `strangers`
-    who is described has a list, with a history or without.
+    `item_ids` gives the items that the model knows: seldom called, because it reads the model. `without_history` says
+    that the model also scores users who have attributes only.
     """
-    weeks = night.frame(HISTORIES).select(*WEEKS)
+    histories = night.frame(HISTORIES).select(*HISTORY_COLUMNS)
     with ExitStack() as opened:
         try:
-            before = _before(night)
-            changed = opened.enter_context(cached(changed_users(night, before, item_ids)))
-            count, copied = _counted(night, before, changed)
-            own = opened.enter_context(_own(night, weeks, changed, count))
-            _none_gone(night, before, changed, own, count, strangers=strangers)
-        except EverybodyError as why:
-            yield Tonight(f"everybody: {why}", night.date, weeks)
+            previous = _previous(night)
+            changed = opened.enter_context(cached(changed_users(night, previous, item_ids)))
+            count = changed.count()
+            _check_share(previous.stored, count)
+            own = opened.enter_context(_histories_of(night, histories, changed, count))
+            _check_histories(night, previous, changed, own, count, without_history=without_history)
+        except FullRefreshError as why:
+            yield ScoringScope(f"everybody: {why}", histories)
             return
-        few = count + copied <= FEW_USERS
-        if count or copied:
-            rest = _rest(night, before, changed) if copied else None
-            yield Tonight(
-                f"{count:,} users changed since {before.night}", before.full_night, own, changed, count, rest, few
-            )
-            return
-        # One of the full night's users, so that the night is in the table; asked once, for a limit may give another.
-        somebody = lists_of(night).where(F.col("night") == F.lit(before.full_night)).select("user_id").head(1)
-        anybody = night.spark.createDataFrame(somebody, "user_id string")
-        one = weeks.join(F.broadcast(anybody), "user_id", "left_semi")
-        yield Tonight(f"nobody changed since {before.night}", before.full_night, one, anybody, 1, few=few)
+        stored = previous.stored
+        reason = f"{count:,} users changed since {stored.night}"
+        if not count and not stored.changed:
+            reason = f"nobody changed since {stored.night}"
+        carried = _carried(night, stored, changed) if stored.changed or not count else None
+        fits = count + stored.changed <= FEW_USERS
+        yield ScoringScope(reason, own, changed, count, stored, carried, fits)
 
 
-def _counted(night: SparkNight, before: Before, changed: DataFrame) -> tuple[int, int]:
-    """How many users changed, and how many did before, since the full night."""
-    count, everybody = changed.count(), _rows(night, before.full_night)
-    copied = 0 if before.night == before.full_night else _rows(night, before.night)
-    if count + copied > MANY_USERS * everybody:
-        raise EverybodyError(f"{count:,} users changed and {copied:,} did before, of {everybody:,}")
-    return count, copied
+def _check_share(previous: StoredNight, count: int) -> None:
+    if count + previous.changed > MAX_CHANGED_SHARE * previous.lists:
+        raise FullRefreshError(f"{count:,} users changed and {previous.changed:,} did before, of {previous.lists:,}")
 
 
-def _rest(night: SparkNight, before: Before, changed: DataFrame) -> DataFrame:
-    """The rows of those who changed before, since the full night, and not now."""
-    of_night = lists_of(night).where(F.col("night") == F.lit(before.night)).select(*TONIGHT)
-    return of_night.join(F.broadcast(changed), "user_id", "left_anti")
+def _carried(night: SparkNight, previous: StoredNight, changed: DataFrame) -> DataFrame:
+    """Lists of the previous night that are stored again, without those of users who changed now."""
+    rows = night.spark.sql(rows_to_carry(previous, lists_view(night)))
+    return rows.join(F.broadcast(changed), "user_id", "left_anti")
 
 
 @contextmanager
-def _own(night: SparkNight, weeks: DataFrame, changed: DataFrame, count: int) -> Iterator[DataFrame]:
-    """The weeks of those who changed; of not many, DuckDB finds them in a fifth of Spark's time."""
+def _histories_of(night: SparkNight, histories: DataFrame, changed: DataFrame, count: int) -> Iterator[DataFrame]:
+    """The histories of changed users; DuckDB finds those of few users in a fifth of Spark's time."""
     if count > FEW_USERS:
-        with cached(weeks.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
+        with cached(histories.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
             yield rows
         return
-    files, names = night.read(HISTORIES).file_uris(), ", ".join(f'"{name}"' for name in WEEKS)
+    files, names = (
+        night.lake.open(HISTORIES, night.pin(HISTORIES)).file_uris(),
+        ", ".join(f'"{name}"' for name in HISTORY_COLUMNS),
+    )
     with spilling_duckdb(night.settings.place("home")) as db:
         db.register("changed", changed.toArrow())
-        db.read_parquet(files, hive_partitioning=True).create_view("weeks")
-        own = db.sql(f"SELECT {names} FROM weeks SEMI JOIN changed USING (user_id)").to_arrow_table()
-    yield night.spark.createDataFrame(own) if own.num_rows else weeks.limit(0)  # Spark takes no empty Arrow table
+        db.read_parquet(files, hive_partitioning=True).create_view("histories")
+        own = db.sql(f"SELECT {names} FROM histories SEMI JOIN changed USING (user_id)").to_arrow_table()
+    yield night.spark.createDataFrame(own) if own.num_rows else histories.limit(0)  # Spark takes no empty Arrow table
 
 
-def _none_gone(
-    night: SparkNight, before: Before, changed: DataFrame, own: DataFrame, count: int, *, strangers: bool
+def _check_histories(
+    night: SparkNight,
+    previous: PreviousNight,
+    changed: DataFrame,
+    own: DataFrame,
+    count: int,
+    *,
+    without_history: bool,
 ) -> None:
-    """All who changed and have a list have a history still, or are described where that is enough."""
-    still = own.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
-    if strangers:
+    """Raises FullRefreshError where a changed user had a list and can have none any more."""
+    scorable = own.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
+    if without_history:
         described = night.frame(USERS).select("user_id").join(F.broadcast(changed), "user_id", "left_semi")
-        still = still.union(described).distinct()
-    if still.count() == count:
+        scorable = scorable.union(described).distinct()
+    if scorable.count() == count:
         return
-    gone = [row["user_id"] for row in changed.join(still, "user_id", "left_anti").limit(MANY_GONE).collect()]
+    others = changed.join(scorable, "user_id", "left_anti").limit(MAX_WITHOUT_HISTORY)
+    gone = [row["user_id"] for row in others.collect()]
     if gone:
-        lists_of(night)
-        listed = night.spark.sql(whole(VIEW, before.night, before.full_night)).where(F.col("user_id").isin(gone))
-        if len(gone) == MANY_GONE or listed.limit(1).count():
-            raise EverybodyError("somebody has no history any more" + (" and no description" if strangers else ""))
+        lists = night.spark.sql(nightly_lists(night.lake, previous.night, source=lists_view(night)))
+        if len(gone) == MAX_WITHOUT_HISTORY or lists.where(F.col("user_id").isin(gone)).limit(1).count():
+            missing = "history or description" if without_history else "history"
+            raise FullRefreshError(f"a user has no {missing} any more")
 
 
-def _rows(night: SparkNight, of: date) -> int:
-    counted = night.lake.rows(RECOMMENDATIONS, f"night = DATE '{of}'", ["count(*) AS n"])
-    return int(counted["n"][0].as_py())
-
-
-def _before(night: SparkNight) -> Before:
-    """The night that tonight's lists can begin with."""
+def _previous(night: SparkNight) -> PreviousNight:
+    """The night that tonight's lists can start from. Raises FullRefreshError where there is none."""
     if getattr(night.arguments, "full", False):
-        raise EverybodyError("--full")
-    found = None
-    if night.lake.exists(RECOMMENDATIONS):
-        earlier = night.lake.rows(RECOMMENDATIONS, f"night < DATE '{night.date}'", ["max(night) AS night"])
-        found = earlier["night"][0].as_py()
-    if found is None:
-        raise EverybodyError("no night before it has lists")
-    (_, stamp), now = night.made(RECOMMENDATIONS, found), json.loads(night.stamp)
-    if not stamp:
-        raise EverybodyError(f"the table's log does not say for certain what {found} was made from")
-    for key, words in (("facts", "the model or a rule"), ("config", "the settings"), ("code", "the code")):
-        if stamp[key] != now[key]:
-            raise EverybodyError(f"{words} changed since {found}")
-    if stamp["reads"].keys() != now["reads"].keys():
-        raise EverybodyError(f"other tables are read than on {found}")
-    full, cadence = full_night(night.lake, found), night.settings.slate.full_refresh_days
-    if (night.date - full).days >= cadence:
-        raise EverybodyError(f"they were last on {full}, {cadence} days ago or more")
-    return Before(found, stamp["reads"], full)
-
-
-def make_whole(night: SparkNight) -> None:
-    """Give later nights that point to this one rows of their own for everybody, before its rows are made anew."""
-    if not night.lake.exists(RECOMMENDATIONS):
-        return
-    pointing = f"full_night = DATE '{night.date}' AND night > DATE '{night.date}'"
-    for later in sorted(night.lake.rows(RECOMMENDATIONS, pointing, ["DISTINCT night"])["night"].to_pylist()):
-        lists_of(night)
-        rows = night.spark.sql(whole(VIEW, later, night.date)).withColumn("full_night", F.lit(later))
-        night.overwrite(RECOMMENDATIONS, rows, f"night = DATE '{later}'")
-        print(f"{night.stage}: {later} pointed to the lists of {night.date}; it has its own now")
+        raise FullRefreshError("--full")
+    stored = previous_night(night.lake, night.date)
+    if stored is None:
+        raise FullRefreshError("no night before it has lists")
+    commit, now = newest_commit(night.lake, RECOMMENDATIONS, stored.night), json.loads(commit_stamp(night))
+    if commit is None:
+        raise FullRefreshError(f"the table's log does not say for certain what {stored.night} was made from")
+    for key, words in (("tags", "the model or a rule"), ("config", "the settings"), ("code", "the code")):
+        if commit.stamp.get(key) != now[key]:
+            raise FullRefreshError(f"{words} changed since {stored.night}")
+    if commit.stamp["reads"].keys() != now["reads"].keys():
+        raise FullRefreshError(f"other tables are read than on {stored.night}")
+    cadence = night.settings.slate.full_refresh_days
+    if (night.date - stored.last_full_refresh).days >= cadence:
+        raise FullRefreshError(f"the last full refresh was on {stored.last_full_refresh}, {cadence} days ago or more")
+    return PreviousNight(stored, commit.stamp["reads"])

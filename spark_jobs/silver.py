@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
 from spark_jobs.context import SparkNight
+from spark_jobs.increments import append_new, merge, new_rows
 from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parse
 
 NEWER = "came.updated_at > kept.updated_at OR (came.updated_at = kept.updated_at AND came.row_id > kept.row_id)"
@@ -45,14 +46,15 @@ def update_silver(
     logged = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
     declared = {(source.name,) for source in sources}
     undeclared = logged is None or not logged <= declared
-    with cached(drop_unneeded_raw(judge(parse(night.changed(bronze, into=table), sources, types, undeclared)))) as rows:
+    came = parse(new_rows(night, bronze, into=table), sources, types, undeclared)
+    with cached(drop_unneeded_raw(judge(came))) as rows:
         counts = count_outcomes(rows)
         if counts["quarantined"]:
-            night.add(QUARANTINE_ROWS, quarantine_rows(rows, kind, night), taken=bronze)
+            append_new(night, QUARANTINE_ROWS, quarantine_rows(rows, kind, night), source=bronze)
         inserted = updated = 0
         if counts["read"]:
             good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
-            inserted, updated = night.merge(table, good, taken=bronze, update=update)
+            inserted, updated = merge(night, table, good, source=bronze, update=update)
         if counts["rescued"]:
             _warn_of_undeclared_fields(night, rows)
         if night.everything:

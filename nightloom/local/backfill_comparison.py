@@ -11,16 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
-from deltalake import DeltaTable
 from rich.table import Table as Grid
 
 from nightloom.contracts import ITEM_DAYS, ITEMS, POPULAR, RECOMMENDATIONS, REOPENINGS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
-from nightloom.lake.recommendations import full_night, of_nights, whole
+from nightloom.lake.recommendations import check_files, nightly_lists
 from nightloom.night import stages
 from nightloom.night.records import OK, StageRun, stage_runs
 from nightloom.settings import Settings
@@ -90,12 +88,16 @@ def _compare_night(lake: Lake, night: date, runs: list[StageRun], k: int) -> Dif
         for table, run in ((RECOMMENDATIONS, rebuilt), (POPULAR, popular))
     }
     try:
-        for version in versions[RECOMMENDATIONS.full_name]:
-            _open_version(lake, RECOMMENDATIONS, {night}, version)
-        full = [full_night(lake, night, version) for version in versions[RECOMMENDATIONS.full_name]]
-        both = {name: whole(name, night, each) for name, each in zip(("then", "now"), full, strict=True)}
-        lists = _query(lake, LISTS.format(k=k, **both), {night, *full}, RECOMMENDATIONS, versions)
-        segments = _query(lake, SEGMENTS.format(night=night), {night}, POPULAR, versions)
+        for table in (RECOMMENDATIONS, POPULAR):
+            for version in versions[table.full_name]:
+                check_files(lake, table, night, version)
+        then, now = versions[RECOMMENDATIONS.full_name]
+        both = {
+            "then": nightly_lists(lake, night, then, source="then"),
+            "now": nightly_lists(lake, night, now, source="now"),
+        }
+        lists = _query(lake, LISTS.format(k=k, **both), RECOMMENDATIONS, versions)
+        segments = _query(lake, SEGMENTS.format(night=night), POPULAR, versions)
     except MissingTableError as error:
         return Difference(night, str(error), versions=versions)
     return _difference(night, lists, segments["other"], _causes(lake, scored[-1], rebuilt), versions)
@@ -105,19 +107,11 @@ def _last_backfilled(runs: list[StageRun], published: StageRun) -> StageRun | No
     return next((run for run in reversed(runs) if run.backfilled and run.started_at > published.started_at), None)
 
 
-def _query(lake: Lake, sql: str, nights: set[date], table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
-    """The one row of a query over both versions of a table. Raises MissingTableError when a version is gone."""
-    then, now = (_open_version(lake, table, nights, version) for version in versions[table.full_name])
+def _query(lake: Lake, sql: str, table: Table, versions: dict[str, list[int]]) -> dict[str, Any]:
+    """The one row of a query over both versions of a table."""
+    then, now = (lake.open(table, version) for version in versions[table.full_name])
     row: dict[str, Any] = lake.query(sql, ("then", then), ("now", now)).to_pylist()[0]
     return row
-
-
-def _open_version(lake: Lake, table: Table, nights: set[date], version: int) -> DeltaTable:
-    opened = lake.open(table, version)
-    # The log may outlive the files, which a vacuum removes.
-    if not all(Path(file).exists() for file in opened.file_uris(file_pruning_predicate=of_nights(nights))):
-        raise MissingTableError(f"files of version {version} of {table.full_name} are gone: a vacuum removed them")
-    return opened
 
 
 def _difference(

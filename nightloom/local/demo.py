@@ -9,7 +9,7 @@ from nightloom import settings as settings_module
 from nightloom.cli import nightloom
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake
-from nightloom.lake.recommendations import full_night, whole
+from nightloom.lake.recommendations import nightly_lists
 from nightloom.literals import sql_text
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.memory import Peak, peak_memory
@@ -88,7 +88,7 @@ def next_steps(settings: Settings, user: str, day: date) -> str:
     """The commands to try now."""
     tomorrow = day + timedelta(days=1)
     lake = Lake(settings.place("lake"))
-    lists = f"SELECT items FROM ({whole('t', day, full_night(lake, day))}) WHERE user_id = {sql_text(user)}"
+    lists = f"SELECT items FROM ({nightly_lists(lake, day)}) WHERE user_id = {sql_text(user)}"
     found = lake.query(lists, ("t", lake.open(RECOMMENDATIONS)))["items"].to_pylist()
     first = found[0][0] if found else "ITEM"
     commands = {

@@ -15,7 +15,7 @@ import duckdb
 from nightloom.contracts import Table
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
-from nightloom.lake.recommendations import meaning
+from nightloom.lake.recommendations import logical_rows
 from nightloom.settings import Settings
 from nightloom.sql import marts
 from nightloom.sql.names import nearest, tables_in
@@ -88,7 +88,7 @@ def _connect(catalog: Catalog, statement: str) -> duckdb.DuckDBPyConnection:
     for each in named:
         source = each.full_name.replace(".", "__")
         connection.register(source, catalog.lake.open(each, catalog.version, catalog.moment).to_pyarrow_dataset())
-        connection.execute(f"CREATE VIEW {each.full_name} AS {meaning(each, source)}")
+        connection.execute(f"CREATE VIEW {each.full_name} AS {logical_rows(each, source)}")
     return connection
 
 

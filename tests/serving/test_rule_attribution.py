@@ -32,7 +32,6 @@ from serving.replay import BATCH, Move
 from serving.rule_attribution import Attribution
 from serving.stores.reader import Reader
 from spark_jobs import gold_popular
-from spark_jobs.commit_stamps import StampedNight
 from spark_jobs.slate_scoring import score_by_rules
 from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
 from training import train
@@ -84,7 +83,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     lake.append(HISTORIES, [late | {"user_id": "u2", "items": ["7"]}])
     lake.append(ITEM_STATS, [row | {"night": NEXT} for row in lake.rows(ITEM_STATS).to_pylist()])
     scored(project, NEXT, ["u3", "u4"], swapped="u4")
-    stage(project, stages.POPULAR, gold_popular.main, context=StampedNight)
+    stage(project, stages.POPULAR, gold_popular.main)
     project.judge(NEXT, override="test: some lists are short, one is wrong")
     project.publish(NEXT)
     return project

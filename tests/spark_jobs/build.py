@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from nightloom import settings as settings_module
 from nightloom.contracts import BRONZE, BRONZE_EVENTS, Table
@@ -118,6 +119,15 @@ def frame(spark: SparkSession, rows: Iterable[Row], table: Table = BRONZE_EVENTS
     schema = ", ".join(f"`{column.name}` {column.type}" for column in table.columns)
     names = arrow_schema(table).names
     return spark.createDataFrame([tuple(row.get(name) for name in names) for row in rows], schema)
+
+
+def popular_lists(spark: SparkSession, *items: str) -> DataFrame:
+    """A row of gold.popular without its night."""
+    return spark.range(1).select(
+        F.lit("all").alias("segment"),
+        F.array(*map(F.lit, items)).alias("items"),
+        F.array(*(F.lit(1.0) for _ in items)).cast("array<float>").alias("scores"),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from models import registry
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
-from nightloom.lake.recommendations import full_night, whole
+from nightloom.lake.recommendations import nightly_lists
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs import gold_histories, gold_recommendations
@@ -62,8 +62,8 @@ class Shop:
         return night.tags.get("scored", "settled")
 
     def lists(self, day: date) -> Lists:
-        """The night's lists, whole."""
-        select = whole("t", day, full_night(self.lake, day))
+        """Every user's list of a night."""
+        select = nightly_lists(self.lake, day)
         rows = self.lake.query(select, ("t", self.lake.open(RECOMMENDATIONS))).to_pylist()
         assert {row["night"] for row in rows} == {day}
         assert len({row["user_id"] for row in rows}) == len(rows)

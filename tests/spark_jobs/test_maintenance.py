@@ -34,8 +34,8 @@ from spark_jobs import (
     storage,
 )
 from tests.spark_jobs.build import D, Project, event, frame, project
+from tests.spark_jobs.build import popular_lists as popular
 from tests.spark_jobs.test_gold import touch
-from tests.spark_jobs.test_night import lists as popular
 
 GOLD = (gold_histories.main, gold_item_days.main, gold_item_stats.main)
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import BRONZE_USERS, INTERACTIONS, POPULAR, USERS
 from nightloom.errors import DataError
+from spark_jobs.increments import merge
 from tests.spark_jobs.build import NOON, D, Project, frame, project
 
 
@@ -46,11 +47,11 @@ def test_a_merge_is_refused_too_and_marks_nothing_as_taken(at: Project) -> None:
     at.bring({"user_id": "u1"}, kind="users")
     night = at.night()
     row = {"user_id": "u1", "attributes": {}, "updated_at": NOON, "row_id": "r", "night": D}
-    night.merge(USERS, frame(at.spark, [row], USERS), taken=BRONZE_USERS)
+    merge(night, USERS, frame(at.spark, [row], USERS), source=BRONZE_USERS)
     taken = night.lake.consumed_version(BRONZE_USERS, USERS)
     at.bring({"user_id": ""}, kind="users", file="b")
     with pytest.raises(DataError, match=r"silver\.users: a row breaks the check user_id_not_empty"):
-        at.night().merge(USERS, frame(at.spark, [row | {"user_id": ""}], USERS), taken=BRONZE_USERS)
+        merge(at.night(), USERS, frame(at.spark, [row | {"user_id": ""}], USERS), source=BRONZE_USERS)
     assert night.lake.consumed_version(BRONZE_USERS, USERS) == taken
     assert [each["user_id"] for each in at.rows(USERS)] == ["u1"]
 

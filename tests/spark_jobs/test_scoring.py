@@ -10,7 +10,7 @@ from models.base import Examples, Histories, no_report
 from models.popularity import Popularity, PopularityParams
 from models.registry import Registered
 from nightloom.contracts import HISTORIES, USERS
-from spark_jobs.gold_recommendations import recommendations, worded
+from spark_jobs.gold_recommendations import recommendations, with_attributes
 from spark_jobs.scoring import lists, score
 from tests.spark_jobs.build import NOON, Row, frame
 
@@ -68,7 +68,7 @@ def test_spark_scores_every_user_of_the_histories(spark: SparkSession, tmp_path:
     ]
     registered = Registered("7", "popularity", tmp_path, {})
     found = (
-        recommendations(worded(frame(spark, users, HISTORIES), None), len(users), registered, ["b"], 2)
+        recommendations(with_attributes(frame(spark, users, HISTORIES), None), len(users), registered, ["b"], 2)
         .orderBy("user_id")
         .collect()
     )
@@ -80,10 +80,10 @@ def test_histories_get_the_words_of_their_users_or_none(spark: SparkSession) -> 
     people = [{"user_id": user, "items": ["a"], "weights": [1.0], "at": [NOON], "event_ids": ["e"]} for user in "uvw"]
     described: list[Row] = [{"user_id": "u", "attributes": {"city": "Ulm", "age": "30"}}, {"user_id": "x"}]
     histories = frame(spark, people, HISTORIES)
-    found = worded(histories, frame(spark, described, USERS)).orderBy("user_id").collect()
+    found = with_attributes(histories, frame(spark, described, USERS)).orderBy("user_id").collect()
     assert [(row["user_id"], sorted(row["words"])) for row in found] == [
         ("u", ["age=30", "city=Ulm"]),
         ("v", []),
         ("w", []),
     ]
-    assert [row["words"] for row in worded(histories, None).collect()] == [[]] * 3
+    assert [row["words"] for row in with_attributes(histories, None).collect()] == [[]] * 3

@@ -15,7 +15,7 @@ from models.popularity import Popularity, PopularityParams
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SLATE_RULES, USERS
 from spark_jobs import gold_popular
 from spark_jobs.gold_histories import up_to
-from spark_jobs.gold_recommendations import batched, stamped, worded
+from spark_jobs.gold_recommendations import in_batches, with_attributes, with_generated_at
 from spark_jobs.slate_lists import lists_by_rules, night_plan
 from tests.spark_jobs.build import NOON, TOML, D, Project, project
 
@@ -80,10 +80,10 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Proje
     lake.append(USERS, [people | {"user_id": user, "attributes": [("job", job)]} for user, job in jobs.items()])
     seen = {"u1": "h", "u2": "hb", "u3": "hz", "u4": "abcdefgh"}
     lake.append(HISTORIES, [_week(user, list(touched)) for user, touched in seen.items()])
-    histories = batched(worded(up_to(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
+    histories = in_batches(with_attributes(up_to(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
     plan = night_plan(night)
     with lists_by_rules(night, plan, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
-        night.replace(RECOMMENDATIONS, stamped(lists, NOON).withColumn("full_night", F.lit(D)))
+        night.replace(RECOMMENDATIONS, with_generated_at(lists, NOON).withColumn("full_night", F.lit(D)))
     at.run(gold_popular.main)
     return at
 

@@ -1,4 +1,4 @@
-"""Who is described and has no history yet: a model that takes what is said of users has a list for them."""
+"""Users with attributes and no history yet: a model that uses attributes has a list for them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_item_that_is_hidden_goes_from_their_lists_too(made: Shop, tmp_path: 
 
 def test_who_is_described_no_more_and_did_nothing_has_no_list(made: Shop) -> None:
     made.lake.open(USERS).delete("user_id = 'ulm'")
-    assert made.score(after(5)) == "everybody: somebody has no history any more and no description"
+    assert made.score(after(5)) == "everybody: a user has no history or description any more"
     assert "ulm" not in made.lists(after(5))
     assert "jena" in made.lists(after(5))
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS
 from nightloom.lake.described_items import compile_slate
-from nightloom.lake.recommendations import full_night, meaning
+from nightloom.lake.recommendations import logical_rows
 from nightloom.sql.query import Catalog, run_query
 from serving.history import read_profile
 from serving.replay import replay
@@ -50,7 +50,7 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield shop
 
 
-def test_only_who_has_new_events_is_scored_and_the_night_is_whole(made: Shop, tmp_path: Path) -> None:
+def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(made: Shop, tmp_path: Path) -> None:
     made.likes(("u1", "i7"), ("new", "i2"), at=NOON + timedelta(days=1))
     assert made.score(after(1)) == "2 users changed since 2024-03-01"
     assert made.scored(after(1)) == {"u1", "new"}
@@ -60,7 +60,7 @@ def test_only_who_has_new_events_is_scored_and_the_night_is_whole(made: Shop, tm
     assert made.score(after(1)) == "settled"
 
 
-def test_what_goes_beside_each_item_is_made_once_for_a_model_and_a_catalogue(made: Shop) -> None:
+def test_similar_items_are_written_once_for_a_model_and_a_catalogue(made: Shop) -> None:
     made.at.run(gold_similar_items.main)
     rows, version = made.at.rows(SIMILAR_ITEMS), made.lake.version(SIMILAR_ITEMS)
     assert {row["item_id"] for row in rows} == set(KNOWN)
@@ -70,7 +70,7 @@ def test_what_goes_beside_each_item_is_made_once_for_a_model_and_a_catalogue(mad
     assert made.lake.version(SIMILAR_ITEMS) == version
 
 
-def test_who_has_an_item_that_is_hidden_now_is_scored_and_others_keep_what_they_had(made: Shop, tmp_path: Path) -> None:
+def test_users_with_a_newly_hidden_item_are_scored_and_others_keep_their_list(made: Shop, tmp_path: Path) -> None:
     listed = {item: {user for user, (items, _, _) in made.lists(after(1)).items() if item in items} for item in KNOWN}
     made.rare, holders = min(((item, users) for item, users in listed.items() if users), key=lambda each: len(each[1]))
     assert len(holders) < 5
@@ -81,20 +81,20 @@ def test_who_has_an_item_that_is_hidden_now_is_scored_and_others_keep_what_they_
     assert all(made.rare not in items for items, _, _ in made.lists(after(2)).values())
 
 
-def test_a_night_on_which_nothing_happened_is_in_the_table_all_the_same(made: Shop, tmp_path: Path) -> None:
+def test_a_night_without_events_is_in_the_table_anyway(made: Shop, tmp_path: Path) -> None:
     assert made.score(after(3)) == f"0 users changed since {after(2)}"
     assert made.scored(after(3)) == made.scored(after(2))
     assert made.lists(after(3)) == made.lists(after(2)) == made.of_everybody(after(3), tmp_path)
 
 
-def test_an_item_that_can_be_had_again_could_be_in_any_list(made: Shop, tmp_path: Path) -> None:
+def test_an_item_that_is_available_again_could_be_in_any_list(made: Shop, tmp_path: Path) -> None:
     made.available(made.rare, yes=True)
-    assert made.score(after(4)) == f"everybody: 1 items can be had again, {made.rare} the first of them"
-    assert full_night(made.lake, after(4)) == after(4)
+    assert made.score(after(4)) == f"everybody: 1 items are available again, {made.rare} the first of them"
+    assert made.scored(after(4)) == set(made.lists(after(4)))
     assert made.lists(after(4)) == made.of_everybody(after(4), tmp_path)
 
 
-def test_an_event_counts_from_the_night_on_whose_day_it_has_its_time(made: Shop, tmp_path: Path) -> None:
+def test_an_event_counts_from_the_night_of_its_own_day(made: Shop, tmp_path: Path) -> None:
     assert "late" not in made.lists(after(4))
     assert made.score(after(5)) == f"1 users changed since {after(4)}"
     assert made.scored(after(5)) == {"late"}
@@ -109,7 +109,7 @@ def test_a_quiet_night_after_a_full_one_has_one_row(made: Shop, tmp_path: Path) 
     assert made.lists(after(7)) == made.lists(after(6)) == made.of_everybody(after(7), tmp_path)
 
 
-def test_a_night_that_others_point_to_may_be_made_anew(made: Shop) -> None:
+def test_a_full_refresh_that_later_nights_depend_on_may_be_rebuilt(made: Shop) -> None:
     before = made.lists(after(7))
     made.likes(("u2", "i8"), at=NOON + timedelta(days=6))
     assert made.score(after(6), full=True) == "everybody: --full"
@@ -118,7 +118,7 @@ def test_a_night_that_others_point_to_may_be_made_anew(made: Shop) -> None:
     assert made.scored(after(7)) == set(before)
 
 
-def test_sql_by_the_tables_name_gives_every_night_whole(made: Shop) -> None:
+def test_sql_by_the_tables_name_gives_every_list_of_every_night(made: Shop) -> None:
     answer = run_query(
         Catalog.from_settings(made.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL"
     )
@@ -127,7 +127,7 @@ def test_sql_by_the_tables_name_gives_every_night_whole(made: Shop) -> None:
     made.lake.open(RECOMMENDATIONS)
     frame = made.at.spark.read.format("delta").load(made.lake.path(RECOMMENDATIONS))
     frame.createOrReplaceTempView("raw")
-    counted = made.at.spark.sql(meaning(RECOMMENDATIONS, "raw")).groupBy("night").count().collect()
+    counted = made.at.spark.sql(logical_rows(RECOMMENDATIONS, "raw")).groupBy("night").count().collect()
     assert {row["night"]: row["count"] for row in counted} == sizes
 
 
@@ -144,7 +144,7 @@ half_life_days = 3
 """
 
 
-def test_rules_that_say_the_same_as_the_night_before_leave_lists_as_they_are(made: Shop, tmp_path: Path) -> None:
+def test_unchanged_rules_leave_lists_as_they_are(made: Shop, tmp_path: Path) -> None:
     ruled = made.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
     ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
     assert ruled.score(after(8)) == f"everybody: the model or a rule changed since {after(7)}"
@@ -154,7 +154,7 @@ def test_rules_that_say_the_same_as_the_night_before_leave_lists_as_they_are(mad
     assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
 
 
-def test_a_list_that_is_made_anew_for_one_user_is_the_one_that_spark_made(made: Shop, tmp_path: Path) -> None:
+def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: Shop, tmp_path: Path) -> None:
     ruled = made.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(after(8))])
     ruled.score(after(8))
@@ -162,7 +162,7 @@ def test_a_list_that_is_made_anew_for_one_user_is_the_one_that_spark_made(made: 
     reads, settings = stamp["reads"], ruled.at.settings
     versions = reads[ITEMS.full_name], reads[ITEM_STATS.full_name]
     plan = compile_slate(ruled.lake, settings, after(8), *versions)
-    assert plan.digest == stamp["facts"]["rules"]
+    assert plan.digest == stamp["tags"]["rules"]
     lists, model = ruled.lists(after(8)), registry.load(settings, "1")
     assert len(lists) > len(USERS)
     for user, (items, scores, _) in lists.items():
@@ -183,10 +183,10 @@ def stats(night: date) -> dict[str, Any]:
     return numbers | {"night": night, "item_id": "i1", "first_at": NOON, "last_at": NOON}
 
 
-def test_everybody_is_scored_where_it_cannot_be_said_user_by_user(made: Shop, tmp_path: Path) -> None:
-    assert made.score(after(14)) == f"everybody: they were last on {after(7)}, 7 days ago or more"
+def test_everybody_is_scored_where_the_changed_users_are_not_known(made: Shop, tmp_path: Path) -> None:
+    assert made.score(after(14)) == f"everybody: the last full refresh was on {after(7)}, 7 days ago or more"
     made.lake.open(HISTORIES).delete("user_id = 'u3'")
-    assert made.score(after(15)) == "everybody: somebody has no history any more"
+    assert made.score(after(15)) == "everybody: a user has no history any more"
     assert "u3" not in made.lists(after(15))
     made.likes(*((user, "i0") for user in USERS[4:]), at=NOON + timedelta(days=16))
     assert made.score(after(16)).startswith("everybody: 8 users changed and 0 did before, of ")

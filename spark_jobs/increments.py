@@ -1,0 +1,190 @@
+"""Incremental loads: the rows of one table that another has not consumed yet, and writes that note what is consumed.
+
+The consumed version is kept inside the table as a Delta transaction id: (`silver.x from bronze.y`, version of
+bronze.y). It is written in one commit with the rows, so no crash can part them, and it outlives the log's clean-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from nightloom.contracts import QUARANTINE_ROWS, REOPENINGS, Table
+from nightloom.errors import ConcurrentRunError
+from nightloom.lake import now, transaction_id
+from spark_jobs import periods
+from spark_jobs.commit_stamps import commit_stamp, commits, rows_written
+from spark_jobs.context import METADATA, SparkNight
+from spark_jobs.delta_errors import told
+from spark_jobs.periods import Change
+from spark_jobs.table_ddl import check_columns
+
+ONE_PARTITION, MANY, PARTITIONS = 150_000, 1_000_000, 2
+"""Rows: up to the first number one task is quickest, as it needs no shuffle; the second come in many files."""
+TRANSACTION = "spark.databricks.delta.write.txn"
+
+
+def new_rows(night: SparkNight, table: Table, into: Table) -> DataFrame:
+    """Rows of `table`, of whatever night, that `into` has not consumed yet; merge(..., source=table) consumes them."""
+    feed = _feed(night, table, into)
+    if feed is None:
+        return night.frame(table)
+    new, count = feed.where("_change_type = 'insert'").select(*table.column_names), _count_new(night, table, into)
+    return new.coalesce(1) if count <= ONE_PARTITION else new.repartition(PARTITIONS) if count < MANY else new
+
+
+def _count_new(night: SparkNight, table: Table, into: Table) -> int:
+    """How many rows were written to `table` since `into` last consumed it."""
+    since = (night.lake.consumed_version(table, into) or 0) + 1
+    return sum(rows_written(entry) for entry in night.lake.commits(table, since))
+
+
+def _feed(night: SparkNight, table: Table, into: Table) -> DataFrame | None:
+    """The change feed of `table` since `into` last consumed it; None when all rows are to be consumed."""
+    consumed = night.lake.consumed_version(table, into)
+    if consumed is None or night.everything:
+        return None
+    return night.change_feed(table, min(consumed, night.pin(table)))  # another run may have consumed a later version
+
+
+def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Callable[[DataFrame], DataFrame]) -> None:
+    """Rebuild the days, weeks or months of `table` (its `period`) whose rows in `source` have changed, once.
+
+    `rows_of` makes the table's rows of those of `source`: it gets whole periods by `occurred_at`. Periods that are
+    over and were there already are recorded in ops.reopenings.
+    """
+    night.create(table)
+    feed, rows, where, late = _feed(night, source, into=table), night.frame(source), "true", {}
+    if feed is not None:
+        changes = periods.changes(feed, table, _replayed(night))
+        if not changes:
+            night.record_write(table, 0)
+            return
+        rows, where = rows.where(periods.within(table, changes)), periods.sql(table, changes)
+        late = _late(night, table, changes)
+    made = rows_of(rows)
+    check_columns(table, made)
+    ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
+    night.write(table, ordered, "overwrite", _transaction(night, source, table), replaceWhere=where)
+    night.record_write(table, rows_written(night.lake.open(table).history(1)[0]))
+    _record_reopenings(night, table, source, late)
+
+
+def _late(night: SparkNight, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
+    """The changes in periods that are over and are in the table already."""
+    over = [period for period in changes if period < table.period_of(night.date)]
+    there = night.lake.rows(table, periods.sql(table, over), [f"DISTINCT {table.period} AS p"]) if over else None
+    return {period: changes[period] for period in sorted(there["p"].to_pylist())} if there else {}
+
+
+def _record_reopenings(night: SparkNight, table: Table, source: Table, late: Mapping[date, Change]) -> None:
+    """Record which periods were rebuilt although they are over, and why."""
+    fields = {"run_id": night.run_id, "night": night.date, "table": table.full_name, "reopened_at": now()}
+    rows = [{"period": period, "why": change.why(source), "rows": change.rows} for period, change in late.items()]
+    if rows:
+        night.lake.append(REOPENINGS, [fields | row for row in rows])
+    night.counts[f"reopened {table.period}s"] = len(rows)
+
+
+def _replayed(night: SparkNight) -> DataFrame | None:
+    """The `row_id`s of records that were replayed from quarantine; None when there are none."""
+    where = "state = 'replayed'"
+    if not night.lake.exists(QUARANTINE_ROWS) or not night.lake.rows(QUARANTINE_ROWS, f"{where} LIMIT 1").num_rows:
+        return None
+    return night.frame(QUARANTINE_ROWS).where(where).select(F.col("replayed_as").alias("row_id"))
+
+
+def merge(
+    night: SparkNight, table: Table, rows: DataFrame, *, source: Table, update: str | None = None
+) -> tuple[int, int]:
+    """Merge by the contract's key -> (inserted, updated) rows, and mark `source` as consumed up to its pinned version.
+
+    A row whose key is there is left alone, or replaced where the SQL condition `update` over `kept` (there) and
+    `came` (new) holds. Keys in `rows` must be distinct. With `--all` the table is rebuilt from `rows`.
+
+    Delta's own MERGE where rows may be replaced, else an append of what is not there. Two runs at once: the
+    transaction lets only one of them in.
+    """
+    night.create(table)
+    check_columns(table, rows)
+    new, transaction = rows.select(*table.column_names), _transaction(night, source, table)
+    known = None
+    if night.lake.version(table) > 0 and not night.everything:
+        known = _known_keys(night, table, new)
+    if update and known is not None and not known.isEmpty():
+        inserted, updated = _merge(night, table, new, transaction, update)
+    else:
+        unknown = new if known is None or update else new.join(known, list(table.key), "left_anti")
+        ordered = unknown.sortWithinPartitions(table.order) if table.order else unknown
+        night.write(table, ordered, "overwrite" if night.everything else "append", transaction)
+        inserted, updated = _rows_of_run(night, table), 0
+    night.record_write(table, inserted + updated)
+    return inserted, updated
+
+
+def _known_keys(night: SparkNight, table: Table, new: DataFrame) -> DataFrame:
+    """The keys of `new` that are in the table, and perhaps others of it: the rest is what MERGE would insert.
+
+    MERGE sorts the keys of the whole table to find out; here their hashes stream past the hashes of the new keys, few
+    numbers that fit a processor's cache; the keys themselves decide.
+    """
+    hashed = F.xxhash64(*table.key).alias("_hash")
+    there = night.spark.read.format("delta").load(night.lake.path(table)).select(*table.key, hashed)
+    return there.join(new.select(hashed), "_hash", "left_semi").drop("_hash")
+
+
+def _transaction(night: SparkNight, source: Table, table: Table) -> dict[str, str]:
+    """The Delta transaction that says up to which version `table` has consumed `source`.
+
+    Delta silently leaves out a write whose transaction is there already: `--all`, which writes again, has none then.
+    """
+    if night.everything and night.lake.consumed_version(source, table) == night.pin(source):
+        return {}
+    return {"AppId": transaction_id(source, table), "Version": str(night.pin(source))}
+
+
+def _merge(
+    night: SparkNight, table: Table, new: DataFrame, transaction: dict[str, str], update: str
+) -> tuple[int, int]:
+    new.createOrReplaceTempView("came")
+    same = " AND ".join(f"kept.{key} = came.{key}" for key in table.key)
+    statement = (
+        f"MERGE INTO delta.`{night.lake.path(table)}` AS kept USING came ON {same} "
+        f"WHEN MATCHED AND ({update}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
+    # Session settings: they would also silently skip the next, different MERGE, so each is unset at once.
+    values = {f"{TRANSACTION}{name}": value for name, value in transaction.items()}
+    with told(table), night.configured(values | {METADATA: commit_stamp(night)}):
+        done = night.spark.sql(statement).collect()
+    if not done:  # Delta left it out: its transaction is there already
+        raise _consumed_elsewhere(table)
+    return int(done[0]["num_inserted_rows"]), int(done[0]["num_updated_rows"])
+
+
+def append_new(night: SparkNight, table: Table, rows: DataFrame, *, source: Table) -> None:
+    """Append the rows whose key is not in the table yet: a second try after a crash doubles nothing.
+
+    An append and not a MERGE: stages that run at the same time add to one table without a conflict. The transaction
+    keeps apart two runs of one stage.
+    """
+    night.create(table)
+    check_columns(table, rows)
+    there = night.spark.read.format("delta").load(night.lake.path(table)).select(*table.key)
+    new = rows.select(*table.column_names).dropDuplicates(list(table.key)).join(there, list(table.key), "left_anti")
+    night.write(table, new, "append", {} if night.everything else _transaction(night, source, table))
+    night.record_write(table)
+
+
+def _rows_of_run(night: SparkNight, table: Table) -> int:
+    """Rows of the commit that this run has just made. Raises ConcurrentRunError where Delta left the write out."""
+    for commit in commits(night.lake, table):
+        if commit.stamp.get("run_id") == night.run_id:
+            return commit.rows
+    raise _consumed_elsewhere(table)
+
+
+def _consumed_elsewhere(table: Table) -> ConcurrentRunError:
+    return ConcurrentRunError(f"{table.full_name} has just consumed the same rows in another run.")
