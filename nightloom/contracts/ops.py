@@ -19,7 +19,9 @@ STAGES = Table(
         required("reads", "map<string,bigint>", "Table -> version read"),
         required("writes", "map<string,bigint>", "Table -> version written"),
         required("rows", "map<string,bigint>", "Name of a count -> rows"),
-        required("facts", "map<string,string>", "What else is worth knowing: model version, push, digest"),
+        required(
+            "tags", "map<string,string>", "Further values by name, such as the model version or the published version"
+        ),
         required("code", "string", "Code revision"),
         required("config", "string", "Digest of nightloom.toml, places left out"),
         Column("error", "string", "Message, where the run failed or the gate closed"),

@@ -1,7 +1,6 @@
 """The run records: the one writer and the one reader of ops.stages (runs of stages) and ops.gates (checks of gates).
 
 A *successful* run ended with status `ok`. The *last attempt* of a stage is the run that started last, whatever its end.
-The column `facts` of ops.stages holds the tags: lakes from before keep their columns.
 """
 
 from __future__ import annotations
@@ -113,7 +112,6 @@ class GateResult:
 def append_run(lake: Lake, run: StageRun) -> None:
     """Record a run of a stage."""
     row = vars(run) | {name: list(getattr(run, name).items()) for name in MAPS}  # Arrow's form of a map
-    row["facts"] = row.pop("tags")
     lake.append(STAGES, [row])
 
 
@@ -205,7 +203,6 @@ def gate_results_up_to(lake: Lake, night: date) -> dict[str, GateResult]:
 
 
 def _stage_run(row: dict[str, Any]) -> StageRun:
-    row["tags"] = row.pop("facts")
     return StageRun(**(row | {name: dict(row[name]) for name in MAPS}))
 
 

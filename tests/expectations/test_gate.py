@@ -33,7 +33,7 @@ def cleaned(night: Night, counts: dict[str, int], day: date = D, status: str = "
     row = dict.fromkeys(T.STAGES.column_names) | {
         "run_id": "r", "night": day, "stage": "spark_jobs.silver_interactions", "status": status, "seconds": 1.0,
         "started_at": datetime(1998, 4, 22, tzinfo=UTC), "reads": [], "writes": [], "rows": list(counts.items()),
-        "facts": [], "code": "c", "config": "d",
+        "tags": [], "code": "c", "config": "d",
     }  # fmt: skip
     night.lake.append(T.STAGES, [row])
 

@@ -187,7 +187,7 @@ def test_what_the_settings_name_stops_the_night(night: Night, put: Put) -> None:
 
 
 def test_fields_that_nobody_declared_are_a_warning_that_names_source_and_fields(night: Night, sound: None) -> None:
-    ran(night, D, stage="spark_jobs.silver_items", facts=[("rescued:ratings", "colour, size")])
+    ran(night, D, stage="spark_jobs.silver_items", tags=[("rescued:ratings", "colour, size")])
     main(night)
     (check,) = night.lake.rows(T.GATES, "NOT passed AND check LIKE 'undeclared%'").to_pylist()
     assert (check["check"], check["severity"]) == ("undeclared fields of ratings", "warn")

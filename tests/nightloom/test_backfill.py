@@ -78,7 +78,7 @@ def test_what_was_done_before_the_kill_is_not_done_again(story: Story) -> None:
 def test_each_night_is_scored_by_the_model_that_it_was_published_with(story: Story) -> None:
     where = "run_id LIKE 'backfill__2024-%' AND stage = 'spark_jobs.gold_recommendations' AND status = 'ok'"
     rows = story.project.lake.rows(STAGES, where).to_pylist()
-    assert {row["night"]: dict(row["facts"])["model_version"] for row in rows} == {DAY_BEFORE: "1", shop.LAST: "2"}
+    assert {row["night"]: dict(row["tags"])["model_version"] for row in rows} == {DAY_BEFORE: "1", shop.LAST: "2"}
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ class Shop:
         self.moment += timedelta(hours=1)
         row = {
             "run_id": run, "night": D, "stage": stage, "status": "ok", "started_at": self.moment, "seconds": 5.0,
-            "reads": [("silver.items", 1)], "writes": [], "rows": [], "facts": [("model_version", version)],
+            "reads": [("silver.items", 1)], "writes": [], "rows": [], "tags": [("model_version", version)],
             "code": "c1", "config": "d1", "error": None,
         }  # fmt: skip
         self.lake.append(STAGES, [row | given])

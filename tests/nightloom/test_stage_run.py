@@ -82,7 +82,7 @@ def test_a_stage_that_ends_well_leaves_its_lineage_counts_facts_and_time(
         "scheduled__1", D, "demo.stage", "ok", None,
     )  # fmt: skip
     assert (row["reads"], row["writes"]) == ([("silver.users", 1)], [("silver.users", 2)])
-    assert (row["rows"], row["facts"]) == ([("silver.users", 1)], [("model", "7")])
+    assert (row["rows"], row["tags"]) == ([("silver.users", 1)], [("model", "7")])
     assert row["seconds"] > 0
     assert row["code"] == code_revision()
     assert capsys.readouterr().out == "demo.stage 1998-04-21: silver.users 1\n"

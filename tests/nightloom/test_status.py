@@ -30,7 +30,7 @@ def ran(lake: Lake, stage: str, at: float, seconds: float = 5, facts: Facts | No
     """A stage's row, started `at` seconds after two in the morning."""
     row = {
         "run_id": "r1", "night": D, "stage": stage, "status": "ok", "started_at": TWO + timedelta(seconds=at),
-        "seconds": float(seconds), "reads": [], "writes": [], "rows": [], "facts": list((facts or {}).items()),
+        "seconds": float(seconds), "reads": [], "writes": [], "rows": [], "tags": list((facts or {}).items()),
         "code": "c", "config": "d", "error": None,
     }  # fmt: skip
     lake.append(STAGES, [row | given])

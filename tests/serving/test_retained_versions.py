@@ -21,7 +21,7 @@ def noted(project: Project, stage: str, reads: dict[str, int], day: date = D, **
     """A row of ops.stages, of a stage that ended well."""
     row: dict[str, Any] = {
         "run_id": f"run-{day}", "night": day, "stage": stage, "status": "ok", "seconds": 1.0, "writes": [], "rows": [],
-        "started_at": START + (day - D), "reads": list(reads.items()), "facts": list(facts.items()), "code": "c",
+        "started_at": START + (day - D), "reads": list(reads.items()), "tags": list(facts.items()), "code": "c",
         "config": "d", "error": None,
     }  # fmt: skip
     project.night().lake.append(STAGES, [row])

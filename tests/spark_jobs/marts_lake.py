@@ -64,7 +64,7 @@ def bronze_and_gates(at: Project, night: date, rows: int, *faults: tuple[str, st
 
 CLOSED = {
     "run_id": "r", "night": D - timedelta(days=1), "stage": stages.DATA_GATE.name, "status": "closed",
-    "started_at": now(), "seconds": 1.0, "reads": [], "writes": [], "rows": [], "facts": [], "code": "c", "config": "d",
+    "started_at": now(), "seconds": 1.0, "reads": [], "writes": [], "rows": [], "tags": [], "code": "c", "config": "d",
     "error": "closed",
 }  # fmt: skip
 """A stage of a night that ended before its marts."""

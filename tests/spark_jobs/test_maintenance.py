@@ -57,7 +57,7 @@ def noted(at: Project, stage: str, **columns: Any) -> None:
     """A row of ops.stages, as the stage's frame would have left it."""
     row: dict[str, Any] = {
         "run_id": f"test-{D}", "night": D, "stage": stage, "status": "ok", "started_at": now(), "seconds": 1.0,
-        "reads": [], "writes": [], "rows": [], "facts": [], "code": "c", "config": "d", "error": None,
+        "reads": [], "writes": [], "rows": [], "tags": [], "code": "c", "config": "d", "error": None,
     }  # fmt: skip
     at.night().lake.append(STAGES, [row | columns])
 
