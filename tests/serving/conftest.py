@@ -165,7 +165,7 @@ class Project:
     ) -> None:
         """A list per user: items 3.. in an order of the user's own, or as `lists` says; and a popular list."""
         lake = self.night().lake
-        every = dict(zip(USERS, _turned(ITEM_IDS[2:], 4), strict=True)) | (lists or {})
+        every = dict(zip(USERS, _rotations(ITEM_IDS[2:], 4), strict=True)) | (lists or {})
         lists = {user: every[user] for user in only or every}
         rows = [
             {
@@ -195,7 +195,7 @@ class Project:
         ]  # fmt: skip
         self.night().lake.append(SIMILAR_ITEMS, rows)
 
-    def planted(self, day: date = D) -> Project:
+    def plant_all(self, day: date = D) -> Project:
         """Items, histories and lists that gate 3 lets through."""
         self.plant_items()
         self.plant_histories(day)
@@ -249,7 +249,7 @@ def run(project: Project, stage: Stage, body: Any, day: date, arguments: dict[st
     run_stage(stage, body, options={"--override": {}, "--force-older": {}}, argv=argv)
 
 
-def _turned(items: list[str], length: int) -> list[list[str]]:
+def _rotations(items: list[str], length: int) -> list[list[str]]:
     return [(items[start:] + items[:start])[:length] for start in range(len(USERS))]
 
 

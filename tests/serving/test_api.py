@@ -19,7 +19,7 @@ NEXT = date(1998, 4, 22)
 @pytest.fixture
 def client(project: Project) -> Client:
     """The API over a project with one night published."""
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     return project.client()
 

@@ -15,14 +15,14 @@ from serving.stores import versions
 from serving.stores.files import FilesStore
 from serving.stores.pushes import POINTER, FailureReason, Push, PushError, PushState
 from serving.stores.reader import Reader
-from tests.serving.places import USERS, loaded, publish
+from tests.serving.sample_stores import USERS, load_sample, publish_sample
 
 D_NEXT = "1998-04-22"
 
 
-def verified(store: FilesStore) -> Push:
+def load_verified(store: FilesStore) -> Push:
     push = versions.begin_push(store, D_NEXT, "run")
-    done = loaded(store, push.version)
+    done = load_sample(store, push.version)
     return versions.set_state(store, push, PushState.VERIFIED, checksum=done.checksum, k=1, stored=1)
 
 
@@ -32,7 +32,7 @@ def share_of_new(reader: Reader) -> float:
 
 def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(tmp_path: Path) -> None:
     store = FilesStore(tmp_path)
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     reader, shares = Reader(store), list[float]()
 
     def look() -> None:
@@ -41,7 +41,7 @@ def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(
         shares.append(float(reader.now().version == 2))
 
     with store.exclusive_lock():
-        push = verified(store)
+        push = load_verified(store)
         looking = threading.Thread(target=look)
         looking.start()
         check = 'test "$NIGHTLOOM_CURRENT $NIGHTLOOM_CANARY" = "v000001 v000002"'
@@ -55,9 +55,9 @@ def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(
 
 def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -> None:
     store = FilesStore(tmp_path)
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     with store.exclusive_lock():
-        push = verified(store)
+        push = load_verified(store)
         says_no = Canary(share=0.5, minutes=1, check="echo errors doubled; exit 7", every_seconds=0.05)
         with pytest.raises(PushError, match="ended with 7, saying 'errors doubled'; everybody has v000001") as failed:
             canary.run_canary(store, push, says_no)
@@ -67,9 +67,9 @@ def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -
 
 def test_a_canary_whose_publisher_was_killed_ends_by_itself_and_is_settled(tmp_path: Path) -> None:
     store = FilesStore(tmp_path)
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     with store.exclusive_lock():
-        verified(store)
+        load_verified(store)
         store.write_note(POINTER, "v000001 v000002 0.5 2026-01-01T00:00:00Z")
         assert share_of_new(Reader(store)) == 0.0
         assert versions.recover(store) == ["ended a canary"]

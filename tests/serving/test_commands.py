@@ -21,7 +21,7 @@ NEXT = date(1998, 4, 22)
 @pytest.fixture(autouse=True)
 def published(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTLOOM_CONFIG", str(project.root / "nightloom.toml"))
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
 
 

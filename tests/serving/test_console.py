@@ -50,7 +50,7 @@ def test_an_empty_project_says_what_to_do(project: Project) -> None:
 
 
 def test_the_first_page_shows_what_is_served_the_gates_and_the_night(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     text = page(project)
     for words in ("Serving the night of 21 April 1998", "v000001", "Slate gate", "serving.publish", "not asked yet"):
@@ -58,7 +58,7 @@ def test_the_first_page_shows_what_is_served_the_gates_and_the_night(project: Pr
 
 
 def test_a_closed_gate_says_why_and_what_is_still_served(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     project.plant_lists(NEXT, only=["u1"])
     with pytest.raises(SystemExit):
@@ -70,7 +70,7 @@ def test_a_closed_gate_says_why_and_what_is_still_served(project: Project) -> No
 
 
 def test_a_user_page_shows_history_list_and_reasons(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     text = page(project, "/user?id=u1")
     assert "2 interactions up to 21 April 1998" in text
@@ -80,21 +80,21 @@ def test_a_user_page_shows_history_list_and_reasons(project: Project) -> None:
 
 
 def test_markup_in_an_id_is_shown_and_not_run(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     answer = project.client().get("/user?id=<script>alert(1)</script>")
     assert "<script>" not in answer.text
 
 
 def test_an_item_that_is_not_in_the_list_has_no_reasons(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     assert "item 99 is not in the personal list of user u1" in page(project, "/explain?user=u1&item=99", 404)
     assert "Rank 1 of 4" not in page(project, "/explain?user=nobody&item=99", 404)
 
 
 def test_a_popular_list_is_explained_too(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     text = page(project, "/explain?user=nobody&item=2")
     assert "the list comes from what everybody likes" in text
@@ -104,7 +104,7 @@ def test_a_popular_list_is_explained_too(project: Project) -> None:
 def test_the_report_is_one_page_without_outside_parts_and_the_console_links_to_it(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
 
     def body(night: Night) -> None:

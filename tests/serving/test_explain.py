@@ -112,7 +112,7 @@ def test_what_the_model_does_not_know_has_no_causes(published: Project) -> None:
 
 
 def test_what_is_not_in_the_list_cannot_be_explained(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     with pytest.raises(UnknownUserError, match="item 1 is not in the personal list of user u1 in v000001"):
         build_explanation(project.settings, Reader(project.store), "u1", "1")

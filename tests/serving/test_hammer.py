@@ -15,7 +15,7 @@ import pytest
 from serving.stores import Store, versions
 from serving.stores.pushes import PushError, PushState, version_name
 from serving.stores.reader import Reader, Snapshot
-from tests.serving.places import ALL, FOLDERS, USERS, publish, started, store_at
+from tests.serving.sample_stores import ALL, FOLDERS, USERS, open_store_at, publish_sample, start_server
 
 Place = tuple[str, str]
 
@@ -27,13 +27,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if kind in FOLDERS:
         yield kind, str(tmp_path / "store")
     else:
-        with started(kind, tmp_path / kind) as address:
+        with start_server(kind, tmp_path / kind) as address:
             yield kind, f"{address}#hammered"
 
 
 def hammer(place: Place, stop: Event, answers: multiprocessing.Queue[tuple[int, set[int], list[str]]]) -> None:
     """Read random users until told to stop; report reads, versions seen, and everything that was wrong."""
-    reader, reads, seen, wrong = Reader(store_at(*place)), 0, set(), []
+    reader, reads, seen, wrong = Reader(open_store_at(*place)), 0, set(), []
     while not stop.is_set():
         users = random.choices(USERS, k=20)
 
@@ -55,8 +55,8 @@ def hammer(place: Place, stop: Event, answers: multiprocessing.Queue[tuple[int, 
 def test_no_read_is_ever_mixed_partial_or_missing_while_publishes_rollbacks_and_kills_go_on(
     place: Place, tmp_path: Path, turns: int, kill_every: int
 ) -> None:
-    store = store_at(*place)
-    publish(store, tmp_path)
+    store = open_store_at(*place)
+    publish_sample(store, tmp_path)
     spawn = multiprocessing.get_context("spawn")
     stop, answers = spawn.Event(), spawn.Queue()
     readers = [spawn.Process(target=hammer, args=(place, stop, answers)) for _ in range(2)]
@@ -67,7 +67,7 @@ def test_no_read_is_ever_mixed_partial_or_missing_while_publishes_rollbacks_and_
         if turn % kill_every == kill_every - 1:
             publish_and_be_killed(place, after=dice.uniform(0, 0.3))
             after_the_lock(store, tmp_path)
-        publish(store, tmp_path)
+        publish_sample(store, tmp_path)
         if turn % 4 == 3:
             versions.rollback(store, "test")
     stop.set()
@@ -81,9 +81,9 @@ def test_no_read_is_ever_mixed_partial_or_missing_while_publishes_rollbacks_and_
 
 
 def publish_without_end(place: Place, begun: Event) -> None:
-    store, scratch = store_at(*place), Path(tempfile.mkdtemp())
+    store, scratch = open_store_at(*place), Path(tempfile.mkdtemp())
     while True:
-        publish(store, scratch)
+        publish_sample(store, scratch)
         begun.set()
 
 
@@ -104,7 +104,7 @@ def after_the_lock(store: Store, scratch: Path) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
-            publish(store, scratch)
+            publish_sample(store, scratch)
             return
         except PushError:
             if time.monotonic() > deadline:

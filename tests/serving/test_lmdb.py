@@ -10,20 +10,20 @@ from serving import loader
 from serving.stores import lmdb, versions
 from serving.stores.lmdb import LmdbStore
 from serving.stores.reader import Reader
-from tests.serving.places import loaded, publish
+from tests.serving.sample_stores import load_sample, publish_sample
 
 
 def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_back_to(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     reader = Reader(store)
     first = reader.now()
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     assert reader.now().version == 2
     versions.rollback(store, "test")
     assert reader.now() is first
     for _ in range(4):
-        publish(store, tmp_path)
+        publish_sample(store, tmp_path)
     assert not store.folder(1).exists()
     row = first.get("users", "u0007")
     assert row is not None
@@ -32,7 +32,7 @@ def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_bac
 
 def test_with_the_store_gone_the_last_good_version_is_served_and_marked(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path / "store")
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     reader = Reader(store)
     assert (reader.now().version, reader.stale) == (1, False)
     store.root.rename(tmp_path / "elsewhere")
@@ -46,4 +46,4 @@ def test_a_map_that_is_full_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     store = LmdbStore(tmp_path)
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run")
-        loader.verify(store, push.version, loaded(store, push.version), tmp_path)
+        loader.verify(store, push.version, load_sample(store, push.version), tmp_path)

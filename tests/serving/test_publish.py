@@ -41,7 +41,7 @@ def next_night(project: Project) -> None:
 
 
 def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     snapshot = Reader(project.store).now()
     assert snapshot.get("users", "u2") == {
@@ -57,7 +57,7 @@ def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Pr
 
 
 def test_a_night_that_scored_one_user_is_judged_and_published_whole(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(NEXT)
     project.plant_lists(NEXT, {"u1": ["9", "10", "11", "12"]}, only=["u1"], full_night=D)
     project.plant_popular(NEXT)
@@ -74,7 +74,7 @@ def test_a_night_that_scored_one_user_is_judged_and_published_whole(project: Pro
 
 
 def test_the_next_night_serves_version_2_and_keeps_version_1(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     next_night(project)
     project.publish(NEXT)
@@ -82,7 +82,7 @@ def test_the_next_night_serves_version_2_and_keeps_version_1(project: Project) -
 
 
 def test_the_same_lists_again_publish_nothing_new(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     project.judge()
     project.publish()
@@ -91,7 +91,7 @@ def test_the_same_lists_again_publish_nothing_new(project: Project, capsys: pyte
 
 
 def test_without_a_judgement_nothing_is_published(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    code, line = stopped(project.planted(), capsys)
+    code, line = stopped(project.plant_all(), capsys)
     assert code == 3
     assert (
         "the slate gate has not judged 1998-04-21; run `python -m serving.slate_gate --date 1998-04-21` first" in line
@@ -100,7 +100,7 @@ def test_without_a_judgement_nothing_is_published(project: Project, capsys: pyte
 
 
 def test_a_closed_gate_keeps_yesterdays_lists(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     project.plant_histories(NEXT)
     project.plant_lists(NEXT, lists={"u1": ["1", "2", "3", "4"]})
@@ -113,7 +113,7 @@ def test_a_closed_gate_keeps_yesterdays_lists(project: Project, capsys: pytest.C
 
 
 def test_an_override_lets_a_closed_gate_pass_by_name(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["without", "too"])
     project.judge(override="ann: two users are on their way")
     project.publish()
@@ -124,7 +124,7 @@ def test_an_override_lets_a_closed_gate_pass_by_name(project: Project) -> None:
 def test_lists_written_after_the_judgement_are_not_published(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.plant_lists(lists={"late": ["3", "4", "5", "6"]}, only=["late"])
     code, line = stopped(project, capsys)
     assert code == 1
@@ -133,7 +133,7 @@ def test_lists_written_after_the_judgement_are_not_published(
 
 
 def test_another_nights_lists_do_not_count_as_a_change(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.plant_lists(NEXT)
     project.publish()
     assert states(project) == {1: PushState.CURRENT}
@@ -142,7 +142,7 @@ def test_another_nights_lists_do_not_count_as_a_change(project: Project) -> None
 def test_an_older_night_never_replaces_a_newer_one_unless_forced_by_name(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     next_night(project)
     project.publish(NEXT)
     code, line = stopped(project, capsys)
@@ -156,7 +156,7 @@ def test_a_disk_without_room_stops_the_push_before_it_writes(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The only stand-in: a full disk cannot be had here."""
-    project.planted().judge()
+    project.plant_all().judge()
     monkeypatch.setattr(folder, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     code, line = stopped(project, capsys)
     assert code == 1
@@ -167,7 +167,7 @@ def test_a_disk_without_room_stops_the_push_before_it_writes(
 def test_a_push_while_another_runs_is_told_and_leaves_nothing(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     with project.store.exclusive_lock():
         code, line = stopped(project, capsys)
     assert code == 1
@@ -189,7 +189,7 @@ def test_predicted_bytes_are_within_5_per_cent_of_the_file(project: Project) -> 
 
 def test_over_the_quota_nothing_is_pushed(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.configure("keep = 3", "keep = 3\nquota_gb = 0.000001")
-    project.planted().judge()
+    project.plant_all().judge()
     code, line = stopped(project, capsys)
     assert code == 1
     assert "more than store.quota_gb = 1e-06; raise it, or lower slate.stored or store.keep" in line
@@ -199,7 +199,7 @@ def test_over_the_quota_nothing_is_pushed(project: Project, capsys: pytest.Captu
 def test_while_a_version_is_pinned_a_night_publishes_nothing_and_says_so(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     versions.pin(project.store, 1, "ann: prices are being checked")
     next_night(project)
@@ -213,7 +213,7 @@ def test_while_a_version_is_pinned_a_night_publishes_nothing_and_says_so(
 
 def test_a_push_that_was_killed_while_loading_goes_on_with_its_version(project: Project) -> None:
     project.configure("keep = 3", 'keep = 3\nkind = "files"')
-    project.planted().judge()
+    project.plant_all().judge()
     night = project.night()
     with project.store.exclusive_lock():
         begun = publish._begun(night, project.store)
@@ -230,7 +230,7 @@ def test_a_push_that_was_killed_while_loading_goes_on_with_its_version(project: 
 
 def test_scores_read_back_as_they_were(project: Project) -> None:
     scores = [1.2345678e20, 0.1, -1e-7, -3.4e38]
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["odd"])
     project.plant_lists(lists={"odd": ["3", "4", "5", "6"]}, only=["odd"], scores=scores)
     project.judge()

@@ -19,7 +19,7 @@ def failing(project: Project, day: date = date(1998, 4, 21)) -> dict[str, str]:
 
 
 def test_good_lists_pass_every_check(project: Project) -> None:
-    assert failing(project.planted()) == {}
+    assert failing(project.plant_all()) == {}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_good_lists_pass_every_check(project: Project) -> None:
 def test_one_bad_list_closes_the_gate(
     project: Project, items: list[str], columns: dict[str, Any], check: str, found: str
 ) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["bad"])
     project.plant_lists(lists={"bad": items}, only=["bad"], **columns)
     assert failing(project) == {check: found}
@@ -57,7 +57,7 @@ def test_an_item_beside_itself_or_beside_one_that_cannot_be_had_closes_the_gate(
 
 
 def test_users_without_a_list_close_the_gate_by_coverage(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["without", "too"])
     assert failing(project) == {
         "coverage": "0.8000 (8 of 10 known users have a list)",
@@ -66,32 +66,32 @@ def test_users_without_a_list_close_the_gate_by_coverage(project: Project) -> No
 
 
 def test_two_lists_of_one_user_close_the_gate(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_lists(lists={"u1": ["3", "4", "5", "6"]}, only=["u1"])
     assert failing(project)["rows"] == "9 lists of 8 users"
 
 
 def test_a_night_without_lists_closes_the_gate(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     assert {"rows", "coverage", "fill", "catalogue"} <= failing(project, NEXT).keys()
 
 
 def test_an_empty_list_and_a_short_one_are_not_full(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["empty", "short"])
     project.plant_lists(lists={"empty": [], "short": ["3", "4", "5"]}, only=["empty", "short"])
     assert failing(project) == {"fill": "0.8000 (8 of 10 lists are full)"}
 
 
 def test_an_item_that_nobody_described_may_be_listed(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["u9"])
     project.plant_lists(lists={"u9": ["3", "4", "5", "99"]}, only=["u9"])
     assert failing(project) == {}
 
 
 def test_a_user_who_has_seen_everything_may_have_an_empty_list(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(likes={"all": [str(number) for number in range(1, 13)]})
     project.plant_lists(lists={"all": []}, only=["all"])
     assert failing(project) == {}
@@ -107,7 +107,7 @@ def test_a_list_with_every_item_that_is_left_is_full_however_short(project: Proj
 def test_the_overlap_with_what_is_served_is_told_and_stops_only_where_asked(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     project.plant_histories(NEXT)
     project.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
@@ -120,7 +120,7 @@ def test_the_overlap_with_what_is_served_is_told_and_stops_only_where_asked(
 
 
 def test_lists_of_another_model_are_not_compared(project: Project) -> None:
-    project.planted().judge()
+    project.plant_all().judge()
     project.publish()
     project.plant_histories(NEXT)
     project.plant_lists(NEXT, model_version="8")

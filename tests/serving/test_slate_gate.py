@@ -22,7 +22,7 @@ def command(project: Project, module: str, *words: str) -> subprocess.CompletedP
 
 
 def test_the_commands_close_tell_why_pass_by_a_named_override_and_publish(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_histories(users=["bad"])
     project.plant_lists(lists={"bad": ["3", "4", "5", "1"]}, only=["bad"])
     closed = command(project, "serving.slate_gate")

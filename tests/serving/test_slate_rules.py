@@ -104,11 +104,11 @@ def test_a_rule_may_name_an_item_and_users_with_a_quote_in_them(project: Project
 
 
 def test_without_rules_none_are_looked_for(project: Project) -> None:
-    assert not [name for name in project.planted().checks() if name.startswith("rule_") or name == "places"]
+    assert not [name for name in project.plant_all().checks() if name.startswith("rule_") or name == "places"]
 
 
 def test_active_users_and_those_who_get_a_strangers_list_are_told(project: Project) -> None:
-    project.planted()
+    project.plant_all()
     project.plant_lists(lists={"poor": ["3", "4"], "none": []}, only=["poor", "none"])
     project.plant_histories(users=["poor", "none"])
     project.plant_histories(users=["old"], at=date(1998, 1, 1))
@@ -160,7 +160,7 @@ def test_the_page_says_the_verdict_and_draws_the_lists(project: Project) -> None
 def test_what_closes_the_gate_is_declared(project: Project, stop_on: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTLOOM_GATES__SLATE__STOP_ON", stop_on)
     monkeypatch.setenv("NIGHTLOOM_GATES__SLATE__MAX_FALLBACK", "0")
-    project.planted()
+    project.plant_all()
     project.plant_lists(lists={"poor": ["3", "4"]}, only=["poor"])
     project.plant_histories(users=["poor"])
     check = project.checks()["fallback"]

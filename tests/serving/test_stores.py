@@ -20,7 +20,18 @@ from serving.stores import Store, base, versions
 from serving.stores.base import KINDS, RowSizes, VersionPrunedError
 from serving.stores.pushes import FailureReason, PushError, PushState
 from serving.stores.reader import Reader, Snapshot
-from tests.serving.places import ALL, FOLDERS, USERS, hashed, loaded, publish, quiet, rows, started, store_at
+from tests.serving.sample_stores import (
+    ALL,
+    FOLDERS,
+    USERS,
+    load_sample,
+    no_progress,
+    open_store_at,
+    publish_sample,
+    sample_rows,
+    start_server,
+    with_hashes,
+)
 
 NUMBER = itertools.count()
 
@@ -32,7 +43,7 @@ class Started(dict[str, str]):
         self.stack, self.folder = stack, folder
 
     def __missing__(self, kind: str) -> str:
-        self[kind] = self.stack.enter_context(started(kind, self.folder / kind))
+        self[kind] = self.stack.enter_context(start_server(kind, self.folder / kind))
         return self[kind]
 
 
@@ -51,10 +62,10 @@ def place(request: pytest.FixtureRequest, servers: Started, tmp_path: Path) -> t
 
 @pytest.fixture
 def store(place: tuple[str, str]) -> Store:
-    return store_at(*place)
+    return open_store_at(*place)
 
 
-def shapes(users: int) -> dict[str, RowSizes]:
+def measure_sizes(users: int) -> dict[str, RowSizes]:
     """What `rows_of` makes, measured."""
     found = {}
     for kind in KINDS:
@@ -71,11 +82,11 @@ def rows_of(version: int, kind: str, users: int) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(ids), 2000):
         some = ids[start : start + 2000]
         values = [f'{stamp}"items":["{"x" * (1500 + len(each) * 37 + n % 700)}"]}}' for n, each in enumerate(some)]
-        yield hashed([base.encode_key(each) for each in some], [value.encode() for value in values])
+        yield with_hashes([base.encode_key(each) for each in some], [value.encode() for value in values])
 
 
 def test_what_was_published_is_read_by_key_and_as_a_whole(store: Store, tmp_path: Path) -> None:
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     snapshot = Reader(store).now()
     assert snapshot.get("users", "u0007") == {
         "version": "v000001", "generated_at": "2026-01-01T00:00:00Z", "id": "u0007", "items": ["1"], "scores": [1.0],
@@ -93,8 +104,8 @@ def test_a_version_of_before_there_was_a_kind_is_read_measured_and_cleared(
     with monkeypatch.context() as before:
         for module in ("lmdb", "files", "redis", "postgresql"):
             before.setattr(f"serving.stores.{module}.KINDS", old)
-        before.setattr("tests.serving.places.KINDS", old)
-        publish(store, tmp_path)
+        before.setattr("tests.serving.sample_stores.KINDS", old)
+        publish_sample(store, tmp_path)
     snapshot = Reader(store).now()
     assert snapshot.get_many("similar", ["1", "2"]) == [None, None]
     assert snapshot.get("popular", "all") is not None
@@ -105,10 +116,10 @@ def test_a_version_of_before_there_was_a_kind_is_read_measured_and_cleared(
 def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> None:
     reader = Reader(store)
     for expected in (1, 2, 3, 4):
-        publish(store, tmp_path)
-        assert soon(reader, expected)
+        publish_sample(store, tmp_path)
+        assert reads_within_two_seconds(reader, expected)
     assert versions.rollback(store, "ann: wrong prices") == (4, 3)
-    assert soon(reader, 3)
+    assert reads_within_two_seconds(reader, 3)
     assert [push.state for push in versions.list_pushes(store)] == [
         PushState.BACKUP,
         PushState.CURRENT,
@@ -116,7 +127,7 @@ def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> No
     ]
 
 
-def soon(reader: Reader, version: int) -> bool:
+def reads_within_two_seconds(reader: Reader, version: int) -> bool:
     """Whether a reader gets a version within two seconds; a folder's gets it at its next call."""
     deadline = time.monotonic() + (2 if reader.store.remote else 0)
     while (found := reader.now().version) != version and time.monotonic() < deadline:
@@ -125,10 +136,10 @@ def soon(reader: Reader, version: int) -> bool:
 
 
 def test_what_is_pruned_leaves_nothing_and_whoever_reads_it_asks_again(store: Store, tmp_path: Path) -> None:
-    publish(store, tmp_path)
+    publish_sample(store, tmp_path)
     first = Reader(store).now()
     for _ in range(3):
-        publish(store, tmp_path)
+        publish_sample(store, tmp_path)
     assert [push.version for push in versions.list_pushes(store)] == [2, 3, 4]
     if first.survives_pruning:  # still mapped
         assert first.get("users", "u0007") is not None
@@ -159,14 +170,14 @@ def test_a_note_is_replaced_whole_and_can_be_taken_away(store: Store) -> None:
 
 def test_of_two_pushes_at_once_one_is_told_and_by_whom(store: Store, place: tuple[str, str]) -> None:
     with store.exclusive_lock(), pytest.raises(PushError, match=r"another push is under way .*process") as told:
-        store_at(*place).exclusive_lock().__enter__()
+        open_store_at(*place).exclusive_lock().__enter__()
     assert told.value.reason == FailureReason.CONCURRENT_PUSH
-    with store_at(*place).exclusive_lock():
+    with open_store_at(*place).exclusive_lock():
         pass
 
 
 def hold(place: tuple[str, str], held: Event) -> None:
-    with store_at(*place).exclusive_lock():
+    with open_store_at(*place).exclusive_lock():
         held.set()
         time.sleep(600)
 
@@ -198,14 +209,14 @@ def test_a_load_that_stopped_goes_on_and_ends_as_if_it_had_not(store: Store, tmp
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run", source="the same")
         store.begin_load(push.version)
-        first = next(rows(push.version, "users")).select(base.SCHEMA.names)
+        first = next(sample_rows(push.version, "users")).select(base.SCHEMA.names)
         store.load_part(push.version, ("users", 0), first)
         store.load_part(push.version, ("users", 0), first) if store_is_idempotent(store) else None
     with store.exclusive_lock():
         versions.recover(store)
         again = versions.begin_push(store, "1998-04-21", "run 2", source="the same")
         assert (again.version, again.state) == (push.version, PushState.STARTED)
-        loader.verify(store, again.version, loaded(store, again.version), tmp_path)
+        loader.verify(store, again.version, load_sample(store, again.version), tmp_path)
         other = versions.begin_push(store, "1998-04-21", "run 3", source="another")
         assert other.version == 2
         assert [push.version for push in versions.list_pushes(store)] == [2]
@@ -217,21 +228,21 @@ def store_is_idempotent(store: Store) -> bool:
 
 
 def test_the_same_id_twice_fails_by_count(store: Store, tmp_path: Path) -> None:
-    twice = (batch for part in (rows(1, "users"), rows(1, "users")) for batch in part)
+    twice = (batch for part in (sample_rows(1, "users"), sample_rows(1, "users")) for batch in part)
     with store.exclusive_lock(), pytest.raises(PushError, match="users has b'=u0000' twice, or out of order") as failed:
-        loader.verify(store, 1, loaded(store, 1, {"users": twice}), tmp_path)
+        loader.verify(store, 1, load_sample(store, 1, {"users": twice}), tmp_path)
     assert failed.value.reason == FailureReason.COUNT_MISMATCH
 
 
 def test_a_value_of_another_version_fails_by_its_stamp(store: Store, tmp_path: Path) -> None:
     with store.exclusive_lock(), pytest.raises(PushError, match=r"9 items do not begin with .*v000001") as failed:
-        loader.verify(store, 1, loaded(store, 1, {"items": rows(2, "items")}), tmp_path)
+        loader.verify(store, 1, load_sample(store, 1, {"items": sample_rows(2, "items")}), tmp_path)
     assert failed.value.reason == FailureReason.CHECKSUM
 
 
 def test_content_that_reads_back_otherwise_fails_by_checksum(store: Store, tmp_path: Path) -> None:
     with store.exclusive_lock():
-        done = loaded(store, 1)
+        done = load_sample(store, 1)
         done.sums["users"] += 1
         with pytest.raises(PushError, match="users do not read back"):
             loader.verify(store, 1, done, tmp_path)
@@ -240,7 +251,7 @@ def test_content_that_reads_back_otherwise_fails_by_checksum(store: Store, tmp_p
 def test_without_a_popular_list_for_everybody_a_version_is_not_good(store: Store, tmp_path: Path) -> None:
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run")
-        done = loaded(store, push.version, {"popular": iter([])})
+        done = load_sample(store, push.version, {"popular": iter([])})
         with pytest.raises(PushError, match="no popular list `all`"):
             loader.verify(store, push.version, done, tmp_path)
 
@@ -249,7 +260,7 @@ def test_without_a_popular_list_for_everybody_a_version_is_not_good(store: Store
 def test_any_text_can_be_asked_for_and_be_an_id(store: Store, tmp_path: Path, user: str) -> None:
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run")
-        done = loaded(store, push.version, {"users": rows(1, "users", [user])})
+        done = load_sample(store, push.version, {"users": sample_rows(1, "users", [user])})
         loader.verify(store, push.version, done, tmp_path)
         row = Snapshot(store, push.version).get("users", user)
     assert row is not None
@@ -258,12 +269,12 @@ def test_any_text_can_be_asked_for_and_be_an_id(store: Store, tmp_path: Path, us
 def test_predicted_bytes_are_within_5_per_cent(store: Store) -> None:
     users = 20_000
     with store.exclusive_lock():
-        loader.load(store, 1, {kind: rows_of(1, kind, users) for kind in KINDS}, None, quiet)
-        assert store.predict_bytes(shapes(users)) == pytest.approx(store.version_bytes(1), rel=0.05)
+        loader.load(store, 1, {kind: rows_of(1, kind, users) for kind in KINDS}, None, no_progress)
+        assert store.predict_bytes(measure_sizes(users)) == pytest.approx(store.version_bytes(1), rel=0.05)
 
 
 def test_a_rate_is_kept_to(store: Store) -> None:
     begun = time.monotonic()
     with store.exclusive_lock():
-        loader.load(store, 1, {kind: rows(1, kind) for kind in KINDS}, 400, quiet)
+        loader.load(store, 1, {kind: sample_rows(1, kind) for kind in KINDS}, 400, no_progress)
     assert time.monotonic() - begun >= (300 + 9) / 400

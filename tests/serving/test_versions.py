@@ -15,7 +15,7 @@ from serving.stores.files import FilesStore
 from serving.stores.pushes import FailureReason, PinnedError, Push, PushState, version_name
 
 
-def pushed(store: FilesStore, state: PushState = PushState.CURRENT) -> Push:
+def push_until(store: FilesStore, state: PushState = PushState.CURRENT) -> Push:
     """A version brought as far as `state`."""
     push = versions.begin_push(store, "1998-04-21", "run")
     store.begin_load(push.version)
@@ -37,15 +37,15 @@ def states(store: FilesStore) -> dict[int, str]:
 
 
 def test_a_flip_makes_the_version_before_a_backup(store: FilesStore) -> None:
-    pushed(store)
-    pushed(store)
+    push_until(store)
+    push_until(store)
     assert versions.current_version(store) == 2
     assert states(store) == {1: PushState.BACKUP, 2: PushState.CURRENT}
 
 
 def test_what_is_not_verified_cannot_become_current(store: FilesStore) -> None:
     with pytest.raises(StoreError, match="LOADED; only a VERIFIED version"):
-        versions.flip(store, pushed(store, PushState.LOADED))
+        versions.flip(store, push_until(store, PushState.LOADED))
     assert versions.current_version(store) is None
 
 
@@ -53,16 +53,16 @@ def test_what_is_not_verified_cannot_become_current(store: FilesStore) -> None:
 def test_what_a_killed_push_left_is_cleared_by_the_next_and_its_number_is_not_used_again(
     store: FilesStore, state: PushState
 ) -> None:
-    pushed(store)
-    pushed(store, state)
-    assert pushed(store).version == 3
+    push_until(store)
+    push_until(store, state)
+    assert push_until(store).version == 3
     assert states(store) == {1: PushState.BACKUP, 3: PushState.CURRENT}
     assert not store.folder(2).exists()
 
 
 def test_killed_while_clearing_the_rest_is_cleared_later_and_is_no_version_meanwhile(store: FilesStore) -> None:
-    pushed(store)
-    pushed(store)
+    push_until(store)
+    push_until(store)
     store.write_note("gone-v000001", "")
     store.write_note("v000001", None)
     assert (states(store), store.folder(1).exists()) == ({2: PushState.CURRENT}, True)
@@ -71,8 +71,8 @@ def test_killed_while_clearing_the_rest_is_cleared_later_and_is_no_version_meanw
 
 
 def test_killed_right_after_the_flip_the_records_catch_up(store: FilesStore) -> None:
-    pushed(store)
-    push = pushed(store, PushState.VERIFIED)
+    push_until(store)
+    push = push_until(store, PushState.VERIFIED)
     store.write_note("CURRENT", version_name(push.version))
     versions.recover(store)
     assert states(store) == {1: PushState.BACKUP, 2: PushState.CURRENT}
@@ -80,19 +80,19 @@ def test_killed_right_after_the_flip_the_records_catch_up(store: FilesStore) -> 
 
 def test_a_rollback_serves_the_backup_and_the_bad_version_never_comes_back(store: FilesStore) -> None:
     for _ in range(3):
-        pushed(store)
+        push_until(store)
     assert versions.rollback(store, "ann: wrong prices") == (3, 2)
     assert versions.rollback(store, "ann: these too") == (2, 1)
     assert states(store) == {1: PushState.CURRENT, 2: PushState.ROLLED_BACK, 3: PushState.ROLLED_BACK}
     with pytest.raises(StoreError, match="v000001 has no backup"):
         versions.rollback(store, "ann: all of it")
     assert versions.current_version(store) == 1
-    assert pushed(store).version == 4
+    assert push_until(store).version == 4
 
 
 def test_a_rollback_killed_before_its_flip_is_finished_by_the_next_push(store: FilesStore) -> None:
-    pushed(store)
-    pushed(store)
+    push_until(store)
+    push_until(store)
     versions.set_state(store, versions.read_push(store, 2), PushState.ROLLED_BACK)
     versions.recover(store)
     assert versions.current_version(store) == 1
@@ -101,13 +101,13 @@ def test_a_rollback_killed_before_its_flip_is_finished_by_the_next_push(store: F
 
 def test_only_so_many_versions_are_kept(store: FilesStore) -> None:
     for _ in range(5):
-        pushed(store)
+        push_until(store)
     assert versions.prune(store, keep=3) == [1, 2]
     assert sorted(states(store)) == [3, 4, 5]
 
 
 def test_a_failed_push_keeps_its_record_with_the_reason_and_no_data(store: FilesStore) -> None:
-    push = pushed(store, PushState.LOADED)
+    push = push_until(store, PushState.LOADED)
     versions.fail_push(store, push, FailureReason.QUOTA, "too large")
     assert not store.folder(push.version).exists()
     assert (versions.read_push(store, 1).state, versions.read_push(store, 1).reason) == (
@@ -118,30 +118,30 @@ def test_a_failed_push_keeps_its_record_with_the_reason_and_no_data(store: Files
 
 def test_a_pinned_version_is_served_until_it_is_unpinned(store: FilesStore) -> None:
     for _ in range(3):
-        pushed(store)
+        push_until(store)
     versions.pin(store, 1, "ann: the last good one")
     assert states(store) == {1: PushState.CURRENT, 2: PushState.BACKUP, 3: PushState.BACKUP}
     with pytest.raises(PinnedError, match=r"v000001 is pinned \(ann: the last good one\) and stays"):
-        pushed(store)
+        push_until(store)
     assert versions.prune(store, keep=2) == []
     assert versions.current_version(store) == 1
     versions.unpin(store)
-    assert pushed(store).version == 5
+    assert push_until(store).version == 5
     with pytest.raises(StoreError, match="no version is pinned"):
         versions.unpin(store)
 
 
 def test_a_pinned_version_outlives_those_that_are_newer_than_it(store: FilesStore) -> None:
     for _ in range(4):
-        pushed(store)
+        push_until(store)
     versions.pin(store, 1, "ann: the last good one")
     assert versions.prune(store, keep=2) == [2]
     assert states(store) == {1: PushState.CURRENT, 3: PushState.BACKUP, 4: PushState.BACKUP}
 
 
 def test_only_what_was_served_can_be_pinned(store: FilesStore) -> None:
-    pushed(store)
-    versions.fail_push(store, pushed(store, PushState.LOADED), FailureReason.CHECKSUM, "bad disk")
+    push_until(store)
+    versions.fail_push(store, push_until(store, PushState.LOADED), FailureReason.CHECKSUM, "bad disk")
     with pytest.raises(StoreError, match="v000002 is FAILED; only a version that was once served can be pinned"):
         versions.pin(store, 2, "ann: why not")
     with pytest.raises(StoreError, match="no version v000009; `nightloom publish list` shows"):
@@ -149,8 +149,8 @@ def test_only_what_was_served_can_be_pinned(store: FilesStore) -> None:
 
 
 def test_a_rolled_back_version_is_served_again_only_by_a_named_override(store: FilesStore) -> None:
-    pushed(store)
-    pushed(store)
+    push_until(store)
+    push_until(store)
     versions.rollback(store, "ann: wrong prices")
     with pytest.raises(StoreError, match=r"v000002 was rolled back .ann: wrong prices.*--override"):
         versions.pin(store, 2, "bob: I like it")
@@ -165,11 +165,13 @@ def test_a_rolled_back_version_is_served_again_only_by_a_named_override(store: F
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_called_and_killed_no_rolled_back_version_comes_back(store: FilesStore, seed: int) -> None:
     dice, bad = random.Random(seed), set[int]()
-    pushed(store)
+    push_until(store)
     for _ in range(30):
-        command: Any = dice.choice([pushed, rolled, pinned, versions.unpin, versions.recover, killed])
+        command: Any = dice.choice(
+            [push_until, roll_back, pin_any, versions.unpin, versions.recover, die_while_writing]
+        )
         try:
-            command(store, dice) if command in (pinned, killed) else command(store)
+            command(store, dice) if command in (pin_any, die_while_writing) else command(store)
         except StoreError:
             continue  # nothing to roll back to, a pin, a version that cannot be pinned: that is an answer too
         finally:
@@ -180,11 +182,11 @@ def test_whatever_is_called_and_killed_no_rolled_back_version_comes_back(store: 
         assert list(states(store).values()).count(PushState.CURRENT) == 1
 
 
-def rolled(store: FilesStore) -> None:
+def roll_back(store: FilesStore) -> None:
     versions.rollback(store, "ann: test")
 
 
-def pinned(store: FilesStore, dice: random.Random) -> None:
+def pin_any(store: FilesStore, dice: random.Random) -> None:
     versions.pin(store, dice.choice(sorted(states(store))), "ann: test")
 
 
@@ -192,7 +194,7 @@ class Killed(StoreError):
     """Instead of the next write."""
 
 
-def killed(store: FilesStore, dice: random.Random) -> None:
+def die_while_writing(store: FilesStore, dice: random.Random) -> None:
     """A push or a rollback whose process ends before one of its writes."""
     left, write = dice.randrange(6), store.write_note
 
@@ -205,14 +207,14 @@ def killed(store: FilesStore, dice: random.Random) -> None:
 
     store.write_note = until_then  # type: ignore[method-assign]  # the same store, but for the end
     try:
-        pushed(store) if dice.random() < 0.5 else rolled(store)
+        push_until(store) if dice.random() < 0.5 else roll_back(store)
     finally:
         store.write_note = write  # type: ignore[method-assign]
 
 
 def test_a_state_that_this_code_does_not_know_is_left_alone(store: FilesStore) -> None:
-    pushed(store)
-    record = store.root / "notes" / version_name(pushed(store, PushState.STARTED).version)
+    push_until(store)
+    record = store.root / "notes" / version_name(push_until(store, PushState.STARTED).version)
     record.write_text(json.dumps(json.loads(record.read_text()) | {"state": "MIRRORED"}))
     assert versions.recover(store) == []
     assert states(store) == {1: PushState.CURRENT, 2: "MIRRORED"}

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.spark_jobs.build import Project
-from tests.spark_jobs.marts_lake import two_days
+from tests.spark_jobs.two_day_lake import two_days
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 """For a handful of rows, running a plan step by step takes less time than compiling it."""

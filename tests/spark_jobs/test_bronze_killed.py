@@ -13,7 +13,7 @@ from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, STAGES
 from nightloom.lake import Lake
 from spark_jobs import server
 from tests.spark_jobs.build import NEXT, TOML, D, event
-from tests.spark_jobs.killed import content, finish, kill, killed_until_done, said, start, undisturbed
+from tests.spark_jobs.stage_process import content, finish, kill, kill_until_done, log_file, run_undisturbed, start
 
 BRONZE = "spark_jobs.bronze"
 
@@ -49,8 +49,8 @@ def rounds(tmp_path: Path, each: int, times: int, seed: int) -> int:
     for round in range(times):
         land(twin, round)
         shutil.copytree(twin / "landing", root / "landing", dirs_exist_ok=True)  # with their times
-        life = undisturbed(twin, BRONZE, D)
-        killed += killed_until_done(root, BRONZE, D, each, seed + round, life)
+        life = run_undisturbed(twin, BRONZE, D)
+        killed += kill_until_done(root, BRONZE, D, each, seed + round, life)
         for table in (BRONZE_EVENTS, BRONZE_ITEMS):
             assert content(root, table) == content(twin, table), f"round {round}"
         rows = Lake(root / "data/lake").rows(BRONZE_EVENTS, columns=["row_id"])["row_id"].to_pylist()
@@ -98,7 +98,7 @@ def test_two_ingests_at_once_end_in_the_rows_of_one_and_each_exit_code_is_true(t
     land(root, 0)
     stages = [start(root, BRONZE, day) for day in (D, NEXT)]
     codes = [stage.wait(120) for stage in stages]
-    told = [said(root, stage).read_text() for stage in stages]
+    told = [log_file(root, stage).read_text() for stage in stages]
     assert 0 in codes, told
     for code, text in zip(codes, told, strict=True):
         assert code == 0 or (code == 1 and "another run ingests into" in text and "wait for its end" in text), text

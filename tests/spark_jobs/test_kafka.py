@@ -17,9 +17,9 @@ from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from nightloom.errors import DataError
 from nightloom.lake import Lake
 from spark_jobs import bronze, kafka, silver_interactions
-from tests.spark_jobs.broker import Broker, broker
 from tests.spark_jobs.build import NEXT, TOML, D, Project, event, project
-from tests.spark_jobs.killed import finish, kill, killed_until_done, start, undisturbed
+from tests.spark_jobs.kafka_broker import Broker, broker
+from tests.spark_jobs.stage_process import finish, kill, kill_until_done, run_undisturbed, start
 
 BRONZE = "spark_jobs.bronze"
 SECONDS = 120
@@ -172,9 +172,9 @@ def random_kills(root: Path, running: Broker, topic: str, each: int, times: int)
     for round in range(-2, times):
         running.send(topic, [json.dumps(event(round * 5_000 + n)) for n in range(5_000)])
         if round < 0:  # the first makes the tables, the second is as those that will be killed
-            life = undisturbed(root, BRONZE, D)
+            life = run_undisturbed(root, BRONZE, D)
             continue
-        killed += killed_until_done(root, BRONZE, D, each, seed=round, life=life)
+        killed += kill_until_done(root, BRONZE, D, each, seed=round, life=life)
         assert files(root) == running.messages(topic)
     return killed
 

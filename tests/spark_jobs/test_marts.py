@@ -19,7 +19,7 @@ from nightloom.sql.marts import marts as marts_of
 from spark_jobs import marts
 from spark_jobs.mart_errors import MartError
 from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project
-from tests.spark_jobs.marts_lake import AFTER, SLATE, come, lists, on
+from tests.spark_jobs.two_day_lake import AFTER, SLATE, add_events, like, lists
 from training import ranking_metrics
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -104,7 +104,10 @@ def test_events_that_come_late_end_in_the_marts_that_they_would_have_made_in_tim
     spark: SparkSession, tmp_path: Path
 ) -> None:
     """u9's first day moves to the day before; u2 liked a listed item after all."""
-    early, late = [on(D, 1, "u1"), on(NEXT, 4, "u2"), on(NEXT, 5, "u9")], [on(D, 2, "u9"), on(NEXT, 3, "u2")]
+    early, late = (
+        [like(D, 1, "u1"), like(NEXT, 4, "u2"), like(NEXT, 5, "u9")],
+        [like(D, 2, "u9"), like(NEXT, 3, "u2")],
+    )
     made = []
     for deliveries in ([*early, *late],), (early, late):
         (folder := tmp_path / str(len(deliveries))).mkdir()
@@ -112,7 +115,7 @@ def test_events_that_come_late_end_in_the_marts_that_they_would_have_made_in_tim
         lists(at, D, {"u2": ["i3", "i7"], "u9": ["i8"]})
         for number, events in enumerate(deliveries):
             day = NEXT + timedelta(days=number)
-            come(at, *events, day=day)
+            add_events(at, *events, day=day)
             make(at, *EXACT, day=day)
         made.append(content(at, *EXACT))
     assert made[0] == made[1]
@@ -125,14 +128,14 @@ def test_lists_made_anew_after_their_day_are_judged_anew_and_lists_that_are_gone
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark, TOML + SLATE)
-    come(at, on(NEXT, 1, "u1"))
+    add_events(at, like(NEXT, 1, "u1"))
     lists(at, D, {"u1": ["i2"]})
     make(at, T.OUTCOMES)
     lists(at, D, {"u1": ["i1"]})
     make(at, T.OUTCOMES)
     assert [row["hits"] for row in at.rows(T.OUTCOMES)] == [1]
     at.night().lake.open(T.RECOMMENDATIONS).delete()
-    come(at, on(NEXT, 2, "u1"), day=AFTER)
+    add_events(at, like(NEXT, 2, "u1"), day=AFTER)
     make(at, T.OUTCOMES, day=AFTER)
     assert [(row["hits"], row["liked"]) for row in at.rows(T.OUTCOMES)] == [(1, 1)]
 
@@ -148,7 +151,7 @@ def test_outcomes_are_measured_as_models_are_by_segment_too(spark: SparkSession,
     at.night().lake.append(
         T.USERS, [known | {"user_id": f"u{u}", "attributes": [("job", job)]} for u, job in enumerate(jobs)]
     )
-    come(at, *(on(NEXT, i, user, event_id=f"{user}-{i}") for user, items in liked.items() for i in items))
+    add_events(at, *(like(NEXT, i, user, event_id=f"{user}-{i}") for user, items in liked.items() for i in items))
     lists(at, D, listed)
     make(at, T.OUTCOMES)
     ids = np.array([[int(item[1:]) for item in items[:3]] for items in listed.values()], np.int32)
@@ -211,10 +214,10 @@ def mine(quick: None, spark: SparkSession, tmp_path_factory: pytest.TempPathFact
     """Two nights of a project with marts of its own."""
     at = project(tmp_path_factory.mktemp("own"), spark, TOML + OWN)
     for day, events in (
-        (D, [on(D, 1, "u1"), on(D, 2, "u2")]),
-        (NEXT, [on(NEXT, 3, "u2"), on(NEXT, 4, "u3", weight=0.0)]),
+        (D, [like(D, 1, "u1"), like(D, 2, "u2")]),
+        (NEXT, [like(NEXT, 3, "u2"), like(NEXT, 4, "u3", weight=0.0)]),
     ):
-        come(at, *events, day=day)
+        add_events(at, *events, day=day)
         own(at, day)
     return at
 
@@ -267,7 +270,7 @@ def test_a_mart_that_cannot_be_made_is_told_with_its_line_and_the_others_are_mad
     columns = "columns = {{ user_id = 'string', n = 'bigint' }}\nsql = '''{}'''\n"
     wrong = "".join((section + columns).format(number, sql) for number, sql in enumerate(WRONG))
     at = project(tmp_path, spark, TOML + wrong + OWN)
-    come(at, on(D, 1, "u1"), day=D)
+    add_events(at, like(D, 1, "u1"), day=D)
     monkeypatch.setattr("spark_jobs.marts.marts", lambda settings: [m for m in marts_of(settings) if m.line])
     with pytest.raises(MartError) as failed:
         at.run(marts.main)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nightloom.contracts import INTERACTIONS, QUARANTINE_ROWS
 from nightloom.lake import Lake
-from tests.spark_jobs.broker import broker
+from tests.spark_jobs.kafka_broker import broker
 
 PAGE = Path(__file__).parents[2] / "docs" / "sources.md"
 REST = """

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
-from tests.spark_jobs import killed
+from tests.spark_jobs import stage_process
 from tests.spark_jobs.build import EVENTS_ONLY, D, Row, event, project
 
 NIGHT = D + timedelta(days=3)
@@ -59,17 +59,17 @@ def ready(lake: Path, to: Path, spark: SparkSession, module: str) -> Path:
 
 def same(first: Path, second: Path, tables: tuple[Table, ...]) -> None:
     for table in tables:
-        assert killed.content(first, table) == killed.content(second, table), table.full_name
+        assert stage_process.content(first, table) == stage_process.content(second, table), table.full_name
 
 
 def kills_of(lake: Path, to: Path, spark: SparkSession, module: str, kills: int) -> int:
     """Kill the stage until it was killed so often, each time let it end and compare with an undisturbed twin."""
     twin = ready(lake, to / "undisturbed", spark, module)
-    life = killed.undisturbed(twin, module, NIGHT)
+    life = stage_process.run_undisturbed(twin, module, NIGHT)
     done = 0
     while done < kills:
         victim = ready(lake, to / f"killed-{done}-{life:.2f}", spark, module)
-        now = killed.killed_until_done(victim, module, NIGHT, kills=kills - done, seed=done, life=life)
+        now = stage_process.kill_until_done(victim, module, NIGHT, kills=kills - done, seed=done, life=life)
         same(twin, victim, WRITTEN[module])
         if not now:  # the undisturbed run was the slower one, on a machine with other work
             life /= 2
@@ -104,9 +104,9 @@ def test_two_runs_of_one_night_at_once_do_the_work_of_one(
     spark: SparkSession, lake: Path, tmp_path: Path, module: str
 ) -> None:
     twin, both = (ready(lake, tmp_path / name, spark, module) for name in ("one", "both"))
-    killed.undisturbed(twin, module, NIGHT)
-    stages = [killed.start(both, module, NIGHT) for _ in range(2)]
+    stage_process.run_undisturbed(twin, module, NIGHT)
+    stages = [stage_process.start(both, module, NIGHT) for _ in range(2)]
     for stage in stages:
-        killed.finish(both, stage)
+        stage_process.finish(both, stage)
     same(twin, both, WRITTEN[module])
-    assert len(killed.content(both, REOPENINGS)) == len(killed.content(twin, REOPENINGS))
+    assert len(stage_process.content(both, REOPENINGS)) == len(stage_process.content(twin, REOPENINGS))

@@ -25,7 +25,7 @@ FOLDERS, ALL = ("lmdb", "files"), tuple(STORE_CLASSES)
 
 
 @contextmanager
-def started(kind: str, folder: Path) -> Iterator[str]:
+def start_server(kind: str, folder: Path) -> Iterator[str]:
     """A server's address. Where it is not installed the test is skipped and says so; in CI that is a failure."""
     make = {"redis": lambda: redis_server(folder), "redis-cluster": lambda: redis_cluster(folder)}
     try:
@@ -36,7 +36,7 @@ def started(kind: str, folder: Path) -> Iterator[str]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
 
 
-def store_at(kind: str, place: str) -> Store:
+def open_store_at(kind: str, place: str) -> Store:
     """A store of one kind: `place` is a folder, or a name at the end of a server's address after #."""
     if kind in FOLDERS:
         return store_class(kind)(Path(place))  # type: ignore[call-arg]  # a folder's
@@ -44,7 +44,7 @@ def store_at(kind: str, place: str) -> Store:
     return store_class(kind)(name, address)  # type: ignore[call-arg]  # a server's
 
 
-def rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def sample_rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Values in which every list says its version once more, so that a mixed list would show."""
     ids = IDS[kind] if ids is None else ids
     body = {"items": f'"title":"t{version}"'}.get(kind, f'"items":["{version}"],"scores":[1.0]')
@@ -52,10 +52,10 @@ def rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.R
         f'{base.value_header(version, "2026-01-01T00:00:00Z")}"id":{json.dumps(each)},{body}}}'.encode() for each in ids
     ]
     for start in range(0, len(ids), 100):
-        yield hashed([base.encode_key(each) for each in ids[start : start + 100]], values[start : start + 100])
+        yield with_hashes([base.encode_key(each) for each in ids[start : start + 100]], values[start : start + 100])
 
 
-def hashed(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
+def with_hashes(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
     """Keys and values with what lists.rows() adds."""
     given = pa.table({"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())})
     with duckdb.connect() as connection:
@@ -64,20 +64,20 @@ def hashed(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
         return whole.to_arrow_table().combine_chunks().to_batches()[0]
 
 
-def quiet(kind: str, done: int) -> None:
+def no_progress(kind: str, done: int) -> None:
     pass
 
 
-def loaded(store: Store, version: int, kinds: dict[str, Iterator[pa.RecordBatch]] | None = None) -> LoadSummary:
-    kinds = {kind: rows(version, kind) for kind in KINDS} | (kinds or {})
-    return loader.load(store, version, kinds, None, quiet)
+def load_sample(store: Store, version: int, kinds: dict[str, Iterator[pa.RecordBatch]] | None = None) -> LoadSummary:
+    kinds = {kind: sample_rows(version, kind) for kind in KINDS} | (kinds or {})
+    return loader.load(store, version, kinds, None, no_progress)
 
 
-def publish(store: Store, scratch: Path) -> int:
+def publish_sample(store: Store, scratch: Path) -> int:
     with store.exclusive_lock():
         versions.recover(store)
         push = versions.begin_push(store, "1998-04-21", "run")
-        done = loaded(store, push.version)
+        done = load_sample(store, push.version)
         push = versions.set_state(store, push, PushState.LOADED, checksum=done.checksum, k=1, stored=1)
         loader.verify(store, push.version, done, scratch)
         versions.flip(store, versions.set_state(store, push, PushState.VERIFIED))

@@ -20,14 +20,14 @@ SLATE = "\n[slate]\nk = 2\nstored = 4\n"
 AFTER = NEXT + timedelta(days=1)
 
 
-def on(day: date, n: int, user: str, **columns: Any) -> Row:
+def like(day: date, n: int, user: str, **columns: Any) -> Row:
     """A liked event of item iN, at noon of a day; it came in that day's night."""
     given = {"event_id": f"e{n}", "user_id": user, "item_id": f"i{n}", "event": "rating", "value": 5.0, "weight": 1.0}
     moment = datetime.fromisoformat(f"{day}T12:00:00+00:00")
     return given | {"occurred_at": moment, "rescued": None, "row_id": f"r{n}", "night": day} | columns
 
 
-def come(at: Project, *events: Row, day: date = NEXT) -> None:
+def add_events(at: Project, *events: Row, day: date = NEXT) -> None:
     """Events come into silver, and the night's item days are made."""
     at.night().lake.append(T.INTERACTIONS, events)
     at.run(gold_item_days.main, day=day)
@@ -78,7 +78,7 @@ def two_days(folder: Path, spark: SparkSession) -> Project:
     at.night().lake.append(T.ITEMS, [item | {"item_id": f"i{n}", "available": n != 9} for n in range(1, 10)])
     at.night().lake.append(T.USERS, [user | {"user_id": "u2"}])
     bronze_and_gates(at, D, 4, ("events", "unreadable"), ("items", "type"))
-    come(at, on(D, 1, "u1"), on(D, 2, "u2"), on(D, 3, "u2", event="view", weight=0.2), day=D)
+    add_events(at, like(D, 1, "u1"), like(D, 2, "u2"), like(D, 3, "u2", event="view", weight=0.2), day=D)
     at.run(gold_item_stats.main, gold_popular.main)
     lists(at, D, {"u1": ["i1", "i6"], "u2": ["i4", "i6", "i5"], "u3": ["i7", "i1", "i2", "i8"]})
     beside = {"night": D, "item_id": "i1", "items": ["i6"], "scores": [1.0], "model_version": "1"}
@@ -86,6 +86,12 @@ def two_days(folder: Path, spark: SparkSession) -> Project:
     at.run(marts.main)
     at.night().lake.append(T.STAGES, [CLOSED])
     bronze_and_gates(at, NEXT, 6, ("events", "missing"))
-    come(at, on(NEXT, 4, "u2"), on(NEXT, 5, "u2"), on(NEXT, 6, "u3", weight=0.0), on(NEXT, 7, "u9"))
+    add_events(
+        at,
+        like(NEXT, 4, "u2"),
+        like(NEXT, 5, "u2"),
+        like(NEXT, 6, "u3", weight=0.0),
+        like(NEXT, 7, "u9"),
+    )
     at.run(gold_histories.main, marts.main, day=NEXT)
     return at

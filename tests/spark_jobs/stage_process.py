@@ -1,7 +1,7 @@
 """A stage as a process group of its own, ended by SIGKILL at random moments, run on until it comes through.
 
-    life = undisturbed(twin, "spark_jobs.bronze", D)                      # a project that nobody disturbs
-    kills = killed_until_done(root, "spark_jobs.bronze", D, kills=5, seed=1, life=life)
+    life = run_undisturbed(twin, "spark_jobs.bronze", D)                      # a project that nobody disturbs
+    kills = kill_until_done(root, "spark_jobs.bronze", D, kills=5, seed=1, life=life)
     assert content(root, BRONZE_EVENTS) == content(twin, BRONZE_EVENTS)
 
 The project's `places.spark` must be a local[N]: then Spark lives, and dies, in the stage's process group.
@@ -23,7 +23,7 @@ from nightloom.lake import Lake
 from nightloom.settings import CONFIG_VARIABLE
 
 CHECKOUT = Path(__file__).parents[2]
-UNSTEADY = ("ingested_at", "generated_at", "reopened_at", "decided_at")
+TIME_COLUMNS = ("ingested_at", "generated_at", "reopened_at", "decided_at")
 """Columns that say when a row was written, and so differ from run to run."""
 SECONDS = 180  # a stage that takes longer hangs
 Stage = subprocess.Popen[bytes]
@@ -36,11 +36,11 @@ def start(root: Path, module: str, day: date) -> Stage:
     environment = inherited | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
     with (root / "stage.log").open("wb") as log:
         stage = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
-    (root / "stage.log").rename(said(root, stage))
+    (root / "stage.log").rename(log_file(root, stage))
     return stage
 
 
-def said(root: Path, stage: Stage) -> Path:
+def log_file(root: Path, stage: Stage) -> Path:
     """The file with what the stage printed."""
     return root / f"stage-{stage.pid}.log"
 
@@ -61,7 +61,7 @@ def finish(root: Path, stage: Stage) -> None:
     assert code == 0, f"the stage ended with {code}:\n{_tail(root, stage)}"
 
 
-def undisturbed(root: Path, module: str, day: date) -> float:
+def run_undisturbed(root: Path, module: str, day: date) -> float:
     """Run the stage to its good end -> seconds from the moment that Spark was up."""
     stage = _start_spark(root, module, day)
     up = time.monotonic()
@@ -69,7 +69,7 @@ def undisturbed(root: Path, module: str, day: date) -> float:
     return time.monotonic() - up
 
 
-def killed_until_done(root: Path, module: str, day: date, kills: int, seed: int, life: float) -> int:
+def kill_until_done(root: Path, module: str, day: date, kills: int, seed: int, life: float) -> int:
     """Kill the stage up to `kills` times, each try at another moment, then let it finish -> how often it was killed.
 
     The moments are random, one in each of `kills` equal parts of `life` (seconds of an undisturbed run after Spark's
@@ -90,7 +90,7 @@ def killed_until_done(root: Path, module: str, day: date, kills: int, seed: int,
     return kills
 
 
-def content(root: Path, table: Table, without: tuple[str, ...] = UNSTEADY) -> list[str]:
+def content(root: Path, table: Table, without: tuple[str, ...] = TIME_COLUMNS) -> list[str]:
     """The table's rows now, one text each, sorted: as often as they are there."""
     lake = Lake(settings_module.load(root / "nightloom.toml").place("lake"))
     names = [name for name in table.column_names if name not in without]
@@ -112,4 +112,4 @@ def _start_spark(root: Path, module: str, day: date) -> Stage:
 
 
 def _tail(root: Path, stage: Stage) -> str:
-    return said(root, stage).read_text(encoding="utf8", errors="replace")[-4_000:]
+    return log_file(root, stage).read_text(encoding="utf8", errors="replace")[-4_000:]
