@@ -19,9 +19,7 @@ STAGES = Table(
         required("reads", "map<string,bigint>", "Table -> version read"),
         required("writes", "map<string,bigint>", "Table -> version written"),
         required("rows", "map<string,bigint>", "Name of a count -> rows"),
-        required(
-            "tags", "map<string,string>", "Further values by name, such as the model version or the published version"
-        ),
+        required("tags", "map<string,string>", "Further values by name, such as the model version"),
         required("code", "string", "Code revision"),
         required("config", "string", "Digest of nightloom.toml, places left out"),
         Column("error", "string", "Message, where the run failed or the gate closed"),
