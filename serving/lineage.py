@@ -14,7 +14,7 @@ from serving.history import user_condition
 
 
 def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
-    """Stages that made a version: each one's last good attempt of its night before the publish, and the training."""
+    """The runs that made a version: of its night each stage's last success before the publish, and the training."""
     night, published_at, version = date.fromisoformat(meta["night"]), _published_at(meta), meta["model_version"]
     model = [
         run
@@ -25,15 +25,15 @@ def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
     return last_attempts([*model, *(run for run in of_night if run.stage != stages.TRAIN.name)])
 
 
-def scorings(lake: Lake, meta: dict[str, Any], days: int) -> list[StageRun]:
-    """Good runs that may have scored a list of a version: a list is of its night, or of the `days` before it."""
+def possible_scorings(lake: Lake, meta: dict[str, Any], days: int) -> list[StageRun]:
+    """The successful runs that may have scored a list of a version, on its night or on the `days` before it."""
     last = date.fromisoformat(meta["night"])
     first, published_at = last - timedelta(days=days), _published_at(meta)
     return stage_runs(lake, stages.RECOMMENDATIONS, statuses=OK, first=first, last=last, started_by=published_at)
 
 
 def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
-    """The run that scored a user's own list in a version; None: not recorded.
+    """The run that scored a user's own list in a version; None where none is recorded.
 
     Unchanged users keep the list of an earlier night: its row says when it was scored.
     """

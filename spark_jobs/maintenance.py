@@ -7,24 +7,28 @@ change.
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
 
 from nightloom.contracts import RECOMMENDATIONS, STORAGE, Table
+from nightloom.errors import NightloomError
 from nightloom.lake import as_json, now, transaction_id
 from nightloom.lake.recommendations import oldest_needed_night
 from nightloom.night import stages
 from nightloom.night.records import OK, last_attempts, stage_runs
 from nightloom.night.run import run_stage
+from nightloom.settings import Settings
 from nightloom.sql.marts import tables
-from serving.retained_versions import needed, oldest_night
 from spark_jobs.context import SparkNight
 from spark_jobs.storage import SMALL, TableStorage, measure_storage
 
@@ -46,6 +50,8 @@ class Needs:
 
     held: list[int]
     changes_since: int | None
+    oldest_night: date | None
+    """Rows of this night and later ones may be served."""
 
 
 def main(night: SparkNight) -> None:
@@ -65,7 +71,8 @@ def main(night: SparkNight) -> None:
 
 def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
     """What kept serving versions, the champion, and stages that follow a table's changes need of each table."""
-    held = needed(night.settings)
+    retained = _retained(night.settings)
+    oldest_night = date.fromisoformat(night_text) if (night_text := retained["oldest_night"]) else None
     read, opened = _last_read(night), {into: night.lake.open(into) for into in there}
     found = {}
     for table in there:
@@ -73,8 +80,18 @@ def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
         taken = [mark for mark in marks if mark is not None]
         newest = opened[table].version()
         behind = [each for each in [*taken, *read[table.full_name]] if not night.lake.same_rows(table, each, newest)]
-        versions = [version for version in held.get(table.full_name, ()) if version <= newest]
-        found[table.full_name] = Needs(versions, min(behind, default=None))
+        versions = [version for version in retained["versions"].get(table.full_name, ()) if version <= newest]
+        found[table.full_name] = Needs(versions, min(behind, default=None), oldest_night)
+    return found
+
+
+def _retained(settings: Settings) -> dict[str, Any]:
+    """The versions that stay readable for serving, as serving itself prints them."""
+    command = [sys.executable, "-m", "serving.retained_versions", "--config", str(settings.file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NightloomError(f"nothing was tidied away, for nobody could say what is served: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -90,12 +107,12 @@ def _last_read(night: SparkNight) -> dict[str, list[int]]:
 
 def _kept_up(night: SparkNight, table: Table, needs: Needs) -> Iterator[str]:
     """What is done to one table, in words."""
-    yield from _expired(night, table)
+    yield from _expired(night, table, needs.oldest_night)
     yield from _compacted(night, table)
     yield from _vacuumed(night, table, needs)
 
 
-def _expired(night: SparkNight, table: Table) -> Iterator[str]:
+def _expired(night: SparkNight, table: Table, oldest_night: date | None) -> Iterator[str]:
     """Delete the rows of nights (or days, weeks, months) older than the contract keeps them.
 
     Counted back from the table's newest period and not from today, so that a project that rests keeps its last nights;
@@ -108,7 +125,7 @@ def _expired(night: SparkNight, table: Table) -> Iterator[str]:
     if newest is None:
         return
     oldest = min(newest, night.date) - timedelta(days=table.retention_days)
-    oldest = min(oldest, oldest_night(night.settings) or oldest)
+    oldest = min(oldest, oldest_night or oldest)
     if table == RECOMMENDATIONS:
         oldest = oldest_needed_night(night.lake, oldest)
     said = CommitProperties(custom_metadata={"userMetadata": as_json({"expired": oldest})})  # not by hand

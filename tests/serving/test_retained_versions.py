@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from nightloom.contracts import CHAMPIONS, INTERACTIONS, STAGES
-from serving.retained_versions import needed, oldest_night
+from serving.retained_versions import main, oldest_served_night, retained_versions
 from serving.stores import versions
 from serving.stores.pushes import PushState
 
@@ -39,7 +42,7 @@ def published(project: Project, day: date, inputs: dict[str, int], model_version
 
 
 def test_nothing_is_needed_before_anything_is_published(project: Project) -> None:
-    assert (needed(project.settings), oldest_night(project.settings)) == ({}, None)
+    assert (retained_versions(project.settings), oldest_served_night(project.settings)) == ({}, None)
 
 
 def test_what_kept_versions_were_made_from_is_needed_with_what_their_stages_and_their_training_read(
@@ -51,12 +54,12 @@ def test_what_kept_versions_were_made_from_is_needed_with_what_their_stages_and_
         day = D + timedelta(days=n)
         noted(project, "spark_jobs.gold_recommendations", {"gold.histories": 10 + n}, day)
         published(project, day, {"gold.recommendations": 20 + n}, "7")
-    assert needed(project.settings) == {
+    assert retained_versions(project.settings) == {
         "silver.interactions": {3},
         "gold.histories": {11, 12},
         "gold.recommendations": {21, 22},
     }
-    assert oldest_night(project.settings) == D + timedelta(days=1)
+    assert oldest_served_night(project.settings) == D + timedelta(days=1)
 
 
 def test_what_lists_of_an_earlier_night_were_made_from_is_needed_as_long_as_they_may_be_served(
@@ -66,14 +69,14 @@ def test_what_lists_of_an_earlier_night_were_made_from_is_needed_as_long_as_they
     for n in range(6):
         noted(project, "spark_jobs.gold_recommendations", {"gold.histories": 10 + n}, D + timedelta(days=n))
     published(project, D + timedelta(days=4), {}, "7")
-    assert needed(project.settings) == {"gold.histories": {12, 13, 14}}
+    assert retained_versions(project.settings) == {"gold.histories": {12, 13, 14}}
 
 
 def test_the_champion_is_needed_before_it_has_made_a_list(project: Project) -> None:
     noted(project, "training.train", {"silver.interactions": 3}, models="als 7, sequence 8")
     noted(project, "training.train", {"silver.interactions": 5}, day=D + timedelta(days=7), models="als 9")
     noted(project, "training.model_gate", {"silver.interactions": 4}, model_version="8")
-    assert needed(project.settings) == {"silver.interactions": {3, 4}}
+    assert retained_versions(project.settings) == {"silver.interactions": {3, 4}}
 
 
 def test_a_champion_that_a_person_made_is_needed_as_far_as_its_table_still_has_the_version(project: Project) -> None:
@@ -88,4 +91,12 @@ def test_a_champion_that_a_person_made_is_needed_as_far_as_its_table_still_has_t
             "model": "als", "previous_version": None, "by": "ann", "why": "because",
         }  # fmt: skip
         lake.append(CHAMPIONS, [change])
-        assert needed(project.settings) == ({"silver.interactions": {newest}} if version == "5" else {})
+        assert retained_versions(project.settings) == ({"silver.interactions": {newest}} if version == "5" else {})
+
+
+def test_the_command_prints_versions_and_the_oldest_night_as_json(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(project, D, {"gold.recommendations": 20}, "7")
+    main(["--config", str(project.settings.file)])
+    assert json.loads(capsys.readouterr().out) == {"versions": {"gold.recommendations": [20]}, "oldest_night": str(D)}
