@@ -1,7 +1,7 @@
 """What every DAG here has in common: owner, retries, time limits, alert, and how a stage becomes a task.
 
 A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow hands its own environment on
-(PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run manifest carries Airflow's run id.
+(PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run records carry Airflow's run id.
 Exit code 99 marks the task skipped. The asset GOLD is how one DAG's work starts another's: its event carries the
 night's date.
 """

@@ -94,7 +94,7 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
 
 
 def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
-    """What the run manifest keeps of a push."""
+    """What the run records keep of a push."""
     kept = {"published_version": str(meta["version"]), "push": push}
     return kept | {name: meta[name] for name in ("model_version", "checksum")}
 

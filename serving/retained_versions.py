@@ -32,10 +32,9 @@ def retained_versions(settings: Settings) -> dict[str, set[int]]:
     lake, found = Lake(settings.place("lake")), defaultdict[str, set[int]](set)
     for meta in [*(push.facts for push in servable_pushes(settings)), *_model_gates_champion(lake)]:
         runs = [*lineage(lake, meta), *possible_scorings(lake, meta, settings.slate.full_refresh_days - 1)]
-        for name, version in (
-            pair for pairs in (*(run.reads for run in runs), meta["inputs"]) for pair in pairs.items()
-        ):
-            found[name].add(version)
+        for reads in (*(run.reads for run in runs), meta["inputs"]):
+            for name, version in reads.items():
+                found[name].add(version)
     for name, version in _persons_champion(lake):
         found[name].add(version)
     return dict(found)

@@ -71,8 +71,7 @@ def main(night: SparkNight) -> None:
 
 def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
     """What kept serving versions, the champion, and stages that follow a table's changes need of each table."""
-    retained = _retained(night.settings)
-    oldest_night = date.fromisoformat(night_text) if (night_text := retained["oldest_night"]) else None
+    retained, oldest_night = _retained(night.settings)
     read, opened = _last_read(night), {into: night.lake.open(into) for into in there}
     found = {}
     for table in there:
@@ -80,19 +79,21 @@ def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
         taken = [mark for mark in marks if mark is not None]
         newest = opened[table].version()
         behind = [each for each in [*taken, *read[table.full_name]] if not night.lake.same_rows(table, each, newest)]
-        versions = [version for version in retained["versions"].get(table.full_name, ()) if version <= newest]
+        versions = [version for version in retained.get(table.full_name, ()) if version <= newest]
         found[table.full_name] = Needs(versions, min(behind, default=None), oldest_night)
     return found
 
 
-def _retained(settings: Settings) -> dict[str, Any]:
-    """The versions that stay readable for serving, as serving itself prints them."""
+def _retained(settings: Settings) -> tuple[dict[str, list[int]], date | None]:
+    """Table -> versions that stay readable for serving; the oldest night that can be served. Serving prints both."""
     command = [sys.executable, "-m", "serving.retained_versions", "--config", str(settings.file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NightloomError(f"nothing was tidied away, for nobody could say what is served: {done.stderr.strip()}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+        raise NightloomError(
+            f"serving could not say which versions it needs, so nothing was removed: {done.stderr.strip()}"
+        )
+    found = json.loads(done.stdout)
+    return found["versions"], found["oldest_night"] and date.fromisoformat(found["oldest_night"])
 
 
 def _last_read(night: SparkNight) -> dict[str, list[int]]:

@@ -8,7 +8,7 @@ KNOWN_SEVERITY = ("known_severity", "severity IN ('stop', 'warn')")
 STAGES = Table(
     "ops",
     "stages",
-    "The run manifest: one row per run of a stage, which nightloom/night/ writes for every stage.",
+    "The run records: one row per run of a stage, which nightloom/night/ writes for every stage.",
     (
         required("run_id", "string", "Airflow's run id, or hand-... when a person ran the stage"),
         NIGHT,

@@ -122,5 +122,5 @@ class Settings(BaseSettings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any setting except places; the run manifest records them."""
+        """Twelve hex digits that change with any setting except places; the run records have them."""
         return hashlib.sha256(self.model_dump_json(exclude={"places", "file"}).encode()).hexdigest()[:12]
