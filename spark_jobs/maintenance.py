@@ -89,9 +89,7 @@ def _retained(settings: Settings) -> tuple[dict[str, list[int]], date | None]:
     command = [sys.executable, "-m", "serving.retained_versions", "--config", str(settings.file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NightloomError(
-            f"serving could not say which versions it needs, so nothing was removed: {done.stderr.strip()}"
-        )
+        raise NightloomError(f"nothing removed: serving could not say which versions it needs: {done.stderr.strip()}")
     found = json.loads(done.stdout)
     return found["versions"], found["oldest_night"] and date.fromisoformat(found["oldest_night"])
 

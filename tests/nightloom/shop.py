@@ -46,7 +46,7 @@ LAST = date(2024, 2, 6)
 
 
 def publish(night: Night) -> None:
-    """Leaves in the run manifest what serving.publish leaves; there is no store here."""
+    """Record what serving.publish records; there is no store here."""
     for table in (RECOMMENDATIONS, POPULAR, ITEMS):
         night.pin(table)
     versions = night.lake.rows(RECOMMENDATIONS, f"night = DATE '{night.date}'", ["DISTINCT model_version"])
@@ -87,7 +87,7 @@ def create(root: Path) -> Project:
 def night(
     project: Project, spark: SparkSession, day: date, *parts: Stages, options: tuple[str, ...] = (), run: str = ""
 ) -> None:
-    """Run stages of a night, each in its frame, so that the run manifest has them, as `run` where that is given."""
+    """Run and record stages of a night, with the run id `run` where that is given."""
     days_arrive(project.root / "made", project.root / "landing", day)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(RUN_ID_VARIABLE, run)

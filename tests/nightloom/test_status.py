@@ -1,4 +1,4 @@
-"""`nightloom status` on a run manifest as the stages' frame leaves it."""
+"""`nightloom status` on run records as stages leave them."""
 
 import json
 import shutil
