@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from nightloom import contracts as T
 from nightloom.contracts import TABLES, Column, Table
+from nightloom.night import stages
 from nightloom.settings import Mart as Declared
 from nightloom.settings import Settings, line_of
 
@@ -159,7 +160,7 @@ FROM ranked HAVING max(slots) > 0
 """
 
 # From the tables and not from what stages counted: a stage that was killed after its commit has counted nothing.
-QUALITY_TREND = """
+QUALITY_TREND = f"""
 WITH came AS (SELECT count(*) AS rows_in FROM bronze.events WHERE night = :night),
 used AS (
     SELECT count(*) AS good, count_if(to_date(occurred_at) < night) AS late
@@ -174,7 +175,7 @@ faults AS (
     FROM bad),
 asked AS (
     SELECT *, rank() OVER (PARTITION BY gate ORDER BY checked_at DESC) AS attempt
-    FROM ops.gates WHERE night = :night AND gate <> 'marts'),
+    FROM ops.gates WHERE night = :night AND gate <> '{stages.MARTS_CHECK.gate}'),
 said AS (
     SELECT count_if(passed) AS checks_passed, count_if(NOT passed AND severity = 'stop') AS checks_failed,
            count_if(NOT passed AND severity = 'warn') AS checks_warned FROM asked WHERE attempt = 1)
