@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import Table
 from nightloom.night.context import Night
 from spark_jobs.commit_stamps import commit_stamp, rows_written, sql_date
-from spark_jobs.delta_errors import told
+from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.session import session
 from spark_jobs.table_ddl import check_columns, create_table
 
@@ -42,7 +42,7 @@ class SparkNight(Night):
         Spark creates it and not Lake.create(), which Spark would first read back in a job of two seconds.
         """
         if not self.lake.exists(table):
-            with told(table):
+            with translate_delta_errors(table):
                 self.spark.sql(create_table(table, self.lake.path(table)))
                 if not self._appears(table):
                     # A run that was killed before the first commit left a folder that Spark takes for the table.
@@ -84,14 +84,14 @@ class SparkNight(Night):
         self.record_write(table, rows_written(self.lake.open(table).history(1)[0]))
 
     def delete_unless(self, table: Table, rows: DataFrame, where: str) -> int:
-        """Delete the rows that meet `where` (SQL over `kept`) and whose key is not in `rows` -> how many."""
+        """Delete the rows that meet `where` (SQL over `stored`) and whose key is not in `rows` -> how many."""
         rows.createOrReplaceTempView("staying")
-        same = " AND ".join(f"kept.{key} = staying.{key}" for key in table.key)
+        same = " AND ".join(f"stored.{key} = staying.{key}" for key in table.key)
         statement = (
-            f"MERGE INTO delta.`{self.lake.path(table)}` AS kept USING staying ON {same} "
+            f"MERGE INTO delta.`{self.lake.path(table)}` AS stored USING staying ON {same} "
             f"WHEN NOT MATCHED BY SOURCE AND {where} THEN DELETE"
         )
-        with told(table), self.configured({METADATA: commit_stamp(self)}):
+        with translate_delta_errors(table), self.configured({METADATA: commit_stamp(self)}):
             return int(self.spark.sql(statement).collect()[0]["num_deleted_rows"])
 
     def write(
@@ -105,7 +105,7 @@ class SparkNight(Night):
         """One commit with the night's stamp; `transaction` is Delta's (AppId, Version), see increments.py."""
         named = {f"txn{name}": value for name, value in transaction.items()}
         writer = rows.write.format("delta").options(userMetadata=commit_stamp(self), **named, **options).mode(mode)
-        with told(table):
+        with translate_delta_errors(table):
             writer.save(self.lake.path(table))
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""gold.histories: one row per week and user with any interaction in it: all of them, oldest first.
+"""gold.histories: one row per week and user with interactions in that week: all of them, oldest first.
 
-silver.interactions -> gold.histories, the weeks that changed: a night costs what changed, not years of events.
-up_to() puts a user's weeks together. Two events of one moment stand in the order of their ids.
+silver.interactions -> gold.histories, only the weeks that changed: the cost of a night follows the changes, not the
+years of events. histories_until() joins a user's weeks. Two events of one moment are in the order of their ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARRAYS = ("items", "weights", "at", "event_ids")
 
 
 def histories(interactions: DataFrame) -> DataFrame:
-    """Interactions -> a row per week and user: items, weights, times, event ids as arrays of one order."""
+    """Interactions -> a row per week and user: items, weights, times and event ids as arrays in the same order."""
     event = F.struct("occurred_at", "event_id", "item_id", F.col("weight").cast("float").alias("weight"))
     return (
         interactions.groupBy(F.trunc("occurred_at", "week").alias("week"), "user_id")
@@ -37,10 +37,10 @@ def histories(interactions: DataFrame) -> DataFrame:
     )
 
 
-def up_to(weeks: DataFrame, end: datetime) -> DataFrame:
-    """Rows of gold.histories -> a row per user with any interaction before `end`: ARRAYS, oldest first.
+def histories_until(weeks: DataFrame, end: datetime) -> DataFrame:
+    """Rows of gold.histories -> a row per user with interactions before `end`: ARRAYS, oldest first.
 
-    Of ARRAYS those that the rows have: event ids are most of the table's bytes, and scoring needs none.
+    Only those of ARRAYS that `weeks` has: event ids are most of the table's bytes, and scoring does not need them.
     """
     arrays = [name for name in ARRAYS if name in weeks.columns]
     before = F.size(F.filter("at", lambda time: time < F.lit(end)))

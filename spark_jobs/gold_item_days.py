@@ -1,6 +1,6 @@
-"""gold.item_days: item performance, one row per day and item with any interaction on that day.
+"""gold.item_days: item performance, one row per day and item with interactions on that day.
 
-silver.interactions -> gold.item_days, the days that changed.
+silver.interactions -> gold.item_days, only the days that changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""gold.item_stats: one row per night and item with any interaction so far: how often, how lately, how popular now.
+"""gold.item_stats: one row per night and item with interactions so far: their number, the last one, the popularity.
 
 gold.item_days up to the night's date -> gold.item_stats, the night's partition.
 """

@@ -1,7 +1,7 @@
-"""gold.popular: one row per night and segment: the list for whoever has none of their own. Segment `all` is everybody.
+"""gold.popular: one row per night and segment: the list for users without their own list. Segment `all` is everybody.
 
-gold.item_stats of the night, silver.items (what is available, what no slate rule hides) -> gold.popular, the
-night's partition. With `slate.segments` also silver.interactions and silver.users: popular_segments.py.
+gold.item_stats of the night, silver.items (available items that no slate rule hides) -> gold.popular, the night's
+partition. With `slate.segments` also silver.interactions and silver.users: popular_segments.py.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from nightloom.night.run import run_stage
 from nightloom.slate.plan import Plan
 from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.context import SparkNight
-from spark_jobs.popular_segments import by_segment
+from spark_jobs.popular_segments import popular_by_segment
 
 EVERYBODY = "all"
-ALL = 2**31 - 1
+NO_LIMIT = 2**31 - 1
 
 
-def best(day: date, length: int) -> str:
+def most_popular_sql(day: date, length: int) -> str:
     """SQL over `item_stats` and `items`: the `length` most popular available items of the day, best first.
 
-    Those that nobody liked, but many touched, fill a short list.
+    Items without likes but with many events fill a short list.
     """
     return (
         "SELECT item_id, popularity FROM item_stats "
@@ -47,11 +47,11 @@ def main(night: SparkNight) -> None:
         from nightloom.lake.described_items import compile_slate  # DuckDB: only where there are rules
 
         plan = compile_slate(night.lake, night.settings, night.date, night.pin(ITEMS), night.pin(ITEM_STATS))
-    length = ALL if slate.hiding_rules else slate.stored  # a rule may leave any of them
+    length = NO_LIMIT if slate.hiding_rules else slate.stored  # a rule may leave any of them
     opened = [(each.name, night.lake.open(each, night.pin(each))) for each in (ITEM_STATS, ITEMS)]
-    asked = best(night.date, length)
+    asked = most_popular_sql(night.date, length)
     of_all = night.lake.query(asked, *opened)
-    ranked = {EVERYBODY: of_all} | (by_segment(night, length) if segmented else {})
+    ranked = {EVERYBODY: of_all} | (popular_by_segment(night, length) if segmented else {})
     rows = [_row(night.date, segment, items, plan, slate.stored) for segment, items in ranked.items()]
     replace_night(night, POPULAR, arrow(POPULAR, [row for row in rows if row["items"] or row["segment"] == EVERYBODY]))
 

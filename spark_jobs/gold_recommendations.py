@@ -30,7 +30,7 @@ from nightloom.night.run import run_stage
 from spark_jobs.changed_users import lists_view, note_interactions
 from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.context import SparkNight
-from spark_jobs.gold_histories import up_to
+from spark_jobs.gold_histories import histories_until
 from spark_jobs.model_choice import MODEL, night_model
 from spark_jobs.scoring import LISTS, score
 from spark_jobs.scoring_scope import ScoringScope, scoring_scope
@@ -127,7 +127,7 @@ def _histories(night: SparkNight, scope: ScoringScope, *, words: bool, without_h
     described = night.frame(USERS) if words else None
     if described is not None and scope.users is not None:
         described = described.join(F.broadcast(scope.users), "user_id", "left_semi")
-    histories = with_attributes(up_to(scope.histories, night.end), described, without_history=without_history)
+    histories = with_attributes(histories_until(scope.histories, night.end), described, without_history=without_history)
     return histories, _count_users(night, without_history=without_history) if scope.count is None else scope.count
 
 

@@ -18,7 +18,7 @@ from nightloom.lake import now, transaction_id
 from spark_jobs import periods
 from spark_jobs.commit_stamps import commit_stamp, commits, rows_written
 from spark_jobs.context import METADATA, SparkNight
-from spark_jobs.delta_errors import told
+from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.periods import Change
 from spark_jobs.table_ddl import check_columns
 
@@ -59,11 +59,11 @@ def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Cal
     night.create(table)
     feed, rows, where, late = _feed(night, source, into=table), night.frame(source), "true", {}
     if feed is not None:
-        changes = periods.changes(feed, table, _replayed(night))
+        changes = periods.changes_by_period(feed, table, _replayed(night))
         if not changes:
             night.record_write(table, 0)
             return
-        rows, where = rows.where(periods.within(table, changes)), periods.sql(table, changes)
+        rows, where = rows.where(periods.period_filter(table, changes)), periods.period_sql(table, changes)
         late = _late(night, table, changes)
     made = rows_of(rows)
     check_columns(table, made)
@@ -76,14 +76,14 @@ def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Cal
 def _late(night: SparkNight, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
     """The changes in periods that are over and are in the table already."""
     over = [period for period in changes if period < table.period_of(night.date)]
-    there = night.lake.rows(table, periods.sql(table, over), [f"DISTINCT {table.period} AS p"]) if over else None
+    there = night.lake.rows(table, periods.period_sql(table, over), [f"DISTINCT {table.period} AS p"]) if over else None
     return {period: changes[period] for period in sorted(there["p"].to_pylist())} if there else {}
 
 
 def _record_reopenings(night: SparkNight, table: Table, source: Table, late: Mapping[date, Change]) -> None:
     """Record which periods were rebuilt although they are over, and why."""
     fields = {"run_id": night.run_id, "night": night.date, "table": table.full_name, "reopened_at": now()}
-    rows = [{"period": period, "why": change.why(source), "rows": change.rows} for period, change in late.items()]
+    rows = [{"period": period, "why": change.describe(source), "rows": change.rows} for period, change in late.items()]
     if rows:
         night.lake.append(REOPENINGS, [fields | row for row in rows])
     night.counts[f"reopened {table.period}s"] = len(rows)
@@ -102,8 +102,8 @@ def merge(
 ) -> tuple[int, int]:
     """Merge by the contract's key -> (inserted, updated) rows, and mark `source` as consumed up to its pinned version.
 
-    A row whose key is there is left alone, or replaced where the SQL condition `update` over `kept` (there) and
-    `came` (new) holds. Keys in `rows` must be distinct. With `--all` the table is rebuilt from `rows`.
+    A row whose key is there is left alone, or replaced where the SQL condition `update` over `stored` (there) and
+    `incoming` (new) holds. Keys in `rows` must be distinct. With `--all` the table is rebuilt from `rows`.
 
     Delta's own MERGE where rows may be replaced, else an append of what is not there. Two runs at once: the
     transaction lets only one of them in.
@@ -149,15 +149,15 @@ def _transaction(night: SparkNight, source: Table, table: Table) -> dict[str, st
 def _merge(
     night: SparkNight, table: Table, new: DataFrame, transaction: dict[str, str], update: str
 ) -> tuple[int, int]:
-    new.createOrReplaceTempView("came")
-    same = " AND ".join(f"kept.{key} = came.{key}" for key in table.key)
+    new.createOrReplaceTempView("incoming")
+    same = " AND ".join(f"stored.{key} = incoming.{key}" for key in table.key)
     statement = (
-        f"MERGE INTO delta.`{night.lake.path(table)}` AS kept USING came ON {same} "
+        f"MERGE INTO delta.`{night.lake.path(table)}` AS stored USING incoming ON {same} "
         f"WHEN MATCHED AND ({update}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
     # Session settings: they would also silently skip the next, different MERGE, so each is unset at once.
     values = {f"{TRANSACTION}{name}": value for name, value in transaction.items()}
-    with told(table), night.configured(values | {METADATA: commit_stamp(night)}):
+    with translate_delta_errors(table), night.configured(values | {METADATA: commit_stamp(night)}):
         done = night.spark.sql(statement).collect()
     if not done:  # Delta left it out: its transaction is there already
         raise _consumed_elsewhere(table)

@@ -1,4 +1,4 @@
-"""What goes wrong with a mart's SQL -> one line that names the mart, where to mend it, and the nearest name."""
+"""An error in a mart's SQL -> one line that names the mart, the line to mend, and the nearest name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nightloom.sql.names import SPARK, nearest, tables_in, view
 
 
 class MartError(NightloomError):
-    """A mart cannot be made: its SQL is wrong, or its rows are not what its contract says."""
+    """A mart cannot be built: its SQL is wrong, or its rows do not fit its contract."""
 
 
-def fitting(rows: DataFrame, mart: Mart) -> DataFrame:
-    """The rows as they are, if their columns are the contract's; MartError with each that is not."""
+def check_columns(rows: DataFrame, mart: Mart) -> DataFrame:
+    """The unchanged rows, if they have the contract's columns. Raises MartError that names each wrong column."""
     found = dict(rows.dtypes)
     declared = {c.name: c.type for c in mart.table.columns if (c.name, mart.table.period) != ("night", "night")}
     faults = [
@@ -36,7 +36,7 @@ def fitting(rows: DataFrame, mart: Mart) -> DataFrame:
     return rows
 
 
-def explained(error: NightloomError | PySparkException, mart: Mart, tables: Sequence[Table]) -> str:
+def format_error(error: NightloomError | PySparkException, mart: Mart, tables: Sequence[Table]) -> str:
     """One error as `nightloom.toml, line N: mart gold.NAME: what, and the nearest name`."""
     if isinstance(error, MartError):
         return str(error)
@@ -46,11 +46,11 @@ def explained(error: NightloomError | PySparkException, mart: Mart, tables: Sequ
     for table in tables:
         words = words.replace(view(table), table.full_name)
     line = re.search(r"line (\d+),? pos", words)
-    return f"{mart.place(int(line[1]) if line else 1)}: {_told(words, mart, tables)}"
+    return f"{mart.place(int(line[1]) if line else 1)}: {_describe_error(words, mart, tables)}"
 
 
-def _told(words: str, mart: Mart, tables: Sequence[Table]) -> str:
-    """What is wrong: a table's or column's name with the nearest, or Spark's message without its plan."""
+def _describe_error(words: str, mart: Mart, tables: Sequence[Table]) -> str:
+    """The fault: an unknown table or column with the nearest name, or Spark's message without its plan."""
     if missing := re.search(r"\[TABLE_OR_VIEW_NOT_FOUND\] The table or view (\S+) cannot", words):
         name = missing[1].replace("`", "")
         return f"no table {name} in the lake; {nearest(name, tables)}"

@@ -1,7 +1,8 @@
 """The marts, ours (nightloom/sql/marts.py) and the project's own (`[[marts]]`): the lake's tables -> gold.*.
 
-Each is one SELECT over the tables by their names, at the versions of now, and is made when something below it has
-changed; one of days, weeks or months only for those that did. One that fails is told at the end; the others are there.
+Each mart is one SELECT over the tables by their names, at their present versions. It is rebuilt when one of its inputs
+has changed; a mart of days, weeks or months only for the changed ones. Failed marts are reported at the end, after the
+others were built.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ from spark_jobs import periods
 from spark_jobs.commit_stamps import commits, have_same_rows, is_up_to_date
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.increments import refresh_periods
-from spark_jobs.mart_errors import MartError, explained, fitting
+from spark_jobs.mart_errors import MartError, check_columns, format_error
 
 
 def main(night: SparkNight) -> None:
-    """Make every mart that has something new below it."""
-    failed = [told for mart in marts(night.settings) if (told := _tried(night, mart))]
+    """Build every mart whose inputs have changed."""
+    failed = [message for mart in marts(night.settings) if (message := _try_make(night, mart))]
     if failed:
         raise MartError(f"{len(failed)} of {len(marts(night.settings))} marts could not be made:\n" + "\n".join(failed))
 
 
-def _tried(night: SparkNight, mart: Mart) -> str | None:
-    """Make a mart with notes of its own, which end in the night's -> what went wrong."""
-    own = _own(night)
+def _try_make(night: SparkNight, mart: Mart) -> str | None:
+    """Build a mart with its own records, then add them to the night's -> the error, None without one."""
+    own = _with_empty_records(night)
     try:
-        make(own, mart)
+        make_mart(own, mart)
     except ConcurrentRunError:
-        raise  # the stage begins again
+        raise  # the stage starts again
     except (NightloomError, PySparkException) as error:
-        told = explained(error, mart, tables(night.settings))
-        print(f"warning: {told}", file=sys.stderr)
-        return told
+        message = format_error(error, mart, tables(night.settings))
+        print(f"warning: {message}", file=sys.stderr)
+        return message
     finally:
         night.reads |= own.reads
         night.writes |= own.writes
@@ -57,46 +58,46 @@ def _tried(night: SparkNight, mart: Mart) -> str | None:
     return None
 
 
-def _own(night: SparkNight) -> SparkNight:
-    """The same night without what was noted so far: a mart's commit tells what this mart was made from."""
+def _with_empty_records(night: SparkNight) -> SparkNight:
+    """A copy of the night without records: the stamp of a mart's commit names the inputs of this mart alone."""
     own = copy(night)
     own.__dict__["spark"] = night.spark
     own.reads, own.writes, own.counts, own.tags = {}, {}, {}, {}
     return own
 
 
-def make(night: SparkNight, mart: Mart) -> None:
-    """Make one mart, if it has to be."""
-    table, before = mart.table, _before(night, mart.table)
+def make_mart(night: SparkNight, mart: Mart) -> None:
+    """Build one mart if its inputs have changed."""
+    table, before = mart.table, _last_stamp(night, mart.table)
     recipe = mart.recipe(night.settings)
     night.tags["recipe"] = recipe
     changed = bool(before) and before["tags"]["recipe"] != recipe
     inputs = [each for each in tables_in(mart.sql, tables(night.settings), SPARK) if night.lake.exists(each)]
     if changed:
-        _renew(night, mart)
+        _reset_if_columns_changed(night, mart)
     if table.period == "night":
-        for day in (*_missed(night, mart), night.date):
-            _of_night(night, day, mart, inputs)
+        for day in (*_missed_nights(night, mart), night.date):
+            _make_night(night, day, mart, inputs)
     elif table.period is None:
-        _whole(night, mart, inputs, before if not changed else {})
+        _make_all_rows(night, mart, inputs, before if not changed else {})
     else:
-        _by_period(night, mart, before, changed)
+        _make_periods(night, mart, before, changed)
 
 
 NOT_DELETED = "_change_type <> 'delete'"
 """Rows that the retention deletes leave the periods of a mart as they are."""
 
 
-def _before(night: SparkNight, table: Table) -> dict[str, Any]:
-    """What the last commit of rows was made from; empty when there is none."""
+def _last_stamp(night: SparkNight, table: Table) -> dict[str, Any]:
+    """The stamp of the last commit of rows; empty when there is none."""
     for commit in commits(night.lake, table):
         if "recipe" in commit.stamp.get("tags", {}):
             return commit.stamp
     return {}
 
 
-def _renew(night: SparkNight, mart: Mart) -> None:
-    """Where the columns are others now: make the table anew and empty, if its rows can all be made again."""
+def _reset_if_columns_changed(night: SparkNight, mart: Mart) -> None:
+    """Replace the table by an empty one when its declared columns changed, if all its rows can be rebuilt."""
     table = mart.table
     found = dict(night.spark.read.format("delta").load(night.lake.path(table)).dtypes)
     if found == {column.name: column.type for column in table.columns}:
@@ -109,46 +110,46 @@ def _renew(night: SparkNight, mart: Mart) -> None:
     night.lake.reset(table)
 
 
-def _missed(night: SparkNight, mart: Mart) -> list[date]:
-    """Earlier nights of which stages ran, and that the mart has no rows of, if it wants every night."""
+def _missed_nights(night: SparkNight, mart: Mart) -> list[date]:
+    """Earlier nights on which stages ran and of which a mart with `every_night` has no rows."""
     if not mart.every_night:
         return []
     ran = set(records.nights(night.lake, before=night.date))
-    there = night.lake.rows(mart.table, columns=["night"])["night"].to_pylist() if night.lake.exists(mart.table) else []
-    return sorted(ran.difference(there))
+    built = night.lake.rows(mart.table, columns=["night"])["night"].to_pylist() if night.lake.exists(mart.table) else []
+    return sorted(ran.difference(built))
 
 
-def _of_night(night: SparkNight, day: date, mart: Mart, inputs: list[Table]) -> None:
-    """Make the rows of a night anew, unless they were made of the same versions before."""
-    own = copy(night)  # it notes what it reads and writes where `night` does
+def _make_night(night: SparkNight, day: date, mart: Mart, inputs: list[Table]) -> None:
+    """Rebuild the rows of a night, unless they were built from the same versions before."""
+    own = copy(night)  # shares the records of `night`
     own.date = day
     if not is_up_to_date(own, mart.table, *inputs):
-        own.replace(mart.table, select(own, mart))
+        own.replace(mart.table, run_select(own, mart))
 
 
-def _whole(night: SparkNight, mart: Mart, inputs: list[Table], before: Mapping[str, Any]) -> None:
-    """Make all rows anew when a table below has another version."""
+def _make_all_rows(night: SparkNight, mart: Mart, inputs: list[Table], before: Mapping[str, Any]) -> None:
+    """Rebuild all rows when an input has changed."""
     reads = {each.full_name: night.pin(each) for each in inputs}
     if before and have_same_rows(night, before["reads"], reads) and not night.everything:
         night.record_write(mart.table, 0)
     else:
-        night.overwrite(mart.table, select(night, mart))
+        night.overwrite(mart.table, run_select(night, mart))
 
 
-def _by_period(night: SparkNight, mart: Mart, before: Mapping[str, Any], changed: bool) -> None:
-    """Make the days, weeks or months anew whose interactions changed, or rows of a table that the mart follows."""
+def _make_periods(night: SparkNight, mart: Mart, before: Mapping[str, Any], changed: bool) -> None:
+    """Rebuild the days, weeks or months with changes in silver.interactions or in a table that the mart follows."""
     table = mart.table
     if changed:
         night.arguments = Namespace(**vars(night.arguments) | {"all": True})
-    elif before and (days := _followed(night, mart, before)):
-        rows = night.frame(INTERACTIONS).where(periods.within(table, days))
-        _reopen(night, table, days)
-        night.overwrite(table, select(night, mart, rows), periods.sql(table, days))
-    refresh_periods(night, table, INTERACTIONS, lambda rows: select(night, mart, rows))
+    elif before and (days := _followed_days(night, mart, before)):
+        rows = night.frame(INTERACTIONS).where(periods.period_filter(table, days))
+        _record_reopenings(night, table, days)
+        night.overwrite(table, run_select(night, mart, rows), periods.period_sql(table, days))
+    refresh_periods(night, table, INTERACTIONS, lambda rows: run_select(night, mart, rows))
 
 
-def _followed(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> dict[date, tuple[int, str]]:
-    """The days that followed tables' rows have touched since the mart was made last: day -> rows, and whose."""
+def _followed_days(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> dict[date, tuple[int, str]]:
+    """The days with changes in followed tables since the last build: day -> number of rows, name of the table."""
     found: dict[date, tuple[int, str]] = {}
     for table, day in mart.follows.items():
         since = before["reads"].get(table.full_name)
@@ -159,19 +160,21 @@ def _followed(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> dict[
     return found
 
 
-def _reopen(night: SparkNight, table: Table, days: Mapping[date, tuple[int, str]]) -> None:
-    """Write down which of the days were there already."""
-    there = night.lake.rows(table, periods.sql(table, days), [f"DISTINCT {table.period} AS day"])["day"].to_pylist()
+def _record_reopenings(night: SparkNight, table: Table, days: Mapping[date, tuple[int, str]]) -> None:
+    """Record the days that were in the table already."""
+    existing = night.lake.rows(table, periods.period_sql(table, days), [f"DISTINCT {table.period} AS day"])[
+        "day"
+    ].to_pylist()
     fields = {"run_id": night.run_id, "night": night.date, "table": table.full_name, "reopened_at": now()}
-    if there:
-        of_days = [{"period": day, "rows": days[day][0], "why": f"{days[day][1]}: made anew"} for day in sorted(there)]
+    if existing:
+        of_days = [{"period": day, "rows": days[day][0], "why": f"{days[day][1]}: rebuilt"} for day in sorted(existing)]
         night.lake.append(REOPENINGS, [fields | each for each in of_days])
 
 
-def select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None) -> DataFrame:
-    """The rows that the mart's SELECT gives, by contract; of a table that no night wrote yet it sees no rows.
+def run_select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None) -> DataFrame:
+    """The rows of the mart's SELECT, checked against its contract. A table that no night wrote yet has no rows.
 
-    `interactions` stand for silver.interactions. Raises MartError that names the line, the nearest table or column.
+    `interactions` replaces silver.interactions. Raises MartError that names the line and the nearest table or column.
     """
     known = tables(night.settings)
     for table in tables_in(mart.sql, known, SPARK):
@@ -179,9 +182,9 @@ def select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None)
         rows.createOrReplaceTempView(f"{view(table)}_rows")
         night.spark.sql(logical_rows(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))
     values = mart.values(night.settings) | ({"night": f"DATE '{night.date}'"} if mart.table.period == "night" else {})
-    made = fitting(night.spark.sql(with_views(mart.sql, known, values)), mart)
+    made = check_columns(night.spark.sql(with_views(mart.sql, known, values)), mart)
     if mart.line:
-        _keys(made, mart)
+        _check_keys(made, mart)
     return made
 
 
@@ -191,8 +194,8 @@ def _frame(night: SparkNight, table: Table) -> DataFrame:
     return night.spark.createDataFrame([], ", ".join(f"`{column.name}` {column.type}" for column in table.columns))
 
 
-def _keys(rows: DataFrame, mart: Mart) -> None:
-    """Raise MartError where a project's own SELECT gives a key twice, or none: ours group by it."""
+def _check_keys(rows: DataFrame, mart: Mart) -> None:
+    """Raises MartError where the SELECT of a project's own mart gives a duplicate or empty key; ours group by it."""
     key = [name for name in mart.table.key if name in rows.columns]
     counted = rows.groupBy(*key).agg(F.count("*").alias("_rows"))
     empty = " OR ".join(f"`{name}` IS NULL" for name in key)

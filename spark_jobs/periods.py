@@ -1,4 +1,4 @@
-"""Days, weeks and months of a table that is rebuilt by them: which have changed, and which rows are theirs.
+"""The days, weeks or months by which a table is rebuilt: which have changed, and which rows belong to them.
 
 The change feed of a table with `occurred_at` -> period -> Change; periods -> conditions for Spark and for SQL.
 """
@@ -18,27 +18,27 @@ from spark_jobs.commit_stamps import sql_date
 
 @dataclass(frozen=True)
 class Change:
-    """Rows of one period that changed in a table: all, those of them replayed from quarantine, those not just added."""
+    """The changed rows of one period: all, those replayed from quarantine, those that were updated or deleted."""
 
     rows: int
     replayed: int
     altered: int
 
-    def why(self, source: Table) -> str:
-        """For people, e.g. `silver.interactions: 3 came late, 2 replayed from quarantine`."""
-        came = self.rows - self.replayed - self.altered
+    def describe(self, source: Table) -> str:
+        """As text, e.g. `silver.interactions: 3 came late, 2 replayed from quarantine`."""
+        added = self.rows - self.replayed - self.altered
         counted = (
-            (came, "came late"),
+            (added, "came late"),
             (self.replayed, "replayed from quarantine"),
             (self.altered, "changed or erased"),
         )
         return f"{source.full_name}: " + ", ".join(f"{n:,} {what}" for n, what in counted if n)
 
 
-def changes(feed: DataFrame, table: Table, replayed: DataFrame | None) -> dict[date, Change]:
-    """Period -> what changed in it; `replayed` has the `row_id`s that came out of quarantine.
+def changes_by_period(feed: DataFrame, table: Table, replayed: DataFrame | None) -> dict[date, Change]:
+    """Period -> its changes; `replayed` has the `row_id`s of rows that were replayed from quarantine.
 
-    The old and the new state of an updated row both count: it may have moved to another period.
+    The old and the new state of an updated row both count: the row may have moved to another period.
     """
     again = F.lit(False)
     if replayed is not None:
@@ -50,13 +50,13 @@ def changes(feed: DataFrame, table: Table, replayed: DataFrame | None) -> dict[d
     return {period: Change(*numbers) for period, *numbers in found.collect()}
 
 
-def sql(table: Table, periods: Collection[date]) -> str:
-    """The periods' rows of the table, for Delta's replaceWhere and for DataFusion."""
+def period_sql(table: Table, periods: Collection[date]) -> str:
+    """The condition for the periods' rows of the table, for Delta's replaceWhere and for DataFusion."""
     return f"{table.period} IN ({', '.join(map(sql_date, sorted(periods)))})"
 
 
-def within(table: Table, periods: Collection[date]) -> Column:
-    """The periods' rows, by `occurred_at`. The bounds say it a second time, in a way that lets Delta skip files."""
+def period_filter(table: Table, periods: Collection[date]) -> Column:
+    """The condition for the periods' rows, by `occurred_at`. The additional bounds let Delta skip files."""
     first, last = min(periods), max(periods)
     after = last + timedelta(days={"day": 1, "week": 7, "month": 31}[table.period or "day"])
     bounds = (F.col("occurred_at") >= _midnight(first)) & (F.col("occurred_at") < _midnight(after))

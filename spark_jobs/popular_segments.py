@@ -1,4 +1,4 @@
-"""What is popular among the users who share a value of an attribute, such as a market: `slate.segments`.
+"""Popular items among the users who share a value of an attribute, such as a market: `slate.segments`.
 
 silver.interactions up to the night's end, silver.users -> a ranking for each segment (`market=DE`) by popularity, as
 gold.item_stats has it, over these users alone.
@@ -17,21 +17,21 @@ from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from spark_jobs.context import SparkNight
 from spark_jobs.gold_item_days import DIGITS
 
-FEWEST_USERS = 10
-"""Of fewer who came lately a list would say who they are, rather than what their segment likes."""
+MIN_USERS = 10
+"""With fewer recently active users a list would reveal what single users like."""
 HALF_LIVES = 10
-"""Of what is older, less than a thousandth is left: it is not read."""
+"""Older interactions are not read: less than a thousandth of their weight is left."""
 
 
-def by_segment(night: SparkNight, length: int) -> dict[str, pa.Table]:
+def popular_by_segment(night: SparkNight, length: int) -> dict[str, pa.Table]:
     """Segment -> its `length` most popular available items (item_id, popularity), best first."""
-    lately = _lately(night)
-    users = lately.groupBy("segment").agg(F.countDistinct("user_id").alias("users"))
-    enough = users.where(F.col("users") >= FEWEST_USERS).select("segment")
+    recent = _recent_interactions(night)
+    users = recent.groupBy("segment").agg(F.countDistinct("user_id").alias("users"))
+    enough = users.where(F.col("users") >= MIN_USERS).select("segment")
     half_life = night.settings.slate.popular_half_life_days
     age = F.datediff(F.lit(night.date), F.to_date("occurred_at"))
     popularity = F.round(F.sum(F.col("weight") * F.pow(F.lit(0.5), age / half_life)), DIGITS)
-    items = lately.join(F.broadcast(enough), "segment").groupBy("segment", "item_id")
+    items = recent.join(F.broadcast(enough), "segment").groupBy("segment", "item_id")
     scored = items.agg(popularity.alias("popularity"), F.count("*").alias("events"))
     hidden = night.frame(ITEMS).where("NOT available").select("item_id")
     best = Window.partitionBy("segment").orderBy(F.desc("popularity"), F.desc("events"), "item_id")
@@ -42,8 +42,8 @@ def by_segment(night: SparkNight, length: int) -> dict[str, pa.Table]:
     return {segment: found.slice(rows[0], len(rows)) for segment, rows in places.items()}
 
 
-def _lately(night: SparkNight) -> DataFrame:
-    """The interactions that still count, each once for every segment of its user."""
+def _recent_interactions(night: SparkNight) -> DataFrame:
+    """The interactions that still count, each one once for every segment of its user."""
     slate = night.settings.slate
     since = night.end - timedelta(days=HALF_LIVES * slate.popular_half_life_days)
     events = night.frame(INTERACTIONS).where(

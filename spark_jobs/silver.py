@@ -20,7 +20,7 @@ from spark_jobs.context import SparkNight
 from spark_jobs.increments import append_new, merge, new_rows
 from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parse
 
-NEWER = "came.updated_at > kept.updated_at OR (came.updated_at = kept.updated_at AND came.row_id > kept.row_id)"
+NEWER = "incoming.updated_at > stored.updated_at OR (incoming.updated_at = stored.updated_at AND incoming.row_id > stored.row_id)"
 """The row id decides between two descriptions of one moment: any order of delivery gives the same table."""
 Transform = Callable[[DataFrame], DataFrame]
 
@@ -137,7 +137,7 @@ def latest_per_key(key: str) -> Transform:
 def _release_from_quarantine(night: SparkNight, rows: DataFrame, kind: str) -> int:
     """Delete the waiting rows of a kind that are no longer bad, after all rows were checked again -> how many."""
     bad = rows.where(F.col("verdict.outcome") == QUARANTINE).select("row_id").distinct()
-    return night.delete_unless(QUARANTINE_ROWS, bad, f"kept.kind = '{kind}' AND kept.state = 'waiting'")
+    return night.delete_unless(QUARANTINE_ROWS, bad, f"stored.kind = '{kind}' AND stored.state = 'waiting'")
 
 
 def _warn_of_undeclared_fields(night: SparkNight, rows: DataFrame) -> None:

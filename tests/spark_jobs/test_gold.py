@@ -26,7 +26,7 @@ from spark_jobs import (
     silver_items,
     silver_users,
 )
-from spark_jobs.gold_histories import histories, up_to
+from spark_jobs.gold_histories import histories, histories_until
 from spark_jobs.gold_item_days import item_days
 from tests.spark_jobs.build import NEXT, NOON, READ, TOML, D, Project, Row, event, frame, project
 
@@ -56,13 +56,13 @@ def test_a_history_is_oldest_first_up_to_the_nights_end_and_ties_stand_by_event_
         (date(2024, 1, 29), 1),
         (date(2024, 2, 26), 3),
     }
-    (row,) = up_to(weeks, END).collect()
+    (row,) = histories_until(weeks, END).collect()
     assert (row["items"], row["weights"], row["event_ids"]) == (["c", "a", "b"], [0.0, 1.0, 1.0], ["cu133", "1", "2"])
     assert row["at"] == sorted(row["at"])
 
 
 def test_who_comes_after_the_nights_end_has_no_history_yet(spark: SparkSession) -> None:
-    assert up_to(histories(interactions(spark, touch(0, "future"), touch(-40))), END).collect() == []
+    assert histories_until(histories(interactions(spark, touch(0, "future"), touch(-40))), END).collect() == []
 
 
 def stats(spark: SparkSession, tmp_path: Path, *rows: Row) -> list[Row]:

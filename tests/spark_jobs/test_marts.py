@@ -29,7 +29,7 @@ OURS = {mart.table: mart for mart in MARTS}
 def make(at: Project, *tables: Table, day: date = NEXT) -> None:
     """Make some of our marts."""
     for table in tables:
-        marts.make(at.night(day), OURS[table])
+        marts.make_mart(at.night(day), OURS[table])
 
 
 def test_daily_activity_counts_a_day_and_who_is_new(lake: Project) -> None:
@@ -91,8 +91,8 @@ def test_a_night_run_again_and_an_earlier_one_after_it_change_nothing(lake: Proj
     versions = [lake.night().lake.version(table) for table in steady]
     lake.run(marts.main, day=NEXT)
     assert [lake.night().lake.version(table) for table in steady] == versions
-    marts.make(lake.night(D), OURS[T.COVERAGE])
-    marts.make(lake.night(D), OURS[T.QUALITY_TREND])
+    marts.make_mart(lake.night(D), OURS[T.COVERAGE])
+    marts.make_mart(lake.night(D), OURS[T.QUALITY_TREND])
     assert content(lake, *OURS) == before
 
 
@@ -198,7 +198,7 @@ def own(at: Project, day: date = NEXT) -> None:
     """Make user days and the project's own marts."""
     for mart in marts_of(at.settings):
         if mart.line or mart.table == T.USER_DAYS:
-            marts.make(at.night(day), mart)
+            marts.make_mart(at.night(day), mart)
 
 
 def rewritten(at: Project, find: str, put: str) -> Project:

@@ -14,7 +14,7 @@ from models.base import Examples, Histories, no_report
 from models.popularity import Popularity, PopularityParams
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SLATE_RULES, USERS
 from spark_jobs import gold_popular
-from spark_jobs.gold_histories import up_to
+from spark_jobs.gold_histories import histories_until
 from spark_jobs.gold_recommendations import in_batches, with_attributes, with_generated_at
 from spark_jobs.slate_lists import lists_by_rules, night_plan
 from tests.spark_jobs.build import NOON, TOML, D, Project, project
@@ -80,7 +80,7 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Proje
     lake.append(USERS, [people | {"user_id": user, "attributes": [("job", job)]} for user, job in jobs.items()])
     seen = {"u1": "h", "u2": "hb", "u3": "hz", "u4": "abcdefgh"}
     lake.append(HISTORIES, [_week(user, list(touched)) for user, touched in seen.items()])
-    histories = in_batches(with_attributes(up_to(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
+    histories = in_batches(with_attributes(histories_until(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
     plan = night_plan(night)
     with lists_by_rules(night, plan, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
         night.replace(RECOMMENDATIONS, with_generated_at(lists, NOON).withColumn("full_night", F.lit(D)))
