@@ -20,7 +20,8 @@ from spark_jobs.context import SparkNight
 from spark_jobs.increments import append_new, merge, new_rows
 from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parse
 
-NEWER = "incoming.updated_at > stored.updated_at OR (incoming.updated_at = stored.updated_at AND incoming.row_id > stored.row_id)"
+NEWER = """incoming.updated_at > stored.updated_at
+    OR (incoming.updated_at = stored.updated_at AND incoming.row_id > stored.row_id)"""
 """The row id decides between two descriptions of one moment: any order of delivery gives the same table."""
 Transform = Callable[[DataFrame], DataFrame]
 
