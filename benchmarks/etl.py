@@ -1,8 +1,8 @@
-"""The lakehouse against a plain DuckDB script that does the same work, and a night with 1 % new events against all.
+"""The lakehouse against a plain DuckDB script that does the same work; and a night with 1 % new events against all.
 
-Synthetic events, 1 % of them dirty: 107 days in one first night, its stages as the night runs them (one warm Spark
-server, a process per stage, side by side where the DAG has them side by side), then three nights with a day more each,
-some 1 % of what is there, of which the middle one counts. etl_plain.sql takes the same 107 days. Last line: JSON.
+Synthetic events, 1 % of them dirty. The first night takes 107 days, with its stages as in production: one warm Spark
+server, a process per stage, in parallel where the DAG runs them in parallel. Then come three nights with one more day
+each, about 1 % of the events; their median counts. etl_plain.sql takes the same 107 days. Last line: JSON.
 """
 
 import argparse
@@ -42,7 +42,7 @@ STEPS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "silver": (("silver_items",), ("silver_users",), ("silver_interactions",)),
     "gold": (("gold_histories",), ("gold_item_days", "gold_item_stats", "gold_popular")),
 }
-"""A layer's stages: in each inner tuple one after the other, the tuples side by side, as in the DAG."""
+"""Stages of each layer: those of an inner tuple run in sequence, the tuples in parallel, as in the DAG."""
 TOML = """
 [project]
 name = "bench"
@@ -88,7 +88,7 @@ valid = [1, 5]
 
 [[models]]
 name = "popularity"
-"""  # noqa: E501  # TOML's inline tables stand on one line
+"""  # noqa: E501  # TOML's inline tables are one line each
 
 
 def main() -> None:
@@ -102,21 +102,21 @@ def main() -> None:
 
 def run(folder: Path, events: int) -> None:
     settings = project(folder)
-    first_days(folder, events)
+    write_events(folder, events)
     with peak_memory(settings) as peak, warm_spark(settings):
-        whole = {layer: seconds(layer, day(0)) for layer in STEPS}
-        lines = rows(settings)
+        first_night = {layer: run_layer(layer, day(0)) for layer in STEPS}
+        lines = count_rows(settings)
         nights = []
         for number in range(1, NIGHTS + 1):
-            arrives(folder, day(number))
-            nights.append({layer: seconds(layer, day(number)) for layer in STEPS})
-        new = rows(settings)
-    plain, counted = plain_seconds(folder)
-    check(lines, counted)
-    show(whole, nights, plain, lines, new)
+            deliver(folder, day(number))
+            nights.append({layer: run_layer(layer, day(number)) for layer in STEPS})
+        after = count_rows(settings)
+    plain, plain_rows = run_plain(folder)
+    check_equal(lines, plain_rows)
+    print_table(first_night, nights, plain, lines, after)
     ratios = {
-        "vs_plain": sum(whole.values()) / plain,
-        "incremental_share": statistics.median(map(refining, nights)) / refining(whole),
+        "vs_plain": sum(first_night.values()) / plain,
+        "incremental_share": statistics.median(map(silver_and_gold, nights)) / silver_and_gold(first_night),
         "peak_gib": peak.gib,
     }
     print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))
@@ -129,17 +129,17 @@ def project(folder: Path) -> Settings:
     return load()
 
 
-def refining(night: dict[str, float]) -> float:
+def silver_and_gold(night: dict[str, float]) -> float:
     return night["silver"] + night["gold"]
 
 
 def day(number: int) -> date:
-    """The night of all first days (0), and those with one day more each (1 to NIGHTS)."""
+    """Date of the first night (0), or of a night with one more day (1 to NIGHTS)."""
     return START + timedelta(days=DAYS - 1 + number)
 
 
-def first_days(folder: Path, events: int) -> None:
-    """Make the events, and hold the last days back. `events` is what the first night takes."""
+def write_events(folder: Path, events: int) -> None:
+    """Write `events` events for the first night, and hold back the files of the later days."""
     all_events = events + events * NIGHTS // 100
     users, items = max(10, events // EVENTS_PER_USER), max(10, events // EVENTS_PER_ITEM)
     synthetic.make(Spec(users, items, DAYS + NIGHTS, 7, all_events, START, DIRT), Landing(folder / "landing"))
@@ -147,15 +147,15 @@ def first_days(folder: Path, events: int) -> None:
         hold_back(folder, day(number))
 
 
-def hold_back(folder: Path, held: date) -> None:
-    for file in (folder / "landing").glob(f"*/{held}.jsonl.gz"):
-        away = folder / "held" / file.parent.name
-        away.mkdir(parents=True, exist_ok=True)
-        file.rename(away / file.name)
+def hold_back(folder: Path, day: date) -> None:
+    for file in (folder / "landing").glob(f"*/{day}.jsonl.gz"):
+        target = folder / "held" / file.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        file.rename(target / file.name)
 
 
-def arrives(folder: Path, held: date) -> None:
-    for file in (folder / "held").glob(f"*/{held}.jsonl.gz"):
+def deliver(folder: Path, day: date) -> None:
+    for file in (folder / "held").glob(f"*/{day}.jsonl.gz"):
         file.rename(folder / "landing" / file.parent.name / file.name)
 
 
@@ -169,35 +169,35 @@ def warm_spark(settings: Settings) -> Iterator[None]:
         subprocess.run([*session, "stop"], check=True)
 
 
-def seconds(layer: str, day: date) -> float:
-    """Run a layer's stages -> seconds from the first one's start, interpreter and all, to the last one's end."""
+def run_layer(layer: str, day: date) -> float:
+    """Run a layer's stages -> seconds from the start of the first interpreter to the end of the last stage."""
 
     def run_chain(stages: tuple[str, ...]) -> None:
         for stage in stages:
             subprocess.run([sys.executable, "-m", f"spark_jobs.{stage}", "--date", str(day)], check=True)
 
-    began = time.monotonic()
+    start = time.monotonic()
     with ThreadPoolExecutor() as pool:
         list(pool.map(run_chain, STEPS[layer]))
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
-def rows(settings: Settings) -> dict[str, int]:
+def count_rows(settings: Settings) -> dict[str, int]:
     lake = Lake(settings.place("lake"))
     return {table.full_name: lake.open(table).count() for table in (BRONZE_EVENTS, QUARANTINE_ROWS, INTERACTIONS)}
 
 
-def plain_seconds(folder: Path) -> tuple[float, dict[str, int]]:
-    """The plain script over the first days, in a process of its own -> its seconds and rows."""
+def run_plain(folder: Path) -> tuple[float, dict[str, int]]:
+    """Run the plain script over the first night's days, in a process of its own -> its seconds and rows."""
     out = folder / "plain"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     for number in range(1, NIGHTS + 1):
         hold_back(folder, day(number))
-    began = time.monotonic()
+    start = time.monotonic()
     subprocess.run([sys.executable, "-c", PLAIN, str(folder), str(out), PLAIN_MEMORY], check=True)
-    took = time.monotonic() - began
-    return took, {
+    duration = time.monotonic() - start
+    return duration, {
         name: pq.read_metadata(out / f"{file}.parquet").num_rows
         for name, file in (
             (BRONZE_EVENTS.full_name, "bronze"),
@@ -218,30 +218,34 @@ db.execute(sql.format(landing=f"{{folder}}/landing", out=out))
 """
 
 
-def check(ours: dict[str, int], plain: dict[str, int]) -> None:
-    """Both did the same work, or the comparison is worth nothing."""
+def check_equal(ours: dict[str, int], plain: dict[str, int]) -> None:
+    """Exit unless both have the same rows: otherwise they did not do the same work."""
     if ours != plain:
         sys.exit(f"etl: the lakehouse has {ours}, the plain script {plain}")
 
 
-def show(
-    whole: dict[str, float], nights: list[dict[str, float]], plain: float, lines: dict[str, int], new: dict[str, int]
+def print_table(
+    first_night: dict[str, float],
+    nights: list[dict[str, float]],
+    plain: float,
+    lines: dict[str, int],
+    after: dict[str, int],
 ) -> None:
     events = lines[BRONZE_EVENTS.full_name]
-    added = (new[BRONZE_EVENTS.full_name] - events) / NIGHTS
-    told = f"{events:,} lines; then {NIGHTS} nights of {added:,.0f} more, {added / events:.2%}"
-    table = Table("stages of", "seconds", "rows/s", *(f"night {n}: seconds" for n in range(1, NIGHTS + 1)), title=told)
+    added = (after[BRONZE_EVENTS.full_name] - events) / NIGHTS
+    title = f"{events:,} lines; then {NIGHTS} nights of {added:,.0f} more, {added / events:.2%}"
+    table = Table("stages of", "seconds", "rows/s", *(f"night {n}: seconds" for n in range(1, NIGHTS + 1)), title=title)
     for column in table.columns[1:]:
         column.justify = "right"
     for layer in STEPS:
         later = (f"{night[layer]:.1f}" for night in nights)
-        table.add_row(layer, f"{whole[layer]:.1f}", f"{events / whole[layer]:,.0f}", *later)
-    total = sum(whole.values())
+        table.add_row(layer, f"{first_night[layer]:.1f}", f"{events / first_night[layer]:,.0f}", *later)
+    total = sum(first_night.values())
     table.add_row("all", f"{total:.1f}", f"{events / total:,.0f}", *(f"{sum(night.values()):.1f}" for night in nights))
     table.add_row("plain DuckDB", f"{plain:.1f}", f"{events / plain:,.0f}")
     Console().print(table)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pyspark", "delta-spark", "duckdb"))
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {versions}; {new}")
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {versions}; {after}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Training throughput by Horovod ranks: the sequence model on one synthetic table, equal work for each rank.
+"""Training throughput by number of Horovod ranks: the sequence model on a synthetic table, equal work for each rank.
 
-The whole way is real: a Delta table, `python -m training.fit` under horovodrun, each rank reading its share. Launch and
-reading are told beside the epochs. Efficiency is throughput over ranks times one rank's; medians over the rounds, which
-go through the numbers of ranks in turn. Last line: JSON.
+Everything is as in production: a Delta table, `python -m training.fit` under horovodrun, each rank reading its shard.
+Seconds of launch and reading are printed apart from the epochs. Efficiency is the throughput over that of one rank
+times the ranks. Figures are medians over the rounds; each round trains on every number of ranks. Last line: JSON.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.likes import LIKES_A_USER, make
+from benchmarks.likes import LIKES_PER_USER, write_likes
 from nightloom import settings as settings_module
 from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
@@ -45,64 +45,66 @@ event = "like"
 name = "sequence"
 params = {{ epochs = {epochs}, batch = {batch}, length = 50 }}
 """
-EPOCHS = 3  # the first one warms up, the others count
+EPOCHS = 3  # the first warms up, the others count
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training on so many ranks."""
+    """Throughput of one training."""
 
     ranks: int
-    users_a_second: float
+    users_per_second: float
     other_seconds: float
     """Launch, reading and the first epoch."""
 
 
-def run(settings: Settings, version: int, ranks: int, threads: int) -> Run:
-    """Train on so many ranks of this machine."""
-    folder, began = Path(tempfile.mkdtemp(dir=settings.root)), time.monotonic()
+def run_training(settings: Settings, version: int, ranks: int, threads: int) -> Run:
+    """Train on `ranks` ranks of this machine, each with `threads` threads."""
+    folder, start = Path(tempfile.mkdtemp(dir=settings.root)), time.monotonic()
     command = distributed.command(
         ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
         "--model", "sequence", "--version", str(version), "--folder", str(folder),
     )  # fmt: skip
     environment = distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": str(threads)}
-    # Not in benchmarks/, where this file would stand in the library's way.
+    # Not in benchmarks/, where this file would shadow the library.
     done = subprocess.run(
         command, env=os.environ | environment, cwd=settings.root, stdout=subprocess.DEVNULL, check=False
     )
     if done.returncode:
         sys.exit(f"horovod: {ranks} ranks did not train: exit code {done.returncode} of {' '.join(command)}")
-    fitted, whole = fit.read(folder), time.monotonic() - began
-    ends = [one["seconds"] for one in fitted.curve]
-    epochs = [later - sooner for sooner, later in pairwise(ends)]
-    return Run(ranks, fitted.users / statistics.median(epochs), whole - sum(epochs))
+    fitted, total = fit.read(folder), time.monotonic() - start
+    ends = [epoch["seconds"] for epoch in fitted.curve]
+    epochs = [end - start for start, end in pairwise(ends)]
+    return Run(ranks, fitted.users / statistics.median(epochs), total - sum(epochs))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ranks", default="1,2", help="numbers of ranks, comma between, the first one to compare with")
+    parser.add_argument(
+        "--ranks", default="1,2", help="numbers of ranks, separated by commas; the first is the one to compare with"
+    )
     for name, default in (("users", 5_000), ("items", 5_000), ("batch", 64), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
-    numbers = [int(ranks) for ranks in given.ranks.split(",")]
+    options = parser.parse_args()
+    numbers = [int(ranks) for ranks in options.ranks.split(",")]
     cores = os.cpu_count() or 1
     threads = max(1, cores // max(numbers))
     with tempfile.TemporaryDirectory() as root:
         file = Path(root) / "nightloom.toml"
-        lake = make(Path(root) / "data" / "lake", given.users * LIKES_A_USER, given.items)
+        lake = write_likes(Path(root) / "data" / "lake", options.users * LIKES_PER_USER, options.items)
         version, runs = lake.version(INTERACTIONS), list[Run]()
-        for ranks in numbers * given.rounds:
-            file.write_text(PROJECT.format(epochs=EPOCHS, batch=given.batch * ranks))
-            runs.append(run(settings_module.load(file), version, ranks, threads))
-    told = {ranks: [each for each in runs if each.ranks == ranks] for ranks in numbers}
-    speed = {ranks: statistics.median(each.users_a_second for each in told[ranks]) for ranks in numbers}
+        for ranks in numbers * options.rounds:
+            file.write_text(PROJECT.format(epochs=EPOCHS, batch=options.batch * ranks))
+            runs.append(run_training(settings_module.load(file), version, ranks, threads))
+    by_ranks = {ranks: [each for each in runs if each.ranks == ranks] for ranks in numbers}
+    speed = {ranks: statistics.median(each.users_per_second for each in by_ranks[ranks]) for ranks in numbers}
     efficiency = {ranks: speed[ranks] / ranks / (speed[numbers[0]] / numbers[0]) for ranks in numbers}
     table = Table(
-        "ranks", "users a second", "efficiency", "launch, reading, first epoch (s)",
-        title=f"{given.users:,} users, {given.items:,} items; a rank: {given.batch} users a step, {threads} threads",
+        "ranks", "users per second", "efficiency", "launch, reading, first epoch (s)",
+        title=f"{options.users:,} users, {options.items:,} items; per rank: {options.batch} users per step, {threads} threads",
     )  # fmt: skip
     for ranks in numbers:
-        other = statistics.median(each.other_seconds for each in told[ranks])
+        other = statistics.median(each.other_seconds for each in by_ranks[ranks])
         table.add_row(str(ranks), f"{speed[ranks]:,.0f}", f"{efficiency[ranks]:.0%}", f"{other:.1f}")
     Console().print(table)
     rounded = {str(ranks): round(each, 1) for ranks, each in speed.items()}

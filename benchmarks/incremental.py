@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.als import processor
-from benchmarks.likes import LIKES_A_USER, make
+from benchmarks.likes import LIKES_PER_USER, write_likes
 from models import registry
 from nightloom import settings as settings_module
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
@@ -81,7 +81,7 @@ def main() -> None:
 
 def prepared(settings: settings_module.Settings, users: int, items: int) -> Lake:
     """Likes, items, histories and a champion."""
-    lake = make(settings.place("lake"), users * LIKES_A_USER, items)
+    lake = write_likes(settings.place("lake"), users * LIKES_PER_USER, items)
     made = datetime(2025, 1, 1, tzinfo=UTC)
     card = {"categories": [], "attributes": [], "available": True, "updated_at": made, "night": FIRST}
     names = [f"item-{number}" for number in range(items)]
@@ -146,7 +146,7 @@ def same(lake: Lake, before: pa.Table, night: date, began: datetime) -> None:
 
 
 def show(asked: argparse.Namespace, first: float, gib: float, found: list[tuple[float, float, float]]) -> None:
-    size = f"{asked.users:,} users, {asked.users * LIKES_A_USER:,} likes, {asked.items:,} items"
+    size = f"{asked.users:,} users, {asked.users * LIKES_PER_USER:,} likes, {asked.items:,} items"
     title = f"{size}; first night {first:.1f} s, at most {gib:.1f} GiB in all processes"
     table = Table("users changed", "seconds", "everybody", "share of the cost", title=title)
     for share, one, all_ in found:

@@ -1,4 +1,4 @@
-"""A lake with many likes, made in seconds: for benchmarks, and for tests of what takes memory."""
+"""A lake with many likes, written in seconds: for benchmarks, and for tests of memory use."""
 
 from datetime import date
 from pathlib import Path
@@ -10,23 +10,22 @@ from deltalake import write_deltalake
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake, arrow_schema
 
-ROWS = 500_000
-"""In a file."""
-LIKES_A_USER = 20
+FILE_ROWS = 500_000
+LIKES_PER_USER = 20
 
 
-def make(root: Path, likes: int, items: int) -> Lake:
-    """silver.interactions with so many likes in 50 days, some items much more popular than others."""
+def write_likes(root: Path, likes: int, items: int) -> Lake:
+    """Write silver.interactions with `likes` likes of 50 days, some items much more popular than others."""
     lake, schema = Lake(root), arrow_schema(INTERACTIONS)
     lake.create(INTERACTIONS)
     rng = np.random.default_rng(0)
-    for first in range(0, likes, ROWS):
-        n = min(ROWS, likes - first)
+    for first in range(0, likes, FILE_ROWS):
+        n = min(FILE_ROWS, likes - first)
         seconds = 1_760_000_000 + np.sort(rng.integers(0, 50 * 86_400, n))
         ids = pa.array(np.char.add("e", np.arange(first, first + n).astype(str)))
         columns = {
             "event_id": ids,
-            "user_id": pa.array(np.char.add("user-", rng.integers(0, likes // LIKES_A_USER, n).astype(str))),
+            "user_id": pa.array(np.char.add("user-", rng.integers(0, likes // LIKES_PER_USER, n).astype(str))),
             "item_id": pa.array(np.char.add("item-", (items * rng.random(n) ** 2).astype(int).astype(str))),
             "event": pa.repeat("like", n),
             "value": pa.nulls(n, pa.float64()),

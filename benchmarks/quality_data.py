@@ -1,7 +1,8 @@
-"""Public files of the two usual forms -> what is trained on, and the users who judge, for choosing and for the test.
+"""Public files of the two usual forms -> training examples and holdouts, for validation and for the test.
 
-given-split: a folder with train.txt and test.txt, lines `user item item ...`, no order in time; leave-one-out: one file
-of sequences `user item item ...` in time order, or `user item` a line, each user's lines in time order. Gzipped or not.
+given-split: a folder with train.txt and test.txt, lines `user item item ...`, in no order of time. leave-one-out: one
+file of sequences `user item item ...` in time order, or one `user item` per line, each user's lines in time order.
+Files may be gzipped.
 """
 
 import gzip
@@ -24,24 +25,24 @@ class DataFormError(NightloomError):
 
 
 @dataclass(frozen=True)
-class Round:
-    """What is trained on, and who judges it: the users who have a target; what they have had is not listed again."""
+class Split:
+    """Training examples, and the holdout: the users who have a target, with the items that they have seen."""
 
     examples: Examples
-    judges: Holdout
+    holdout: Holdout
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """Everything is chosen on the first, the second is asked once; each is trained on all but its and later targets."""
+class Splits:
+    """Everything is chosen on `validation`; `test` is measured once, and its examples include the validation data."""
 
-    validation: Round
-    test: Round
+    validation: Split
+    test: Split
 
 
 @dataclass(frozen=True)
 class Events:
-    """N pairs of user and item; `places_N` is the place in the user's sequence."""
+    """N pairs of user and item; `places_N` is the place in the user's sequence, from 0."""
 
     users_N: I64
     items_N: I64
@@ -51,52 +52,54 @@ class Events:
         return Events(self.users_N[chosen], self.items_N[chosen], self.places_N[chosen])
 
 
-def given_split(folder: Path) -> Rounds:
-    """train.txt and test.txt; validation is drawn from each user's items in train.txt by a seed, rounded up.
+def given_split(folder: Path) -> Splits:
+    """Splits from train.txt and test.txt; validation is drawn at random from each user's items in train.txt.
 
-    It is as large a share of train.txt as test.txt is of both: what is best for many targets and short histories is not
-    what is best for few and long ones.
+    Its share of train.txt is the share of test.txt in both files, rounded up per user: another number of targets, or
+    another length of histories, would favour other parameters. Raises DataFormError.
     """
     (train, test), user_ids, item_ids = _events([_file(folder / "train.txt"), _file(folder / "test.txt")])
-    turns = np.lexsort((np.random.default_rng(SEED).random(len(train.users_N)), train.users_N))
-    places = np.empty(len(turns), np.int64)
-    places[turns] = train.places_N  # lines are in the order of users: a random place for each of a user's items
+    order = np.lexsort((np.random.default_rng(SEED).random(len(train.users_N)), train.users_N))
+    places = np.empty(len(order), np.int64)
+    places[order] = train.places_N  # lines are in the order of users, so each user's items get random places
     counts = np.bincount(train.users_N)
     share = len(test.users_N) / (len(train.users_N) + len(test.users_N))
-    taken = (places < counts[train.users_N] * share) & (counts > 1)[train.users_N]
-    return Rounds(
-        _round(train.of(~taken), train.of(taken), user_ids, item_ids), _round(train, test, user_ids, item_ids)
+    validation = (places < counts[train.users_N] * share) & (counts > 1)[train.users_N]
+    return Splits(
+        _split(train.of(~validation), train.of(validation), user_ids, item_ids), _split(train, test, user_ids, item_ids)
     )
 
 
-def leave_one_out(file: Path) -> Rounds:
-    """The last item of each user is the test, the one before validation; who has fewer than three judges nothing."""
+def leave_one_out(file: Path) -> Splits:
+    """Each user's last item is the test, the one before it validation; users of one or two items only train."""
     (events,), user_ids, item_ids = _events([_file(file)])
     lengths = np.bincount(events.users_N, minlength=len(user_ids))[events.users_N]
-    left = np.where(lengths < 3, np.iinfo(np.int64).max, lengths - events.places_N)  # 1: the last one
-    return Rounds(
-        _round(events.of(left > 2), events.of(left == 2), user_ids, item_ids),
-        _round(events.of(left > 1), events.of(left == 1), user_ids, item_ids),
+    remaining = np.where(lengths < 3, np.iinfo(np.int64).max, lengths - events.places_N)  # 1: the last item
+    return Splits(
+        _split(events.of(remaining > 2), events.of(remaining == 2), user_ids, item_ids),
+        _split(events.of(remaining > 1), events.of(remaining == 1), user_ids, item_ids),
     )
 
 
 PROTOCOLS = {"given-split": given_split, "leave-one-out": leave_one_out}
 
 
-def _round(known: Events, targets: Events, user_ids: Strings, item_ids: Strings) -> Round:
-    """Times are places in a sequence, seconds apart: order is kept, and nothing fades with time."""
+def _split(known: Events, targets: Events, user_ids: Strings, item_ids: Strings) -> Split:
+    """Times are places in the sequence, one second apart: order counts, and no weight decays."""
     ones = np.ones(len(known.users_N), np.float32)
-    everybody = Histories.from_events(
+    histories = Histories.from_events(
         len(user_ids), known.users_N, known.items_N.astype(np.int32), ones, known.places_N
     )
-    trained_on = np.flatnonzero(np.bincount(known.items_N, minlength=len(item_ids)))
+    known_items = np.flatnonzero(np.bincount(known.items_N, minlength=len(item_ids)))
     index = np.full(len(item_ids), -1)
-    index[trained_on] = np.arange(len(trained_on))
-    some = np.flatnonzero(everybody.lengths_B)
-    examples = Examples(item_ids[trained_on], everybody.of(some).renamed(index), int(known.places_N.max()) + 1, SEED)
-    judges = np.unique(targets.users_N)
-    seen, wanted = (_matrix(events, user_ids, item_ids)[judges] for events in (known, targets))
-    return Round(examples, Holdout(user_ids[judges], item_ids, everybody.of(judges), seen, wanted))
+    index[known_items] = np.arange(len(known_items))
+    nonempty = np.flatnonzero(histories.lengths_B)
+    examples = Examples(
+        item_ids[known_items], histories.of(nonempty).renamed(index), int(known.places_N.max()) + 1, SEED
+    )
+    users = np.unique(targets.users_N)
+    seen, later = (_matrix(events, user_ids, item_ids)[users] for events in (known, targets))
+    return Split(examples, Holdout(user_ids[users], item_ids, histories.of(users), seen, later))
 
 
 def _matrix(events: Events, user_ids: Strings, item_ids: Strings) -> csr_array:
@@ -106,7 +109,7 @@ def _matrix(events: Events, user_ids: Strings, item_ids: Strings) -> csr_array:
 
 
 def _file(name: Path) -> Path:
-    """The file itself or its gzipped twin. Raises DataFormError."""
+    """The file, or the file of this name with .gz. Raises DataFormError."""
     for found in (name, name.with_name(f"{name.name}.gz")):
         if found.is_file():
             return found

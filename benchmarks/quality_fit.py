@@ -1,4 +1,4 @@
-"""One candidate's training: here, or by Horovod on several ranks of this machine for a model that can."""
+"""Train one candidate: in this process, or by Horovod on several ranks of this machine if the model can."""
 
 import argparse
 import json
@@ -16,10 +16,10 @@ from nightloom.settings import Training
 from training import distributed, trainers
 
 
-def fitted(name: str, params: dict[str, Any], examples: Examples, ranks: int, folder: Path) -> Model:
-    """Train one model; `folder` is for the files that go to the ranks and come back from them."""
+def fit(name: str, params: dict[str, Any], examples: Examples, ranks: int, folder: Path) -> Model:
+    """Train one model; `folder` holds the files that are exchanged with the ranks."""
     if not models.definition(name).distributed:
-        return trainers.fit(name, examples, params, told(name))
+        return trainers.fit(name, examples, params, epoch_printer(name))
     folder.mkdir()
     likes = examples.histories
     np.savez(
@@ -30,13 +30,13 @@ def fitted(name: str, params: dict[str, Any], examples: Examples, ranks: int, fo
         ranks, "benchmarks.quality_fit", "--model", name, "--params", json.dumps(params), "--folder", str(folder)
     )
     environment = {**os.environ, **distributed.environment(ranks, Training())}
-    if done := subprocess.run(command, env=environment, check=False).returncode:
-        sys.exit(f"quality: {name} did not train: exit code {done} of {' '.join(command)}; its own message is above")
+    if code := subprocess.run(command, env=environment, check=False).returncode:
+        sys.exit(f"quality: {name} did not train: exit code {code} of {' '.join(command)}; its own message is above")
     return models.load(folder / "model")
 
 
-def told(name: str) -> Any:
-    """A report that prints each epoch."""
+def epoch_printer(name: str) -> Any:
+    """A report callback that prints each epoch."""
 
     def report(epoch: int, figures: dict[str, float]) -> None:
         print(
@@ -47,20 +47,20 @@ def told(name: str) -> Any:
 
 
 def main() -> None:
-    """One rank of the training that fitted() started."""
+    """Run one rank of the training that fit() started."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--params", type=json.loads, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    given = parser.parse_args()
+    options = parser.parse_args()
     group = distributed.group()
-    with np.load(given.folder / "examples.npz") as kept:
-        likes = Histories(kept["indptr"], kept["items"], kept["weights"], kept["times"])
+    with np.load(options.folder / "examples.npz") as arrays:
+        likes = Histories(arrays["indptr"], arrays["items"], arrays["weights"], arrays["times"])
         own = likes.of(np.arange(group.rank, len(likes), group.size))
-        examples = Examples(kept["item_ids"], own, int(kept["cut"]), int(kept["seed"]))
-    model = trainers.fit(given.model, examples, given.params, told(given.model))
+        examples = Examples(arrays["item_ids"], own, int(arrays["cut"]), int(arrays["seed"]))
+    model = trainers.fit(options.model, examples, options.params, epoch_printer(options.model))
     if group.rank == 0:
-        model.save(given.folder / "model")
+        model.save(options.folder / "model")
 
 
 if __name__ == "__main__":

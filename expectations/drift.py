@@ -16,7 +16,7 @@ from typing import Any
 from expectations.measures import Measure
 from nightloom.contracts import INTERACTIONS, ITEMS
 from nightloom.night.context import Night
-from nightloom.psi import by_chance, most_changed, psi
+from nightloom.psi import critical_psi, largest_change, psi
 
 DECILES = 9
 """Inner edges of the value's bins, taken from the nights before."""
@@ -35,9 +35,9 @@ def drift(night: Night, nights: Sequence[date]) -> Iterator[Measure]:
         return
     for what, (now, before) in _counted(night, nights).items():
         if (bins := len({**now, **before})) > 1:
-            limit = max(night.settings.gates.data.max_drift, by_chance(bins, people_now, people_before))
+            limit = max(night.settings.gates.data.max_drift, critical_psi(bins, people_now, people_before))
             severity = "stop" if "drift" in night.settings.gates.data.stop_on else "warn"
-            told = f"{psi(now, before):.3f} against {len(nights)} nights; {most_changed(now, before)}"
+            told = f"{psi(now, before):.3f} against {len(nights)} nights; {largest_change(now, before)}"
             yield Measure(INTERACTIONS, f"drift of {what}", psi(now, before), told, None, limit, severity)
 
 

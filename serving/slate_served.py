@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nightloom.night.context import Night
 from nightloom.night.records import Check
-from nightloom.psi import by_chance, psi
+from nightloom.psi import critical_psi, psi
 from serving.stores import open_store, versions
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader, Snapshot
@@ -92,7 +92,7 @@ def _drift(night: Night, now: NDArray[np.float64], then: NDArray[np.float64]) ->
     edges = np.unique([*np.quantile(then, np.arange(BINS) / BINS), np.nextafter(then.max(), np.inf)])
     bins = (np.searchsorted(edges, each, side="right") for each in (now, then))
     counts = [dict(enumerate(np.bincount(each, minlength=len(edges) + 1).tolist())) for each in bins]
-    found, limit = psi(*counts), max(most, by_chance(len(edges) + 1, len(now), len(then)))
+    found, limit = psi(*counts), max(most, critical_psi(len(edges) + 1, len(now), len(then)))
     words = f"{found:.4f}: mean score {now.mean():.4g}, served {then.mean():.4g}, {len(now):,} users"
     yield Check("score_drift", found <= limit, words, f"at most {limit:.4g}", _severity(night, "score_drift"))
 

@@ -1,6 +1,6 @@
-"""Who is champion: MLflow's alias, and every change of it in ops.champions, with who did it and why.
+"""The champion: MLflow's alias, and the log of its changes in ops.champions, each with a person and a reason.
 
-The row is written first: a run that dies before the alias moves is made good by running it again.
+The row is written before the alias moves: if a run dies in between, running it again moves the alias.
 """
 
 from collections.abc import Sequence
@@ -18,28 +18,30 @@ Change = dict[str, Any]
 
 def changes(lake: Lake) -> list[Change]:
     """Every change of the champion, oldest first."""
-    found = lake.rows(CHAMPIONS, "true ORDER BY changed_at").to_pylist() if lake.exists(CHAMPIONS) else []
-    return list(found)
+    rows = lake.rows(CHAMPIONS, "true ORDER BY changed_at").to_pylist() if lake.exists(CHAMPIONS) else []
+    return list(rows)
 
 
 def promote(settings: Settings, version: str, *, by: str, why: str, run_id: str) -> Change:
-    """Make a version the champion. Raises RegistryError where there is no such version, or it is champion already."""
+    """Make a version the champion. Raises RegistryError if the version does not exist or is the champion already."""
     new, old = registry.registered(settings, version), registry.champion(settings)
     if old and old.version == new.version:
         raise RegistryError(f"version {version} ({new.name}) is champion already; `nightloom model history` says why")
-    return _move(settings, "promoted", new, old, by=by, why=why, run_id=run_id)
+    return _set_champion(settings, "promoted", new, old, by=by, why=why, run_id=run_id)
 
 
 def demote(settings: Settings, *, by: str, why: str, run_id: str) -> Change:
-    """Give the place back to the champion before. Raises RegistryError where none is recorded."""
+    """Make the previous champion the champion again. Raises RegistryError if none is recorded."""
     old = registry.champion(settings)
-    before = [each for each in reign(changes(_lake(settings))) if old is None or each != old.version]
-    if old is None or not before:
+    versions = promoted_versions(changes(_lake(settings)))
+    previous = [version for version in versions if old is None or version != old.version]
+    if old is None or not previous:
         raise RegistryError("no earlier champion is in ops.champions; `nightloom model promote VERSION` makes one")
-    return _move(settings, "demoted", registry.registered(settings, before[-1]), old, by=by, why=why, run_id=run_id)
+    new = registry.registered(settings, previous[-1])
+    return _set_champion(settings, "demoted", new, old, by=by, why=why, run_id=run_id)
 
 
-def _move(
+def _set_champion(
     settings: Settings, action: str, new: Registered, old: Registered | None, *, by: str, why: str, run_id: str
 ) -> Change:
     change = {
@@ -55,18 +57,19 @@ def _lake(settings: Settings) -> Lake:
     return Lake(settings.place("lake"))
 
 
-def reign(rows: Sequence[Change]) -> list[str]:
-    """Versions that a demotion may go back to, the newest last: promoted, and not demoted since."""
-    stack: list[str] = []
+def promoted_versions(rows: Sequence[Change]) -> list[str]:
+    """Versions that were promoted and not demoted since, the newest last: a demotion can go back to them."""
+    versions: list[str] = []
     for row in rows:
-        left = {row["version"], row["previous_version"]} if row["action"] == "demoted" else {row["version"]}
-        stack = [each for each in stack if each not in left] + [row["version"]]
-    return stack
+        removed = {row["version"], row["previous_version"]} if row["action"] == "demoted" else {row["version"]}
+        versions = [version for version in versions if version not in removed] + [row["version"]]
+    return versions
 
 
-def demoted(rows: Sequence[Change]) -> set[str]:
-    """Versions that a person took back and nobody has promoted since: no gate promotes them again."""
-    found: set[str] = set()
+def demoted_versions(rows: Sequence[Change]) -> set[str]:
+    """Versions that a person demoted and nobody promoted since: no gate promotes them again."""
+    versions: set[str] = set()
     for row in rows:
-        found = (found | {row["previous_version"]} if row["action"] == "demoted" else found) - {row["version"]}
-    return found
+        demoted = {row["previous_version"]} if row["action"] == "demoted" else set()
+        versions = (versions | demoted) - {row["version"]}
+    return versions

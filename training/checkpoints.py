@@ -1,6 +1,7 @@
-"""Where a training stands after an epoch, in a file: epochs done, weights, what each optimizer remembers.
+"""Training checkpoints: after an epoch, one file with the epochs done, the weights and the optimizers' states.
 
-The random state needs no keeping: it is set anew after each epoch, from the seed, the epochs done and the rank.
+A checkpoint holds no random state: after each epoch the state is set again, from the seed, the epochs done and the
+rank.
 """
 
 from collections.abc import Sequence
@@ -10,31 +11,31 @@ from typing import Any
 import numpy as np
 import torch
 
-Commit = dict[str, Any]
-NAME = "commit.pt"
+Checkpoint = dict[str, Any]
+FILE_NAME = "checkpoint.pt"
 
 
 def write(folder: Path, epochs: int, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Replace the commit in `folder`; a kill at any moment leaves the old one or the new one."""
-    unfinished = folder / f"{NAME}.unfinished"
+    """Replace the checkpoint in `folder`. A kill at any moment leaves the old one or the new one."""
+    unfinished = folder / f"{FILE_NAME}.unfinished"
     states = [optimizer.state_dict() for optimizer in optimizers]
     torch.save({"epochs": epochs, "model": model.state_dict(), "optimizers": states}, unfinished)
-    unfinished.replace(folder / NAME)
+    unfinished.replace(folder / FILE_NAME)
 
 
-def read(folder: Path) -> Commit | None:
-    """The commit in `folder`, if there is one."""
-    file = folder / NAME
+def read(folder: Path) -> Checkpoint | None:
+    """The checkpoint in `folder`, None if there is none."""
+    file = folder / FILE_NAME
     return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
 
 
-def restore(commit: Commit, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Put model and optimizers where they were."""
-    model.load_state_dict(commit["model"])
-    for optimizer, state in zip(optimizers, commit["optimizers"], strict=True):
+def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Load the checkpoint's weights and states into model and optimizers."""
+    model.load_state_dict(checkpoint["model"])
+    for optimizer, state in zip(optimizers, checkpoint["optimizers"], strict=True):
         optimizer.load_state_dict(state)
 
 
 def reseed(seed: int, epochs: int, rank: int) -> None:
-    """Set torch's random state: another one for each epoch and rank, the same whenever a training comes to it."""
+    """Seed torch for the next epoch of a rank: each has its own numbers, and a resumed training draws the same."""
     torch.manual_seed(int(np.random.SeedSequence((seed, epochs, rank)).generate_state(1)[0]))

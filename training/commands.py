@@ -1,4 +1,4 @@
-"""`nightloom model promote|demote|history`: a person's way to say which model scores, and to see who said so before."""
+"""`nightloom model promote|demote|history`: set the champion by hand, and list who set it before, when and why."""
 
 from __future__ import annotations
 
@@ -21,38 +21,36 @@ from training.champions import Change
 
 @click.group()
 def model() -> None:
-    """The champion, whose lists are published: make another one, go back, see who was and why."""
+    """The champion, whose lists are published: set another one, go back, list the changes."""
 
 
-def _signed(command: Callable[..., None]) -> Callable[..., None]:
-    """Who, and why: kept for good."""
-    for option in ("--why", "--by"):
-        what = {"--by": "Your name.", "--why": "The reason."}[option]
-        command = click.option(option, required=True, metavar=option[2:].upper(), help=f"{what} Kept for good.")(
-            command
-        )
+def _author_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the required options --by and --why."""
+    for option, what in (("--why", "The reason."), ("--by", "Your name.")):
+        metavar, text = option[2:].upper(), f"{what} Kept for good."
+        command = click.option(option, required=True, metavar=metavar, help=text)(command)
     return command
 
 
 @model.command()
 @click.argument("version")
-@_signed
+@_author_options
 def promote(version: str, by: str, why: str) -> None:
-    """Make a version the champion, whatever gate 2 said of it."""
-    _told(champions.promote(load(), version, by=by, why=why, run_id=_run()))
+    """Make a version the champion, whatever the verdict of gate 2 was."""
+    _print_change(champions.promote(load(), version, by=by, why=why, run_id=_manual_run_id()))
 
 
 @model.command()
-@_signed
+@_author_options
 def demote(by: str, why: str) -> None:
-    """Go back to the champion before; no gate promotes the demoted version again."""
-    _told(champions.demote(load(), by=by, why=why, run_id=_run()))
+    """Go back to the previous champion; no gate promotes the demoted version again."""
+    _print_change(champions.demote(load(), by=by, why=why, run_id=_manual_run_id()))
 
 
 @model.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def history(as_json: bool) -> None:
-    """Who was champion when, and why."""
+    """Every change of the champion: when, by whom and why."""
     settings = load()
     rows = champions.changes(Lake(settings.place("lake")))
     if as_json:
@@ -60,24 +58,25 @@ def history(as_json: bool) -> None:
         return
     grid = Grid("since (UTC)", "champion", "", "instead of", "by", "why")
     for row in rows:
-        since, who = f"{row['changed_at']:%Y-%m-%d %H:%M}", f"version {row['version']} ({row['model']})"
-        grid.add_row(since, who, row["action"], row["previous_version"] or "-", escape(row["by"]), escape(row["why"]))
+        since, champion = f"{row['changed_at']:%Y-%m-%d %H:%M}", f"version {row['version']} ({row['model']})"
+        previous = row["previous_version"] or "-"
+        grid.add_row(since, champion, row["action"], previous, escape(row["by"]), escape(row["why"]))
     screen().print(grid)
-    _compared(settings, rows)
+    _warn_if_alias_differs(settings, rows)
 
 
-def _compared(settings: Settings, rows: list[Change]) -> None:
-    """Say where the alias is not what was written down last."""
+def _warn_if_alias_differs(settings: Settings, rows: list[Change]) -> None:
+    """Print a line if the alias is not at the version of the last row."""
     champion = registry.champion(settings)
-    now_is, last = champion.version if champion else None, rows[-1]["version"] if rows else None
-    if now_is != last:
-        click.echo(f"MLflow's alias `champion` is at version {now_is}: it was moved by something else than Nightloom.")
+    version, recorded = champion.version if champion else None, rows[-1]["version"] if rows else None
+    if version != recorded:
+        click.echo(f"MLflow's alias `champion` is at version {version}: something other than Nightloom moved it.")
 
 
-def _told(change: dict[str, Any]) -> None:
+def _print_change(change: dict[str, Any]) -> None:
     instead = f" instead of version {change['previous_version']}" if change["previous_version"] else ""
     click.echo(f"version {change['version']} ({change['model']}) is champion{instead}; the next night scores with it.")
 
 
-def _run() -> str:
+def _manual_run_id() -> str:
     return f"hand-{now():%Y%m%dT%H%M%S}"

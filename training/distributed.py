@@ -1,7 +1,8 @@
-"""The seam to Horovod, and the only file that knows it: who am I among the ranks, add up, commit, launch.
+"""Data-parallel training by Horovod: the process group, checkpoints and launchers. No other module imports Horovod.
 
-Under one of Horovod's launchers group() gives the ranks; without, a group of one. A training script is the same lines
-either way: docs/ranks.md shows them. `python -m training.distributed` is the launcher inside a Spark cluster.
+group() gives the ranks that one of Horovod's launchers started, or a group of one process without a launcher. A
+training script has the same lines either way; docs/ranks.md shows them. `python -m training.distributed` is the
+launcher inside a Spark cluster.
 """
 
 from __future__ import annotations
@@ -23,29 +24,32 @@ from numpy.typing import NDArray
 from nightloom.settings import Settings, Training, load
 
 if TYPE_CHECKING:
-    import torch  # whoever only launches ranks need not wait for it
+    import torch  # a process that only launches ranks need not wait for it
 
 F64 = NDArray[np.float64]
 T = TypeVar("T")
 
 
 class Group:
-    """The processes that train one model together; this one is alone. Every rank makes the same calls in one order."""
+    """The processes that train one model together; this class is the group of one process.
+
+    Every rank must make the same calls in the same order.
+    """
 
     rank, size = 0, 1
     """rank: 0 .. size - 1; rank 0 writes and reports."""
     local_rank = 0
-    """Rank on this machine: which of its GPUs to use."""
+    """Rank on this machine, the index of the GPU to use."""
     folder: Path | None = None
-    """Where the model in training keeps its commits; without one it starts from its first epoch."""
+    """Folder of the checkpoints; None: no checkpoints, and the training starts from its first epoch."""
     compression = "none"
-    """Of gradients on their way: none or fp16."""
+    """Compression of gradients between ranks: none or fp16."""
     _seed = 0
 
     def optimizer(self, optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """The optimizer, stepping by the mean of all ranks' gradients.
+        """The optimizer, whose step takes the mean of all ranks' gradients.
 
-        Sparse gradients (an Embedding with sparse=True) stay sparse: ranks exchange the rows that they touched.
+        Sparse gradients (an Embedding with sparse=True) stay sparse: ranks exchange only the rows that have one.
         """
         return optimizer
 
@@ -53,7 +57,7 @@ class Group:
         """Give every rank the weights of rank 0."""
 
     def sum(self, values: F64) -> F64:
-        """Sum over the ranks, element by element."""
+        """Sum over the ranks, element by element; any one shape, the same on all ranks."""
         return values
 
     def mean(self, value: float) -> float:
@@ -61,16 +65,16 @@ class Group:
         return float(self.sum(np.array([value], np.float64))[0]) / self.size
 
     def resume(self, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> int:
-        """Put every rank where the last commit was, else give it rank 0's weights; returns the epochs that are done.
+        """Restore the last checkpoint on every rank, or give all ranks rank 0's weights; returns the epochs done.
 
-        To be called when torch is seeded and everything is on its device.
+        Call it when torch is seeded and model and optimizers are on their device.
         """
         import torch
 
         from training import checkpoints
 
         self._seed = torch.initial_seed()
-        last = self._of_root(checkpoints.read(self.folder) if self.folder and not self.rank else None)
+        last = self._broadcast_from_root(checkpoints.read(self.folder) if self.folder and not self.rank else None)
         if last:
             checkpoints.restore(last, model, optimizers)
         else:
@@ -79,8 +83,8 @@ class Group:
         checkpoints.reseed(self._seed, done, self.rank)
         return int(done)
 
-    def commit(self, epochs: int, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-        """So many epochs are done: what comes now can be lost, this can not. New ranks join here."""
+    def save_checkpoint(self, epochs: int, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+        """Save the state after `epochs` epochs: a lost rank costs only later ones. New ranks join here."""
         from training import checkpoints
 
         if self.folder and self.rank == 0:
@@ -88,11 +92,14 @@ class Group:
         checkpoints.reseed(self._seed, epochs, self.rank)
 
     def run(self, attempt: Callable[[], T]) -> T:
-        """attempt(); again, from the last commit and with the ranks there are then, whenever one was lost or came."""
+        """Call attempt(); in an elastic group, call it again whenever a rank was lost or joined.
+
+        attempt() must begin with resume(), so that it goes on from the last checkpoint.
+        """
         return attempt()
 
-    def _of_root(self, value: Any) -> Any:
-        """Rank 0's value."""
+    def _broadcast_from_root(self, value: Any) -> Any:
+        """Rank 0's value, on every rank."""
         return value
 
 
@@ -104,24 +111,24 @@ class Horovod(Group):
 
         hvd.init()
         self._hvd = hvd
-        self._state = hvd.elastic.TorchState()  # empty: what counts is in the commits
+        self._state = hvd.elastic.TorchState()  # empty: the state is in the checkpoints
         self._elastic = os.environ.get("HOROVOD_ELASTIC") == "1"
-        self._look()
+        self._read_ranks()
 
-    def _look(self) -> None:
+    def _read_ranks(self) -> None:
         hvd = self._hvd
         self.rank, self.size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
 
     def optimizer(self, optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
-        known = self._hvd.Compression
+        compressors = self._hvd.Compression
 
-        class Half(known.fp16):  # type: ignore[misc, name-defined]
+        class Float16(compressors.fp16):  # type: ignore[misc, name-defined]
             @staticmethod
             def decompress(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-                """Sparse gradients come back as they went, without a dtype, which Horovod's own does not expect."""
-                return tensor if dtype is None else known.fp16.decompress(tensor, dtype)
+                """A sparse gradient comes back without a dtype, which Horovod's own method does not expect."""
+                return tensor if dtype is None else compressors.fp16.decompress(tensor, dtype)
 
-        compression = {"none": known.none, "fp16": Half}[self.compression]
+        compression = {"none": compressors.none, "fp16": Float16}[self.compression]
         wrapped: torch.optim.Optimizer = self._hvd.DistributedOptimizer(
             optimizer, named_parameters=model.named_parameters(), compression=compression
         )
@@ -133,40 +140,40 @@ class Horovod(Group):
     def sum(self, values: F64) -> F64:
         import torch
 
-        # Named: Horovod's own names count calls, and a rank that came later has made fewer.
+        # The default name counts calls, and a rank that joined later has made fewer.
         summed = self._hvd.allreduce(torch.from_numpy(values), op=self._hvd.Sum, name="sum")
         return np.asarray(summed.numpy(), np.float64)
 
-    def commit(self, epochs: int, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-        super().commit(epochs, model, *optimizers)
+    def save_checkpoint(self, epochs: int, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+        super().save_checkpoint(epochs, model, *optimizers)
         if self._elastic:
-            self._state.commit()  # ends the attempt when ranks came
+            self._state.commit()  # ends the attempt if ranks have joined
 
     def run(self, attempt: Callable[[], T]) -> T:
         @self._hvd.elastic.run  # type: ignore[untyped-decorator]
-        def again(state: Any) -> T:
-            self._look()
+        def attempt_with_current_ranks(state: Any) -> T:
+            self._read_ranks()
             return attempt()
 
-        return again(self._state) if self._elastic else attempt()
+        return attempt_with_current_ranks(self._state) if self._elastic else attempt()
 
-    def _of_root(self, value: Any) -> Any:
-        return self._hvd.broadcast_object(value, root_rank=0, name="of root")
+    def _broadcast_from_root(self, value: Any) -> Any:
+        return self._hvd.broadcast_object(value, root_rank=0, name="broadcast from root")
 
 
 @cache
 def group() -> Group:
-    """The ranks this process is one of."""
+    """The group that this process belongs to."""
     return Horovod() if "HOROVOD_RANK" in os.environ else Group()
 
 
-def ranks_of(training: Training) -> int:
-    """As many as the settings say, else as there are places on the hosts, else as default_ranks()."""
+def configured_ranks(training: Training) -> int:
+    """Number of ranks by the settings: `ranks`, else the sum over `hosts`, else default_ranks()."""
     return training.ranks or sum(int(host.rsplit(":", 1)[1]) for host in training.hosts) or default_ranks()
 
 
 def default_ranks() -> int:
-    """As many as there are GPUs that this process may use, else 2."""
+    """Number of GPUs that this process may use, 2 without a GPU."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         gpus = len([device for device in chosen.split(",") if device])
     elif shutil.which("nvidia-smi"):
@@ -178,43 +185,43 @@ def default_ranks() -> int:
 
 
 def command(ranks: int, *module_and_arguments: str, settings: Settings | None = None) -> list[str]:
-    """`python -m ...` on so many ranks, as the settings say: in a Spark cluster, on hosts, or on this machine.
+    """The command that runs `python -m ...` on `ranks` ranks: in a Spark cluster, on hosts, or on this machine.
 
-    Without a launcher for one rank of this machine that is not elastic.
+    One rank on this machine needs no launcher, unless the training is elastic.
     """
     training, python = settings.training if settings else Training(), [sys.executable, "-m"]
     if settings and training.launcher == "spark":
-        told = ["--config", str(settings.file), "--ranks", str(ranks)]
-        return [*python, "training.distributed", *told, *module_and_arguments]
+        options = ["--config", str(settings.file), "--ranks", str(ranks)]
+        return [*python, "training.distributed", *options, *module_and_arguments]
     if ranks == 1 and not training.hosts and not training.min_ranks:
         return [*python, *module_and_arguments]
     horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
     hosts = training.hosts
     if training.min_ranks:
-        # A host that lost a rank is left alone for a while, so that one machine must look like two.
+        # Horovod bars a host that lost a rank for a while, so one machine must look like two.
         hosts = hosts or (f"localhost:{-(-ranks // 2)}", f"127.0.0.1:{max(ranks // 2, 1)}")
-        horovodrun += ["--min-np", str(training.min_ranks), "--max-np", str(ranks), *PATIENCE]
+        horovodrun += ["--min-np", str(training.min_ranks), "--max-np", str(ranks), *RETRY_OPTIONS]
     return [*horovodrun, *(["-H", ",".join(hosts)] if hosts else []), *python, *module_and_arguments]
 
 
-PATIENCE = ("--blacklist-cooldown-range", "2", "60", "--reset-limit", "20")
-"""Seconds until a host that lost a rank is tried again, at first and at most; losses and arrivals that are enough."""
+RETRY_OPTIONS = ("--blacklist-cooldown-range", "2", "60", "--reset-limit", "20")
+"""First and longest wait in seconds before a host that lost a rank is tried again; most restarts of the training."""
 
 
 def environment(ranks: int, training: Training) -> dict[str, str]:
-    """Variables for the launcher, which hands them to its ranks."""
+    """Environment variables for the launcher, which passes them to its ranks."""
     busiest = max((int(host.rsplit(":", 1)[1]) for host in training.hosts), default=ranks)
     return {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // busiest)),
         "HOROVOD_FUSION_THRESHOLD": str(training.fusion_mb << 20),
-        # Ranks wait for one that only now starts, which imports torch first; Horovod's 30 s are few for that.
+        # Ranks wait for a rank that starts later and first imports torch: that can take longer than the default 30 s.
         "HOROVOD_GLOO_TIMEOUT_SECONDS": "300",
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
 
 
 def main() -> None:
-    """Run a module's main() with arguments on so many ranks, each a task of the Spark cluster of places.spark."""
+    """Run a module's main() with arguments on --ranks ranks, each a task of the Spark cluster of places.spark."""
     import horovod.spark  # type: ignore[import-untyped]
 
     from spark_jobs.session import session
@@ -224,18 +231,20 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, required=True)
     parser.add_argument("module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    given = parser.parse_args()
-    handed = {name: value for name, value in os.environ.items() if name.startswith(HANDED)}
-    with session(load(given.config)):
-        horovod.spark.run(called, (given.module, given.arguments), num_proc=given.ranks, env=handed, verbose=0)
+    options = parser.parse_args()
+    forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED_PREFIXES)}
+    with session(load(options.config)):
+        horovod.spark.run(
+            run_module, (options.module, options.arguments), num_proc=options.ranks, env=forwarded, verbose=0
+        )
 
 
-HANDED = ("NIGHTLOOM_", "HOROVOD_", "OMP_", "PYTHONPATH")
-"""Beginnings of the variables that go along into a Spark cluster."""
+FORWARDED_PREFIXES = ("NIGHTLOOM_", "HOROVOD_", "OMP_", "PYTHONPATH")
+"""Environment variables with these prefixes are passed to the Spark cluster."""
 
 
-def called(module: str, arguments: list[str]) -> None:
-    """What a rank in a Spark cluster does."""
+def run_module(module: str, arguments: list[str]) -> None:
+    """Entry point of a rank in a Spark cluster."""
     import_module(module).main(arguments)
 
 

@@ -1,12 +1,12 @@
-"""Whether the world has moved since the last training: what people do, and how their lists do, now against then.
+"""Drift since the last training: of the interactions (inputs), and of what users find in their lists (outcomes).
 
-Inputs: silver.interactions of the last `training.holdout_days` against as many up to the training's night, on which its
-models were judged. Event types; and items by how popular they were before those days, in tenths of all events then, so
-that neither of the two windows says which items are popular.
+Inputs: silver.interactions of the last `training.holdout_days` days against the same number of days up to the last
+training's night, by the population stability index. Compared are the event types, and the items by how popular they
+were before both windows: in deciles of the events, so that neither window decides which items are popular.
 
-Outcomes: gold.outcomes since the training. A day is bad when the share of users who found something they liked is lower
-than on the first days by `training.max_outcome_loss`, and by more than chance explains. Two bad days of the last five,
-the newest among them, are a reason (the rule of Databricks' MLOps Stacks).
+Outcomes: gold.outcomes since the training. A day is bad if the share of users who found something they liked is lower
+than on the first days by `training.max_outcome_loss`, and significantly lower. Retraining is due if two of the last
+five days are bad, the newest among them (the rule of Databricks' MLOps Stacks).
 """
 
 import math
@@ -17,124 +17,131 @@ from typing import Any
 
 from nightloom.contracts import INTERACTIONS, OUTCOMES
 from nightloom.night.context import Night
-from nightloom.psi import Bins, by_chance, most_changed, psi
+from nightloom.psi import BinCounts, critical_psi, largest_change, psi
 from nightloom.settings import Training
 
 Reason = tuple[bool, str]
-"""Whether it holds, and what was found, in words."""
+"""Whether it holds, and a text with what was found."""
 Row = Mapping[str, Any]
-TENTHS = 10
-WEEK, NEWEST, BAD = 7, 5, 2
-"""Days that outcomes are compared with, newest days looked at, bad ones among them that are too many."""
-CHANCE = 2.0
-"""Standard errors by which a day must be worse."""
+DECILES = 10
+REFERENCE_DAYS, RECENT_DAYS, MAX_BAD_DAYS = 7, 5, 1
+"""First days that outcomes are compared with; newest days that are checked; bad days among those that are tolerated."""
+STANDARD_ERRORS = 2.0
+"""A day is significantly lower if it is lower by more than this many standard errors."""
 
 
-def inputs(night: Night, trained: date) -> Iterator[Reason]:
-    """Drift of event types and of item popularity."""
-    events, items = (_counted(night, trained, column) for column in ("event", "item_id"))
-    people_now, people_then = _people(night, trained)
-    if not (people_now and people_then):
+def input_drift(night: Night, trained_on: date) -> Iterator[Reason]:
+    """Drift of event types and of item popularity; nothing if one of the two windows is empty."""
+    events, items = (_counts_by_window(night, trained_on, column) for column in ("event", "item_id"))
+    users_now, users_before = _count_users(night, trained_on)
+    if not (users_now and users_before):
         return
-    tenths = _tenths(items)
-    compared: dict[str, tuple[Bins, Bins]] = {
-        "event types": (_of(events, "now"), _of(events, "then")),
-        "items by popularity": (_binned(items, tenths, "now"), _binned(items, tenths, "then")),
+    deciles = _popularity_deciles(items)
+    compared: dict[str, tuple[BinCounts, BinCounts]] = {
+        "event types": (_event_counts(events, "now"), _event_counts(events, "reference")),
+        "items by popularity": (_decile_counts(items, deciles, "now"), _decile_counts(items, deciles, "reference")),
     }
-    for what, (now, then) in compared.items():
-        if (bins := len({**now, **then})) > 1:
-            yield _drifted(night.settings.training, what, now, then, by_chance(bins, people_now, people_then))
+    for what, (now, reference) in compared.items():
+        if (bins := len({**now, **reference})) > 1:
+            critical = critical_psi(bins, users_now, users_before)
+            yield _drift_reason(night.settings.training, what, now, reference, critical)
 
 
-def _of(rows: Sequence[Row], when: str) -> Bins:
-    return {row["name"]: row[when] for row in rows}
+def _drift_reason(rules: Training, what: str, now: BinCounts, reference: BinCounts, critical: float) -> Reason:
+    value, limit = psi(now, reference), max(rules.max_drift, critical)
+    return value > limit, f"drift of {what}: {value:.3f}, {limit:.3f} is due; {largest_change(now, reference)}"
 
 
-def _drifted(rules: Training, what: str, now: Bins, then: Bins, chance: float) -> Reason:
-    found, limit = psi(now, then), max(rules.max_drift, chance)
-    return found > limit, f"drift of {what}: {found:.3f}, {limit:.3f} is due; {most_changed(now, then)}"
-
-
-def _windows(night: Night, trained: date) -> dict[str, str]:
-    """SQL conditions: `now`, `then`, and what was `before` then."""
+def _windows(night: Night, trained_on: date) -> dict[str, str]:
+    """SQL conditions of three windows: `now`, the `reference`, and all days `before` the reference."""
     days = timedelta(night.settings.training.holdout_days)
     return {
-        "before": f"occurred_at < {_day(trained - days + timedelta(1))}",
-        "then": _between(trained - days, trained),
+        "before": f"occurred_at < {_midnight(trained_on - days + timedelta(1))}",
+        "reference": _between(trained_on - days, trained_on),
         "now": _between(night.date - days, night.date),
     }
 
 
 def _between(after: date, last: date) -> str:
-    """SQL: on a day after one, up to another."""
-    return f"occurred_at >= {_day(after + timedelta(1))} AND occurred_at < {_day(last + timedelta(1))}"
+    """SQL: on a day later than `after`, and not later than `last`."""
+    return f"occurred_at >= {_midnight(after + timedelta(1))} AND occurred_at < {_midnight(last + timedelta(1))}"
 
 
-def _day(day: date) -> str:
+def _midnight(day: date) -> str:
     return f"TIMESTAMP '{day}T00:00:00Z'"
 
 
-def _counted(night: Night, trained: date, column: str) -> list[dict[str, Any]]:
-    """Events of each value of a column in each window."""
-    counts = [f"sum(CASE WHEN {when} THEN 1 ELSE 0 END) AS {name}" for name, when in _windows(night, trained).items()]
-    found: list[dict[str, Any]] = night.lake.rows(
-        INTERACTIONS, f"occurred_at < {_day(night.date + timedelta(1))} GROUP BY {column} ORDER BY before DESC, name",
+def _counts_by_window(night: Night, trained_on: date, column: str) -> list[dict[str, Any]]:
+    """Rows of a column's value (`name`) and its events in each window, most events before the reference first."""
+    windows = _windows(night, trained_on)
+    counts = [f"sum(CASE WHEN {condition} THEN 1 ELSE 0 END) AS {name}" for name, condition in windows.items()]
+    until_now = f"occurred_at < {_midnight(night.date + timedelta(1))}"
+    rows: list[dict[str, Any]] = night.lake.rows(
+        INTERACTIONS, f"{until_now} GROUP BY {column} ORDER BY before DESC, name",
         [f"{column} AS name", *counts], night.pin(INTERACTIONS),
     ).to_pylist()  # fmt: skip
-    return found
+    return rows
 
 
-def _people(night: Night, trained: date) -> tuple[int, int]:
-    """Distinct users now and then."""
-    windows = _windows(night, trained)
-    columns = [f"count(DISTINCT CASE WHEN {windows[name]} THEN user_id END) AS {name}" for name in ("now", "then")]
+def _count_users(night: Night, trained_on: date) -> tuple[int, int]:
+    """Distinct users now and in the reference window."""
+    windows = _windows(night, trained_on)
+    names = ("now", "reference")
+    columns = [f"count(DISTINCT CASE WHEN {windows[name]} THEN user_id END) AS {name}" for name in names]
     (row,) = night.lake.rows(INTERACTIONS, "true", columns, night.pin(INTERACTIONS)).to_pylist()
-    return row["now"], row["then"]
+    return row["now"], row["reference"]
 
 
-def _tenths(items: Sequence[Row]) -> dict[str, str]:
-    """Item -> the tenth of past events that it is in; the items that the most popular tenth takes are few."""
-    total, before, found = sum(row["before"] for row in items), 0, dict[str, str]()
+def _popularity_deciles(items: Sequence[Row]) -> dict[str, str]:
+    """Item -> name of the decile of past events that it falls into; few items make up the most popular decile."""
+    total, earlier_events, deciles = sum(row["before"] for row in items), 0, dict[str, str]()
     for row in items:
-        tenth = TENTHS * before // total + 1 if row["before"] else 0
-        found[row["name"]] = f"tenth {tenth} of past events" if tenth else "items of no past event"
-        before += row["before"]
-    return found
+        decile = DECILES * earlier_events // total + 1 if row["before"] else 0
+        deciles[row["name"]] = f"tenth {decile} of past events" if decile else "items of no past event"
+        earlier_events += row["before"]
+    return deciles
 
 
-def _binned(items: Sequence[Row], bins: Mapping[str, str], when: str) -> Counter[str]:
-    counted = Counter[str]()
+def _event_counts(rows: Sequence[Row], window: str) -> BinCounts:
+    return {row["name"]: row[window] for row in rows}
+
+
+def _decile_counts(items: Sequence[Row], deciles: Mapping[str, str], window: str) -> Counter[str]:
+    counts = Counter[str]()
     for row in items:
-        counted[bins[row["name"]]] += row[when]
-    return counted
+        counts[deciles[row["name"]]] += row[window]
+    return counts
 
 
-def outcomes(night: Night, trained: date) -> Iterator[Reason]:
-    """How the lists did on the newest days; the lists of the first night after the training are the older model's."""
+def outcome_drift(night: Night, trained_on: date) -> Iterator[Reason]:
+    """Lists of the newest days against those of the first days; nothing while there are too few days.
+
+    The lists of the first day after the training were made by the older model, so that day does not count.
+    """
     if not night.lake.exists(OUTCOMES):
         return
-    days = f"day > DATE '{trained + timedelta(1)}' AND day <= DATE '{night.date}'"
+    days = f"day > DATE '{trained_on + timedelta(1)}' AND day <= DATE '{night.date}'"
     where = f"segment = 'all' AND active_users > 0 AND {days}"
     columns = ("day", "active_users", "users_hit")
     rows = night.lake.rows(OUTCOMES, f"{where} ORDER BY day", columns, night.pin(OUTCOMES)).to_pylist()
-    if len(rows) > NEWEST:
-        yield _worse(night.settings.training, rows[:-NEWEST][:WEEK], rows[-NEWEST:])
+    if len(rows) > RECENT_DAYS:
+        yield _outcome_reason(night.settings.training, rows[:-RECENT_DAYS][:REFERENCE_DAYS], rows[-RECENT_DAYS:])
 
 
-def _worse(rules: Training, first: Sequence[Row], newest: Sequence[Row]) -> Reason:
-    active, hit = (sum(row[column] for row in first) for column in ("active_users", "users_hit"))
-    bad = [row for row in newest if _bad(rules, row, hit, active)]
-    holds = len(bad) >= BAD and bad[-1] is newest[-1]
-    today, before = newest[-1]["users_hit"] / newest[-1]["active_users"], hit / active
+def _outcome_reason(rules: Training, reference: Sequence[Row], recent: Sequence[Row]) -> Reason:
+    active, hit = (sum(row[column] for row in reference) for column in ("active_users", "users_hit"))
+    bad = [row for row in recent if _is_bad_day(rules, row, hit, active)]
+    holds = len(bad) > MAX_BAD_DAYS and bad[-1] is recent[-1]
+    newest, before = recent[-1]["users_hit"] / recent[-1]["active_users"], hit / active
     return holds, (
-        f"outcomes: {today:.1%} of the active users of {newest[-1]['day']} liked an item of their list, {before:.1%} "
-        f"on the first days; {len(bad)} of the last {len(newest)} days are worse by {rules.max_outcome_loss:.0%}"
+        f"outcomes: {newest:.1%} of the active users of {recent[-1]['day']} liked an item of their list, {before:.1%} "
+        f"on the first days; {len(bad)} of the last {len(recent)} days are worse by {rules.max_outcome_loss:.0%}"
     )
 
 
-def _bad(rules: Training, row: Row, hit: int, active: int) -> bool:
-    """Whether a day is worse than declared, and than two samples of one share would differ."""
+def _is_bad_day(rules: Training, row: Row, hit: int, active: int) -> bool:
+    """Whether a day's share is lower than the settings tolerate, and significantly so (two-proportion z-test)."""
     day_active, day_hit = row["active_users"], row["users_hit"]
-    then, now, both = hit / active, day_hit / day_active, (hit + day_hit) / (active + day_active)
-    error = math.sqrt(both * (1 - both) * (1 / active + 1 / day_active))
-    return bool(now <= (1 - rules.max_outcome_loss) * then and then - now > CHANCE * error)
+    before, now, pooled = hit / active, day_hit / day_active, (hit + day_hit) / (active + day_active)
+    standard_error = math.sqrt(pooled * (1 - pooled) * (1 / active + 1 / day_active))
+    return bool(now <= (1 - rules.max_outcome_loss) * before and before - now > STANDARD_ERRORS * standard_error)

@@ -1,8 +1,9 @@
-"""training.due: is it time to train again, and why? Exit code 0 when it is, 99 (Airflow: skipped) when it is not.
+"""training.due: is a retraining due, and why? Exit code 0 when it is due, 99 (Airflow: skipped) when it is not.
 
-Due when there is no champion, or by one of four reasons, counted since the last training, whoever won it: the schedule
-(`training.every_days`), new interactions (`training.new_rows_share`), drift of the interactions (`training.max_drift`),
-or lists that people like less than they did (`training.max_outcome_loss`). The run says all that hold.
+It is due when there is no champion, or for one of four reasons. Each compares with the last training, whether or not
+its model was promoted: the schedule (`training.every_days`), new interactions (`training.new_rows_share`), drift of
+the interactions (`training.max_drift`), or lists that users like less than before (`training.max_outcome_loss`). The
+stage reports every reason that holds.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from nightloom.night.context import Night
 from nightloom.night.run import run_stage
 from nightloom.settings import Training
 from training.dataset import count_rows_before
-from training.drift import Reason, inputs, outcomes
+from training.drift import Reason, input_drift, outcome_drift
 
 
 def main(night: Night) -> None:
@@ -25,7 +26,7 @@ def main(night: Night) -> None:
     if last is None or registry.champion(night.settings) is None:
         due, why = True, "there is no champion"
     else:
-        due, why = told(reasons(night, last))
+        due, why = summary(reasons(night, last))
     if not due:
         night.skip(f"not due: {why}")
     night.tags["due"] = why
@@ -33,26 +34,29 @@ def main(night: Night) -> None:
 
 
 def reasons(night: Night, last: Registered) -> list[Reason]:
-    """Every possible reason; drift and outcomes only where nights came after the training."""
-    rules, trained = night.settings.training, date.fromisoformat(last.tags["night"])
-    rows, then = count_rows_before(night.lake, night.pin(INTERACTIONS), night.end), int(last.tags["rows"])
-    age = (night.date - trained).days
-    found = [by_schedule(rules, age), by_volume(rules, (rows - then) / max(then, 1))]
-    return [*found, *inputs(night, trained), *outcomes(night, trained)] if age > 0 else found
+    """Every possible reason. Drift and outcomes are compared only if nights came after the last training."""
+    rules, trained_on = night.settings.training, date.fromisoformat(last.tags["night"])
+    rows = count_rows_before(night.lake, night.pin(INTERACTIONS), night.end)
+    rows_at_training, age_days = int(last.tags["rows"]), (night.date - trained_on).days
+    growth = (rows - rows_at_training) / max(rows_at_training, 1)
+    schedule_and_volume = [schedule_reason(rules, age_days), volume_reason(rules, growth)]
+    if age_days <= 0:
+        return schedule_and_volume
+    return [*schedule_and_volume, *input_drift(night, trained_on), *outcome_drift(night, trained_on)]
 
 
-def by_schedule(rules: Training, age_days: int) -> Reason:
+def schedule_reason(rules: Training, age_days: int) -> Reason:
     return age_days >= rules.every_days, f"schedule: trained {age_days} of {rules.every_days} days ago"
 
 
-def by_volume(rules: Training, grown: float) -> Reason:
-    return grown >= rules.new_rows_share, f"volume: {grown:.1%} more interactions, {rules.new_rows_share:.1%} are due"
+def volume_reason(rules: Training, growth: float) -> Reason:
+    return growth >= rules.new_rows_share, f"volume: {growth:.1%} more interactions, {rules.new_rows_share:.1%} are due"
 
 
-def told(found: Sequence[Reason]) -> tuple[bool, str]:
-    """Whether any reason holds, and those that do; all of them where none does."""
-    hold = [said for holds, said in found if holds]
-    return bool(hold), "; ".join(hold or [said for _, said in found])
+def summary(reasons: Sequence[Reason]) -> tuple[bool, str]:
+    """Whether any reason holds; the text of those that hold, or of all if none does."""
+    holding = [text for holds, text in reasons if holds]
+    return bool(holding), "; ".join(holding or [text for _, text in reasons])
 
 
 if __name__ == "__main__":

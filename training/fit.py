@@ -24,7 +24,7 @@ from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
 from training import distributed, trainers
 from training.attributes import NOTHING, Said
-from training.rank_shards import share
+from training.rank_shards import read_shard
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def known_to(task: Task, spec: ModelSpec) -> Examples:
     """
     group, kind = distributed.group(), models.definition(spec.name)
     said = Said(task.said.items if kind.item_attributes else None, task.said.users if kind.user_attributes else None)
-    return share(task.lake, task.version, task.cut, task.seed, group.rank, group.size, said)
+    return read_shard(task.lake, task.version, task.cut, task.seed, group.rank, group.size, said)
 
 
 def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:

@@ -100,7 +100,7 @@ def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str
 def on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.Fitted:
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError."""
     training = night.settings.training
-    ranks = distributed.ranks_of(training)
+    ranks = distributed.configured_ranks(training)
     versions = (("items", task.said.items), ("users", task.said.users))
     described = [f"--{table}={version}" for table, version in versions if version is not None]
     command = distributed.command(

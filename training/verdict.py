@@ -1,12 +1,12 @@
-"""The rule of gate 2: scorecards of the same users -> who is promoted, and every check behind it.
+"""The promotion rule of gate 2: scorecards on the same users -> a verdict, with every check behind it.
 
-A challenger passes when its mean is not below popularity's, the paired interval of its gain over the champion lies
-above `min_gain`, and it loses on no segment more than `segment_loss` of the champion's mean. A loss counts only when
-chance does not explain it: its whole interval is below 0. Popularity is compared by means alone: on a project's first
-days few users judge, and an interval would leave it with nobody.
+A challenger passes if its mean is not below popularity's, if the paired interval of its gain over the champion lies
+above `min_gain`, and if it loses on no segment more than `segment_loss` of the champion's mean. A loss on a segment
+counts only if it is significant: its whole interval is below 0. Popularity is compared by means alone: on a project's
+first days the holdout has few users, and no model would pass an interval.
 
-With several challengers the best by mean that passes is promoted. The more of them there are, the better the luckiest
-looks: the intervals are of 95 % for all together (Bonferroni). A tie keeps the champion.
+The best challenger by mean that passes is promoted. The more challengers there are, the better the luckiest of them
+looks, so their intervals hold jointly at 95 % (Bonferroni). In a tie the champion stays.
 """
 
 from dataclasses import dataclass, field
@@ -15,97 +15,98 @@ import numpy as np
 
 from nightloom.night.records import Check
 from nightloom.settings import ModelGate
-from training.bootstrap_intervals import Interval, intervals
+from training.bootstrap_intervals import Interval, bootstrap_intervals
 from training.scorecard import ALL, SEGMENTS, EvaluationSet, Scorecard
 
 MIN_SEGMENT_USERS = 10
-"""Users that a segment needs to be judged by."""
+"""A segment with fewer users is not checked."""
 FLOOR, BETTER = DECISIVE = ("not_below_popularity", "better_than_champion")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Who was compared, and how they did on the same users."""
+    """Scorecards of all models on one evaluation set."""
 
     evaluation: EvaluationSet
     challengers: dict[str, Scorecard]
-    """By version, one at least."""
+    """By version, at least one."""
     champion: Scorecard | None
     popularity: Scorecard
     champion_trained_on_holdout: bool = False
-    """The champion was trained on days that judge here (an old night run again): it cannot be beaten fairly."""
+    """The champion was trained on days of the holdout (an old night is run again): no fair comparison is possible."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`best` is promoted where `promoted`; else it is the best of those that are refused."""
+    """If `promoted`, `best` is promoted; otherwise `best` is the best of the refused challengers."""
 
     best: str | None
     promoted: bool
     checks: list[Check]
-    """For ops.gates: of the best."""
+    """The checks of the best, for ops.gates."""
     by_version: dict[str, list[Check]] = field(default_factory=dict)
     gains: dict[str, dict[str, Interval]] = field(default_factory=dict)
     """Version -> segment -> paired gain over the champion."""
 
     def reason(self, version: str) -> str:
-        """What a challenger failed; of one that passed, what it had to reach and did; of one unjudged, just that."""
+        """The failed checks of a challenger; if none failed, the decisive checks with what was found."""
         checks = self.by_version.get(version, [])
         failed = [f"{c.name}: found {c.observed}, expected {c.expected}" for c in checks if not c.passed]
-        reached = [f"{c.name}: {c.observed}, expected {c.expected}" for c in checks if c.name in DECISIVE]
-        return "; ".join(failed or reached) or "not judged: gates.model.mode is disabled"
+        decisive = [f"{c.name}: {c.observed}, expected {c.expected}" for c in checks if c.name in DECISIVE]
+        return "; ".join(failed or decisive) or "not judged: gates.model.mode is disabled"
 
 
 def decide(comparison: Comparison, rules: ModelGate, seed: int) -> Verdict:
-    """Judge every challenger; promote the best by mean that passes, of two alike the older one."""
+    """Check every challenger; the best by mean that passes is promoted, in a tie the older version."""
     means = {version: card.mean(rules.metric) for version, card in comparison.challengers.items()}
     gains = _gains(comparison, comparison.champion, rules.metric, seed) if comparison.champion else {}
-    found = {version: _checks(comparison, version, gains.get(version, {}), rules) for version in means}
+    checks = {version: _checks(comparison, version, gains.get(version, {}), rules) for version in means}
     ranked = sorted(means, key=lambda version: (-means[version], int(version)))
-    passing = [version for version in ranked if all(check.passed for check in found[version])]
+    passing = [version for version in ranked if all(check.passed for check in checks[version])]
     best = (passing or ranked)[0]
-    return Verdict(best, bool(passing), found[best], found, gains)
+    return Verdict(best, bool(passing), checks[best], checks, gains)
 
 
 def outcome(verdict: Verdict, version: str, promoted: str | None) -> str:
-    """promoted, refused, or passed: it might, but another one was better, or it was a dry run."""
+    """promoted, refused, or passed: it passed every check, but another one was better, or it was a dry run."""
     passed = all(check.passed for check in verdict.by_version[version])
     return "promoted" if version == promoted else "passed" if passed else "refused"
 
 
 def _gains(comparison: Comparison, champion: Scorecard, metric: str, seed: int) -> dict[str, dict[str, Interval]]:
-    """Every challenger's gain over the champion, paired per user, by segment."""
-    before = champion.per_user[metric]
+    """Version -> segment -> gain over the champion, paired by user."""
+    champion_values = champion.per_user[metric]
     cells = [(version, segment) for version in comparison.challengers for segment in SEGMENTS]
-    gains_TM = np.stack([comparison.challengers[v].per_user[metric][s] - before[s] for v, s in cells], axis=1)
+    gains_TM = np.stack([comparison.challengers[v].per_user[metric][s] - champion_values[s] for v, s in cells], axis=1)
     level = 1 - 0.05 / len(comparison.challengers)
-    found: dict[str, dict[str, Interval]] = {version: {} for version in comparison.challengers}
-    for (version, segment), interval in zip(cells, intervals(gains_TM, seed=seed, level=level), strict=True):
-        found[version][segment] = interval
-    return found
+    gains: dict[str, dict[str, Interval]] = {version: {} for version in comparison.challengers}
+    for (version, segment), interval in zip(cells, bootstrap_intervals(gains_TM, seed=seed, level=level), strict=True):
+        gains[version][segment] = interval
+    return gains
 
 
 def _checks(comparison: Comparison, version: str, gains: dict[str, Interval], rules: ModelGate) -> list[Check]:
     # With a champion in place nothing here stops the night.
-    stop, metric = "warn" if comparison.champion else "stop", f"{rules.metric}@{rules.k}"
+    severity, metric = "warn" if comparison.champion else "stop", f"{rules.metric}@{rules.k}"
     mean, floor = (card.mean(rules.metric) for card in (comparison.challengers[version], comparison.popularity))
-    checks = [Check(FLOOR, mean >= floor, f"{metric} {mean:.4f}", f"at least {floor:.4f}", stop)]
+    checks = [Check(FLOOR, mean >= floor, f"{metric} {mean:.4f}", f"at least {floor:.4f}", severity)]
     if comparison.champion is None:
         return checks
-    saw = f"the champion was trained {'on' if comparison.champion_trained_on_holdout else 'before'} the days that judge"
+    trained_on_holdout = comparison.champion_trained_on_holdout
+    trained = f"the champion was trained {'on' if trained_on_holdout else 'before'} the days of the holdout"
     return [
         *checks,
-        Check("champion_is_older", not comparison.champion_trained_on_holdout, saw, "it was trained before them", stop),
+        Check("champion_is_older", not trained_on_holdout, trained, "it was trained before them", severity),
         Check(
             BETTER, gains[ALL].low > rules.min_gain, f"{metric} {gains[ALL]}",
-            f"lower end above {rules.min_gain:+.4f}", stop,
+            f"lower end above {rules.min_gain:+.4f}", severity,
         ),
-        *(_segment(comparison.champion, segment, gains[segment], rules) for segment in SEGMENTS if segment != ALL),
+        *(_segment_check(comparison.champion, name, gains[name], rules) for name in SEGMENTS if name != ALL),
     ]  # fmt: skip
 
 
-def _segment(champion: Scorecard, segment: str, gain: Interval, rules: ModelGate) -> Check:
-    """Whether a challenger does no worse on a segment than is tolerated."""
+def _segment_check(champion: Scorecard, segment: str, gain: Interval, rules: ModelGate) -> Check:
+    """Whether a challenger loses no more on a segment than the settings tolerate."""
     name = f"no_loss_on_{segment.replace(' ', '_')}"
     values_T = champion.per_user[rules.metric][segment]
     users, least = int((~np.isnan(values_T)).sum()), -rules.segment_loss * champion.mean(rules.metric, segment)

@@ -1,4 +1,4 @@
-"""`./run bench nights` for real, with the models that train at once."""
+"""`./run bench nights` as a command, with the models that train in a moment."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_command_compares_the_models_cut_by_cut_and_the_last_cuts_choose_nothing() -> None:
+def test_the_command_compares_the_models_at_every_cut_and_chooses_on_all_but_the_last() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.nights", "--models", "popularity,als", "--cuts", "3", "--seeds", "1"],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
@@ -22,7 +22,7 @@ def test_the_command_compares_the_models_cut_by_cut_and_the_last_cuts_choose_not
     assert last["all"].keys() == last["later"].keys() == {"popularity", "als"}
 
 
-def test_a_model_that_is_not_declared_is_an_error_that_names_those_that_are() -> None:
+def test_an_undeclared_model_is_an_error_that_names_the_declared_ones() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.nights", "--models", "popularity,magic"],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,

@@ -1,4 +1,4 @@
-"""`./run bench quality` on small files: what is kept apart, the floor's right answers, the command for real."""
+"""`./run bench quality` on small files: the splits, the baseline's known answers, and the command itself."""
 
 import gzip
 import json
@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.quality import measured
-from benchmarks.quality_data import DataFormError, Round, given_split, leave_one_out
-from benchmarks.quality_fit import fitted
-from benchmarks.quality_floor import TogetherAndNext
+from benchmarks.quality import mean_metrics
+from benchmarks.quality_baseline import EaseWithTransitions
+from benchmarks.quality_data import DataFormError, Split, given_split, leave_one_out
+from benchmarks.quality_fit import fit
 from training import ranking_metrics
 
 ROOT = Path(__file__).parents[2]
 
 
-def histories(part: Round) -> list[list[str]]:
-    """What is trained on, as item ids."""
-    likes, ids = part.examples.histories, part.examples.item_ids
+def histories(split: Split) -> list[list[str]]:
+    """Histories of the training examples, as item ids."""
+    likes, ids = split.examples.histories, split.examples.item_ids
     return [ids[likes.items[a:b]].tolist() for a, b in zip(likes.indptr, likes.indptr[1:], strict=False)]
 
 
-def targets(part: Round) -> dict[str, list[str]]:
-    users, items, wanted = part.judges.user_ids.tolist(), part.judges.item_ids, part.judges.targets
+def targets(split: Split) -> dict[str, list[str]]:
+    users, items, wanted = split.holdout.user_ids.tolist(), split.holdout.item_ids, split.holdout.targets
     return {
         user: items[wanted.indices[wanted.indptr[n] : wanted.indptr[n + 1]]].tolist() for n, user in enumerate(users)
     }
@@ -34,13 +34,13 @@ def targets(part: Round) -> dict[str, list[str]]:
 
 def test_the_last_item_is_the_test_and_the_one_before_it_validation(tmp_path: Path) -> None:
     (tmp_path / "all.txt").write_text("1 9 8 7 6\n2 5 9\n")
-    rounds = leave_one_out(tmp_path / "all.txt")
-    assert (targets(rounds.validation), targets(rounds.test)) == ({"1": ["7"]}, {"1": ["6"]})
-    assert histories(rounds.validation) == [["9", "8"], ["5", "9"]]
-    assert histories(rounds.test) == [["9", "8", "7"], ["5", "9"]]
+    splits = leave_one_out(tmp_path / "all.txt")
+    assert (targets(splits.validation), targets(splits.test)) == ({"1": ["7"]}, {"1": ["6"]})
+    assert histories(splits.validation) == [["9", "8"], ["5", "9"]]
+    assert histories(splits.test) == [["9", "8", "7"], ["5", "9"]]
 
 
-def test_a_line_per_event_and_gzip_say_the_same(tmp_path: Path) -> None:
+def test_one_event_per_line_and_gzip_give_the_same_splits(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("1 9\n1 8\n2 5\n1 7\n2 9\n1 6\n")
     with gzip.open(tmp_path / "all.txt.gz", "wt") as file:
         file.write("2 5 9\n1 9 8 7 6\n")
@@ -49,36 +49,38 @@ def test_a_line_per_event_and_gzip_say_the_same(tmp_path: Path) -> None:
         assert (histories(a), targets(a)) == (histories(b), targets(b))
 
 
-def test_validation_is_carved_out_of_train_and_the_test_is_trained_on_all_of_it(tmp_path: Path) -> None:
+def test_validation_is_drawn_from_train_and_the_models_of_the_test_train_on_all_of_train(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("".join(f"{u} {' '.join(str(u + i) for i in range(20))}\n" for u in range(5)))
     later = {"0": [str(i) for i in range(100, 115)], "3": [str(i) for i in range(120, 130)]}
     (tmp_path / "test.txt").write_text("".join(f"{user} {' '.join(items)}\n" for user, items in later.items()))
-    rounds, again = given_split(tmp_path), given_split(tmp_path)
-    assert targets(rounds.test) == later
-    carved = targets(rounds.validation)
-    assert carved == targets(again.validation)
+    splits, again = given_split(tmp_path), given_split(tmp_path)
+    assert targets(splits.test) == later
+    drawn = targets(splits.validation)
+    assert drawn == targets(again.validation)
     fifth = 4  # of 20, as the test is a fifth of all
-    assert {user: len(items) for user, items in carved.items()} == {str(user): fifth for user in range(5)}
+    assert {user: len(items) for user, items in drawn.items()} == {str(user): fifth for user in range(5)}
     for user in range(5):
-        known, all_of_it = histories(rounds.validation)[user], {str(user + i) for i in range(20)}
-        assert set(known) | set(carved[str(user)]) == set(histories(rounds.test)[user]) == all_of_it
-        assert not set(known) & set(carved[str(user)])
+        known, all_of_it = histories(splits.validation)[user], {str(user + i) for i in range(20)}
+        assert set(known) | set(drawn[str(user)]) == set(histories(splits.test)[user]) == all_of_it
+        assert not set(known) & set(drawn[str(user)])
 
 
-def test_a_file_that_is_not_there_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_that_names_the_expected_files(tmp_path: Path) -> None:
     with pytest.raises(DataFormError, match=r"train\.txt\.gz; --data is a folder"):
         given_split(tmp_path)
 
 
-def test_the_floor_lists_what_goes_together_and_what_comes_next(tmp_path: Path) -> None:
-    """Who likes x and y always likes a, mostly b; right after y mostly comes b."""
+def test_the_baseline_ranks_by_co_occurrence_or_by_transition(tmp_path: Path) -> None:
+    """Users who like x and y always like a, and mostly b; right after y mostly comes b."""
     lines = [f"{n} x a y b t" for n in range(30)] + [f"{n} x y a t" for n in range(30, 40)] + ["q x y t"]
     (tmp_path / "all.txt").write_text("\n".join(lines))
-    rounds = leave_one_out(tmp_path / "all.txt")
-    judges, floor = rounds.test.judges, TogetherAndNext(rounds.test.examples, pull=1.0)
-    user = judges.user_ids.tolist().index("q")
-    together, following = (judges.item_ids[floor.lists(judges, share, 2)[user]].tolist() for share in (0.0, 100.0))
-    assert (together, following) == (["a", "b"], ["b", "a"])
+    splits = leave_one_out(tmp_path / "all.txt")
+    holdout, baseline = splits.test.holdout, EaseWithTransitions(splits.test.examples, regularisation=1.0)
+    user = holdout.user_ids.tolist().index("q")
+    by_ease, by_transition = (
+        holdout.item_ids[baseline.lists(holdout, weight, 2)[user]].tolist() for weight in (0.0, 100.0)
+    )
+    assert (by_ease, by_transition) == (["a", "b"], ["b", "a"])
 
 
 def bench(*arguments: str) -> dict[str, Any]:
@@ -127,9 +129,9 @@ def test_the_command_writes_a_table_and_a_plot_and_ends_with_the_figures(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"negatives": 4}])
-def test_the_sequence_model_trained_on_two_ranks_learns_the_way_round(more: dict[str, int], tmp_path: Path) -> None:
+def test_the_sequence_model_trained_on_two_ranks_learns_the_circle(more: dict[str, int], tmp_path: Path) -> None:
     circles(tmp_path / "circles.txt")
     params = {"factors": 16, "length": 10, "epochs": 30, "batch": 10, "rate": 0.01, "horizon": 1, **more}
-    part = leave_one_out(tmp_path / "circles.txt").validation
-    model = fitted("sequence", params, part.examples, 2, tmp_path / "fit")
-    assert measured(ranking_metrics.ranked_lists(model, part.judges, 1), part.judges)["hr@1"] > 0.9
+    split = leave_one_out(tmp_path / "circles.txt").validation
+    model = fit("sequence", params, split.examples, 2, tmp_path / "fit")
+    assert mean_metrics(ranking_metrics.ranked_lists(model, split.holdout, 1), split.holdout)["hr@1"] > 0.9

@@ -15,7 +15,7 @@ from expectations.measures import Measure
 from expectations.past import age, measures, nights_before, rows, undescribed
 from nightloom import contracts as T
 from nightloom.night.context import Night
-from nightloom.psi import by_chance, psi
+from nightloom.psi import critical_psi, psi
 from tests.expectations.conftest import NOON, D, ran
 
 Put = Callable[..., None]
@@ -129,7 +129,7 @@ def test_equal_shares_do_not_drift_and_a_shift_does() -> None:
 def test_two_samples_of_one_population_stay_below_what_chance_does() -> None:
     chance = random.Random(7)
     draws = [
-        psi(*(Counter(chance.choices(range(8), k=size)) for size in (40, 900))) > by_chance(8, 40, 900)
+        psi(*(Counter(chance.choices(range(8), k=size)) for size in (40, 900))) > critical_psi(8, 40, 900)
         for _ in range(300)
     ]
     assert sum(draws) <= 3

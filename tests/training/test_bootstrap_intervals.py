@@ -5,19 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from training.bootstrap_intervals import Interval, intervals
+from training.bootstrap_intervals import Interval, bootstrap_intervals
 
 
 def test_an_interval_holds_the_mean_shrinks_with_users_and_is_the_same_twice() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.normal(0.1, 1, (50, 1)), rng.normal(0.1, 1, (5000, 1))
-    (narrow,), (wide,) = intervals(many, seed=1), intervals(few, seed=1)
+    (narrow,), (wide,) = bootstrap_intervals(many, seed=1), bootstrap_intervals(few, seed=1)
     assert wide.mean == pytest.approx(few.mean())
     assert wide.low < wide.mean < wide.high
     assert narrow.high - narrow.low < (wide.high - wide.low) / 5
     # The bootstrap's interval is near the normal one, mean +- 1.96 standard errors.
     assert narrow.high - narrow.mean == pytest.approx(1.96 * many.std() / math.sqrt(5000), rel=0.1)
-    assert intervals(few, seed=1) == [wide]
+    assert bootstrap_intervals(few, seed=1) == [wide]
 
 
 def test_a_true_mean_is_outside_as_often_as_the_level_says() -> None:
@@ -25,7 +25,7 @@ def test_a_true_mean_is_outside_as_often_as_the_level_says() -> None:
     missed = [
         not found.low <= 0.5 <= found.high
         for trial in range(100)
-        for found in intervals(rng.random((60, 2)), seed=trial, draws=400, level=0.8)
+        for found in bootstrap_intervals(rng.random((60, 2)), seed=trial, draws=400, level=0.8)
     ]
     assert np.mean(missed) == pytest.approx(0.2, abs=0.06)
 
@@ -34,15 +34,15 @@ def test_columns_are_as_if_alone_and_who_has_no_value_does_not_count() -> None:
     rng = np.random.default_rng(2)
     values = rng.random((300, 2))
     values[100:, 1] = np.nan
-    both = intervals(values, seed=4)
-    assert intervals(values[:, :1], seed=4) == both[:1]
-    (alone,) = intervals(values[:100, 1:], seed=4)
+    both = bootstrap_intervals(values, seed=4)
+    assert bootstrap_intervals(values[:, :1], seed=4) == both[:1]
+    (alone,) = bootstrap_intervals(values[:100, 1:], seed=4)
     assert both[1].mean == pytest.approx(alone.mean)
     assert both[1].high - both[1].low == pytest.approx(alone.high - alone.low, rel=0.1)
 
 
 def test_a_column_without_anybody_has_no_interval() -> None:
-    (found,) = intervals(np.full((3, 1), np.nan), seed=0)
+    (found,) = bootstrap_intervals(np.full((3, 1), np.nan), seed=0)
     assert all(math.isnan(value) for value in (found.low, found.mean, found.high))
 
 

@@ -16,7 +16,7 @@ from nightloom.contracts import CHAMPIONS
 from nightloom.settings import Settings
 from tests.training.small import MakeProject, Row, Track, event, night_of
 from training import champions, model_gate, train
-from training.champions import demoted, reign
+from training.champions import demoted_versions, promoted_versions
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -122,10 +122,10 @@ def changed(action: str, version: str, before: str | None) -> Row:
 
 def test_one_demotion_after_another_goes_further_back() -> None:
     rows = [changed("promoted", "1", None), changed("promoted", "2", "1"), changed("promoted", "3", "2")]
-    assert reign(rows) == ["1", "2", "3"]
+    assert promoted_versions(rows) == ["1", "2", "3"]
     rows.append(changed("demoted", "2", "3"))
-    assert (reign(rows), demoted(rows)) == (["1", "2"], {"3"})
+    assert (promoted_versions(rows), demoted_versions(rows)) == (["1", "2"], {"3"})
     rows.append(changed("demoted", "1", "2"))
-    assert (reign(rows), demoted(rows)) == (["1"], {"2", "3"})
+    assert (promoted_versions(rows), demoted_versions(rows)) == (["1"], {"2", "3"})
     rows.append(changed("promoted", "3", "1"))  # somebody thought again
-    assert (reign(rows), demoted(rows)) == (["1", "3"], {"2"})
+    assert (promoted_versions(rows), demoted_versions(rows)) == (["1", "3"], {"2"})

@@ -7,7 +7,7 @@ import pytest
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night
 from tests.training.small import MakeProject, event, night_of
-from training.dataset import count_rows_before, examples, holdout_after, read_log
+from training.dataset import count_rows_before, holdout_after, read_log, training_examples
 
 Judged = tuple[Night, datetime]
 
@@ -27,7 +27,7 @@ def judged(project: MakeProject) -> Judged:
 
 def test_nothing_after_the_cut_and_nothing_disliked_is_trained_on(judged: Judged) -> None:
     night, cut = judged
-    known = examples(read_log(night.lake, night.lake.version(INTERACTIONS), cut, only_likes=True), cut, seed=1)
+    known = training_examples(read_log(night.lake, night.lake.version(INTERACTIONS), cut, only_likes=True), cut, seed=1)
     assert known.item_ids.tolist() == ["x"]
     assert len(known.histories) == 2
     assert (known.histories.times < cut.timestamp()).all()
@@ -47,7 +47,7 @@ def test_targets_are_new_likes_after_the_cut_and_histories_end_before_it(judged:
 def test_histories_are_oldest_first_and_events_of_one_second_in_item_order(project: MakeProject) -> None:
     rows = [event("ann", item, days) for item, days in [("c", 4), ("b", 5), ("d", 4), ("a", 4)]]
     night = night_of(project(["popularity"], rows))
-    known = examples(
+    known = training_examples(
         read_log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=True), night.end, seed=1
     )
     assert known.item_ids[known.histories.items].tolist() == ["b", "a", "c", "d"]

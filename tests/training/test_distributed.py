@@ -76,14 +76,14 @@ def settings(tmp_path: Path, training: str, places: str = "") -> settings_module
     [
         ("ranks = 3", "-np 3 --gloo PYTHON"),
         ('hosts = ["a:4", "b:4"]', "-np 8 --gloo -H a:4,b:4 PYTHON"),
-        ("ranks = 3\nmin_ranks = 1", "-np 3 --gloo --min-np 1 --max-np 3 PATIENCE -H localhost:2,127.0.0.1:1 PYTHON"),
-        ('hosts = ["a:1", "b:1"]\nmin_ranks = 1', "-np 2 --gloo --min-np 1 --max-np 2 PATIENCE -H a:1,b:1 PYTHON"),
+        ("ranks = 3\nmin_ranks = 1", "-np 3 --gloo --min-np 1 --max-np 3 RETRY -H localhost:2,127.0.0.1:1 PYTHON"),
+        ('hosts = ["a:1", "b:1"]\nmin_ranks = 1', "-np 2 --gloo --min-np 1 --max-np 2 RETRY -H a:1,b:1 PYTHON"),
     ],
 )
 def test_the_launcher_is_told_what_the_settings_say(tmp_path: Path, training: str, expected: str) -> None:
     made = settings(tmp_path, training)
-    command = distributed.command(distributed.ranks_of(made.training), "training.fit", settings=made)
-    said = " ".join(command[1:]).replace(" ".join(distributed.PATIENCE), "PATIENCE").replace(sys.executable, "PYTHON")
+    command = distributed.command(distributed.configured_ranks(made.training), "training.fit", settings=made)
+    said = " ".join(command[1:]).replace(" ".join(distributed.RETRY_OPTIONS), "RETRY").replace(sys.executable, "PYTHON")
     assert Path(command[0]).name == "horovodrun"
     assert said == f"{expected} -m training.fit"
 

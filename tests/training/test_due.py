@@ -10,8 +10,8 @@ from nightloom.contracts import OUTCOMES
 from nightloom.night.context import Night
 from nightloom.settings import Training
 from tests.training.small import DAY, MakeProject, Row, event, night_of
-from training.drift import inputs, outcomes
-from training.due import by_schedule, by_volume, told
+from training.drift import input_drift, outcome_drift
+from training.due import schedule_reason, summary, volume_reason
 
 RULES = Training(every_days=7, new_rows_share=0.2)
 TRAINED = DAY.date() - timedelta(days=6)
@@ -29,7 +29,7 @@ TRAINED = DAY.date() - timedelta(days=6)
     ],
 )
 def test_due_by_schedule_or_by_volume_and_all_reasons_are_said(age: int, grown: float, due: bool, why: str) -> None:
-    assert told([by_schedule(RULES, age), by_volume(RULES, grown)]) == (due, why)
+    assert summary([schedule_reason(RULES, age), volume_reason(RULES, grown)]) == (due, why)
 
 
 def came(items: Iterable[str], days_before: float, kind: str = "like") -> list[Row]:
@@ -39,7 +39,7 @@ def came(items: Iterable[str], days_before: float, kind: str = "like") -> list[R
 
 
 def drifts(night: Night) -> dict[str, tuple[bool, str]]:
-    return {said.split(":")[0]: (holds, said) for holds, said in inputs(night, TRAINED)}
+    return {said.split(":")[0]: (holds, said) for holds, said in input_drift(night, TRAINED)}
 
 
 ITEMS = [f"i{n:02}" for n in range(20)]
@@ -113,7 +113,7 @@ def test_due_when_lists_are_liked_less_on_two_of_five_days_and_the_newest(
     trained = night.date - timedelta(days=len(hits) + 1)
     first = [outcome(trained + timedelta(days=1), 199)]  # still of the model before
     night.lake.append(OUTCOMES, first + [outcome(trained + timedelta(days=2 + n), hit) for n, hit in enumerate(hits)])
-    found, said = told(list(outcomes(night, trained)))
+    found, said = summary(list(outcome_drift(night, trained)))
     assert found is due
     if due:
         assert said == (
@@ -127,4 +127,4 @@ def test_a_loss_among_few_users_may_be_chance(project: MakeProject) -> None:
     trained = night.date - timedelta(days=13)
     days = [outcome(trained + timedelta(days=2 + n), hit, came=10) for n, hit in enumerate([4] * 7 + [4, 4, 4, 3, 3])]
     night.lake.append(OUTCOMES, days)
-    assert told(list(outcomes(night, trained)))[0] is False
+    assert summary(list(outcome_drift(night, trained)))[0] is False

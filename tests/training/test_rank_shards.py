@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.likes import make
+from benchmarks.likes import write_likes
 from models.base import Examples
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 from tests.training.small import DAY, MakeProject, Row, event, night_of
-from training.dataset import examples, read_log
-from training.rank_shards import share
+from training.dataset import read_log, training_examples
+from training.rank_shards import read_shard
 
 CUT = DAY + timedelta(days=1)
 
@@ -47,8 +47,8 @@ def histories(known: Examples) -> list[list[tuple[str, float, int]]]:
 @pytest.mark.parametrize("size", [1, 3, 16])
 def test_the_shares_together_are_every_users_whole_history_once(lake: Lake, size: int) -> None:
     version = lake.version(INTERACTIONS)
-    whole = examples(read_log(lake, version, CUT, only_likes=True), CUT, seed=1)
-    shares = [share(lake, version, CUT, 1, rank, size) for rank in range(size)]
+    whole = training_examples(read_log(lake, version, CUT, only_likes=True), CUT, seed=1)
+    shares = [read_shard(lake, version, CUT, 1, rank, size) for rank in range(size)]
     for one in shares:
         assert one.item_ids.tolist() == whole.item_ids.tolist()
         assert (one.cut, one.seed) == (whole.cut, whole.seed)
@@ -59,14 +59,14 @@ def test_the_shares_together_are_every_users_whole_history_once(lake: Lake, size
 def test_a_share_is_of_the_version_and_the_days_that_were_asked_for(lake: Lake) -> None:
     version = lake.version(INTERACTIONS)
     lake.append(INTERACTIONS, [event("new", "new", 5)])
-    assert "new" not in share(lake, version, CUT, 1).item_ids
-    assert "new" in share(lake, version + 1, CUT, 1).item_ids
+    assert "new" not in read_shard(lake, version, CUT, 1).item_ids
+    assert "new" in read_shard(lake, version + 1, CUT, 1).item_ids
     earlier = CUT - timedelta(days=10)
-    assert share(lake, version, earlier, 1).histories.times.max() < earlier.timestamp()
+    assert read_shard(lake, version, earlier, 1).histories.times.max() < earlier.timestamp()
 
 
 def test_before_the_first_like_there_is_nothing(lake: Lake) -> None:
-    known = share(lake, lake.version(INTERACTIONS), datetime.fromisoformat("2020-01-01T00:00Z"), 1)
+    known = read_shard(lake, lake.version(INTERACTIONS), datetime.fromisoformat("2020-01-01T00:00Z"), 1)
     assert (len(known.item_ids), len(known.histories), len(known.histories.items)) == (0, 0, 0)
 
 
@@ -84,7 +84,7 @@ lake, cut = Lake(Path(sys.argv[1])), datetime.fromisoformat("2027-01-01")
 version, before = lake.version(rank_shards.INTERACTIONS), peak()
 rank_shards.SORT_MEMORY = "100MB"
 if sys.argv[2] == "share":
-    likes = len(rank_shards.share(lake, version, cut, seed=1).histories.items)
+    likes = len(rank_shards.read_shard(lake, version, cut, seed=1).histories.items)
 else:
     likes = len(dataset.read_log(lake, version, cut, only_likes=True).users_N)
 print(likes, (peak() - before) // 1024)
@@ -101,7 +101,7 @@ def read(lake: Lake, what: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("rows", [2_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_share(tmp_path: Path, rows: int) -> None:
-    lake = make(tmp_path / "lake", rows, items=20_000)
+    lake = write_likes(tmp_path / "lake", rows, items=20_000)
     likes, grown = read(lake, "share")  # of one rank alone: all likes
     assert likes == rows
     assert grown < 400  # about 280 and 320 here, of them 100 for the sort; the whole log: 340 and 1,110

@@ -11,7 +11,7 @@ from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.lake import Lake
 from tests.training.small import DAY, MakeProject, Row, event, night_of
 from training.attributes import Said, of_items, of_these_users, of_users, places
-from training.rank_shards import share
+from training.rank_shards import read_shard
 
 CUT = DAY + timedelta(days=1)
 
@@ -70,7 +70,7 @@ def test_users_are_found_by_their_ids_and_one_who_is_not_described_has_no_words(
 @pytest.mark.parametrize("size", [1, 3])
 def test_each_rank_has_the_words_of_its_own_users_and_of_all_items_liked_or_not(lake: Lake, size: int) -> None:
     versions = Said(lake.version(ITEMS), lake.version(USERS))
-    shares = [share(lake, lake.version(INTERACTIONS), CUT, 1, rank, size, versions) for rank in range(size)]
+    shares = [read_shard(lake, lake.version(INTERACTIONS), CUT, 1, rank, size, versions) for rank in range(size)]
     found = []
     for rank, one in enumerate(shares):
         assert one.item_ids.tolist() == ["i0", "i1", "i2"]
@@ -85,7 +85,7 @@ def test_each_rank_has_the_words_of_its_own_users_and_of_all_items_liked_or_not(
 
 
 def test_without_features_only_liked_items_are_there(lake: Lake) -> None:
-    known = share(lake, lake.version(INTERACTIONS), CUT, 1)
+    known = read_shard(lake, lake.version(INTERACTIONS), CUT, 1)
     assert (known.item_ids.tolist(), known.items, known.histories.traits) == (["i1"], None, None)
 
 

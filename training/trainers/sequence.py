@@ -81,7 +81,7 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
             report(epoch, {"loss": mean, "rate": rate})
-        group.commit(epoch, network, *optimizers)
+        group.save_checkpoint(epoch, network, *optimizers)
     return Sequence(params, examples.item_ids, network)
 
 

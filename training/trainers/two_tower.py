@@ -64,7 +64,7 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
             report(epoch, {"loss": mean, "rate": params.rate * (1 - step / steps)})
-        group.commit(epoch, network, tables, others)
+        group.save_checkpoint(epoch, network, tables, others)
     return _trained(examples, params, network, catalogue, group)
 
 
