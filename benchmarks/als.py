@@ -161,7 +161,8 @@ def spark(options: argparse.Namespace) -> Factors:
     table = session.read.parquet(str(file)).cache()
     likes_per_row = likes.nnz * (1 / options.users + 1 / options.items) / 2
     als = ALS(
-        rank=options.factors, implicitPrefs=True, alpha=params.confidence, regParam=params.regularisation / likes_per_row,
+        rank=options.factors, implicitPrefs=True, alpha=params.confidence,
+        regParam=params.regularisation / likes_per_row,
         seed=1, numUserBlocks=os.cpu_count() or 1, numItemBlocks=os.cpu_count() or 1,
     )  # fmt: skip
     seconds = list[float]()

@@ -99,9 +99,10 @@ def main() -> None:
     by_ranks = {ranks: [each for each in runs if each.ranks == ranks] for ranks in numbers}
     speed = {ranks: statistics.median(each.users_per_second for each in by_ranks[ranks]) for ranks in numbers}
     efficiency = {ranks: speed[ranks] / ranks / (speed[numbers[0]] / numbers[0]) for ranks in numbers}
+    per_rank = f"{options.batch} users per step, {threads} threads per rank"
     table = Table(
         "ranks", "users per second", "efficiency", "launch, reading, first epoch (s)",
-        title=f"{options.users:,} users, {options.items:,} items; per rank: {options.batch} users per step, {threads} threads",
+        title=f"{options.users:,} users, {options.items:,} items; {per_rank}",
     )  # fmt: skip
     for ranks in numbers:
         other = statistics.median(each.other_seconds for each in by_ranks[ranks])

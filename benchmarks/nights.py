@@ -139,7 +139,7 @@ def print_results(
     days, k = settings.training.holdout_days, settings.gates.model.k
     table = Table(
         "cut", "users", "new", *order,
-        title=f"MovieLens 100K: NDCG@{k} of {days} days from each cut, {seeds} seeds; the last {TEST_CUTS} are the test",
+        title=f"MovieLens 100K: NDCG@{k} of {days} days from each cut, {seeds} seeds; last {TEST_CUTS}: test",
         caption=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     )  # fmt: skip
     for place, (cut, warm_T) in enumerate(zip(cuts, warm, strict=True)):

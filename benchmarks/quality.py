@@ -30,7 +30,7 @@ from nightloom.errors import NightloomError
 from training import distributed, ranking_metrics
 from training.dataset import Holdout
 
-K = {"options-split": 20, "leave-one-out": 10}
+K = {"given-split": 20, "leave-one-out": 10}
 METRICS = {"recall": ranking_metrics.recall, "ndcg": ranking_metrics.ndcg, "mrr": ranking_metrics.mrr}
 WIDTH = 140  # characters of the table, which is also written to a file
 PACKAGES = ("numpy", "scipy", "numba", "torch", "horovod")
@@ -71,7 +71,7 @@ def train_and_measure(candidate: Candidate, part: Split, k: int, ranks: int) -> 
 def baseline_row(protocol: str, splits: Splits, k: int) -> Row:
     """The most liked items (given-split), or EASE with transitions, its two parameters chosen on validation."""
     start = time.monotonic()
-    if protocol == "options-split":
+    if protocol == "given-split":
         validation, test = (
             train_and_measure(("popularity", {}), part, k, ranks=1) for part in (splits.validation, splits.test)
         )
@@ -149,7 +149,7 @@ def chosen_models(protocol: str, names: str | None) -> list[Candidate]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="a folder (options-split), a file (leave-one-out)")
+    parser.add_argument("--data", type=Path, required=True, help="a folder (given-split), a file (leave-one-out)")
     parser.add_argument("--models", help="names, separated by commas; default: the whole grid")
     parser.add_argument(
         "--ranks", type=int, default=distributed.default_ranks(), help="for models that train on several"
