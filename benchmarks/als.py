@@ -29,8 +29,8 @@ from scipy.sparse import csr_array, csr_matrix
 
 from models.als import ALSParams
 from models.base import F32
-from nightloom.samples.population import OWN_CLUSTER, pick, population
-from nightloom.samples.world import ACTIVITY_SKEW, CLUSTERS, POPULARITY_SKEW
+from nightloom.samples.population import OWN_CLUSTER_SHARE, population, weighted_choice
+from nightloom.samples.simulation import ACTIVITY_SKEW, CLUSTERS, POPULARITY_SKEW
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame  # a peer; each is imported in a process of its own
@@ -88,10 +88,10 @@ def write_likes(options: argparse.Namespace) -> None:
     users = population(rng, options.users, CLUSTERS, 1, ACTIVITY_SKEW, rising=0.0)
     items = population(rng, options.items, CLUSTERS, 1, POPULARITY_SKEW, rising=0.0)
     zeros = np.zeros(options.events, np.int64)
-    rows = pick(rng, users.weight, zeros, zeros + options.users)
-    own, cluster = rng.random(options.events) < OWN_CLUSTER, users.cluster[rows]
+    rows = weighted_choice(rng, users.weight, zeros, zeros + options.users)
+    own, cluster = rng.random(options.events) < OWN_CLUSTER_SHARE, users.cluster[rows]
     first = np.where(own, items.starts[cluster], 0)
-    columns = pick(rng, items.weight, first, np.where(own, items.starts[cluster + 1], options.items))
+    columns = weighted_choice(rng, items.weight, first, np.where(own, items.starts[cluster + 1], options.items))
     counts = csr_array((np.ones(options.events, np.float32), (rows, columns)), shape=(options.users, options.items))
     np.savez(
         options.folder / "likes", data=np.log2(1 + counts.data), indices=counts.indices.astype(np.int32),

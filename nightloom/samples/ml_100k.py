@@ -1,8 +1,8 @@
 """MovieLens 100K -> events/DAY.jsonl.gz, items/catalogue.jsonl.gz, users/users.jsonl.gz in a landing folder.
 
-One line per rating, item and user. Source: the wheel recbole 1.2.1 on PyPI, which carries the set as example data
-(100,000 ratings of 1,682 films by 943 users, 1997-09-20 to 1998-04-23, GroupLens: research use). It is a download of
-data: the wheel is neither installed nor imported. Known bias: a user joins, rates for an hour, and rarely comes back.
+One line per rating, item and user. Source: the wheel recbole 1.2.1 on PyPI, which contains the data set as an example
+(100,000 ratings of 1,682 films by 943 users, 1997-09-20 to 1998-04-23, GroupLens: research use). Only its data is used:
+the wheel is neither installed nor imported. Known bias: a user joins, rates for an hour, and rarely comes back.
 """
 
 import csv
@@ -27,13 +27,13 @@ WHEEL = "recbole-1.2.1-py3-none-any.whl"
 REQUIREMENT = "recbole==1.2.1"
 SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 MEMBER = "recbole/dataset_example/ml-100k/ml-100k."
-NO_GENRE = "unknown"  # how the set says that a film has none
+NO_GENRE = "unknown"  # the genre of films without one
 
 Row = dict[str, Any]
 
 
 def fetch(cache: Path) -> Path:
-    """The wheel in `cache`, downloaded (2 MB) when it is not there. Raises SampleError when it is not the right one."""
+    """The wheel in `cache`, downloaded (2 MB) if missing. Raises SampleError if its checksum is wrong."""
     wheel = cache / WHEEL
     if not wheel.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -42,13 +42,13 @@ def fetch(cache: Path) -> Path:
     if found != SHA256:
         raise SampleError(
             f"{wheel} has sha256 {found}, expected {SHA256}: it is damaged or not the published file; "
-            "move it away and run again to fetch it anew"
+            "move it away and run again to download it again"
         )
     return wheel
 
 
 def _download(wheel: Path) -> None:
-    """Fetch through pip, which knows this machine's index and proxy; a download cut short never gets the final name."""
+    """Download by pip, which knows this machine's index and proxy. A partial download never gets the final name."""
     if importlib.util.find_spec("pip") is None:
         raise SampleError(
             f"{sys.executable} has no pip to fetch {REQUIREMENT} with; run `{sys.executable} -m ensurepip`, "
@@ -70,17 +70,17 @@ def _download(wheel: Path) -> None:
 
 
 def write(wheel: Path, landing: Landing, until: date | None = None) -> tuple[int, int]:
-    """Write the catalogue, the users, and the events of each UTC day up to `until`. Returns events and days there."""
+    """Write items, users, and the events of each UTC day up to `until`. Returns the numbers of events and days."""
     with zipfile.ZipFile(wheel) as archive:
-        landing.put("items/catalogue.jsonl.gz", _lines(map(_item, read(archive, "item"))))
-        landing.put("users/users.jsonl.gz", _lines(map(_user, read(archive, "user"))))
+        landing.write("items/catalogue.jsonl.gz", _lines(map(_item, read(archive, "item"))))
+        landing.write("users/users.jsonl.gz", _lines(map(_user, read(archive, "user"))))
         events = sorted(map(_event, read(archive, "inter")), key=lambda event: str(event["at"]))
     written = days = 0
-    for day, of_day in groupby(events, key=lambda event: str(event["at"])[:10]):
+    for day, group in groupby(events, key=lambda event: str(event["at"])[:10]):
         if until and day > until.isoformat():
             break
-        rows = list(of_day)
-        landing.put(f"events/{day}.jsonl.gz", _lines(rows))
+        rows = list(group)
+        landing.write(f"events/{day}.jsonl.gz", _lines(rows))
         written, days = written + len(rows), days + 1
     return written, days
 
@@ -96,7 +96,7 @@ def read(archive: zipfile.ZipFile, kind: str) -> Iterator[dict[str, str]]:
 
 def _event(row: dict[str, str]) -> Row:
     seconds = int(row["timestamp"])
-    # The set gives a rating no id; who, what and when make one that is the same on every machine.
+    # Ratings have no id in the data set; user, item and time give one that is the same on every machine.
     key = f"{row['user_id']}|{row['item_id']}|{seconds}"
     return {
         "event_id": f"ml-{hashlib.sha256(key.encode()).hexdigest()[:16]}",

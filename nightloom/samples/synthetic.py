@@ -1,8 +1,8 @@
-"""A few numbers and a seed -> a landing folder of any size with known structure and known dirt, and the truth about it.
+"""A SampleSpec -> a landing folder with known structure and known dirt, and .truth.json with the expected counts.
 
-events/DAY.jsonl.gz, items/DAY.jsonl.gz and users/DAY.jsonl.gz (those who are new that day), and .truth.json: `lines`
-delivered, distinct good `events`, lines that must end in quarantine, lines of each kind of dirt; in all and by day.
-The same arguments give the same bytes. Memory is that of the population and one chunk of events.
+Files: events/DAY.jsonl.gz, and items/DAY.jsonl.gz and users/DAY.jsonl.gz with the day's new ones. .truth.json holds, in
+total and by day: delivered `lines`, distinct good `events`, lines that must end in quarantine, lines of each kind of
+dirt. The same arguments give the same bytes. Memory is that of the population and one chunk of events.
 """
 
 import json
@@ -13,52 +13,52 @@ from pathlib import Path
 from typing import Any
 
 from nightloom.samples import SampleError
-from nightloom.samples.dirt import Tally
+from nightloom.samples.dirt import DirtCounts
 from nightloom.samples.landing import Landing
-from nightloom.samples.world import Spec, World
+from nightloom.samples.simulation import SampleSpec, Simulation
 
 TRUTH = ".truth.json"
 
 
-def make(spec: Spec, landing: Landing, advance: Callable[[int], None] = lambda events: None) -> Tally:
-    """Write every day, then the truth, into the landing folder; `advance` is told how many events were made.
+def write(spec: SampleSpec, landing: Landing, advance: Callable[[int], None] = lambda events: None) -> DirtCounts:
+    """Write every day, then .truth.json, into the landing folder; `advance` gets the number of events of each chunk.
 
-    Raises SampleError when the folder holds a synthetic sample made with other arguments.
+    Raises SampleError if the folder holds a synthetic sample of other arguments.
     """
     arguments = {**asdict(spec), "start": f"{spec.start}"}
-    _check_unmixed(arguments, landing.folder / TRUTH)
-    world = World(spec, advance)
-    days: dict[str, Tally] = {}
-    for day, n in enumerate(world.events_by_day()):
-        name, tally = f"{spec.day(day)}", Tally()
-        _put_if_any(landing, f"items/{name}.jsonl.gz", world.new_items(day))
-        _put_if_any(landing, f"users/{name}.jsonl.gz", world.new_users(day))
-        _put_if_any(landing, f"events/{name}.jsonl.gz", world.events(day, n, tally))
-        days[name] = tally
-    total = sum(days.values(), Tally())
-    by_day = {name: asdict(tally) for name, tally in days.items()}
+    _check_same_arguments(arguments, landing.folder / TRUTH)
+    simulation = Simulation(spec, advance)
+    days: dict[str, DirtCounts] = {}
+    for day, n in enumerate(simulation.events_by_day()):
+        name, counts = f"{spec.day(day)}", DirtCounts()
+        _write_unless_empty(landing, f"items/{name}.jsonl.gz", simulation.new_items(day))
+        _write_unless_empty(landing, f"users/{name}.jsonl.gz", simulation.new_users(day))
+        _write_unless_empty(landing, f"events/{name}.jsonl.gz", simulation.events(day, n, counts))
+        days[name] = counts
+    total = sum(days.values(), DirtCounts())
+    by_day = {name: asdict(counts) for name, counts in days.items()}
     _write_truth({"arguments": arguments, **asdict(total), "days": by_day}, landing.folder / TRUTH)
     return total
 
 
-def _put_if_any(landing: Landing, name: str, chunks: Iterator[memoryview]) -> None:
-    """A web app to which nothing happened leaves no file."""
+def _write_unless_empty(landing: Landing, name: str, chunks: Iterator[memoryview]) -> None:
+    """A day without lines has no file."""
     if (first := next(chunks, None)) is not None:
-        landing.put(name, chain([first], chunks))
+        landing.write(name, chain([first], chunks))
 
 
-def _check_unmixed(arguments: dict[str, Any], truth: Path) -> None:
+def _check_same_arguments(arguments: dict[str, Any], truth: Path) -> None:
     if not truth.exists():
         return
-    there = json.loads(truth.read_text(encoding="utf8"))["arguments"]
-    if there != arguments:
+    existing = json.loads(truth.read_text(encoding="utf8"))["arguments"]
+    if existing != arguments:
         raise SampleError(
-            f"{truth.parent} holds a synthetic sample made with {_listed(there)}; asked for {_listed(arguments)}: "
+            f"{truth.parent} holds a synthetic sample made with {_to_text(existing)}; asked for {_to_text(arguments)}: "
             "remove that folder or give another one by --to"
         )
 
 
-def _listed(arguments: dict[str, Any]) -> str:
+def _to_text(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in arguments.items())
 
 

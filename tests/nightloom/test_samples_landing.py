@@ -10,12 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nightloom.samples.landing import Landing, as_bytes, digits, json_lines, text
+from nightloom.samples.landing import Landing, as_bytes, decimal_text, json_lines, json_string
 
 
 def test_lines_are_json_with_the_fields_in_order() -> None:
     lines = json_lines(
-        {"id": text("u", digits(np.array([7, 8]))), "value": "null", "new": digits(np.array([True, False]))}
+        {
+            "id": json_string("u", decimal_text(np.array([7, 8]))),
+            "value": "null",
+            "new": decimal_text(np.array([True, False])),
+        }
     )
     assert bytes(as_bytes(lines)) == (
         b'{"id": "u7", "value": null, "new": true}\n{"id": "u8", "value": null, "new": false}\n'
@@ -30,19 +34,19 @@ def test_bytes_of_a_slice_are_those_of_its_rows_only() -> None:
 
 def test_a_file_with_the_same_content_keeps_its_time_stamp(tmp_path: Path) -> None:
     landing = Landing(tmp_path)
-    landing.put("events/day.jsonl.gz", [b"{}\n"])
+    landing.write("events/day.jsonl.gz", [b"{}\n"])
     os.utime(tmp_path / "events/day.jsonl.gz", (1, 1))
-    landing.put("events/day.jsonl.gz", [b"{", b"}\n"])
+    landing.write("events/day.jsonl.gz", [b"{", b"}\n"])
     assert (tmp_path / "events/day.jsonl.gz").stat().st_mtime == 1
-    assert (landing.written, landing.kept) == (1, 1)
+    assert (landing.written, landing.unchanged) == (1, 1)
 
 
 def test_a_file_with_other_content_is_replaced(tmp_path: Path) -> None:
     landing = Landing(tmp_path)
-    landing.put("day.jsonl.gz", [json.dumps({"n": 1}).encode()])
-    landing.put("day.jsonl.gz", [json.dumps({"n": 2}).encode()])
+    landing.write("day.jsonl.gz", [json.dumps({"n": 1}).encode()])
+    landing.write("day.jsonl.gz", [json.dumps({"n": 2}).encode()])
     assert json.loads(gzip.decompress((tmp_path / "day.jsonl.gz").read_bytes())) == {"n": 2}
-    assert (landing.written, landing.kept) == (2, 0)
+    assert (landing.written, landing.unchanged) == (2, 0)
 
 
 def test_a_writer_that_breaks_off_leaves_nothing_a_reader_could_see(tmp_path: Path) -> None:
@@ -52,5 +56,5 @@ def test_a_writer_that_breaks_off_leaves_nothing_a_reader_could_see(tmp_path: Pa
         raise RuntimeError("broke off")
 
     with pytest.raises(RuntimeError, match="broke off"):
-        Landing(tmp_path).put("day.jsonl.gz", chunks())
+        Landing(tmp_path).write("day.jsonl.gz", chunks())
     assert list(tmp_path.iterdir()) == []

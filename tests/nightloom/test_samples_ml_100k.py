@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from nightloom.samples import SampleError, ml_100k
-from nightloom.samples.command import cache, sample
+from nightloom.samples.command import cache_folder, sample
 from nightloom.samples.landing import Landing
 
 
@@ -27,7 +27,7 @@ def stamps(folder: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def wheel() -> Path:
-    return ml_100k.fetch(cache())
+    return ml_100k.fetch(cache_folder())
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_later_until_adds_the_next_days_file_and_touches_no_other(wheel: Path,
     after = stamps(tmp_path)
     assert after.keys() - before.keys() == {"events/1997-09-23.jsonl.gz"}
     assert {name: after[name] for name in before} == before
-    assert (again.written, again.kept) == (1, len(before))
+    assert (again.written, again.unchanged) == (1, len(before))
 
 
 def test_the_same_wheel_gives_the_same_bytes(wheel: Path, folder: Path, tmp_path: Path) -> None:

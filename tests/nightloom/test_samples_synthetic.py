@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nightloom.samples import SampleError, dirt, world
+from nightloom.samples import SampleError, dirt, simulation
 from nightloom.samples.command import sample
 from nightloom.samples.landing import Landing
-from nightloom.samples.population import pick
-from nightloom.samples.synthetic import make
-from nightloom.samples.world import Spec
+from nightloom.samples.population import weighted_choice
+from nightloom.samples.simulation import SampleSpec
+from nightloom.samples.synthetic import write
 
 Row = dict[str, Any]
 ACTIONS = {"view", "cart", "purchase"}
 
 
-def spec(**changes: Any) -> Spec:
+def spec(**changes: Any) -> SampleSpec:
     usual = {
         "users": 400,
         "items": 160,
@@ -35,11 +35,11 @@ def spec(**changes: Any) -> Spec:
         "start": date(2024, 2, 28),
         "dirt": 0.0,
     }
-    return Spec(**{**usual, **changes})
+    return SampleSpec(**{**usual, **changes})
 
 
 def made(folder: Path, **changes: Any) -> Path:
-    make(spec(**changes), Landing(folder))
+    write(spec(**changes), Landing(folder))
     return folder
 
 
@@ -167,16 +167,16 @@ def test_the_truth_of_the_days_adds_up_to_the_whole(dirty: Path) -> None:
     for name in ("lines", "events", "quarantined"):
         assert sum(day[name] for day in truth["days"].values()) == truth[name]
     by_day = Counter(day for day, _ in lines(dirty, "events"))
-    assert {day: tally["lines"] for day, tally in truth["days"].items()} == by_day
+    assert {day: counts["lines"] for day, counts in truth["days"].items()} == by_day
 
 
 def test_a_folder_with_another_sample_is_not_mixed_with_this_one(clean: Path, tmp_path: Path) -> None:
     made(tmp_path)
     again = Landing(tmp_path)
-    make(spec(), again)
-    assert (again.written, again.kept) == (0, 12)
+    write(spec(), again)
+    assert (again.written, again.unchanged) == (0, 12)
     with pytest.raises(SampleError, match=r"seed 3.*asked for .*seed 4.*--to"):
-        make(spec(seed=4), again)
+        write(spec(seed=4), again)
 
 
 @pytest.mark.parametrize("small", [{"users": 1, "items": 1, "days": 1, "events": 1}, {"items": 3, "events": 2}])
@@ -187,7 +187,7 @@ def test_the_smallest_worlds_work(tmp_path: Path, small: Row) -> None:
 def test_a_day_made_in_many_chunks_is_still_in_order_and_without_a_repeated_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world, "CHUNK", 1_000)
+    monkeypatch.setattr(simulation, "CHUNK", 1_000)
     events = rows(made(tmp_path, days=1), "events")
     assert len({event["event_id"] for event in events}) == 20_000
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
@@ -196,7 +196,7 @@ def test_a_day_made_in_many_chunks_is_still_in_order_and_without_a_repeated_id(
 def test_a_pick_never_falls_on_weight_zero_or_outside_its_range() -> None:
     weights = np.array([0.0, 1e-300, 0.0, 0.0, 5.0, 0.0, 1.0, 0.0])
     first, last = np.array([0, 2, 5] * 10_000), np.array([3, 6, 8] * 10_000)
-    assert pick(np.random.default_rng(0), weights, first, last).tolist() == [1, 4, 6] * 10_000
+    assert weighted_choice(np.random.default_rng(0), weights, first, last).tolist() == [1, 4, 6] * 10_000
 
 
 PEAK = """
