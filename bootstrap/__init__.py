@@ -1,1 +1,1 @@
-"""Set-up, done by ./run before anything else: standard library only (spark_archive.py aside, which runs in .venv)."""
+"""The set-up, which ./run does first. Standard library only, except spark_archive.py, which runs in .venv."""

@@ -1,7 +1,7 @@
-"""Horovod's source from PyPI, as the lock has it -> a wheel in the cache, built once, and installed.
+"""Horovod's source from PyPI, in the locked version -> a wheel in the cache, built once, and installed.
 
-It asks for C++14, torch's headers need C++20: two lines of its CMake files are changed. Horovod has had no release
-since 2023; whatever its build needs stands in this file.
+Horovod's CMake files ask for C++14, but torch's headers need C++20: the build changes two lines. Horovod has had no
+release since 2023; this file holds all that its build needs.
 """
 
 import os
@@ -12,27 +12,27 @@ from pathlib import Path
 
 from bootstrap.lock import lines_of, version_of
 from bootstrap.packages import uv_pip
-from bootstrap.shell import CACHE, PYTHON, VENV, SetupError, Shell, keep, scratch
+from bootstrap.shell import CACHE, PYTHON, VENV, SetupError, Shell, move_into_cache, scratch_folder
 
 
-def wheels() -> Path:
-    """Cache folder of the wheel for this Python, torch, machine and kind of accelerator."""
+def wheel_folder() -> Path:
+    """Cache folder of the wheel for this version of Python and torch, this machine and this kind of accelerator."""
     versions = "-".join(name + version_of(name) for name in ("horovod", "torch"))
     accelerator = "-nccl" if shutil.which("nvcc") else ""
     return CACHE / "wheels" / f"{versions}-cp3{sys.version_info.minor}-{platform.machine()}{accelerator}"
 
 
 def install(sh: Shell) -> None:
-    """Ends with a start of one rank: the wheel fits the torch beside it."""
-    if not wheels().is_dir():
-        with scratch() as folder:
-            keep(build(sh, folder), wheels())
-    uv_pip(sh, "install", "--no-deps", "--reinstall", *wheels().glob("*.whl"))
+    """Install the wheel, and start one rank: this proves that the wheel fits the installed torch."""
+    if not wheel_folder().is_dir():
+        with scratch_folder() as folder:
+            move_into_cache(build(sh, folder), wheel_folder())
+    uv_pip(sh, "install", "--no-deps", "--reinstall", *wheel_folder().glob("*.whl"))
     sh(PYTHON, "-c", "import horovod.torch as hvd; hvd.init(); print('ranks:', hvd.size())")
 
 
 def build(sh: Shell, folder: Path) -> Path:
-    """Folder with the wheel. The build tools are the environment's, as locked."""
+    """Build the wheel with the environment's locked build tools -> its folder."""
     pip, plain = (PYTHON, "-m", "pip"), ("--no-deps", "--no-build-isolation")
     source = folder / "horovod.txt"
     source.write_text(lines_of("horovod"))
@@ -46,9 +46,9 @@ def build(sh: Shell, folder: Path) -> Path:
 
 
 def options() -> dict[str, str]:
-    """For PyTorch only, over Gloo; where there is a CUDA compiler also over NCCL (that way is not tested)."""
-    on = ("WITH_PYTORCH", "WITHOUT_TENSORFLOW", "WITHOUT_MXNET", "WITH_GLOO", "WITHOUT_MPI")
-    options = {f"HOROVOD_{name}": "1" for name in on} | {"MAKEFLAGS": f"-j{os.cpu_count()}"}
+    """Environment variables of the build: PyTorch only, over Gloo; with a CUDA compiler also NCCL (not tested)."""
+    flags = ("WITH_PYTORCH", "WITHOUT_TENSORFLOW", "WITHOUT_MXNET", "WITH_GLOO", "WITHOUT_MPI")
+    options = {f"HOROVOD_{name}": "1" for name in flags} | {"MAKEFLAGS": f"-j{os.cpu_count()}"}
     if shutil.which("nvcc"):
         nccl = VENV / f"lib/python3.{sys.version_info.minor}/site-packages/nvidia/nccl"
         options |= {"HOROVOD_GPU_OPERATIONS": "NCCL", "HOROVOD_NCCL_HOME": str(nccl)}

@@ -1,4 +1,4 @@
-"""requirements.lock, and bench.lock: one version of each package and its files' hashes, for Python 3.11 and 3.12."""
+"""requirements.lock and bench.lock: one version of each package with its hashes, for Python 3.11 and 3.12."""
 
 import re
 
@@ -9,7 +9,7 @@ PEERS_LOCK = CHECKOUT / "bench.lock"
 
 
 def lines_of(name: str) -> str:
-    """The lock's lines of one package, hashes included: themselves a requirements file."""
+    """The lock's lines of one package with hashes: a valid requirements file. Raises SetupError if it is not locked."""
     match = re.search(rf"^{re.escape(name)}==.*\n(?: .*\n)*", LOCK.read_text(), re.MULTILINE)
     if match is None:
         raise SetupError(f"{LOCK} has no line {name}==...; `git checkout {LOCK.name}` brings it back")

@@ -1,7 +1,7 @@
-"""A short Delta night on Spark's Connect server -> an AppCDS archive, FILE, of the classes that it loaded.
+"""`spark_archive.py FILE`: write an AppCDS archive of the classes that Spark's Connect server loads for Delta tables.
 
-`spark_archive.py FILE`, called by bootstrap/jars.py. The JVM takes it only with the class path that it was made with:
-the jars of .venv/spark-jars by name, then Spark's. So spark_jobs/server.py starts its server with the same
+bootstrap/jars.py calls it. The JVM uses an archive only with the class path that it was written with: the jars of
+.venv/spark-jars by name, then Spark's. So spark_jobs/server.py starts its server with the same
 spark.driver.extraClassPath, and with `-XX:SharedArchiveFile=FILE`.
 """
 
@@ -26,8 +26,8 @@ def free_port() -> int:
         return port
 
 
-def server(java_options: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
-    """Starts the Connect server with Delta; it is ready when the port answers."""
+def start_server(java_options: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    """Start the Connect server with Delta; it is ready when it accepts connections on the port."""
     settings = {
         "spark.driver.extraClassPath": ":".join(sorted(str(jar) for jar in (PREFIX / "spark-jars").glob("*.jar"))),
         "spark.driver.extraJavaOptions": f"{java_options} {FLAGS} -Dderby.system.home={folder}",
@@ -58,8 +58,8 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]", seconds: float = 120
     raise SystemExit(f"the Spark server did not open port {port} in {seconds:.0f} s (its exit code: {process.poll()})")
 
 
-def night(spark: SparkSession, folder: Path) -> None:
-    """What a night does to tables: create, stream, merge, overwrite a part, read back, through time and by change."""
+def exercise_tables(spark: SparkSession, folder: Path) -> None:
+    """Do to small tables what a night does: create, stream, merge, overwrite, read versions and changes."""
     table, landing = f"{folder}/table", f"{folder}/landing"
     spark.sql(
         f"CREATE TABLE delta.`{table}` (id BIGINT NOT NULL, day DATE, tags ARRAY<STRING>, value DOUBLE) USING delta "
@@ -88,23 +88,23 @@ def night(spark: SparkSession, folder: Path) -> None:
 
 def main(archive: Path) -> None:
     folder, port = archive.with_suffix(".work"), free_port()
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted run
     folder.mkdir()
-    fresh = folder / archive.name
-    process = server(f"-XX:ArchiveClassesAtExit={fresh} -Xlog:cds=error,cds+dynamic=error", port, folder)
+    unfinished = folder / archive.name
+    process = start_server(f"-XX:ArchiveClassesAtExit={unfinished} -Xlog:cds=error,cds+dynamic=error", port, folder)
     try:
         wait_for(port, process)
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
         print("a night's steps on small tables", flush=True)
-        night(spark, folder)
+        exercise_tables(spark, folder)
         spark.stop()
         print("the JVM writes its archive", flush=True)
     finally:
-        process.terminate()  # the JVM ends in good order, and writes the archive
+        process.terminate()  # the JVM shuts down and writes the archive
         process.wait(timeout=300)
-    if not fresh.exists():
-        raise SystemExit(f"the JVM wrote no {fresh}")
-    fresh.replace(archive)
+    if not unfinished.exists():
+        raise SystemExit(f"the JVM wrote no {unfinished}")
+    unfinished.replace(archive)
     shutil.rmtree(folder)
 
 

@@ -1,6 +1,6 @@
-"""What Debian's or Ubuntu's packages give: Java for Spark; to build Horovod, a compiler and Python's headers.
+"""Packages of Debian or Ubuntu: Java for Spark; a compiler and Python's headers to build Horovod.
 
-For tests and benchmarks: the servers of the serving stores.
+For tests and benchmarks also the servers of the serving stores.
 """
 
 import importlib.util
@@ -13,14 +13,14 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootstrap.horovod_wheel import wheels
+from bootstrap.horovod_wheel import wheel_folder
 from bootstrap.shell import SetupError, Shell
 
 JAVA = 17
 """The first version that Spark 4 runs on."""
 
 SERVERS = {"redis-server": "redis-server", "postgresql": "initdb", "lmdb-utils": "mdb_load"}
-"""Debian package -> a program of it, for tests and benchmarks of the serving stores."""
+"""Debian package -> one of its programs; for tests and benchmarks of the serving stores."""
 
 
 def key() -> str:
@@ -46,13 +46,13 @@ def servers_key() -> str:
 
 
 def install_servers(sh: Shell) -> None:
-    """Tests start servers for themselves, on ports of their own."""
+    """Install the packages; tests start their own servers, on free ports."""
     if packages := missing_servers():
         install_debian(sh, packages)
 
 
 def missing_servers() -> list[str]:
-    """Debian packages of the servers that are not there; Debian keeps PostgreSQL's programs off the PATH."""
+    """Debian packages of the missing servers. PostgreSQL's programs are not on Debian's PATH."""
     places = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
     return [package for package, program in SERVERS.items() if not shutil.which(program, path=places)]
 
@@ -60,38 +60,38 @@ def missing_servers() -> list[str]:
 def install_debian(sh: Shell, packages: Sequence[str]) -> None:
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if not shutil.which("apt-get") or (root and not sudo_asks_nothing()):
+    if not shutil.which("apt-get") or (root and not has_passwordless_sudo()):
         raise SetupError(f"missing: {', '.join(packages)}; as root, `{' '.join(install)}` gets them, then run again")
     noninteractive = [*root, "env", "DEBIAN_FRONTEND=noninteractive"]
-    sh(*noninteractive, "dpkg", "--configure", "-a")  # an apt cut short leaves packages half configured
+    sh(*noninteractive, "dpkg", "--configure", "-a")  # an interrupted apt leaves packages half configured
     sh(*noninteractive, "apt-get", "--quiet", "update")
     sh(*noninteractive, *install)
 
 
 def missing_tools() -> list[str]:
-    """Debian packages of what is not there, Java aside. A wheel in the cache needs no compiler."""
+    """Debian packages of missing tools, without Java. If Horovod's wheel is in the cache, no compiler is needed."""
     python = f"python3.{sys.version_info.minor}"
-    found: dict[str, object] = {f"{python}-venv": importlib.util.find_spec("ensurepip")}
-    if not wheels().is_dir():
+    tools: dict[str, object] = {f"{python}-venv": importlib.util.find_spec("ensurepip")}
+    if not wheel_folder().is_dir():
         header = Path(sysconfig.get_path("include"), "Python.h")
-        found |= {"g++": shutil.which("g++"), "make": shutil.which("make"), f"{python}-dev": header.exists()}
-    return [package for package, there in found.items() if not there]
+        tools |= {"g++": shutil.which("g++"), "make": shutil.which("make"), f"{python}-dev": header.exists()}
+    return [package for package, found in tools.items() if not found]
 
 
 def java_command() -> Path | None:
-    """The java that Spark will start."""
+    """The java that Spark will use."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which(f"{home}/bin/java" if home else "java")
     return Path(found).resolve() if found else None
 
 
 def java_version() -> int:
-    """Major version; 0 where there is no Java."""
+    """Major version, 0 without Java."""
     java = java_command()
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
-    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
+    match = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(match[1]) if match else 0
 
 
-def sudo_asks_nothing() -> bool:
+def has_passwordless_sudo() -> bool:
     return bool(shutil.which("sudo")) and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.jars import BROKER_JARS, SPARK_JARS, Jars, check, checksums
+from bootstrap.jars import BROKER_JARS, SPARK_JARS, Jars, check_against_lock, checksums
 from bootstrap.lock import LOCK, PEERS_LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
@@ -52,7 +52,7 @@ EACH = pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS], ids=lambda jar
 
 @EACH
 def test_the_environments_jars_are_the_locked_ones(jars: Jars) -> None:
-    check(Path(sys.prefix) / jars.folder, jars.lock)
+    check_against_lock(Path(sys.prefix) / jars.folder, jars.lock)
 
 
 @EACH
@@ -74,4 +74,4 @@ def test_a_jar_with_other_contents_and_one_that_is_missing_are_named(tmp_path: P
     (tmp_path / "a.jar").write_text("other")
     (tmp_path / "b.jar").unlink()
     with pytest.raises(SetupError, match=r"differs from .*\.lock in a\.jar, b\.jar; remove it"):
-        check(tmp_path, lock)
+        check_against_lock(tmp_path, lock)

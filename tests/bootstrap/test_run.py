@@ -26,23 +26,23 @@ def tools(tmp_path: Path) -> Path:
 
 
 def test_without_a_word_it_says_what_there_is_and_sets_nothing_up(tools: Path) -> None:
-    said = run(path=str(tools))
-    assert said.returncode == 0
+    result = run(path=str(tools))
+    assert result.returncode == 0
     for word in ("demo", "test", "bench", "serve", "airflow", "setup", "lock"):
-        assert f"./run {word}" in said.stdout
+        assert f"./run {word}" in result.stdout
 
 
 def test_without_a_python_it_says_what_it_needs_and_how_to_get_it(tools: Path) -> None:
-    said = run("demo", path=str(tools))
-    assert said.returncode != 0
-    assert "Nightloom needs Python 3.11 or 3.12" in said.stderr
-    assert "apt-get install" in said.stderr
+    result = run("demo", path=str(tools))
+    assert result.returncode != 0
+    assert "Nightloom needs Python 3.11 or 3.12" in result.stderr
+    assert "apt-get install" in result.stderr
 
 
 def test_a_python_that_is_too_old_is_named(tools: Path) -> None:
     old = tools / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 || exit 1\n')
     old.chmod(0o755)
-    said = run("demo", path=str(tools))
-    assert said.returncode != 0
-    assert "found Python 3.9.2" in said.stderr
+    result = run("demo", path=str(tools))
+    assert result.returncode != 0
+    assert "found Python 3.9.2" in result.stderr

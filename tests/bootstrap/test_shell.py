@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.shell import SetupError, Shell, keep, progress
+from bootstrap.shell import SetupError, Shell, move_into_cache, progress
 
 
 def test_a_command_that_fails_shows_the_last_20_lines_of_its_log(tmp_path: Path) -> None:
@@ -35,5 +35,5 @@ def test_of_two_that_fill_the_cache_the_first_wins(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-        keep(tmp_path / name, tmp_path / "cache" / "key")
+        move_into_cache(tmp_path / name, tmp_path / "cache" / "key")
     assert [file.name for file in (tmp_path / "cache" / "key").iterdir()] == ["first"]
