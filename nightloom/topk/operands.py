@@ -1,8 +1,8 @@
-"""What nightloom.topk's screen holds of items and users: 8-bit integers, or float32, in the order in which it reads.
+"""The operands of nightloom.topk's screen: users and items as 8-bit integers or float32, in the order of its loops.
 
-Users are signed, items unsigned (128 added), as the processor multiplies them; each user and each block of tiles has a
-scale. Where the processor has no such instructions, the screen holds float32 as it is.
-Shapes: B users, X what is held of one, S sorted items, D factors, T tiles, C blocks of tiles.
+Users are signed, items unsigned (128 added), as the processor multiplies them. Each user and each block of tiles has a
+scale. On a processor without such instructions the operands stay float32.
+Shapes: B users, X values of one row, S sorted items, D factors, T tiles, C blocks of tiles.
 """
 
 from typing import Any, NamedTuple
@@ -16,72 +16,75 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-_HAS = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))  # the instructions that numba compiles for
-INT8 = bool(_HAS & {"+avx512vnni", "+avxvnni"})
-_WIDE = "+avx512vnni" in _HAS or ("+avx512f" in _HAS and not INT8)
-WIDTH, REGISTERS = (16, 4) if _WIDE else (8, 2) if "+avx2" in _HAS else (4, 4)
-"""Lanes of a vector register, and how many registers hold items."""
+_CPU_FEATURES = set(
+    cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+)  # the instructions that numba compiles for
+INT8 = bool(_CPU_FEATURES & {"+avx512vnni", "+avxvnni"})
+_WIDE = "+avx512vnni" in _CPU_FEATURES or ("+avx512f" in _CPU_FEATURES and not INT8)
+WIDTH, REGISTERS = (16, 4) if _WIDE else (8, 2) if "+avx2" in _CPU_FEATURES else (4, 4)
+"""Lanes of a vector register, and the number of registers that hold items."""
 STRIP = WIDTH * REGISTERS
-"""Items multiplied at once."""
+"""Items that one step multiplies."""
 TILE = 64
-"""Items whose hits are the bits of one word."""
+"""Items of a tile; their hits are the bits of one word."""
 BLOCK = 16
-"""Tiles that share a scale and bounds; their float32 rows fit into the second cache."""
+"""Tiles that share a scale and bounds; their float32 rows fit into the L2 cache."""
 SLACK = 1 + 2.0**-40
-"""Makes a bound in float64 safe from its own rounding."""
+"""Factor that covers the rounding of a bound computed in float64."""
 
 
 class Items(NamedTuple):
-    """In the order of the screen. Of a block: its scale, and its largest |v|, |v - v'|, |v'|, bias and |bias|."""
+    """Items v in the order of the screen, with coarse copies v'; scale and bounds (largest values) per block."""
 
     ids_S: I64
     rows_SD: F32
-    bias_S: F32  # whole tiles: -inf in the lanes that hold no item
+    bias_S: F32  # padded to full tiles with -inf
     tiles_TX: NDArray[Any]
     scale_C: F64
-    norm_C: F64
-    residual_C: F64
-    held_C: F64
-    bias_C: F64
-    size_C: F64
+    max_norm_C: F64  # |v|
+    max_residual_C: F64  # |v - v'|
+    coarse_norm_C: F64  # |v'|
+    max_bias_C: F64
+    max_abs_bias_C: F64
 
 
 class Users(NamedTuple):
-    """`start` undoes the 128 of the items. Of a user: scale, |u|, |u - u'|."""
+    """Users u with coarse copies u'; `offset_B` subtracts the 128 that was added to the items."""
 
     rows_BD: F32
-    held_BX: NDArray[Any]
-    start_B: NDArray[Any]
+    coarse_BX: NDArray[Any]
+    offset_B: NDArray[Any]
     scale_B: F64
-    norm_B: F64
-    residual_B: F64
+    norm_B: F64  # |u|
+    residual_B: F64  # |u - u'|
 
 
-def hold_items(ids_S: I64, rows_SD: F32, bias_S: F32, int8: bool) -> Items:
-    """Items already sorted -> what the screen reads of them."""
+def prepare_items(ids_S: I64, rows_SD: F32, bias_S: F32, int8: bool) -> Items:
+    """Sorted items -> the operands of the screen, in 8-bit integers if `int8`, else in float32."""
     items, factors = rows_SD.shape
-    tiles, held = -(-items // TILE), -(-factors // 4) * 4 if int8 else factors
-    tiles_TX = np.full((tiles, TILE * held), 128 if int8 else 0, np.uint8 if int8 else np.float32)
+    tiles, padded_factors = -(-items // TILE), -(-factors // 4) * 4 if int8 else factors
+    tiles_TX = np.full((tiles, TILE * padded_factors), 128 if int8 else 0, np.uint8 if int8 else np.float32)
     padded_S = np.full(tiles * TILE, -np.inf, np.float32)
     padded_S[:items] = bias_S
     bounds_6C = np.zeros((6, -(-tiles // BLOCK)))
-    (_hold_int8 if int8 else _hold_float32)(rows_SD, bias_S, tiles_TX, bounds_6C)
+    (_quantise_items if int8 else _tile_items)(rows_SD, bias_S, tiles_TX, bounds_6C)
     return Items(ids_S, rows_SD, padded_S, tiles_TX, *bounds_6C)
 
 
-def hold_users(rows_BD: F32, int8: bool) -> Users:
+def prepare_users(rows_BD: F32, int8: bool) -> Users:
+    """A block of users -> the operands of the screen."""
     users, factors = rows_BD.shape
     if not int8:
         norm_B = SLACK * np.sqrt(np.einsum("bd,bd->b", rows_BD, rows_BD, dtype=np.float64))
         return Users(rows_BD, rows_BD, np.zeros(users, np.float32), np.ones(users), norm_B, np.zeros(users))
-    held_BX, start_B = np.zeros((users, -(-factors // 4) * 4), np.int8), np.empty(users, np.int32)
+    coarse_BX, offset_B = np.zeros((users, -(-factors // 4) * 4), np.int8), np.empty(users, np.int32)
     bounds_3B = np.empty((3, users))
-    _hold_users(rows_BD, held_BX, start_B, bounds_3B)
-    return Users(rows_BD, held_BX, start_B, *bounds_3B)
+    _quantise_users(rows_BD, coarse_BX, offset_B, bounds_3B)
+    return Users(rows_BD, coarse_BX, offset_B, *bounds_3B)
 
 
 @numba.njit(cache=True, nogil=True)
-def _hold_int8(rows_SD: F32, bias_S: F32, tiles_TX: NDArray[np.uint8], bounds_6C: F64) -> None:
+def _quantise_items(rows_SD: F32, bias_S: F32, tiles_TX: NDArray[np.uint8], bounds_6C: F64) -> None:
     items, factors = rows_SD.shape
     steps = tiles_TX.shape[1] // (4 * TILE)
     for c in range(bounds_6C.shape[1]):
@@ -112,8 +115,8 @@ def _hold_int8(rows_SD: F32, bias_S: F32, tiles_TX: NDArray[np.uint8], bounds_6C
 
 
 @numba.njit(cache=True, nogil=True)
-def _hold_float32(rows_SD: F32, bias_S: F32, tiles_TX: F32, bounds_6C: F64) -> None:
-    """v' is v; for |v - v'| stands what adding up in float32 can lose."""
+def _tile_items(rows_SD: F32, bias_S: F32, tiles_TX: F32, bounds_6C: F64) -> None:
+    """Here v' = v, and the bound |v - v'| is the rounding error of a float32 sum."""
     items, factors = rows_SD.shape
     for c in range(bounds_6C.shape[1]):
         norm = size = 0.0
@@ -132,7 +135,7 @@ def _hold_float32(rows_SD: F32, bias_S: F32, tiles_TX: F32, bounds_6C: F64) -> N
 
 
 @numba.njit(cache=True, nogil=True)
-def _hold_users(rows_BD: F32, held_BX: NDArray[np.int8], start_B: NDArray[np.int32], bounds_3B: F64) -> None:
+def _quantise_users(rows_BD: F32, coarse_BX: NDArray[np.int8], offset_B: NDArray[np.int32], bounds_3B: F64) -> None:
     users, factors = rows_BD.shape
     for b in range(users):
         largest = np.float32(0)
@@ -146,7 +149,7 @@ def _hold_users(rows_BD: F32, held_BX: NDArray[np.int8], start_B: NDArray[np.int
             number = np.rint(value / scale)
             norm += value * value
             residual += (value - scale * number) ** 2
-            held_BX[b, d] = np.int8(number)
+            coarse_BX[b, d] = np.int8(number)
             total += np.int64(number)
-        start_B[b] = -128 * total
+        offset_B[b] = -128 * total
         bounds_3B[0, b], bounds_3B[1, b], bounds_3B[2, b] = scale, SLACK * np.sqrt(norm), SLACK * np.sqrt(residual)

@@ -17,10 +17,10 @@ from scipy.sparse import csr_matrix
 
 from nightloom.topk import F32, I32, Bools, TopKError, topk, topk_of_scores
 from nightloom.topk import device as topk_device
-from nightloom.topk import operands as topk_held
+from nightloom.topk import operands as topk_operands
 
 Problem = dict[str, Any]
-SCREENS = [pytest.param(False, id="float32")] + [pytest.param(True, id="int8")] * topk_held.INT8
+SCREENS = [pytest.param(False, id="float32")] + [pytest.param(True, id="int8")] * topk_operands.INT8
 """As far as this processor has the instructions."""
 EACH_SCREEN = pytest.mark.parametrize("int8", SCREENS)
 
@@ -103,7 +103,7 @@ def test_tensors_stay_on_their_device_and_equal_a_full_sort(problem: Problem, sc
     users: Any = torch.from_numpy(problem["users"])
     items: Any = torch.from_numpy(problem["items"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topk_device, "SCORES_AT_ONCE", scores_at_once)
+        patch.setattr(topk_device, "SCORES_PER_BLOCK", scores_at_once)
         found = topk(users, items, problem["k"], bias_I=problem["bias"], **closed)
     agrees(found, sorted_whole(**problem))
 
@@ -148,7 +148,7 @@ def test_a_user_has_the_same_list_alone_among_others_and_on_any_number_of_thread
         agrees(topk(users, items, 40, seen=seen, int8=int8), (ids, scores))
 
 
-@pytest.mark.skipif(not topk_held.INT8, reason="this processor has no 8-bit products")
+@pytest.mark.skipif(not topk_operands.INT8, reason="this processor has no 8-bit products")
 def test_both_screens_leave_the_same_lists() -> None:
     rng = np.random.default_rng(1)
     users, items = rng.standard_normal((300, 50), np.float32), rng.standard_normal((9000, 50), np.float32)
