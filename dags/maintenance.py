@@ -1,12 +1,12 @@
 """# Maintenance
 
-Weekly upkeep of every table, by `spark_jobs.maintenance`: rows past their contract's retention are deleted, small files
-put together, `silver.interactions` ordered by time where that helps, old versions and log entries removed.
-`ops.storage` and the task's log say of each table what it holds and what was done; `docs/quality.md`, what is kept.
+Weekly upkeep of every table, by `spark_jobs.maintenance`: it deletes rows past their contract's retention, compacts
+small files, orders `silver.interactions` by time where that helps, and removes old versions and log entries.
+`ops.storage` and the task's log give the size of each table and the actions; `docs/quality.md` says what is retained.
 
-It runs on Sundays at 06:00 UTC, after the night and the retraining, and can be triggered at any time: what a kept
-serving version, the champion or a stage needs stays. A night at the same moment may make one of the two fail with a
-conflict on one table; either can simply run again.
+It runs on Sundays at 06:00 UTC, after the night and the retraining, and can be triggered at any time: versions that a
+servable version, the champion or a stage needs stay. If a night runs at the same moment, one of the two may fail with
+a conflict on one table; the failed one can simply run again.
 """
 
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ with DAG(
     schedule=CronTriggerTimetable("0 6 * * 0", timezone="UTC"),
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     tags=["nightloom", "upkeep"],
-    description="Old rows and versions out, small files together, storage reported.",
+    description="Delete old rows and versions, compact small files, report storage.",
     doc_md=__doc__,
     **POLICY,
 ):

@@ -1,19 +1,19 @@
 """# The night
 
 From a day's files to tomorrow's lists: ingest, clean, **gate 1 (data)**, gold, score, **gate 3 (slate)**, publish,
-report, marts. It runs at 02:00 UTC and works for the day that ended two hours before. Every task is a command to run by
-hand; the log of a task shows it. `docs/night.md` says what each stage does.
+report, marts. It starts at 02:00 UTC and processes the day that ended two hours before. Every task is a command that a
+person can run by hand; the task's log shows it. `docs/night.md` says what each stage does.
 
-- **A task is red**: its log's last lines say what was found, what was expected and what to do. Mend that, then *clear*
-  the task: a stage can run again at any time.
-- **A gate is closed**: nothing was published, yesterday's lists are served. Mend the cause, or run the gate by hand
+- **A task is red**: the last lines of its log say what was found, what was expected and what to do. Fix that, then
+  *clear* the task: a stage can run again at any time.
+- **A gate is closed**: nothing was published, yesterday's lists are served. Fix the cause, or run the gate by hand
   with `--override "WHO: WHY"` and mark the task a success.
 - **Another date**: trigger with `{"date": "YYYY-MM-DD"}`.
-- **Models**: only when there is no champion does the night train one itself (and **gate 2 (model)** judges it); later
-  the DAG `retraining` does, for which the night does not wait: the asset `gold`, made by the marts, starts it.
+- **Models**: the night trains a model itself only while there is no champion, and **gate 2 (model)** compares it. Later
+  the DAG `retraining` does; the asset `gold`, which the marts update, starts it, and the night does not wait for it.
 
-The night's stages share one warm Spark server: a setup task starts it and a teardown task stops it, whatever happened
-between; a failed stage fails the run all the same.
+The night's stages share one warm Spark server: a setup task starts it, and a teardown task stops it also after a
+failure; a failed stage still fails the run.
 """
 
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ with DAG(
     publish = task(stages.PUBLISH)
     report = task(stages.REPORT)
     marts = task(stages.MARTS, outlets=[GOLD], post_execute=with_date)
-    marts_checked = task(stages.MARTS_CHECK)
+    marts_check = task(stages.MARTS_CHECK)
 
     spark_start >> bronze >> silver >> data_gate >> [histories, item_days]
     item_days >> item_stats >> popular >> recommendations
@@ -64,6 +64,6 @@ with DAG(
     [item_stats, model_gate] >> similar_items >> slate_gate
     data_gate >> train >> model_gate >> recommendations  # training reads silver, so it need not wait for gold
     recommendations >> slate_gate >> publish >> report
-    publish >> marts >> marts_checked  # for analysts: the lists do not wait for them
+    publish >> marts >> marts_check  # for analysts: the lists do not wait for them
     # Each Spark stage itself: a failure skips what follows at once, while its neighbours still run.
     [dag.get_task(stage.name) for stage in stages.NIGHT if stage.spark] >> spark_stop

@@ -1,6 +1,6 @@
-"""What every DAG here has in common: owner, retries, time limits, alert, and how a stage becomes a task.
+"""The policy of every DAG: owner, retries, time limits, alert, and how a stage becomes a task.
 
-A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow hands its own environment on
+A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow passes its own environment on
 (PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run records carry Airflow's run id.
 Exit code 99 marks the task skipped. The asset GOLD is how one DAG's work starts another's: its event carries the
 night's date.
@@ -17,14 +17,16 @@ from airflow.sdk import Asset, BaseNotifier, Param
 
 from nightloom.night.stages import GATES, Stage
 
-# The UI's field or `--conf '{"date": ...}'` first; then the date of the night whose tables started this run. A run that
-# somebody triggers has no logical date, only a moment.
-MADE = "triggering_asset_events.values() | sum(start=[]) | map(attribute='extra.date') | list | last | default('')"
-DATE = f"{{{{ params.date or ({MADE}) or (dag_run.logical_date or dag_run.run_after) | ds }}}}"
+# First the UI's field or `--conf '{"date": ...}'`; then the date of the night whose tables started this run. A run
+# that a person triggers has no logical date, only a moment.
+NEWEST_EVENT_DATE = (
+    "triggering_asset_events.values() | sum(start=[]) | map(attribute='extra.date') | list | last | default('')"
+)
+DATE = f"{{{{ params.date or ({NEWEST_EVENT_DATE}) or (dag_run.logical_date or dag_run.run_after) | ds }}}}"
 GOLD = Asset("gold")
-"""A night's gold tables, marts included, are made."""
+"""Updated when a night's gold tables, marts included, are written."""
 
-SKIPPED = 99
+SKIP_EXIT_CODE = 99
 
 
 class Alert(BaseNotifier):
@@ -69,7 +71,7 @@ def command(line: str, task_id: str, **arguments: Any) -> BashOperator:
         bash_command=line,
         env=environment,
         append_env=True,
-        skip_on_exit_code=SKIPPED,
+        skip_on_exit_code=SKIP_EXIT_CODE,
         do_xcom_push=False,
         **arguments,
     )
@@ -83,5 +85,5 @@ def task(stage: Stage, options: str = "", **arguments: Any) -> BashOperator:
 
 
 def with_date(context: Any, result: Any) -> None:
-    """After a task that makes GOLD: tell whom it starts which night this is."""
+    """After a task that updates GOLD: give the night's date to the DAGs that GOLD starts."""
     context["outlet_events"][GOLD].extra = {"date": context["task"].render_template(DATE, context)}

@@ -1,11 +1,11 @@
 """# Rebuild
 
-What a backfill's nights are made of, and what is the same for all of them: histories and item days brought up to date.
-With `from_bronze` it first makes silver anew and whole **from bronze alone**, by the sources, rules and code of now,
-and then histories and item days whole from that. What bronze holds is all that ever came; nothing else is asked.
+Brings histories and item days up to date, which all nights of a backfill share. With `from_bronze` it first rebuilds
+all of silver **from bronze alone**, by the present sources, rules and code, and then all histories and item days from
+silver. Bronze holds every record that ever came, so no other input is needed.
 
 `nightloom backfill` starts it, and then rebuilds the nights, one by one, with `backfill`. It never runs by itself. Each
-stage replaces a table, or the days and weeks that changed, in one commit, so readers see the old rows or the new.
+stage replaces a table, or the changed days and weeks, in one commit: readers see either the old rows or the new ones.
 """
 
 from datetime import UTC, datetime
@@ -15,14 +15,14 @@ from policy import POLICY, command, task
 
 from nightloom.night import stages
 
-FROM_BRONZE = Param(False, type="boolean", description="Silver, histories and item days anew and whole from bronze.")
+FROM_BRONZE = Param(False, type="boolean", description="Rebuild all of silver, histories and item days from bronze.")
 
 with DAG(
     "rebuild",
     schedule=None,
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     tags=["nightloom", "night"],
-    description="What a backfill's nights are made of; on demand all of it from bronze alone.",
+    description="Bring the tables below a backfill's nights up to date; on demand rebuild them from bronze.",
     doc_md=__doc__,
     **POLICY | {"params": POLICY["params"] | {"from_bronze": FROM_BRONZE}},
 ):
@@ -33,7 +33,7 @@ with DAG(
         task(stages.SILVER_INTERACTIONS, "--all"),
     ]
     everything = "{{ '--all' if params.from_bronze else '' }}"
-    gold = [  # silver is skipped where bronze is not asked for
+    gold = [  # silver is skipped without from_bronze
         task(stages.HISTORIES, everything, trigger_rule="none_failed"),
         task(stages.ITEM_DAYS, everything, trigger_rule="none_failed"),
     ]

@@ -1,14 +1,14 @@
 """# Retraining
 
 Trains every declared model on one pinned version of `silver.interactions`, then **gate 2 (model)** compares the
-challenger with the champion and with popularity on later days. A challenger that wins becomes the champion, which
-scores from the next night on; one that does not changes nothing.
+challengers with the champion and with popularity on later days. A challenger that wins becomes the champion and scores
+from the next night on; otherwise nothing changes.
 
-It asks whether training is due when a night has made its gold tables (the asset `gold`), for that night's date; and,
-should a night fail before that, each day at 04:00 UTC. `training.due` says why, or the run is skipped. `nightly` never
-waits for it. By hand: trigger it, with `{"date": "YYYY-MM-DD"}` if it is not today's; two never run at once.
-To train although it is not due, run `python -m training.train --date D` and then the gate; to go back to the champion
-before, `nightloom model demote`.
+It starts when a night has written its gold tables (the asset `gold`), with that night's date; and each day at 04:00
+UTC, in case a night fails before that. `training.due` says why training is due, or skips the run. `nightly` never
+waits for it. By hand: trigger it, with `{"date": "YYYY-MM-DD"}` for another date than today's; two never run at once.
+To train although it is not due, run `python -m training.train --date D` and then the gate; to return to the previous
+champion, run `nightloom model demote`.
 """
 
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from nightloom.night import stages
 
 with DAG(
     "retraining",
-    # As in nightly, the interval's start is the date it works for.
+    # As in nightly, the interval's start is the night's date.
     schedule=AssetOrTimeSchedule(timetable=CronDataIntervalTimetable("0 4 * * *", timezone="UTC"), assets=[GOLD]),
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     tags=["nightloom", "training"],
