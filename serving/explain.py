@@ -20,7 +20,7 @@ from nightloom.night.records import GateResult, StageRun
 from nightloom.settings import Settings
 from serving.contributions import AttributeEffect, Cause, attribute_effects, find_causes
 from serving.history import read_profile
-from serving.lineage import lineage, scored_by, trained
+from serving.lineage import lineage, scoring_run
 from serving.rule_attribution import Attribution, attribute_popular_rank, attribute_rank
 from serving.stores import versions
 from serving.stores.base import EVERYBODY
@@ -91,7 +91,7 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
             f"item {item} is not in the {source} list of user {user} in {version_name(snapshot.version)}; "
             f"`nightloom recommend {user} --k {meta['stored']}` shows the whole list"
         )
-    place, scored = found["items"].index(item), scored_by(lake, meta, user) if own else None
+    place, scored = found["items"].index(item), scoring_run(lake, meta, user) if own else None
     made_of = lineage(lake, meta | {"model_version": (own or meta)["model_version"]})
     stages = records.last_attempts([*made_of, *([scored] if scored else [])])
     rules, weighed, uncaused, attributes = (
@@ -129,7 +129,7 @@ def _explain_personal(
 
 
 def _model_label(stages: list[StageRun], made: dict[str, Any]) -> str:
-    names = {version: name for run in stages for version, name in trained(run).items()}
+    names = {version: name for run in stages for version, name in run.trained_models.items()}
     return f"{names.get(made['model_version'], '')} version {made['model_version']}".strip()
 
 

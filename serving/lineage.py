@@ -18,10 +18,12 @@ def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
     night, published_at, version = date.fromisoformat(meta["night"]), _published_at(meta), meta["model_version"]
     model = [
         run
-        for run in stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK, last=night, started_by=published_at)
-        if version in (run.model_version, *trained(run))
+        for run in stage_runs(
+            lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK, last=night, started_until=published_at
+        )
+        if version in (run.model_version, *run.trained_models)
     ]
-    of_night = stage_runs(lake, statuses=OK, night=night, started_by=published_at)
+    of_night = stage_runs(lake, statuses=OK, night=night, started_until=published_at)
     return last_attempts([*model, *(run for run in of_night if run.stage != stages.TRAIN.name)])
 
 
@@ -29,10 +31,10 @@ def possible_scorings(lake: Lake, meta: dict[str, Any], days: int) -> list[Stage
     """The successful runs that may have scored a list of a version, on its night or on the `days` before it."""
     last = date.fromisoformat(meta["night"])
     first, published_at = last - timedelta(days=days), _published_at(meta)
-    return stage_runs(lake, stages.RECOMMENDATIONS, statuses=OK, first=first, last=last, started_by=published_at)
+    return stage_runs(lake, stages.RECOMMENDATIONS, statuses=OK, first=first, last=last, started_until=published_at)
 
 
-def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
+def scoring_run(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
     """The run that scored a user's own list in a version; None where none is recorded.
 
     Unchanged users keep the list of an earlier night: its row says when it was scored.
@@ -44,15 +46,9 @@ def scored_by(lake: Lake, meta: dict[str, Any], user: str) -> StageRun | None:
     if not found.num_rows:
         return None
     at, model = (found[name][0].as_py() for name in ("generated_at", "model_version"))
-    started_before = stage_runs(lake, stages.RECOMMENDATIONS, statuses=OK, started_by=at)
+    started_before = stage_runs(lake, stages.RECOMMENDATIONS, statuses=OK, started_until=at)
     last = [run for run in started_before if run.model_version == model][-1:]
     return next((run for run in last if at <= run.ended_at), None)
-
-
-def trained(run: StageRun) -> dict[str, str]:
-    """Version -> name of the models that a run trained, from its tag `models`: "als 2, sequence 3"."""
-    pairs = [model.rsplit(" ", 1) for model in run.tags.get("models", "").split(", ") if " " in model]
-    return {version: name for name, version in pairs}
 
 
 def _published_at(meta: dict[str, Any]) -> datetime:

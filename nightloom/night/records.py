@@ -60,6 +60,12 @@ class StageRun:
         version = self.tags.get("model_version")
         return None if version == "None" else version
 
+    @property
+    def trained_models(self) -> dict[str, str]:
+        """Version -> name of the models that it trained, from the tag `models`: "als 2, sequence 3"."""
+        models = [model.rsplit(" ", 1) for model in self.tags.get("models", "").split(", ") if " " in model]
+        return {version: name for name, version in models}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -134,18 +140,18 @@ def stage_runs(
     first: date | None = None,
     last: date | None = None,
     run_id: str | None = None,
-    started_by: datetime | None = None,
+    started_until: datetime | None = None,
 ) -> list[StageRun]:
     """Runs in the order of their start; every filter left out lets all runs pass.
 
-    `of` are stages, `first` and `last` the ends of a span of nights, `started_by` the latest start.
+    `of` are stages, `first` and `last` the ends of a span of nights, `started_until` the latest start.
     """
     where = [
         _one_of("stage", [stage.name for stage in of]),
         _one_of("status", statuses),
         _one_of("run_id", [run_id] if run_id is not None else []),
         _nights(night or first, night or last),
-        f"started_at <= TIMESTAMP '{started_by}'" if started_by else "true",
+        f"started_at <= TIMESTAMP '{started_until}'" if started_until else "true",
     ]
     rows = sorted(_rows(lake, STAGES, " AND ".join(where)), key=lambda row: row["started_at"])
     return [_stage_run(row) for row in rows]

@@ -66,7 +66,7 @@ def test_every_filter_lets_only_its_own_runs_pass_and_all_are_in_the_order_of_th
     assert stage_runs(lake, first=NEXT) == [after]
     assert stage_runs(lake, last=D, statuses=("failed",)) == [failed]
     assert stage_runs(lake, run_id="it's") == [failed]
-    assert stage_runs(lake, started_by=failed.started_at) == [early, failed]
+    assert stage_runs(lake, started_until=failed.started_at) == [early, failed]
 
 
 def test_the_last_attempt_of_a_stage_is_the_one_that_started_last_whatever_its_end(lake: Lake) -> None:
@@ -128,6 +128,13 @@ def test_a_gate_that_is_asked_again_has_its_last_result(lake: Lake) -> None:
     for gate in (result("data", BAD), result("data", GOOD, minutes=5)):
         records.append_gate(lake, gate)
     assert records.gate_results(lake, D)["data"].state == "open"
+
+
+def test_a_training_names_each_version_that_it_trained() -> None:
+    assert replace(run(stages.TRAIN), tags={"models": "als 2, two tower 3"}).trained_models == {
+        "2": "als", "3": "two tower",
+    }  # fmt: skip
+    assert run(stages.PUBLISH).trained_models == {}
 
 
 def test_a_model_gate_without_any_model_names_no_version() -> None:
