@@ -1,8 +1,7 @@
-"""Upkeep of every table: old rows out, small files together, old versions and log away -> ops.storage, a line a table.
+"""Maintenance of every table: delete old rows, compact small files, vacuum old versions and log -> ops.storage.
 
-Nothing that somebody needs goes: versions that a kept serving version or the champion was made from stay readable, and
-so do the changes that a later table has not taken yet. What is rewritten holds the same rows: no stage takes it for a
-change.
+Nothing that is still needed is deleted: the versions behind a servable version or the champion stay readable, and so do
+the changes that a later table has not consumed yet. Rewritten files hold the same rows: no stage sees a change.
 """
 
 from __future__ import annotations
@@ -33,69 +32,69 @@ from spark_jobs.context import SparkNight
 from spark_jobs.storage import SMALL, TableStorage, measure_storage
 
 LOG_DAYS = 30
-"""How long the log is kept at least: it is small, and it is the table's history for a person."""
+"""The log is kept at least this long: it is small, and people read it as the table's history."""
 LOG_RETENTION = "delta.logRetentionDuration"
 FILE_SIZES = {
     "spark.databricks.delta.optimize.minFileSize": str(SMALL),
     "spark.databricks.delta.optimize.maxFileSize": str(128 * 2**20),
 }
-"""Only small files are put together, into files that a reader of one day can skip; Delta's own default, 1 GB for both,
+"""Only small files are compacted, into files that a reader of one day can skip. Delta's own default, 1 GB for both,
 rewrites nearly everything each time."""
 MEASURED = ("version", "rows", "files", "bytes", "disk_bytes", "log_files", "small_share")
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What of a table's past must stay: versions to read, and the version from which its changes are still to come."""
+class Retention:
+    """What must stay of a table's history: versions to read, and the version after which changes are not consumed."""
 
-    held: list[int]
+    versions: list[int]
     changes_since: int | None
     oldest_night: date | None
     """Rows of this night and later ones may be served."""
 
 
 def main(night: SparkNight) -> None:
-    """Upkeep of all tables of the lake."""
-    there = [table for table in tables(night.settings) if night.lake.exists(table)]
-    needs, measured_at = _needs(night, there), now()
+    """Maintain all tables of the lake."""
+    existing = [table for table in tables(night.settings) if night.lake.exists(table)]
+    retentions, measured_at = _retentions(night, existing), now()
     rows: list[dict[str, Any]] = []
-    for table in there:
-        done = list(_kept_up(night, table, needs[table.full_name]))
+    for table in existing:
+        actions = list(_maintain_table(night, table, retentions[table.full_name]))
         found = measure_storage(night.lake, table)
-        rows.append(_row(night, table, found, done, measured_at))
-        print(_line(table, found, done))
+        rows.append(_row(night, table, found, actions, measured_at))
+        print(_line(table, found, actions))
     night.lake.append(STORAGE, rows)
     night.record_write(STORAGE)
     night.counts |= {"tables": len(rows)} | {name: sum(row[name] for row in rows) for name in ("files", "disk_bytes")}
 
 
-def _needs(night: SparkNight, there: Sequence[Table]) -> dict[str, Needs]:
-    """What kept serving versions, the champion, and stages that follow a table's changes need of each table."""
-    retained, oldest_night = _retained(night.settings)
-    read, opened = _last_read(night), {into: night.lake.open(into) for into in there}
+def _retentions(night: SparkNight, existing: Sequence[Table]) -> dict[str, Retention]:
+    """Table -> what serving and the stages that consume its changes need of its history."""
+    retained, oldest_night = _ask_serving(night.settings)
+    read, opened = _last_reads(night), {into: night.lake.open(into) for into in existing}
     found = {}
-    for table in there:
-        marks = [opened[into].transaction_version(transaction_id(table, into)) for into in there]
-        taken = [mark for mark in marks if mark is not None]
+    for table in existing:
+        marks = [opened[into].transaction_version(transaction_id(table, into)) for into in existing]
+        consumed = [mark for mark in marks if mark is not None]
         newest = opened[table].version()
-        behind = [each for each in [*taken, *read[table.full_name]] if not night.lake.same_rows(table, each, newest)]
+        behind = [each for each in [*consumed, *read[table.full_name]] if not night.lake.same_rows(table, each, newest)]
         versions = [version for version in retained.get(table.full_name, ()) if version <= newest]
-        found[table.full_name] = Needs(versions, min(behind, default=None), oldest_night)
+        found[table.full_name] = Retention(versions, min(behind, default=None), oldest_night)
     return found
 
 
-def _retained(settings: Settings) -> tuple[dict[str, list[int]], date | None]:
+def _ask_serving(settings: Settings) -> tuple[dict[str, list[int]], date | None]:
     """Table -> versions that stay readable for serving; the oldest night that can be served. Serving prints both."""
     command = [sys.executable, "-m", "serving.retained_versions", "--config", str(settings.file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise NightloomError(f"nothing removed: serving could not say which versions it needs: {done.stderr.strip()}")
-    found = json.loads(done.stdout)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise NightloomError(f"nothing removed: serving did not say which versions it needs: {answer.stderr.strip()}")
+    found = json.loads(answer.stdout)
     return found["versions"], found["oldest_night"] and date.fromisoformat(found["oldest_night"])
 
 
-def _last_read(night: SparkNight) -> dict[str, list[int]]:
-    """Table -> the versions that each stage of the lake's tables read last: some follow its changes from there."""
+def _last_reads(night: SparkNight) -> dict[str, list[int]]:
+    """Table -> the versions that the lake's stages read last: some stages consume its changes from there."""
     of_lake = (stage for stage in stages.NIGHT if stage.layer in ("bronze", "silver", "gold"))
     found = defaultdict[str, list[int]](list)
     for run in last_attempts(stage_runs(night.lake, *of_lake, statuses=OK)):
@@ -104,18 +103,18 @@ def _last_read(night: SparkNight) -> dict[str, list[int]]:
     return found
 
 
-def _kept_up(night: SparkNight, table: Table, needs: Needs) -> Iterator[str]:
-    """What is done to one table, in words."""
-    yield from _expired(night, table, needs.oldest_night)
-    yield from _compacted(night, table)
-    yield from _vacuumed(night, table, needs)
+def _maintain_table(night: SparkNight, table: Table, retention: Retention) -> Iterator[str]:
+    """Maintain one table -> descriptions of what was done."""
+    yield from _delete_expired_rows(night, table, retention.oldest_night)
+    yield from _compact(night, table)
+    yield from _vacuum(night, table, retention)
 
 
-def _expired(night: SparkNight, table: Table, oldest_night: date | None) -> Iterator[str]:
-    """Delete the rows of nights (or days, weeks, months) older than the contract keeps them.
+def _delete_expired_rows(night: SparkNight, table: Table, oldest_night: date | None) -> Iterator[str]:
+    """Delete the rows of nights (or days, weeks, months) that are past the contract's retention.
 
-    Counted back from the table's newest period and not from today, so that a project that rests keeps its last nights;
-    and never past the oldest night that a kept version serves.
+    The retention counts back from the table's newest period and not from today: a paused project keeps its last nights.
+    Rows of the oldest servable night and later ones always stay.
     """
     if table.retention_days is None:
         return
@@ -127,14 +126,14 @@ def _expired(night: SparkNight, table: Table, oldest_night: date | None) -> Iter
     oldest = min(oldest, oldest_night or oldest)
     if table == RECOMMENDATIONS:
         oldest = oldest_needed_night(night.lake, oldest)
-    said = CommitProperties(custom_metadata={"userMetadata": as_json({"expired": oldest})})  # not by hand
-    done = night.lake.open(table).delete(f"{period} < DATE '{oldest}'", commit_properties=said)
-    if rows := done["num_deleted_rows"]:
+    stamp = CommitProperties(custom_metadata={"userMetadata": as_json({"expired": oldest})})  # not by hand
+    deleted = night.lake.open(table).delete(f"{period} < DATE '{oldest}'", commit_properties=stamp)
+    if rows := deleted["num_deleted_rows"]:
         yield f"deleted {rows:,} rows of before {oldest}"
 
 
-def _compacted(night: SparkNight, table: Table) -> Iterator[str]:
-    """Put small files together, or order all rows anew where a reader would gain by it."""
+def _compact(night: SparkNight, table: Table) -> Iterator[str]:
+    """Compact small files, or sort all rows where a reader gains by it."""
     before = measure_storage(night.lake, table)
     if table.order and before.needs_ordering:
         _optimize(night, table, f"ZORDER BY ({table.order})")
@@ -145,58 +144,59 @@ def _compacted(night: SparkNight, table: Table) -> Iterator[str]:
 
 
 def _optimize(night: SparkNight, table: Table, order: str = "") -> None:
-    if table.layer == "ops":  # small, and made without Spark, which would first have to read them
+    if table.layer == "ops":  # small, and written without Spark, which would have to read it first
         night.lake.open(table).optimize.compact()
     else:
         with night.configured(FILE_SIZES):
             night.spark.sql(f"OPTIMIZE delta.`{night.lake.path(table)}` {order}").collect()
 
 
-def _vacuumed(night: SparkNight, table: Table, needs: Needs) -> Iterator[str]:
-    """Delete files of versions older than the retention, but for held versions and changes that were not taken yet."""
+def _vacuum(night: SparkNight, table: Table, retention: Retention) -> Iterator[str]:
+    """Delete files of versions older than the retention, except retained versions and unconsumed changes."""
     opened = night.lake.open(table)
-    hours = max(night.settings.retention.history_days * 24, _hours_since(night, table, needs.changes_since))
-    # Asked first: a vacuum is two commits, also when it finds nothing.
-    if gone := _vacuum(opened, hours, needs.held, dry_run=True):
-        _vacuum(opened, hours, needs.held, dry_run=False)
-        yield f"removed {len(gone):,} files of versions older than {hours:,} hours"
-    yield from _log_shortened(night, table, max([hours, *(_hours_since(night, table, each) for each in needs.held)]))
+    hours = max(night.settings.retention.history_days * 24, _hours_since(night, table, retention.changes_since))
+    # A dry run first: a vacuum makes two commits, also when it finds nothing.
+    if removed := _vacuum_files(opened, hours, retention.versions, dry_run=True):
+        _vacuum_files(opened, hours, retention.versions, dry_run=False)
+        yield f"removed {len(removed):,} files of versions older than {hours:,} hours"
+    ages = [_hours_since(night, table, version) for version in retention.versions]
+    yield from _shorten_log(night, table, max([hours, *ages]))
 
 
-def _vacuum(opened: DeltaTable, hours: int, keep: list[int], *, dry_run: bool) -> list[str]:
+def _vacuum_files(opened: DeltaTable, hours: int, keep: list[int], *, dry_run: bool) -> list[str]:
     return opened.vacuum(hours, dry_run, enforce_retention_duration=False, full=True, keep_versions=keep)
 
 
-def _log_shortened(night: SparkNight, table: Table, hours: int) -> Iterator[str]:
-    """Drop the log's entries that are older than the retention and than everything that is needed."""
+def _shorten_log(night: SparkNight, table: Table, hours: int) -> Iterator[str]:
+    """Delete log entries that are older than the retention and older than every version that must stay."""
     days = max(LOG_DAYS, math.ceil(hours / 24) + 1)
     opened, log = night.lake.open(table), Path(night.lake.path(table)) / "_delta_log"
     before = {file.name: file.stat().st_mtime for file in log.iterdir()}
     if now().timestamp() - min(before.values()) > days * 86_400:
         opened.alter.set_table_properties({LOG_RETENTION: f"interval {days} days"})
-        # Cuts at a checkpoint, so that every version after it can still be read.
+        # Cuts at a checkpoint: every version after it stays readable.
         opened.cleanup_metadata()
-        if gone := before.keys() - {file.name for file in log.iterdir()}:
-            yield f"removed {len(gone):,} files of the log older than {days} days"
+        if removed := before.keys() - {file.name for file in log.iterdir()}:
+            yield f"removed {len(removed):,} files of the log older than {days} days"
 
 
 def _hours_since(night: SparkNight, table: Table, version: int | None) -> int:
-    """Hours, rounded up, that a version is old; 0 for none."""
+    """The age of a version in hours, rounded up; 0 for None."""
     if version is None:
         return 0
     committed: int = night.lake.commits(table, version)[-1]["timestamp"]  # milliseconds
     return math.ceil((now().timestamp() - committed / 1000) / 3600) + 1
 
 
-def _row(night: SparkNight, table: Table, found: TableStorage, done: list[str], at: datetime) -> dict[str, Any]:
+def _row(night: SparkNight, table: Table, found: TableStorage, actions: list[str], at: datetime) -> dict[str, Any]:
     measured = {name: value for name, value in asdict(found).items() if name in MEASURED}
     stamp = {"run_id": night.run_id, "night": night.date, "table": table.full_name, "measured_at": at}
-    return stamp | measured | {"actions": "; ".join(done) or "nothing"}
+    return stamp | measured | {"actions": "; ".join(actions) or "nothing"}
 
 
-def _line(table: Table, found: TableStorage, done: list[str]) -> str:
+def _line(table: Table, found: TableStorage, actions: list[str]) -> str:
     size = f"{found.bytes / 2**20:,.1f} MiB in {found.files:,} files, {found.disk_bytes / 2**20:,.1f} MiB with history"
-    return f"{table.full_name} v{found.version}: {found.rows:,} rows, {size}; {'; '.join(done) or 'nothing to do'}"
+    return f"{table.full_name} v{found.version}: {found.rows:,} rows, {size}; {'; '.join(actions) or 'nothing to do'}"
 
 
 if __name__ == "__main__":

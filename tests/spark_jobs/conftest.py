@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.spark_jobs.build import Project
+from tests.spark_jobs.small_project import Project
 from tests.spark_jobs.two_day_lake import two_days
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}

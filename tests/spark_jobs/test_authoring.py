@@ -14,7 +14,7 @@ from nightloom.sql.marts import marts
 from spark_jobs import bronze, silver_interactions
 from spark_jobs.context import SparkNight
 from spark_jobs.marts import make_mart
-from tests.spark_jobs.build import TOML, D, Project, frame, project
+from tests.spark_jobs.small_project import TOML, D, Project, frame, project
 
 PAGE = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import BRONZE_EVENTS, ITEMS
 from nightloom.errors import DataError, SettingsError
 from spark_jobs import bronze, landing, silver_items
-from tests.spark_jobs.build import EVENTS_ONLY, NEXT, D, event, project
+from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, D, event, project
 
 
 def test_each_file_is_read_once_also_one_that_is_older_than_those_before(spark: SparkSession, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import bronze, silver_interactions
-from tests.spark_jobs.build import TOML, Row, event, project
+from tests.spark_jobs.small_project import TOML, Row, event, project
 
 FORMATS = ("json", "csv", "parquet")
 

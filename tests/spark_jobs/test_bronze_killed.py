@@ -12,7 +12,7 @@ import pytest
 from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, STAGES
 from nightloom.lake import Lake
 from spark_jobs import server
-from tests.spark_jobs.build import NEXT, TOML, D, event
+from tests.spark_jobs.small_project import NEXT, TOML, D, event
 from tests.spark_jobs.stage_process import content, finish, kill, kill_until_done, log_file, run_undisturbed, start
 
 BRONZE = "spark_jobs.bronze"

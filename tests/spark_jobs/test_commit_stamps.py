@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import POPULAR, USERS
 from spark_jobs import silver_users
 from spark_jobs.commit_stamps import is_up_to_date
-from tests.spark_jobs.build import NEXT, popular_lists, project
+from tests.spark_jobs.small_project import NEXT, popular_lists, project
 
 
 def test_a_night_is_up_to_date_until_one_of_its_inputs_changes(spark: SparkSession, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_night_is_up_to_date_until_one_of_its_inputs_changes(spark: SparkSessi
     assert (again.counts, again.writes) == (night.counts, night.writes)
     assert not is_up_to_date(at.night(), POPULAR, USERS, model_version="2")
     assert not is_up_to_date(at.night(NEXT), POPULAR, USERS, model_version="1")
-    at.bring({"user_id": "u1"}, kind="users", file="a")
+    at.ingest({"user_id": "u1"}, kind="users", file="a")
     at.run(silver_users.main)
     assert not is_up_to_date(at.night(), POPULAR, USERS, model_version="1")
 

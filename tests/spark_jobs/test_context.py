@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import POPULAR, QUARANTINE_ROWS
 from nightloom.errors import DataError
-from tests.spark_jobs.build import NEXT, D, popular_lists, project
+from tests.spark_jobs.small_project import NEXT, D, popular_lists, project
 
 
 def test_a_table_whose_creation_was_killed_is_created_again(spark: SparkSession, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import BRONZE_USERS, INTERACTIONS, POPULAR, USERS
 from nightloom.errors import DataError
 from spark_jobs.increments import merge
-from tests.spark_jobs.build import NOON, D, Project, frame, project
+from tests.spark_jobs.small_project import NOON, D, Project, frame, project
 
 
 def events(spark: SparkSession, **columns: Any) -> DataFrame:
@@ -44,12 +44,12 @@ def test_spark_is_refused_a_row_without_a_required_value(at: Project) -> None:
 
 
 def test_a_merge_is_refused_too_and_marks_nothing_as_taken(at: Project) -> None:
-    at.bring({"user_id": "u1"}, kind="users")
+    at.ingest({"user_id": "u1"}, kind="users")
     night = at.night()
     row = {"user_id": "u1", "attributes": {}, "updated_at": NOON, "row_id": "r", "night": D}
     merge(night, USERS, frame(at.spark, [row], USERS), source=BRONZE_USERS)
     taken = night.lake.consumed_version(BRONZE_USERS, USERS)
-    at.bring({"user_id": ""}, kind="users", file="b")
+    at.ingest({"user_id": ""}, kind="users", file="b")
     with pytest.raises(DataError, match=r"silver\.users: a row breaks the check user_id_not_empty"):
         merge(at.night(), USERS, frame(at.spark, [row | {"user_id": ""}], USERS), source=BRONZE_USERS)
     assert night.lake.consumed_version(BRONZE_USERS, USERS) == taken

@@ -19,7 +19,7 @@ from nightloom.contracts import Table
 from nightloom.sql.marts import tables
 from nightloom.sql.query import Catalog, run_query
 from spark_jobs.session import with_tables
-from tests.spark_jobs.build import Project
+from tests.spark_jobs.small_project import Project
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf8")
 QUESTIONS = dict(re.findall(r"^### (\d+\..*?)\n\n```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

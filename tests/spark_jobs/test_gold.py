@@ -28,7 +28,7 @@ from spark_jobs import (
 )
 from spark_jobs.gold_histories import histories, histories_until
 from spark_jobs.gold_item_days import item_days
-from tests.spark_jobs.build import NEXT, NOON, READ, TOML, D, Project, Row, event, frame, project
+from tests.spark_jobs.small_project import NEXT, NOON, READ, TOML, D, Project, Row, event, frame, project
 
 END = datetime(2024, 3, 2, tzinfo=UTC)
 READ_NEXT = READ + timedelta(days=1)
@@ -100,7 +100,7 @@ def test_the_popular_list_leaves_out_what_is_not_available_and_breaks_ties_by_id
     rows = [numbers | {"item_id": i, "popularity": p, "events": n} for i, p, n in stats]
     for night in (D, NEXT):
         at.night().lake.append(ITEM_STATS, [row | {"night": night} for row in rows])
-    at.bring({"item_id": "gone", "on": False}, {"item_id": "a", "on": True}, kind="items")
+    at.ingest({"item_id": "gone", "on": False}, {"item_id": "a", "on": True}, kind="items")
     at.run(silver_items.main, gold_popular.main)
     (row,) = at.rows(POPULAR)
     assert row == {
@@ -127,13 +127,13 @@ def test_a_segment_has_a_list_of_what_its_own_users_like_from_ten_of_them_on(
         event(n, user_id=u, item_id=i, at=(NOON - timedelta(days=days.get(i, 0))).isoformat())
         for n, (u, i) in enumerate(likes)
     ]
-    at.bring(
+    at.ingest(
         *given,
         event(99, user_id="nobody", item_id="pen"),
         event(98, user_id="smith3", item_id="pen", at=END.isoformat()),
     )
-    at.bring({"item_id": "gone", "on": False}, kind="items")
-    at.bring(*({"user_id": user, "job": user[:5]} for user in (*smiths, *clerks)), kind="users")
+    at.ingest({"item_id": "gone", "on": False}, kind="items")
+    at.ingest(*({"user_id": user, "job": user[:5]} for user in (*smiths, *clerks)), kind="users")
     at.run(silver_items.main, silver_users.main, silver_interactions.main, gold_item_days.main, gold_item_stats.main)
     at.run(gold_popular.main)
     rows = {row["segment"]: dict(zip(row["items"], row["scores"], strict=True)) for row in at.rows(POPULAR)}
@@ -152,8 +152,8 @@ GOLD = (gold_histories.main, gold_item_days.main, gold_item_stats.main, gold_pop
 
 def test_a_night_run_again_leaves_gold_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring(*(event(n, user_id=f"u{n % 3}") for n in range(9)))
-    at.bring({"item_id": "i1", "on": False}, kind="items")
+    at.ingest(*(event(n, user_id=f"u{n % 3}") for n in range(9)))
+    at.ingest({"item_id": "i1", "on": False}, kind="items")
     tables = (HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR)
     at.run(*SILVER, *GOLD)
     before = [(at.rows(table), at.night().lake.version(table)) for table in tables]
@@ -166,11 +166,11 @@ def test_a_night_run_again_leaves_gold_as_it_is(spark: SparkSession, tmp_path: P
 
 def test_late_events_reopen_just_their_days_and_that_is_written_down(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring(event(1), event(2, at="2024-02-25T12:00:00Z"), event(3, at="2024-02-24T12:00:00Z"))
+    at.ingest(event(1), event(2, at="2024-02-25T12:00:00Z"), event(3, at="2024-02-24T12:00:00Z"))
     at.run(*SILVER[1:], *GOLD[:2])
     untouched = written(at, date(2024, 2, 24))
     late = [event(n, at="2024-02-25T13:00:00Z") for n in (4, 5)]
-    at.bring(*late, event(6, at="2024-03-02T01:00:00Z"), file="b.jsonl", night=NEXT, ingested_at=READ_NEXT)
+    at.ingest(*late, event(6, at="2024-03-02T01:00:00Z"), file="b.jsonl", night=NEXT, ingested_at=READ_NEXT)
     counts = at.run(*SILVER[1:], *GOLD[:2], day=NEXT)
     assert (counts["inserted"], counts["reopened days"], counts["reopened weeks"]) == (3, 1, 1)
     assert {(row["day"], row["item_id"]): row["events"] for row in at.rows(ITEM_DAYS)} == {
@@ -192,7 +192,7 @@ def written(at: Project, day: date) -> list[Row]:
 
 def test_all_makes_silver_and_gold_anew_from_bronze_alone(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring(*(event(n, user_id=f"u{n % 3}") for n in range(5)), event(9, event="teleport"), event(5))
+    at.ingest(*(event(n, user_id=f"u{n % 3}") for n in range(5)), event(9, event="teleport"), event(5))
     at.run(*SILVER[1:], *GOLD[:2])
     tables = (INTERACTIONS, QUARANTINE_ROWS, HISTORIES, ITEM_DAYS)
     before = [at.rows(table) for table in tables]
@@ -209,7 +209,7 @@ def test_rows_that_a_mended_rule_lets_through_leave_quarantine_when_all_is_judge
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark)
-    at.bring(event(1, event="teleport"), event(2, value=9), event(3))
+    at.ingest(event(1, event="teleport"), event(2, value=9), event(3))
     at.run(silver_interactions.main)
     assert len(at.rows(QUARANTINE_ROWS)) == 2
     mended = project(tmp_path, spark, TOML.replace('event = "view"', 'event = "teleport"'))

@@ -10,7 +10,7 @@ from nightloom.contracts import BRONZE_USERS, QUARANTINE_ROWS, USERS
 from spark_jobs import silver, silver_users
 from spark_jobs.context import SparkNight
 from spark_jobs.increments import new_rows
-from tests.spark_jobs.build import NEXT, project
+from tests.spark_jobs.small_project import NEXT, project
 
 
 def users(night: SparkNight) -> list[str]:
@@ -21,12 +21,12 @@ def users(night: SparkNight) -> list[str]:
 
 def test_the_consumed_version_is_stored_with_the_rows(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring({"user_id": "u1"}, kind="users", file="a")
+    at.ingest({"user_id": "u1"}, kind="users", file="a")
     assert users(at.night()) == ["u1"]
     at.run(silver_users.main)
     assert users(at.night()) == []
-    at.bring({"user_id": "u2"}, kind="users", file="b")
-    at.bring({"user_id": ""}, kind="users", file="c")
+    at.ingest({"user_id": "u2"}, kind="users", file="b")
+    at.ingest({"user_id": ""}, kind="users", file="c")
     assert users(at.night()) == ["", "u2"]
     at.run(silver_users.main)
     assert users(at.night()) == []
@@ -36,13 +36,13 @@ def test_a_crash_between_quarantine_and_silver_doubles_nothing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = project(tmp_path, spark)
-    at.bring({"user_id": "u1"}, "junk", "rubbish", kind="users", file="a")
+    at.ingest({"user_id": "u1"}, "junk", "rubbish", kind="users", file="a")
     with monkeypatch.context() as patch:
         patch.setattr(silver, "merge", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             at.run(silver_users.main)
     assert len(at.rows(QUARANTINE_ROWS)) == 2
-    at.bring("scrap", kind="users", file="b")
+    at.ingest("scrap", kind="users", file="b")
     counts = at.run(silver_users.main, day=NEXT)
     assert (counts["quarantined"], len(at.rows(QUARANTINE_ROWS)), len(at.rows(USERS))) == (3, 3, 1)
 

@@ -17,8 +17,8 @@ from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from nightloom.errors import DataError
 from nightloom.lake import Lake
 from spark_jobs import bronze, kafka, silver_interactions
-from tests.spark_jobs.build import NEXT, TOML, D, Project, event, project
 from tests.spark_jobs.kafka_broker import Broker, broker
+from tests.spark_jobs.small_project import NEXT, TOML, D, Project, event, project
 from tests.spark_jobs.stage_process import finish, kill, kill_until_done, run_undisturbed, start
 
 BRONZE = "spark_jobs.bronze"

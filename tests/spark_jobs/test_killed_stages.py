@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from tests.spark_jobs import stage_process
-from tests.spark_jobs.build import EVENTS_ONLY, D, Row, event, project
+from tests.spark_jobs.small_project import EVENTS_ONLY, D, Row, event, project
 
 NIGHT = D + timedelta(days=3)
 SILVER, GOLD = "spark_jobs.silver_interactions", ("spark_jobs.gold_histories", "spark_jobs.gold_item_days")

@@ -9,7 +9,7 @@ import pytest
 
 from nightloom.errors import SettingsError
 from spark_jobs.landing import BYTES_PER_COMMIT, listed_files, relisted_files, update_listing
-from tests.spark_jobs.build import Row, source
+from tests.spark_jobs.small_project import Row, source
 
 NAMED = ("file", "modified", "length", "again")
 RATINGS = source(path="in", settle_seconds=0)

@@ -13,7 +13,7 @@ from nightloom.lake import Lake
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from spark_jobs.context import SparkNight
 from spark_jobs.silver_interactions import source_nights
-from tests.spark_jobs.build import EVENTS_ONLY, READ, D, Project, Row, event, project
+from tests.spark_jobs.small_project import EVENTS_ONLY, READ, D, Project, Row, event, project
 
 STAGES: tuple[Callable[[SparkNight], None], ...] = (
     bronze.main,
@@ -64,9 +64,9 @@ def test_an_event_from_beyond_the_window_is_in_quarantine_and_says_how_late_it_i
 ) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     night, read = D + timedelta(days=9), READ + timedelta(days=9)
-    at.bring(event(1), event(2, at="2009-01-01T00:00:00Z"))
+    at.ingest(event(1), event(2, at="2009-01-01T00:00:00Z"))
     late = [event(3, at=f"{D}T23:59:59Z"), event(4, at=f"{D - timedelta(days=1)}T12:00:00Z")]
-    at.bring(event(5, at=f"{D + timedelta(days=1)}T00:00:00Z"), *late, file="b", night=night, ingested_at=read)
+    at.ingest(event(5, at=f"{D + timedelta(days=1)}T00:00:00Z"), *late, file="b", night=night, ingested_at=read)
     at.run(silver_interactions.main, day=night)
     assert {row["event_id"] for row in at.rows(INTERACTIONS)} == {"e1", "e2", "e5"}  # the past and a gap are not late
     (first, second) = at.rows(QUARANTINE_ROWS)

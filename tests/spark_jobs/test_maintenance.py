@@ -33,27 +33,27 @@ from spark_jobs import (
     silver_items,
     storage,
 )
-from tests.spark_jobs.build import D, Project, event, frame, project
-from tests.spark_jobs.build import popular_lists as popular
+from tests.spark_jobs.small_project import D, Project, event, frame, project
+from tests.spark_jobs.small_project import popular_lists as popular
 from tests.spark_jobs.test_gold import touch
 
 GOLD = (gold_histories.main, gold_item_days.main, gold_item_stats.main)
 
 
-def keep(at: Project, days: int) -> Project:
+def with_history_days(at: Project, days: int) -> Project:
     """The project, history_days changed."""
     retention = at.settings.retention.model_copy(update={"history_days": days})
     return Project(at.settings.model_copy(update={"retention": retention}), at.spark)
 
 
-def upkeep(at: Project) -> dict[str, str]:
+def run_maintenance(at: Project) -> dict[str, str]:
     """Run the maintenance -> what it did, by table."""
     at.run(maintenance.main)
     last = max(row["measured_at"] for row in at.rows(STORAGE))
     return {row["table"]: row["actions"] for row in at.rows(STORAGE) if row["measured_at"] == last}
 
 
-def noted(at: Project, stage: str, **columns: Any) -> None:
+def record_run(at: Project, stage: str, **columns: Any) -> None:
     """A row of ops.stages, as the stage's frame would have left it."""
     row: dict[str, Any] = {
         "run_id": f"test-{D}", "night": D, "stage": stage, "status": "ok", "started_at": now(), "seconds": 1.0,
@@ -77,13 +77,13 @@ def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
     monkeypatch.setattr(storage, "EXCESS", 1)
     at = project(tmp_path, spark)
     for n in range(2):
-        at.bring(event(n), file=f"{n}.jsonl")
+        at.ingest(event(n), file=f"{n}.jsonl")
         at.run(silver_interactions.main)
     at.run(*GOLD)
     lake, tables = at.night().lake, (BRONZE_EVENTS, INTERACTIONS)
     gold = {table: lake.version(table) for table in (HISTORIES, ITEM_DAYS, ITEM_STATS)}
     before = {table: (at.rows(table), storage.measure_storage(lake, table).files) for table in tables}
-    done = upkeep(at)
+    done = run_maintenance(at)
     for table in tables:
         assert done[table.full_name] == f"compacted: {before[table][1]} files -> 1"
         assert at.rows(table) == before[table][0]
@@ -92,22 +92,22 @@ def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
     at.run(*GOLD)
     assert {table: lake.version(table) for table in gold} == gold
     assert "gold.item_stats: unchanged" in capsys.readouterr().out
-    assert {did for name, did in upkeep(at).items() if name.split(".")[0] != "ops"} == {"nothing"}
+    assert {did for name, did in run_maintenance(at).items() if name.split(".")[0] != "ops"} == {"nothing"}
 
 
 def test_old_versions_go_but_for_those_that_a_kept_list_was_made_from_and_changes_still_to_be_taken(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    at = keep(project(tmp_path, spark), days=0)
+    at = with_history_days(project(tmp_path, spark), days=0)
     lake = at.night().lake
     versions_of: dict[str, list[int]] = {"lists": [], "items": []}
     for n in range(3):
         at.night().replace(POPULAR, popular(spark, str(n)))
         versions_of["lists"].append(lake.version(POPULAR))
-        noted(at, "spark_jobs.gold_popular", reads=[(ITEMS.full_name, n)])
+        record_run(at, "spark_jobs.gold_popular", reads=[(ITEMS.full_name, n)])
     kept = versions_of["lists"][1]
     publish(at, {POPULAR.full_name: kept})
-    done = upkeep(at)
+    done = run_maintenance(at)
     assert done["gold.popular"].startswith("removed ")
     assert lake.rows(POPULAR, version=kept)["items"].to_pylist() == [["1"]]
     assert lake.rows(POPULAR)["items"].to_pylist() == [["2"]]
@@ -126,7 +126,7 @@ def test_rows_past_the_contracts_retention_are_deleted_counted_from_the_newest_a
         row = {"night": D - timedelta(days=back), "segment": "all", "items": ["i"], "scores": [1.0]}
         lake.append(POPULAR, [row])
     served = versions_served(at, D - timedelta(days=days + 1))
-    done = upkeep(at)
+    done = run_maintenance(at)
     assert done["gold.popular"] == f"deleted 1 rows of before {served}"
     assert sorted(row["night"] for row in at.rows(POPULAR)) == [served, D - timedelta(days=days), D]
 
@@ -153,7 +153,7 @@ def test_files_that_all_hold_the_same_days_are_ordered_by_time(
     before = storage.measure_storage(night.lake, INTERACTIONS)
     assert before.needs_ordering
     assert before.depth == pytest.approx(8, abs=1)
-    assert upkeep(at)["silver.interactions"] == "ordered by occurred_at: 8 files -> 1"
+    assert run_maintenance(at)["silver.interactions"] == "ordered by occurred_at: 8 files -> 1"
     assert not storage.measure_storage(night.lake, INTERACTIONS).needs_ordering
     assert len(at.rows(INTERACTIONS)) == 64
 
@@ -172,9 +172,9 @@ def test_the_log_is_cut_at_a_checkpoint_and_no_further_than_a_needed_version(
     log = Path(lake.path(POPULAR)) / "_delta_log"
     aged(log, 12, days=40)
     publish(at, {POPULAR.full_name: 3})
-    assert upkeep(at)["gold.popular"] == "nothing"
+    assert run_maintenance(at)["gold.popular"] == "nothing"
     versions.delete_version(open_store(at.settings), versions.list_pushes(open_store(at.settings))[0])
-    assert "files of the log older than 31 days" in upkeep(at)["gold.popular"]
+    assert "files of the log older than 31 days" in run_maintenance(at)["gold.popular"]
     assert lake.rows(POPULAR, version=12).num_rows == 12
     assert lake.rows(POPULAR).num_rows == 14
 
@@ -191,10 +191,10 @@ def aged(log: Path, up_to: int, days: int) -> None:
 def test_what_changed_and_was_not_taken_yet_can_still_be_taken_when_nothing_else_is_kept(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    at = keep(project(tmp_path, spark), days=0)
-    at.bring({"item_id": "i1", "title": "One"}, kind="items", file="a.jsonl")
+    at = with_history_days(project(tmp_path, spark), days=0)
+    at.ingest({"item_id": "i1", "title": "One"}, kind="items", file="a.jsonl")
     at.run(silver_items.main)
-    at.bring({"item_id": "i2", "title": "Two"}, kind="items", file="b.jsonl")
-    upkeep(at)
+    at.ingest({"item_id": "i2", "title": "Two"}, kind="items", file="b.jsonl")
+    run_maintenance(at)
     assert at.run(silver_items.main)["inserted"] == 1
     assert [row["title"] for row in at.rows(ITEMS)] == ["One", "Two"]

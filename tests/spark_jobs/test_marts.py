@@ -18,7 +18,7 @@ from nightloom.sql.marts import MARTS
 from nightloom.sql.marts import marts as marts_of
 from spark_jobs import marts
 from spark_jobs.mart_errors import MartError
-from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project
+from tests.spark_jobs.small_project import NEXT, TOML, D, Project, Row, project
 from tests.spark_jobs.two_day_lake import AFTER, SLATE, add_events, like, lists
 from training import ranking_metrics
 

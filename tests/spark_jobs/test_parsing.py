@@ -9,7 +9,7 @@ from nightloom.errors import SettingsError
 from nightloom.settings import Source
 from spark_jobs.parsing import parse, with_verdict
 from spark_jobs.silver_interactions import TYPES
-from tests.spark_jobs.build import Row, bronze, event, frame, source
+from tests.spark_jobs.small_project import Row, bronze, event, frame, source
 
 CANCELLED = {"name": "cancelled", "when": "item_id LIKE 'C%'", "then": "quarantine"}
 NO_USER = {"name": "no_user", "when": "user_id IS NULL", "then": "skip"}

@@ -17,7 +17,7 @@ from nightloom.quarantine import records as module
 from nightloom.quarantine.commands import QuarantineError, quarantine
 from nightloom.settings import CONFIG_VARIABLE
 from spark_jobs import gold_histories, gold_item_days, silver_interactions, silver_users
-from tests.spark_jobs.build import NEXT, READ, TOML, D, Project, event, project
+from tests.spark_jobs.small_project import NEXT, READ, TOML, D, Project, event, project
 
 MENDED = TOML.replace('event = "view"', 'event = "teleport"')
 PAGE = Path(__file__).parents[2] / "docs" / "quarantine.md"
@@ -38,8 +38,10 @@ def test_a_thousand_rows_land_once_after_the_rule_was_mended_and_quarantine_says
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark)
-    at.bring(*(event(n, event="teleport", user_id=f"u{n % 7}") for n in range(1000)), event(1000), event(1001, value=9))
-    at.bring(event(2000, at="2024-03-02T12:00:00Z"), file="b", night=NEXT, ingested_at=READ_NEXT)
+    at.ingest(
+        *(event(n, event="teleport", user_id=f"u{n % 7}") for n in range(1000)), event(1000), event(1001, value=9)
+    )
+    at.ingest(event(2000, at="2024-03-02T12:00:00Z"), file="b", night=NEXT, ingested_at=READ_NEXT)
     at.run(*STAGES)
     assert Counter(row["reason"] for row in at.rows(QUARANTINE_ROWS)) == {"unknown_event": 1000, "impossible_value": 1}
 
@@ -59,8 +61,8 @@ def test_a_thousand_rows_land_once_after_the_rule_was_mended_and_quarantine_says
     again = ask_error(at, "replay", "--reason", "unknown_event")
     assert "no waiting row fits" in again
     in_order = project(tmp_path / "in-order", spark, MENDED)
-    in_order.bring(*(event(n, event="teleport", user_id=f"u{n % 7}") for n in range(1000)), event(1000))
-    in_order.bring(event(2000, at="2024-03-02T12:00:00Z"), file="b", night=NEXT, ingested_at=READ_NEXT)
+    in_order.ingest(*(event(n, event="teleport", user_id=f"u{n % 7}") for n in range(1000)), event(1000))
+    in_order.ingest(event(2000, at="2024-03-02T12:00:00Z"), file="b", night=NEXT, ingested_at=READ_NEXT)
     in_order.run(*STAGES)
     assert at.rows(ITEM_DAYS) == in_order.rows(ITEM_DAYS)
 
@@ -73,7 +75,7 @@ def ask_error(at: Project, *words: str) -> str:
 
 def test_a_mended_row_lands_and_one_that_is_still_wrong_comes_back(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring(event(1, value=9), event(2, value=8), event(3), file="a")
+    at.ingest(event(1, value=9), event(2, value=8), event(3), file="a")
     at.run(silver_interactions.main)
     ids = {json.loads(row["raw"])["event_id"]: row["row_id"] for row in at.rows(QUARANTINE_ROWS)}
     ask(at, "replay", "--row", ids["e1"][:10], "--raw", json.dumps(event(1, value=5)))
@@ -90,8 +92,8 @@ def test_a_mended_row_lands_and_one_that_is_still_wrong_comes_back(spark: SparkS
 
 def test_what_is_there_already_is_not_there_twice_after_a_replay(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring(event(1, value=9), file="a")
-    at.bring(event(1), file="b")
+    at.ingest(event(1, value=9), file="a")
+    at.ingest(event(1), file="b")
     at.run(silver_interactions.main)
     (row,) = at.rows(QUARANTINE_ROWS)
     ask(at, "replay", "--everything", "--raw", json.dumps(event(1, value=4)))
@@ -105,7 +107,7 @@ def test_a_replay_that_was_killed_in_the_middle_is_ended_by_the_same_call(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = project(tmp_path, spark)
-    at.bring({"user_id": ""}, "junk", kind="users", file="a")
+    at.ingest({"user_id": ""}, "junk", kind="users", file="a")
     at.run(silver_users.main)
     with monkeypatch.context() as patch:
         patch.setattr(module, "decide", _killed)
@@ -122,7 +124,7 @@ def _killed(*_: object, **__: object) -> None:
 
 def test_discarded_rows_stay_and_say_who_and_why(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring("junk", "rubbish", event(1), file="a")
+    at.ingest("junk", "rubbish", event(1), file="a")
     at.run(silver_interactions.main)
     assert "2 rows discarded" in ask(at, "discard", "--reason", "unreadable", "--why", "a test of the sender").output
     assert {row["became"] for row in shown(at)} == {"discarded"}
@@ -134,7 +136,7 @@ def test_discarded_rows_stay_and_say_who_and_why(spark: SparkSession, tmp_path: 
 
 def test_rows_have_to_be_chosen(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
-    at.bring("junk", "rubbish", file="a")
+    at.ingest("junk", "rubbish", file="a")
     at.run(silver_interactions.main)
     assert "choose rows with" in ask(at, "replay").output
     assert "--raw mends one row, but 2 were chosen" in ask_error(at, "replay", "--everything", "--raw", "{}")
@@ -146,7 +148,7 @@ def test_rows_have_to_be_chosen(spark: SparkSession, tmp_path: Path) -> None:
 def test_the_commands_of_the_page_do_what_it_says(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     bad = event(7, user_id=None), event(8, value=9), event(9, event="teleport")
-    at.bring(event(1), *bad, "junk", file="a")
+    at.ingest(event(1), *bad, "junk", file="a")
     at.run(silver_interactions.main)
     at = project(tmp_path, spark, MENDED.replace("valid = [1, 5]", "valid = [1, 10]"))
     for line in commands(PAGE.read_text(encoding="utf8")):

@@ -12,7 +12,7 @@ from models.registry import Registered
 from nightloom.contracts import HISTORIES, USERS
 from spark_jobs.gold_recommendations import recommendations, with_attributes
 from spark_jobs.scoring import lists, score
-from tests.spark_jobs.build import NOON, Row, frame
+from tests.spark_jobs.small_project import NOON, Row, frame
 
 ITEMS = np.array(["a", "b", "c", "d"])
 

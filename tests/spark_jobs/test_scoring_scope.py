@@ -19,9 +19,9 @@ from nightloom.sql.query import Catalog, run_query
 from serving.history import read_profile
 from serving.replay import replay
 from spark_jobs import gold_similar_items
-from tests.spark_jobs.build import EVENTS_ONLY, NOON, D, project
 from tests.spark_jobs.conftest import interpreted
-from tests.spark_jobs.shop import Shop, after
+from tests.spark_jobs.scoring_lake import ScoringLake, after
+from tests.spark_jobs.small_project import EVENTS_ONLY, NOON, D, project
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 MODELS = """
@@ -38,10 +38,10 @@ KNOWN = [f"i{n}" for n in range(9)]
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringLake]:
     """Twelve users, nine items, and the lists of D; user n likes items n, n + 1 and n + 3, modulo 9."""
     with interpreted(spark):
-        shop = Shop(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
+        shop = ScoringLake(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
         shop.catalogue(*KNOWN)
         shop.likes(*((user, KNOWN[(n + step) % 9]) for n, user in enumerate(USERS) for step in (0, 1, 3)))
         shop.likes(("late", "i1"), at=NOON + timedelta(days=5))
@@ -50,7 +50,7 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield shop
 
 
-def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(made: Shop, tmp_path: Path) -> None:
+def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(made: ScoringLake, tmp_path: Path) -> None:
     made.likes(("u1", "i7"), ("new", "i2"), at=NOON + timedelta(days=1))
     assert made.score(after(1)) == "2 users changed since 2024-03-01"
     assert made.scored(after(1)) == {"u1", "new"}
@@ -60,7 +60,7 @@ def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(made
     assert made.score(after(1)) == "settled"
 
 
-def test_similar_items_are_written_once_for_a_model_and_a_catalogue(made: Shop) -> None:
+def test_similar_items_are_written_once_for_a_model_and_a_catalogue(made: ScoringLake) -> None:
     made.at.run(gold_similar_items.main)
     rows, version = made.at.rows(SIMILAR_ITEMS), made.lake.version(SIMILAR_ITEMS)
     assert {row["item_id"] for row in rows} == set(KNOWN)
@@ -70,46 +70,51 @@ def test_similar_items_are_written_once_for_a_model_and_a_catalogue(made: Shop) 
     assert made.lake.version(SIMILAR_ITEMS) == version
 
 
-def test_users_with_a_newly_hidden_item_are_scored_and_others_keep_their_list(made: Shop, tmp_path: Path) -> None:
+def test_users_with_a_newly_hidden_item_are_scored_and_others_keep_their_list(
+    made: ScoringLake, tmp_path: Path
+) -> None:
     listed = {item: {user for user, (items, _, _) in made.lists(after(1)).items() if item in items} for item in KNOWN}
     made.rare, holders = min(((item, users) for item, users in listed.items() if users), key=lambda each: len(each[1]))
     assert len(holders) < 5
     made.available(made.rare, yes=False)
     assert made.score(after(2)) == f"{len(holders):,} users changed since {after(1)}"
-    assert made.scored(after(2)) == holders | {"u1", "new"}  # these differ from the full night's, as the night before
+    assert made.scored(after(2)) == holders | {
+        "u1",
+        "new",
+    }  # these differ from the full night's, as the night before
     assert made.lists(after(2)) == made.of_everybody(after(2), tmp_path)
     assert all(made.rare not in items for items, _, _ in made.lists(after(2)).values())
 
 
-def test_a_night_without_events_is_in_the_table_anyway(made: Shop, tmp_path: Path) -> None:
+def test_a_night_without_events_is_in_the_table_anyway(made: ScoringLake, tmp_path: Path) -> None:
     assert made.score(after(3)) == f"0 users changed since {after(2)}"
     assert made.scored(after(3)) == made.scored(after(2))
     assert made.lists(after(3)) == made.lists(after(2)) == made.of_everybody(after(3), tmp_path)
 
 
-def test_an_item_that_is_available_again_could_be_in_any_list(made: Shop, tmp_path: Path) -> None:
+def test_an_item_that_is_available_again_could_be_in_any_list(made: ScoringLake, tmp_path: Path) -> None:
     made.available(made.rare, yes=True)
     assert made.score(after(4)) == f"everybody: 1 items are available again, {made.rare} the first of them"
     assert made.scored(after(4)) == set(made.lists(after(4)))
     assert made.lists(after(4)) == made.of_everybody(after(4), tmp_path)
 
 
-def test_an_event_counts_from_the_night_of_its_own_day(made: Shop, tmp_path: Path) -> None:
+def test_an_event_counts_from_the_night_of_its_own_day(made: ScoringLake, tmp_path: Path) -> None:
     assert "late" not in made.lists(after(4))
     assert made.score(after(5)) == f"1 users changed since {after(4)}"
     assert made.scored(after(5)) == {"late"}
     assert made.lists(after(5)) == made.of_everybody(after(5), tmp_path)
 
 
-def test_a_quiet_night_after_a_full_one_has_one_row(made: Shop, tmp_path: Path) -> None:
-    full = Shop(made.at)
+def test_a_quiet_night_after_a_full_one_has_one_row(made: ScoringLake, tmp_path: Path) -> None:
+    full = ScoringLake(made.at)
     assert full.score(after(6), full=True) == "everybody: --full"
     assert made.score(after(7)) == f"nobody changed since {after(6)}"
     assert len(made.scored(after(7))) == 1
     assert made.lists(after(7)) == made.lists(after(6)) == made.of_everybody(after(7), tmp_path)
 
 
-def test_a_full_refresh_that_later_nights_depend_on_may_be_rebuilt(made: Shop) -> None:
+def test_a_full_refresh_that_later_nights_depend_on_may_be_rebuilt(made: ScoringLake) -> None:
     before = made.lists(after(7))
     made.likes(("u2", "i8"), at=NOON + timedelta(days=6))
     assert made.score(after(6), full=True) == "everybody: --full"
@@ -118,7 +123,7 @@ def test_a_full_refresh_that_later_nights_depend_on_may_be_rebuilt(made: Shop) -
     assert made.scored(after(7)) == set(before)
 
 
-def test_sql_by_the_tables_name_gives_every_list_of_every_night(made: Shop) -> None:
+def test_sql_by_the_tables_name_gives_every_list_of_every_night(made: ScoringLake) -> None:
     answer = run_query(
         Catalog.from_settings(made.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL"
     )
@@ -144,7 +149,7 @@ half_life_days = 3
 """
 
 
-def test_unchanged_rules_leave_lists_as_they_are(made: Shop, tmp_path: Path) -> None:
+def test_unchanged_rules_leave_lists_as_they_are(made: ScoringLake, tmp_path: Path) -> None:
     ruled = made.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
     ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
     assert ruled.score(after(8)) == f"everybody: the model or a rule changed since {after(7)}"
@@ -154,7 +159,7 @@ def test_unchanged_rules_leave_lists_as_they_are(made: Shop, tmp_path: Path) -> 
     assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
 
 
-def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: Shop, tmp_path: Path) -> None:
+def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: ScoringLake, tmp_path: Path) -> None:
     ruled = made.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(after(8))])
     ruled.score(after(8))
@@ -171,7 +176,7 @@ def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: S
         assert anew.scores() == pytest.approx(scores, abs=1e-6)
 
 
-def test_a_rule_that_moves_with_the_date_is_another_one_each_night(made: Shop, tmp_path: Path) -> None:
+def test_a_rule_that_moves_with_the_date_is_another_one_each_night(made: ScoringLake, tmp_path: Path) -> None:
     ruled = made.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
     ruled.score(after(8))
@@ -183,7 +188,7 @@ def stats(night: date) -> dict[str, Any]:
     return numbers | {"night": night, "item_id": "i1", "first_at": NOON, "last_at": NOON}
 
 
-def test_everybody_is_scored_where_the_changed_users_are_not_known(made: Shop, tmp_path: Path) -> None:
+def test_everybody_is_scored_where_the_changed_users_are_not_known(made: ScoringLake, tmp_path: Path) -> None:
     assert made.score(after(14)) == f"everybody: the last full refresh was on {after(7)}, 7 days ago or more"
     made.lake.open(HISTORIES).delete("user_id = 'u3'")
     assert made.score(after(15)) == "everybody: a user has no history any more"

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, HISTORIES, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import gold_histories, server, silver_interactions
-from tests.spark_jobs.build import D, Project, event, project
+from tests.spark_jobs.small_project import D, Project, event, project
 
 STAGES = {"spark_jobs.silver_interactions": silver_interactions.main, "spark_jobs.gold_histories": gold_histories.main}
 

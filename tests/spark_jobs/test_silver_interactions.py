@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import bronze, silver_interactions
-from tests.spark_jobs.build import EVENTS_ONLY, NEXT, READ, D, Project, Row, event, project
+from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, READ, D, Project, Row, event, project
 
 DIRT: list[tuple[str, Row | str]] = [
     ("unreadable", "\\x00 this is no json"),
@@ -62,12 +62,12 @@ def test_the_same_event_delivered_again_counts_once_in_whatever_file_and_night(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
-    at.bring(event(1), event(1), "junk", "junk", event(2), file="a")
-    at.bring(event(1, value=1), file="later", file_modified_at=READ)
+    at.ingest(event(1), event(1), "junk", "junk", event(2), file="a")
+    at.ingest(event(1, value=1), file="later", file_modified_at=READ)
     first = clean(at)
     assert (first["inserted"], first["quarantined"], first["duplicates"]) == (2, 1, 3)
     assert accounted(at, first)
-    at.bring(event(2), event(3), file="b")
+    at.ingest(event(2), event(3), file="b")
     second = clean(at, day=NEXT)
     assert (second["read"], second["inserted"], second["duplicates"]) == (2, 1, 1)
     assert [row["value"] for row in at.rows(INTERACTIONS, "value")] == [5.0, 5.0, 5.0]
@@ -78,15 +78,15 @@ def test_where_the_sender_gives_no_id_the_same_line_under_another_name_counts_on
 ) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     line = event(1, event_id=...)
-    at.bring(line, event(1, event_id=..., value=4), file="a")
-    at.bring(dict(reversed(line.items())), file="copy-of-a")
+    at.ingest(line, event(1, event_id=..., value=4), file="a")
+    at.ingest(dict(reversed(line.items())), file="copy-of-a")
     counts = clean(at)
     assert (counts["inserted"], counts["duplicates"]) == (2, 1)
 
 
 def test_a_night_run_again_finds_nothing_new_and_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
-    at.bring(event(1), "junk", file="a")
+    at.ingest(event(1), "junk", file="a")
     clean(at)
     tables = (BRONZE_EVENTS, INTERACTIONS, QUARANTINE_ROWS)
     before = [(at.rows(table), at.night().lake.version(table)) for table in tables]
@@ -97,17 +97,17 @@ def test_a_night_run_again_finds_nothing_new_and_changes_nothing(spark: SparkSes
 
 def test_a_night_that_was_cleaned_late_is_caught_up_by_the_next(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
-    at.bring(event(1), file="a")
+    at.ingest(event(1), file="a")
     clean(at)
-    at.bring(event(2), file="b")  # and silver never came that night
-    at.bring(event(3), "junk", file="c")
+    at.ingest(event(2), file="b")  # and silver never came that night
+    at.ingest(event(3), "junk", file="c")
     counts = clean(at, day=NEXT)
     assert (counts["read"], counts["inserted"], counts["quarantined"]) == (3, 2, 1)
 
 
 def test_fields_that_nobody_declared_are_kept_and_said(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
-    at.bring(event(1, trace="t", more=1), event(2), file="a")
+    at.ingest(event(1, trace="t", more=1), event(2), file="a")
     night = at.night()
     silver_interactions.main(night)
     assert (night.counts["rescued"], night.tags) == (1, {"rescued:ratings": "more, trace"})

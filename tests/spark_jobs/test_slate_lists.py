@@ -17,7 +17,7 @@ from spark_jobs import gold_popular
 from spark_jobs.gold_histories import histories_until
 from spark_jobs.gold_recommendations import in_batches, with_attributes, with_generated_at
 from spark_jobs.slate_lists import lists_by_rules, night_plan
-from tests.spark_jobs.build import NOON, TOML, D, Project, project
+from tests.spark_jobs.small_project import NOON, TOML, D, Project, project
 
 KNOWN = "abcdefgh"
 RULES = """

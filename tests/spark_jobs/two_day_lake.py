@@ -14,7 +14,7 @@ from nightloom.night import stages
 from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import Check
 from spark_jobs import gold_histories, gold_item_days, gold_item_stats, gold_popular, marts
-from tests.spark_jobs.build import NEXT, TOML, D, Project, Row, project
+from tests.spark_jobs.small_project import NEXT, TOML, D, Project, Row, project
 
 SLATE = "\n[slate]\nk = 2\nstored = 4\n"
 AFTER = NEXT + timedelta(days=1)

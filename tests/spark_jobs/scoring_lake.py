@@ -13,7 +13,7 @@ from nightloom.lake.recommendations import nightly_lists
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs import gold_histories, gold_recommendations
-from tests.spark_jobs.build import NOON, D, Project, project
+from tests.spark_jobs.small_project import NOON, D, Project, project
 from training import train
 
 Lists = dict[str, tuple[list[str], list[float], str]]
@@ -23,7 +23,7 @@ def after(days: int) -> date:
     return D + timedelta(days=days)
 
 
-class Shop:
+class ScoringLake:
     """A lake of a few users, a champion, and nights of scoring on it."""
 
     def __init__(self, at: Project) -> None:
@@ -73,10 +73,10 @@ class Shop:
         """Users with a row of the night itself."""
         return set(self.lake.rows(RECOMMENDATIONS, f"night = DATE '{day}'", ["user_id"])["user_id"].to_pylist())
 
-    def twin(self, scratch: Path, more: str = "") -> Shop:
+    def twin(self, scratch: Path, more: str = "") -> ScoringLake:
         """A copy of it all, with `more` in its nightloom.toml."""
         shutil.copytree(self.at.settings.root, scratch, dirs_exist_ok=True)
-        return Shop(project(scratch, self.at.spark, self.at.settings.file.read_text() + more))
+        return ScoringLake(project(scratch, self.at.spark, self.at.settings.file.read_text() + more))
 
     def of_everybody(self, day: date, scratch: Path) -> Lists:
         """What a night of everybody gives, made in a copy of the lake."""

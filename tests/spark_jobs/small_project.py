@@ -159,7 +159,7 @@ class Project:
         file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
         return file
 
-    def bring(self, *raws: Row | str, kind: str = "events", file: str = "a.jsonl", **columns: Any) -> None:
+    def ingest(self, *raws: Row | str, kind: str = "events", file: str = "a.jsonl", **columns: Any) -> None:
         """Append records to a bronze table, as bronze.py would: most tests are about what becomes of them."""
         table, source = BRONZE[kind], {"events": "ratings", "items": "catalogue", "users": "members"}[kind]
         night = self.night()
