@@ -45,7 +45,7 @@ from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import Check
 from nightloom.night.run import run_stage
 from serving import loader
-from serving.lists import Lists
+from serving.store_rows import StoreRows
 from serving.stores import Store, base, open_store, versions
 from serving.stores.postgresql import encode_copy
 from serving.stores.redis import BUCKETS
@@ -205,8 +205,8 @@ def measured(kind: str, root: Path, server: Server, arguments: argparse.Namespac
     with store.exclusive_lock():
         store.delete_rows(push.version)
     lake = Lake(settings.place("lake"))
-    lists = Lists(lake, D, push.facts["source"]["inputs"], root)
-    batches = list(lists.rows("users", 999_999, push.facts["moment"]))
+    rows = StoreRows(lake, D, push.facts["source"]["inputs"], root)
+    batches = list(rows.batches("users", 999_999, push.facts["moment"]))
     took = {"publish": stage, "load": loaded(store, batches)}
     for own_loader in LOADERS[kind]:
         folder = Path(tempfile.mkdtemp(dir=root))

@@ -1,7 +1,7 @@
 """A night's gold.recommendations, gold.popular, gold.similar_items, and silver.items -> a new version, then a flip.
 
-Only what gate 3 judged is published: the very table version, and only while that is still the night's last word.
-Lists equal to the ones served make no new version. Facts: published_version, model_version, push.
+Only table versions that gate 3 judged are published, and only while the night's rows have not changed since.
+Lists equal to those that are served make no new version. Tags: published_version, model_version, push.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nightloom.night.records import OK
 from nightloom.night.revision import code_revision
 from nightloom.night.run import run_stage
 from serving import canary, loader
-from serving.lists import BATCH_ROWS, Lists
 from serving.loader import LoadSummary
 from serving.quota import check_quota
+from serving.store_rows import BATCH_ROWS, StoreRows
 from serving.stores import Store, open_store, versions
 from serving.stores.base import KINDS
 from serving.stores.pushes import FailureReason, Push, PushError, PushState, version_name
@@ -39,10 +39,10 @@ def main(night: Night) -> None:
         for line in versions.recover(store):
             print(f"{night.stage}: {line}", file=sys.stderr)
         versions.require_unpinned(store)
-        served = _served(store)
-        _not_older(night, served)
+        served = _served_push(store)
+        _require_newer(night, served)
         try:
-            push = _begun(night, store)
+            push = _begin_push(night, store)
             try:
                 _push(night, store, push, served)
             except PushError as error:
@@ -55,7 +55,7 @@ def main(night: Night) -> None:
             versions.prune(store, night.settings.store.keep)
 
 
-def _begun(night: Night, store: Store) -> Push:
+def _begin_push(night: Night, store: Store) -> Push:
     """The new version, or the one that a killed push of the same rows was loading."""
     try:
         pinned = _judged_inputs(night)
@@ -70,49 +70,49 @@ def _begun(night: Night, store: Store) -> Push:
 
 def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     scratch = night.settings.place("home")
-    lists, pinned = Lists(night.lake, night.date, push.facts["source"]["inputs"], scratch), dict(night.reads)
-    predicted = check_quota(night.settings, store, {kind: lists.shape(kind) for kind in KINDS})
-    _unchanged(night, pinned)
+    rows, pinned = StoreRows(night.lake, night.date, push.facts["source"]["inputs"], scratch), dict(night.reads)
+    predicted = check_quota(night.settings, store, {kind: rows.sizes(kind) for kind in KINDS})
+    _require_unchanged(night, pinned)
     rate = night.settings.store.rows_per_second
     at_a_time = BATCH_ROWS if rate is None else min(BATCH_ROWS, rate)
-    kinds = {kind: lists.rows(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
+    kinds = {kind: rows.batches(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
     loaded = loader.load(store, push.version, kinds, rate, _progress(night, push))
     night.counts |= loaded.counts
     if served is not None and loaded.checksum == served.facts["checksum"]:
         versions.delete_version(store, push)
         print(f"{night.stage}: the lists equal those of {version_name(served.version)}, which stays; nothing new")
-        night.tags |= _published(served.facts, "same lists")
+        night.tags |= _tags_of(served.facts, "same lists")
         return
     size = {"bytes": store.version_bytes(push.version), "predicted_bytes": predicted}
-    push = versions.set_state(store, push, PushState.LOADED, **_meta(night, push, lists, loaded), **size)
+    push = versions.set_state(store, push, PushState.LOADED, **_push_facts(night, push, rows, loaded), **size)
     loader.verify(store, push.version, loaded, scratch)
     push = versions.set_state(store, push, PushState.VERIFIED)
     canary.run_canary(store, push, night.settings.store.canary)
-    _unchanged(night, pinned)
+    _require_unchanged(night, pinned)
     push = versions.flip(store, push)
-    night.tags |= _published(push.facts, push.state)
+    night.tags |= _tags_of(push.facts, push.state)
 
 
-def _published(meta: dict[str, Any], push: str) -> dict[str, str]:
-    """What the run records keep of a push."""
-    kept = {"published_version": str(meta["version"]), "push": push}
-    return kept | {name: meta[name] for name in ("model_version", "checksum")}
+def _tags_of(meta: dict[str, Any], push: str) -> dict[str, str]:
+    """What the run's tags say of a push."""
+    tags = {"published_version": str(meta["version"]), "push": push}
+    return tags | {name: meta[name] for name in ("model_version", "checksum")}
 
 
-def _served(store: Store) -> Push | None:
+def _served_push(store: Store) -> Push | None:
     version = versions.current_version(store)
     return None if version is None else versions.read_push(store, version)
 
 
-def _not_older(night: Night, served: Push | None) -> None:
-    """An old night never replaces a newer one, unless somebody says so by name."""
+def _require_newer(night: Night, served: Push | None) -> None:
+    """Raises StoreError where a newer night is served, unless `--force-older` names who wants it and why."""
     forced = night.arguments.force_older
     if served is None or served.night <= str(night.date):
         return
     if not forced:
         raise StoreError(
             f"{version_name(served.version)} serves the night of {served.night}, newer than {night.date}; "
-            'nothing published. To publish it all the same: --force-older "WHO: WHY"'
+            'nothing published. To publish it anyway: --force-older "WHO: WHY"'
         )
     night.tags["forced_older"] = forced
 
@@ -122,26 +122,26 @@ def _judged_inputs(night: Night) -> dict[str, int]:
     again = f"run `python -m {stages.SLATE_GATE.name} --date {night.date}`"
     judged = records.gate_results(night.lake, night.date).get(stages.SLATE_GATE.gate)
     if judged is None:
-        raise _closed(f"the slate gate has not judged {night.date}; {again} first")
+        raise _gate_closed(f"the slate gate has not judged {night.date}; {again} first")
     if judged.state == "closed":
         names = ", ".join(check.name for check in judged.failed)
-        raise _closed(f"the slate gate is closed for {night.date} ({names}); yesterday's lists stay")
+        raise _gate_closed(f"the slate gate is closed for {night.date} ({names}); yesterday's lists stay")
     own = records.stage_runs(night.lake, stages.SLATE_GATE, statuses=OK, night=night.date, run_id=judged.run_id)
     if not own:
-        raise _closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
+        raise _gate_closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
     for table in INPUTS:
         if night.lake.exists(table):
             night.reads[table.full_name] = own[-1].reads.get(table.full_name, night.lake.version(table))
     return dict(night.reads)
 
 
-def _closed(message: str) -> PushError:
+def _gate_closed(message: str) -> PushError:
     error = PushError(FailureReason.GATE_CLOSED, message)
     error.exit_code = EXIT_CLOSED
     return error
 
 
-def _unchanged(night: Night, pinned: dict[str, int]) -> None:
+def _require_unchanged(night: Night, pinned: dict[str, int]) -> None:
     """The night's files are still those that were judged. Raises PushError."""
     for table in (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS):
         judged = pinned.get(table.full_name)
@@ -157,9 +157,9 @@ def _files(night: Night, table: Table, version: int) -> set[str]:
     return set(files_of_night(night.lake, table, night.date, version))
 
 
-def _meta(night: Night, push: Push, lists: Lists, loaded: LoadSummary) -> dict[str, Any]:
-    """The meta record: what a reader and an explanation need to know of a version."""
-    model_version, generated_at = lists.origin()
+def _push_facts(night: Night, push: Push, rows: StoreRows, loaded: LoadSummary) -> dict[str, Any]:
+    """What a reader and an explanation need to know of a version."""
+    model_version, generated_at = rows.origin()
     slate = night.settings.slate
     return {
         "version": push.version, "night": str(night.date), "run_id": night.run_id, "generated_at": generated_at,
@@ -170,19 +170,16 @@ def _meta(night: Night, push: Push, lists: Lists, loaded: LoadSummary) -> dict[s
 
 
 def _progress(night: Night, push: Push) -> Callable[[str, int], None]:
-    """A line now and then: rows so far and rows a second."""
-    begun = last = time.monotonic()
+    """Prints a line every few seconds: rows so far and rows per second."""
+    started = last = time.monotonic()
 
-    def say(kind: str, rows: int) -> None:
+    def report(kind: str, rows: int) -> None:
         nonlocal last
         if (moment := time.monotonic()) - last > SECONDS_BETWEEN_LINES:
-            last = moment
-            print(
-                f"{night.stage}: {version_name(push.version)}: {rows:,} {kind}, {rows / (moment - begun):,.0f} rows/s",
-                file=sys.stderr,
-            )
+            last, name, speed = moment, version_name(push.version), rows / (moment - started)
+            print(f"{night.stage}: {name}: {rows:,} {kind}, {speed:,.0f} rows/s", file=sys.stderr)
 
-    return say
+    return report
 
 
 if __name__ == "__main__":

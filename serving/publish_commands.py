@@ -13,8 +13,8 @@ from nightloom import settings as settings_module
 from nightloom.contracts import RECOMMENDATIONS
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
-from serving.lists import SOURCES, Lists
 from serving.quota import GB, bytes_by_version
+from serving.store_rows import SOURCES, StoreRows
 from serving.stores import STORE_CLASSES, open_store, store_class, versions
 from serving.stores.base import KINDS
 from serving.stores.pushes import PINNED, parse_version, version_name
@@ -91,12 +91,12 @@ def size(night: datetime | None) -> None:
     newest = lake.rows(RECOMMENDATIONS, columns=["max(night) AS night"])["night"][0].as_py()
     date = night.date() if night else newest
     inputs = {table.full_name: lake.version(table) for table in SOURCES.values() if lake.exists(table)}
-    lists = Lists(lake, date, inputs, settings.place("home"))
-    shapes = {kind: lists.shape(kind) for kind in KINDS}
-    click.echo(f"Night of {date}: " + ", ".join(f"{shape.rows:,} {kind}" for kind, shape in shapes.items()))
+    rows = StoreRows(lake, date, inputs, settings.place("home"))
+    sizes = {kind: rows.sizes(kind) for kind in KINDS}
+    click.echo(f"Night of {date}: " + ", ".join(f"{found.rows:,} {kind}" for kind, found in sizes.items()))
     table = Table("store", "GB a version", f"GB for store.keep = {settings.store.keep} and a new one", box=None)
     for kind in STORE_CLASSES:
-        one = store_class(kind).predict_bytes(shapes)
+        one = store_class(kind).predict_bytes(sizes)
         own = " (this one)" if kind == settings.store.kind else ""
         table.add_row(kind + own, f"{one / GB:.3f}", f"{one * (settings.store.keep + 1) / GB:.3f}")
     Console(highlight=False, markup=False).print(table)

@@ -20,7 +20,6 @@ from nightloom.lake.recommendations import nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.slate.checks import check_rules
-from serving.lists import stream
 from serving.slate_served import served_checks
 
 
@@ -57,7 +56,7 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     """Pin the inputs and copy what is needed of them into DuckDB, which spills to disk: each is read once."""
     of_night = f"night = DATE '{night.date}'"
     lists = nightly_lists(night.lake, night.date, night.pin(RECOMMENDATIONS))
-    _take(db, "lists", stream(night.lake, RECOMMENDATIONS, night.pin(RECOMMENDATIONS), f"SELECT {LIST} FROM ({lists})"))
+    _take(db, "lists", _stream(night, RECOMMENDATIONS, f"SELECT {LIST} FROM ({lists})"))
     for name, table, columns, where in (
         ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),
         ("items", ITEMS, "item_id, available, categories", "true"),
@@ -89,7 +88,12 @@ PEOPLE = "user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR)"
 
 
 def _copy(night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str) -> None:
-    _take(db, name, stream(night.lake, table, night.pin(table), f"SELECT {columns} FROM t WHERE {where}"))
+    _take(db, name, _stream(night, table, f"SELECT {columns} FROM t WHERE {where}"))
+
+
+def _stream(night: Night, table: Table, sql: str) -> pa.RecordBatchReader:
+    """SQL over one table `t` at its pinned version, batch by batch: never the whole table in memory."""
+    return night.lake.stream_query(sql, ("t", night.lake.open(table, night.pin(table))))
 
 
 def _take(db: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader) -> None:

@@ -106,10 +106,8 @@ def _histories_of(night: SparkNight, histories: DataFrame, changed: DataFrame, c
         with cached(histories.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
             yield rows
         return
-    files, names = (
-        night.lake.open(HISTORIES, night.pin(HISTORIES)).file_uris(),
-        ", ".join(f'"{name}"' for name in HISTORY_COLUMNS),
-    )
+    files = night.lake.open(HISTORIES, night.pin(HISTORIES)).file_uris()
+    names = ", ".join(f'"{name}"' for name in HISTORY_COLUMNS)
     with spilling_duckdb(night.settings.place("home")) as db:
         db.register("changed", changed.toArrow())
         db.read_parquet(files, hive_partitioning=True).create_view("histories")

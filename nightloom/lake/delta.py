@@ -99,7 +99,11 @@ class Lake:
 
     def query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.Table:
         """SQL (DataFusion's) over opened tables by name -> Arrow."""
-        return _stream(sql, *opened).read_all()
+        return self.stream_query(sql, *opened).read_all()
+
+    def stream_query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.RecordBatchReader:
+        """The same, a batch of some thousand rows at a time: memory does not grow with the answer."""
+        return _stream(sql, *opened)
 
     def rows(
         self, table: Table, where: str = "true", columns: Sequence[str] = ("*",), version: int | None = None
@@ -108,8 +112,8 @@ class Lake:
         return self.query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
 
     def stream(self, table: Table, where: str, columns: Sequence[str], version: int) -> pa.RecordBatchReader:
-        """The same, a batch of some thousand rows at a time: memory does not grow with the table."""
-        return _stream(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
+        """The same, batch by batch: memory does not grow with the table."""
+        return self.stream_query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
 
     def distinct_in_log(self, table: Table, columns: Sequence[str], version: int) -> set[Any] | None:
         """Distinct values of the columns together, as tuples, from Delta's log alone; None where the log lacks them.

@@ -56,7 +56,7 @@ def sample_rows(version: int, kind: str, ids: list[str] | None = None) -> Iterat
 
 
 def with_hashes(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
-    """Keys and values with what lists.rows() adds."""
+    """Keys and values with the hashes that StoreRows.batches() adds."""
     given = pa.table({"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())})
     with duckdb.connect() as connection:
         connection.register("given", given)

@@ -10,7 +10,7 @@ import pytest
 from nightloom.lake import Lake
 from nightloom.night import records, stages
 from serving import publish
-from serving.lists import Lists
+from serving.store_rows import StoreRows
 from serving.stores import folder, versions
 from serving.stores.pushes import PushState
 from serving.stores.reader import Reader
@@ -216,9 +216,9 @@ def test_a_push_that_was_killed_while_loading_goes_on_with_its_version(project: 
     project.plant_all().judge()
     night = project.night()
     with project.store.exclusive_lock():
-        begun = publish._begun(night, project.store)
-        lists = Lists(night.lake, D, night.reads, project.root)
-        (batch,) = lists.rows("users", begun.version, begun.facts["moment"])
+        begun = publish._begin_push(night, project.store)
+        lists = StoreRows(night.lake, D, night.reads, project.root)
+        (batch,) = lists.batches("users", begun.version, begun.facts["moment"])
         project.store.begin_load(begun.version)
         project.store.load_part(begun.version, ("users", 0), batch)
     loaded = next((project.settings.place("store") / "v000001").glob("users-*.arrow"))

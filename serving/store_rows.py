@@ -1,4 +1,4 @@
-"""Gold tables of one night -> key and value rows for a store, sorted by key, by DuckDB; and the bytes they will take.
+"""Tables of one night -> rows of key and value for a store, sorted by key, by DuckDB; and the bytes they will take.
 
 gold.recommendations -> users; silver.items -> items; gold.popular -> popular; gold.similar_items -> similar. Values are
 JSON text made in the engine: no Python per row.
@@ -14,7 +14,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-from deltalake import QueryBuilder
 from duckdb.func import ARROW
 
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
@@ -39,7 +38,7 @@ BODIES = {
 }
 """What follows a value's head."""
 SAMPLE = 20_000
-"""Rows of a kind that are measured to predict what all will take."""
+"""Rows of a kind that are measured, to predict the bytes of all."""
 
 
 def key_sql(column: str) -> str:
@@ -49,40 +48,40 @@ def key_sql(column: str) -> str:
 
 
 @dataclass(frozen=True)
-class Lists:
-    """One night's rows at pinned table versions."""
+class StoreRows:
+    """One night's rows for a store, at pinned table versions."""
 
     lake: Lake
     night: date
     versions: dict[str, int]
-    """Table -> version; a table that there is none of has no rows."""
+    """Table -> version; a table that is not there has no rows."""
     scratch: Path
     """Folder for what does not fit in memory."""
 
-    def rows(self, kind: str, version: int, moment: str, at_a_time: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Of each row of a kind, keys rising: key, value, and hashes `whole` (of both) and `content` (less the head).
+    def batches(self, kind: str, version: int, moment: str, at_a_time: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Rows of a kind by key: key, value, and the hashes `whole` (of both) and `content` (without the header).
 
-        `moment` is generated_at where the table has none.
+        `moment` is the generated_at of tables that have none.
         """
-        with self._connected(kind) as connection:
+        with self._connect(kind) as connection:
             reader = connection.sql(
                 f"""SELECT key, value, hash(key, value) AS whole, hash(key, body) AS content FROM
-                ({self._pairs(kind, version, moment)}) ORDER BY key"""
+                ({self._pairs_sql(kind, version, moment)}) ORDER BY key"""
             ).to_arrow_reader(at_a_time)
             assert reader is not None  # a SELECT always has a result
             yield from reader
 
-    def shape(self, kind: str) -> RowSizes:
-        """How many rows there are of a kind, and how large some of them are, taken evenly by a hash of the id."""
-        with self._connected(kind) as connection:
+    def sizes(self, kind: str) -> RowSizes:
+        """How many rows a kind has, and how large a sample of them is, drawn by a hash of the id."""
+        with self._connect(kind) as connection:
             ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
-            sizes = connection.execute(
+            sample = connection.execute(
                 f"""SELECT octet_length(key) AS keys, octet_length(value) AS values FROM
-                ({self._pairs(kind, 1, START, f"hash({IDS[kind]}) % {max(rows, 1)} < {SAMPLE}")})"""
+                ({self._pairs_sql(kind, 1, START, f"hash({IDS[kind]}) % {max(rows, 1)} < {SAMPLE}")})"""
             ).fetchnumpy()
-        return RowSizes(rows, *(np.asarray(sizes[name], np.int64) for name in ("keys", "values")))
+        return RowSizes(rows, *(np.asarray(sample[name], np.int64) for name in ("keys", "values")))
 
-    def _pairs(self, kind: str, version: int, moment: str, where: str = "true") -> str:
+    def _pairs_sql(self, kind: str, version: int, moment: str, where: str = "true") -> str:
         """SQL for key, value and the value's body."""
         first, last = value_header(version, "|").split("|")
         at = MOMENT if kind == "users" else f"'{moment}'"
@@ -91,24 +90,25 @@ class Lists:
             FROM rows WHERE {where})"""
 
     def origin(self) -> tuple[str, str]:
-        """Version of the model that scored the lists (several: comma-separated), and when the last was scored."""
-        with self._connected("users") as connection:
+        """Version of the model that scored the lists (several: comma-separated), and when the last one was scored."""
+        with self._connect("users") as connection:
             found = connection.execute(
                 f"SELECT string_agg(DISTINCT model_version, ', ' ORDER BY model_version), max({MOMENT}) FROM rows"
             ).fetchone()
         assert found is not None  # an aggregate always gives a row
         return str(found[0] or "none"), str(found[1])
 
-    def _connected(self, kind: str) -> duckdb.DuckDBPyConnection:
+    def _connect(self, kind: str) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection in which `rows` is the kind's table at its version.
 
-        By the files that the Delta log names, with DuckDB's own reader: half the time of rows that come through Arrow.
+        DuckDB reads the files that the Delta log names by itself, in half the time of rows that come through Arrow.
         """
         connection = spilling_duckdb(self.scratch)
         connection.create_function("json_lists", json_lists, ["FLOAT[]"], "VARCHAR", type=ARROW)
         files = self._files(SOURCES[kind])
         if files:
-            connection.read_parquet(files, union_by_name=True).create_view("stored")
+            named = SOURCES[kind].partition is not None  # its column is in the folders' names alone
+            connection.read_parquet(files, union_by_name=True, hive_partitioning=named).create_view("stored")
         else:
             connection.register("stored", arrow_schema(SOURCES[kind]).empty_table())
         rows = "FROM stored"
@@ -125,8 +125,3 @@ class Lists:
         if table.partition is None:
             return self.lake.open(table, version).file_uris()
         return files_of_night(self.lake, table, self.night, version)
-
-
-def stream(lake: Lake, table: Table, version: int, sql: str) -> pa.RecordBatchReader:
-    """SQL over one table `t` at a version -> Arrow batches that can be read once; never the whole table in memory."""
-    return pa.RecordBatchReader.from_stream(QueryBuilder().register("t", lake.open(table, version)).execute(sql))
