@@ -21,7 +21,7 @@ from serving.stores.reader import Reader
 @click.command()
 @click.argument("user")
 @click.option("--k", help="How many; default slate.k.")
-@click.option("--json", "json_out", is_flag=True, help="The API's answer, as it is.")
+@click.option("--json", "json_out", is_flag=True, help="The API's answer, unchanged.")
 def recommend(user: str, k: str | None, json_out: bool) -> None:
     """A user's published list; the popular list for an unknown user."""
     snapshot = Reader(open_store(settings_module.load())).now(user)

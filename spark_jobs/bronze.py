@@ -178,7 +178,7 @@ def _collect_error(source: Source, errors: list[Exception]) -> Iterator[None]:
 
 
 def _translate_error(source: Source, error: Exception) -> Exception:
-    """Spark's error as one of ours; an unknown error stays as it is."""
+    """Spark's error as one of ours; an unknown error is returned unchanged."""
     if re.search(ANOTHER_RUN, str(error)):
         return ConcurrentRunError(f"source '{source.name}': another run reads it right now; wait for its end.")
     # A task's error is not in the query's message; classic Spark and Spark Connect keep it under these names.

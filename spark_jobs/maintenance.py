@@ -129,7 +129,7 @@ def _delete_expired_rows(night: SparkNight, table: Table, oldest_night: date | N
     stamp = CommitProperties(custom_metadata={"userMetadata": as_json({"expired": oldest})})  # not by hand
     deleted = night.lake.open(table).delete(f"{period} < DATE '{oldest}'", commit_properties=stamp)
     if rows := deleted["num_deleted_rows"]:
-        yield f"deleted {rows:,} rows of before {oldest}"
+        yield f"deleted {rows:,} rows from before {oldest}"
 
 
 def _compact(night: SparkNight, table: Table) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The warm Spark Connect server of one home folder: HOME/spark/{server.json, log, lock} and one process group.
 
-A JVM and a Delta class path cost seconds to start; the night's stages share one that runs already. It listens on the
-loopback address only, and asks for a token that stands in server.json (readable by its owner only).
+Starting a JVM with Delta takes seconds, so the night's stages share one running server. It listens on the loopback
+address only and requires the token in server.json, which only its owner can read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TOKEN_VARIABLE = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
 
 
 class SparkError(NightloomError):
-    """Spark cannot start, or what it needs is not there."""
+    """Spark cannot start, or its requirements are missing."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Server:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes connections."""
+        """Whether it accepts connections."""
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
@@ -62,18 +62,18 @@ class Server:
 
 def find(home: Path) -> Server | None:
     """The running, ready server of a home folder."""
-    server = _recorded(home)
+    server = _read_record(home)
     return server if server and server.alive and server.ready else None
 
 
 def start(home: Path, heavy: bool = False) -> str:
-    """Start the server unless it runs, and wait until it is ready -> a line that says so. Raises SparkError.
+    """Start the server unless it runs, and wait until it is ready -> a message. Raises SparkError.
 
-    `heavy` readies it for millions of rows instead of for a quick start.
+    `heavy` tunes it for millions of rows instead of for a quick start.
     """
     began = time.monotonic()
     with _lock(home):
-        server = _recorded(home)
+        server = _read_record(home)
         if server and server.alive and server.ready:
             return f"Spark server runs already: pid {server.pid}, port {server.port}"
         if not (server and server.alive):  # else: one that somebody started is still on its way
@@ -83,34 +83,34 @@ def start(home: Path, heavy: bool = False) -> str:
 
 
 def stop(home: Path) -> str:
-    """End the server's process group, if it runs -> a line that says so."""
+    """End the server's process group, if it runs -> a message."""
     with _lock(home):
-        server = _recorded(home)
+        server = _read_record(home)
         if server and server.alive:
-            _end(server)
+            _terminate(server)
         (home / "spark" / "server.json").unlink(missing_ok=True)
     return f"Spark server stopped: pid {server.pid}" if server else "No Spark server runs"
 
 
 def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str]:
-    """Spark settings, the same for the server and for Spark inside a process; `heavy` as in start()."""
-    jars = further_jars()
+    """Spark settings, the same for the server and for classic Spark; `heavy` as in start()."""
+    jars = extra_jars()
     shared = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),
         "spark.sql.session.timeZone": "UTC",
-        # One bad value must not end a night: a cast that fails gives NULL, and the row's checks say what was wrong.
+        # One bad value must not end a night: a failed cast gives NULL, and the row's checks report it.
         "spark.sql.ansi.enabled": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        # Classes loaded and code compiled for one stage serve the next: no stage brings jars of its own.
+        # Stages share loaded classes and compiled code: no stage has jars of its own.
         "spark.sql.artifact.isolation.enabled": "false",
-        # Estimates of a night's few new rows are those of whole rows, and miss the default of 10 MB.
+        # Spark overestimates a night's few new rows (it counts all columns), so they exceed the default of 10 MB.
         "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
-        # Looking for a way to compress each column takes a quarter of a silver stage's processor time.
+        # Choosing a compression for each column takes a quarter of a silver stage's CPU time.
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
-        # Classes made for one plan serve the next; by the default of 100 a night takes a twentieth more (measured).
+        # Plans share generated classes; with the default of 100 a night takes a twentieth longer (measured).
         "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -125,14 +125,14 @@ def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "4",
-        # Defaults made for large tables: they read a tiny Delta log in 50 tasks, and list a folder in 10,000.
+        # The defaults are for large tables: they read a tiny Delta log in 50 tasks and list a folder in 10,000.
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     }
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Variables for Spark's own processes: this interpreter, and where these packages lie."""
+    """Variables for Spark's own processes: this interpreter, and the folder of our packages."""
     here = str(Path(__file__).parents[1])
     path = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -143,8 +143,8 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def further_jars() -> list[str]:
-    """Delta's and Kafka's jars, as set-up put them beside the interpreter; the class-data archive wants this order."""
+def extra_jars() -> list[str]:
+    """Delta's and Kafka's jars in the interpreter's folder, in the order that the class-data archive requires."""
     folder = Path(sys.prefix) / "spark-jars"
     jars = sorted(str(jar) for jar in folder.glob("*.jar"))
     if not jars:
@@ -153,15 +153,16 @@ def further_jars() -> list[str]:
 
 
 def _java_options(heavy: bool) -> list[str]:
-    """A laptop's night is short: the first compiler only, the simplest collector, classes from an archive if there.
+    """For a laptop's short night: the first compiler only, the simplest collector, classes from an archive if any.
 
-    On a million rows the second compiler takes half the processor time of the first, on few rows twice. At ten million
-    a collector of one thread takes a fifth of the silver stage's time, compiling what is not hot a tenth (measured).
+    Measured: on a million rows the second compiler needs half the CPU time of the first, on few rows twice as much. On
+    ten million rows a single-threaded collector takes a fifth of the silver stage's time, and compiling cold code a
+    tenth.
     """
     archive = Path(sys.prefix) / "spark.jsa"
     quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     many = ["-XX:+UseParallelGC", "-XX:CompileThresholdScaling=8"]
-    # With one compiler Java keeps only 48 MB for compiled code; a night of many stages should never fill it.
+    # With one compiler Java reserves only 48 MB for compiled code; a night of many stages must never fill it.
     options = ["-XX:ReservedCodeCacheSize=256m", *(many if heavy else quick)]
     return [*options, f"-XX:SharedArchiveFile={archive}"] if archive.exists() else options
 
@@ -174,8 +175,8 @@ def _spawn(home: Path, heavy: bool) -> Server:
     }
     command = [_spark_submit(), "--master", LAPTOP, "--class", SERVER_CLASS]
     command += [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-    # Not subprocess: nobody waits for this child. A session, so a process group, of its own: it outlives this command,
-    # and stop() ends just it.
+    # Not subprocess: nobody waits for this child. With its own session and process group it outlives this command, and
+    # stop() ends nothing else.
     pid = os.posix_spawn(
         command[0],
         [*command, "spark-internal"],
@@ -199,7 +200,7 @@ def _wait_until_ready(home: Path, server: Server, deadline: float) -> None:
         ended = not server.alive
         if ended or time.monotonic() > deadline:
             if not ended:
-                _end(server)
+                _terminate(server)
             (home / "spark" / "server.json").unlink()
             what = "ended before it was ready" if ended else f"was not ready after {SECONDS_TO_START} s"
             tail = "\n".join(_log(home).read_text(errors="replace").splitlines()[-15:])
@@ -219,7 +220,7 @@ def _start_tick(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def _end(server: Server) -> None:
+def _terminate(server: Server) -> None:
     os.killpg(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + SECONDS_TO_STOP
     while server.alive and time.monotonic() < deadline:
@@ -228,7 +229,7 @@ def _end(server: Server) -> None:
         os.killpg(server.pid, signal.SIGKILL)
 
 
-def _recorded(home: Path) -> Server | None:
+def _read_record(home: Path) -> Server | None:
     try:
         return Server(**json.loads((home / "spark" / "server.json").read_text()))
     except FileNotFoundError:
@@ -237,7 +238,7 @@ def _recorded(home: Path) -> Server | None:
 
 @contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    """One start or stop at a time in a home folder; a killed holder frees it."""
+    """Allow one start or stop at a time in a home folder; the lock ends with its process."""
     folder = home / "spark"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

@@ -1,7 +1,7 @@
-"""nightloom.toml's `places.spark` -> a SparkSession: a client of the warm local server, or Spark inside this process.
+"""nightloom.toml's `places.spark` -> a SparkSession: a client of the warm local server, or classic Spark.
 
-`python -m spark_jobs.session start|stop` starts and stops the warm server. Stages run the same on both: SQL and
-DataFrames only.
+`python -m spark_jobs.session start|stop` starts and stops the warm server. Stages use SQL and DataFrames only, so they
+run the same on both.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from nightloom.sql.marts import tables
 from spark_jobs import server
 
 WARM = "warm"
-HEAVY = 32 << 20
-"""Bytes of new files from which a night is heavy: 1-2 million gzipped JSON events."""
+HEAVY_BYTES = 32 << 20
+"""A night with more bytes of new files is heavy: 1-2 million gzipped JSON events."""
 
 
 def session(settings: Settings) -> SparkSession:
-    """The session of this process. Raises SparkError when the Delta jars are not there."""
+    """The session of this process. Raises SparkError when the Delta jars are missing."""
     place = settings.places.spark
     home = settings.place("home")
-    # A wrong statement would be logged with plan and stack, before our error says in a line what is wrong with it.
+    # By default Spark logs a wrong statement with plan and stack, before our own error of one line.
     PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     if place.startswith("sc://"):
         return SparkSession.builder.remote(place).getOrCreate()
     if place == WARM and (running := server.find(home)):
         return SparkSession.builder.remote(running.url).getOrCreate()
-    return _inside(home, server.LAPTOP if place == WARM else place)
+    return _classic_session(home, server.LAPTOP if place == WARM else place)
 
 
-def _inside(home: Path, master: str) -> SparkSession:
-    """Classic Spark, its driver a child of this process."""
+def _classic_session(home: Path, master: str) -> SparkSession:
+    """Classic Spark, whose driver is a child of this process."""
     os.environ.update(server.environment(home))
     builder = SparkSession.builder.master(master).appName("nightloom")
     for key, value in server.configuration(home, master).items():
@@ -51,7 +51,7 @@ def _inside(home: Path, master: str) -> SparkSession:
 
 
 def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
-    """The session, in which the lake's tables have their names: `spark.sql("SELECT * FROM silver.items")`."""
+    """The session with the lake's tables under their names: `spark.sql("SELECT * FROM silver.items")`."""
     lake = Lake(settings.place("lake"))
     for table in tables(settings):
         if lake.exists(table):
@@ -62,16 +62,16 @@ def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
 
 
 def _is_heavy(settings: Settings) -> bool:
-    """Whether the files that came since the last night are many; of a topic nobody knows."""
+    """Whether the files that arrived since the last night are large. The size of a Kafka topic is not known."""
     lake = Lake(settings.place("lake"))
     commits = [lake.open(table).history(1)[0]["timestamp"] / 1000 for table in BRONZE.values() if lake.exists(table)]
     folders = [settings.root / source.path for source in settings.sources if source.path]
     files = [file.stat() for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0)) > HEAVY
+    return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0)) > HEAVY_BYTES
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Start or stop the warm server; either is harmless when there is nothing to do."""
+    """Start or stop the warm server; harmless when there is nothing to do."""
     parser = argparse.ArgumentParser(prog="python -m spark_jobs.session", description=main.__doc__)
     parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")

@@ -101,7 +101,7 @@ def show(state: str | None, limit: int, as_json: bool, **filters: Any) -> None:
 @click.option(
     "--from", "file", type=click.Path(exists=True, path_type=Path), help="Mended rows: row_id and raw a line."
 )
-@click.option("--why", default="replayed", show_default=True, help="Kept beside each row, with your name.")
+@click.option("--why", default="replayed", show_default=True, help="Stored with each row and your name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_run: bool, **filters: Any) -> None:
     """Put rows into bronze again: after nightloom.toml was mended, or with mended records."""
@@ -124,7 +124,7 @@ def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_r
 @quarantine.command()
 @_filters
 @click.option("--everything", is_flag=True, help="All rows that wait; otherwise choose with the options above.")
-@click.option("--why", required=True, help="Kept beside each row, with your name.")
+@click.option("--why", required=True, help="Stored with each row and your name.")
 def discard(everything: bool, why: str, **filters: Any) -> None:
     """Mark rows as not worth mending. They stay in bronze and in quarantine."""
     lake = _lake()

@@ -19,12 +19,14 @@ from nightloom.settings import Settings, line_of
 
 @dataclass(frozen=True)
 class Mart:
-    """A table and the SELECT that makes it.
+    """A table and the SELECT that builds it.
 
-    By table.period: a mart of days, weeks or months is made anew for those whose interactions have changed, and its
-    SELECT sees no others of silver.interactions; one of nights gets the night's rows; any other is made anew whole.
-    `follows` names further tables whose changed rows make days anew: table -> SQL for the day that a row of it touches.
-    `every_night` makes up for nights that ended before their marts, as at a closed gate. `line` is that of
+    table.period decides what is rebuilt. A mart of days, weeks or months is rebuilt for those whose interactions have
+    changed, and its SELECT sees only these rows of silver.interactions. A mart of nights gets the night's rows. Any
+    other mart is rebuilt completely.
+
+    `follows` names further tables whose changed rows rebuild days: table -> SQL for the day that a row belongs to.
+    `every_night` adds missing nights that ended before their marts, for example at a closed gate. `line` is the line of
     nightloom.toml on which the SELECT begins; None for ours.
     """
 
@@ -35,17 +37,17 @@ class Mart:
     line: int | None = None
 
     def place(self, line: int = 1) -> str:
-        """Where a line of its SQL is to be mended."""
+        """The place of a line of its SQL, for error messages."""
         if self.line is None:
             return f"nightloom/sql/marts.py: mart {self.table.full_name}, line {line} of its SQL"
         return f"nightloom.toml, line {self.line + line - 1}: mart {self.table.full_name}"
 
     def values(self, settings: Settings) -> dict[str, str]:
-        """What stands in the SQL for `:k` and `:stored`."""
+        """The values of `:k` and `:stored` in the SQL."""
         return {"k": str(settings.slate.k), "stored": str(settings.slate.stored)}
 
     def recipe(self, settings: Settings) -> str:
-        """Twelve hex digits that change when its SQL, its parameters or its contract does."""
+        """Twelve hex digits that change with its SQL, its parameters or its contract."""
         columns = [(column.name, column.type, column.required) for column in self.table.columns]
         parts = (self.sql, self.values(settings), columns, self.table.key, self.table.period)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
@@ -60,8 +62,8 @@ SELECT day, user_id, sum(n) AS events, round(sum(weight), 9) AS weight,
 FROM kinds GROUP BY day, user_id
 """
 
-# From user days and item days, which are small beside the events: an old event may come late and make somebody else's
-# first day an ordinary one, so all days are counted anew.
+# From user days and item days, which are small compared with the events. All days are counted again, since a late event
+# may change which day was a user's first.
 DAILY_ACTIVITY = """
 WITH first AS (SELECT user_id, min(day) AS day FROM gold.user_days GROUP BY user_id),
 newcomers AS (SELECT day, count(*) AS new_users FROM first GROUP BY day),

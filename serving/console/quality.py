@@ -1,4 +1,4 @@
-"""The console's page of data quality, and Data Docs beside it."""
+"""The console's page of data quality, and the pages of Data Docs."""
 
 from __future__ import annotations
 

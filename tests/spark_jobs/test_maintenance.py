@@ -127,7 +127,7 @@ def test_rows_past_the_contracts_retention_are_deleted_counted_from_the_newest_a
         lake.append(POPULAR, [row])
     served = versions_served(at, D - timedelta(days=days + 1))
     done = run_maintenance(at)
-    assert done["gold.popular"] == f"deleted 1 rows of before {served}"
+    assert done["gold.popular"] == f"deleted 1 rows from before {served}"
     assert sorted(row["night"] for row in at.rows(POPULAR)) == [served, D - timedelta(days=days), D]
 
 

@@ -92,4 +92,4 @@ def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path:
 def test_missing_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(server.SparkError, match=r"no jars in .*/spark-jars; `./run setup` puts them there"):
-        server.further_jars()
+        server.extra_jars()
