@@ -36,6 +36,7 @@ from nightloom.local.memory import peak_memory
 from nightloom.night import stages
 from spark_jobs import gold_histories, gold_recommendations
 from spark_jobs.context import SparkNight
+from training import registration
 
 FIRST = date(2025, 11, 28)
 """The last day of the likes that are made."""
@@ -91,7 +92,7 @@ def prepared(settings: settings_module.Settings, users: int, items: int) -> Lake
     # In a process of its own, as in a night: what it took of memory is not counted as scoring's.
     argv = ["--date", str(FIRST), "--config", str(settings.file)]
     subprocess.run([sys.executable, "-m", stages.TRAIN.name, *argv], check=True)
-    registry.set_alias(settings, registry.CHAMPION, "1")
+    registration.set_alias(settings, registry.CHAMPION, "1")
     print(f"training: {time.perf_counter() - began:.1f} s", flush=True)
     return lake
 

@@ -110,7 +110,7 @@ def user_words(wheel: Path, settings: Settings) -> Words:
 
 
 def with_words(histories: Histories, user_ids: Strings, words: Words) -> Histories:
-    return replace(histories, traits=Features.from_lists(words[user] for user in user_ids.tolist()))
+    return replace(histories, user_features=Features.from_lists(words[user] for user in user_ids.tolist()))
 
 
 def ndcg_per_user(
@@ -120,7 +120,7 @@ def ndcg_per_user(
     runs = []
     for seed in range(seeds):
         examples = training_examples(likes, cut, seed)
-        if models.definition(spec.name).user_attributes:
+        if models.definition(spec.name).user_features:
             examples = replace(examples, histories=with_words(examples.histories, likes.user_ids, words))
         model = trainers.fit(spec.name, examples, spec.params)
         runs.append(scorecard(model, evaluation, k).per_user["ndcg"]["all"])

@@ -34,7 +34,7 @@ class EaseWithTransitions:
     def lists(self, holdout: Holdout, transition_weight: float, k: int) -> I32:
         """T x K as indices into holdout.item_ids; EASE's scores have weight 1."""
         index = holdout.index_in(self.item_ids)
-        holdout_index, histories = np.flatnonzero(index >= 0), holdout.histories.renamed(index)
+        holdout_index, histories = np.flatnonzero(index >= 0), holdout.histories.reindexed(index)
         blocks = []
         for start in range(0, len(histories), USERS_PER_BLOCK):
             block = histories.of(np.arange(start, min(start + USERS_PER_BLOCK, len(histories))))

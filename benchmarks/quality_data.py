@@ -95,7 +95,7 @@ def _split(known: Events, targets: Events, user_ids: Strings, item_ids: Strings)
     index[known_items] = np.arange(len(known_items))
     nonempty = np.flatnonzero(histories.lengths_B)
     examples = Examples(
-        item_ids[known_items], histories.of(nonempty).renamed(index), int(known.places_N.max()) + 1, SEED
+        item_ids[known_items], histories.of(nonempty).reindexed(index), int(known.places_N.max()) + 1, SEED
     )
     users = np.unique(targets.users_N)
     seen, later = (_matrix(events, user_ids, item_ids)[users] for events in (known, targets))

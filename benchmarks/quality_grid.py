@@ -20,14 +20,15 @@ GIVEN_SPLIT: tuple[Candidate, ...] = (
     *(("graph", {**TRENDS, "lift": lift}) for lift in (0.2, 0.25)),
 )
 NEXT = {
-    "horizon": 1, "personal": 1.0, "popularity": False, "precision": "bfloat16", "length": 200, "rate": 0.002,
+    "horizon": 1, "logit_scale": 1.0, "popularity": False, "precision": "bfloat16", "length": 200,
+    "learning_rate": 0.002,
 }  # fmt: skip
 """The sequence model without what it has for nights and their times."""
 LEAVE_ONE_OUT: tuple[Candidate, ...] = (
     ("popularity", {}),
     ("als", {"factors": 64, "popularity": 0.0}),
-    ("sequence/short", {**NEXT, "blocks": 1, "dropout": 0.3, "hidden": 0.3, "epochs": 30}),
-    ("sequence/long", {**NEXT, "blocks": 2, "dropout": 0.2, "hidden": 0.2, "epochs": 80}),
+    ("sequence/short", {**NEXT, "blocks": 1, "dropout": 0.3, "item_dropout": 0.3, "epochs": 30}),
+    ("sequence/long", {**NEXT, "blocks": 2, "dropout": 0.2, "item_dropout": 0.2, "epochs": 80}),
 )
 GRIDS = {"given-split": GIVEN_SPLIT, "leave-one-out": LEAVE_ONE_OUT}
 

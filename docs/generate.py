@@ -1,5 +1,6 @@
-"""The code -> docs/settings.md (nightloom/settings/), docs/tables.md (nightloom/contracts/), and the table of rules in
-docs/slate.md (nightloom/slate/rules/).
+"""The code -> docs/settings.md (nightloom/settings/), docs/tables.md (nightloom/contracts/), and parts of other pages.
+
+These are the models of docs/models.md (models/), and the rules of docs/slate.md (nightloom/slate/rules/).
 
 By hand: .venv/bin/python docs/generate.py
 tests/test_docs.py compares the files with what comes out here.
@@ -21,6 +22,8 @@ sys.path.insert(0, str(DOCS.parent))
 from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
+import models  # noqa: E402
+from models.definition import Definition  # noqa: E402
 from nightloom.contracts import TABLES, Table  # noqa: E402
 from nightloom.settings import Settings  # noqa: E402
 from nightloom.slate.rule import NamedRule  # noqa: E402
@@ -171,7 +174,45 @@ def slate_page() -> str:
     return re.sub(r"(?<=\|---\|---\|---\|\n)(\|.*\n)*", lambda _: rows, page, count=1)
 
 
-PAGES = {"settings.md": settings_page, "slate.md": slate_page, "tables.md": tables_page}
+START, END = "<!-- Made from models/ by docs/generate.py: -->\n", "<!-- As far as here. -->\n"
+
+
+def models_page() -> str:
+    """docs/models.md: what stands there, with the models and their hyper-parameters as the models' files have them."""
+    before, rest = (DOCS / "models.md").read_text(encoding="utf8").split(START)
+    definitions = [models.definition(name) for name in models.names()]
+    summary = "| name | what it is | lists depend on | trains on ranks |\n|---|---|---|---|\n"
+    summary += "".join(_summary(each) for each in definitions)
+    return f"{before}{START}\n{summary}{''.join(map(_model, definitions))}\n{END}{rest.split(END)[1]}"
+
+
+def _summary(definition: Definition) -> str:
+    inputs = (
+        ("history", definition.uses_history),
+        ("user features", definition.user_features),
+        ("item features", definition.item_features),
+    )
+    depends = ", ".join(name for name, used in inputs if used) or "nothing"
+    name, ranks = definition.model.name, "yes" if definition.distributed else ""
+    return f"| [`{name}`](#{name}) | {_paragraphs(definition)[0]} | {depends} | {ranks} |\n"
+
+
+def _model(definition: Definition) -> str:
+    text = "\n\n".join(_paragraphs(definition))
+    keys = "".join(_row(key, field) for key, field in definition.params.model_fields.items())
+    return f"\n### {definition.model.name}\n\n{text}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{keys}"
+
+
+def _paragraphs(definition: Definition) -> list[str]:
+    return [_flat(each) for each in (definition.model.__doc__ or "").split("\n\n")]
+
+
+PAGES = {
+    "models.md": models_page,
+    "settings.md": settings_page,
+    "slate.md": slate_page,
+    "tables.md": tables_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from models.base import F32, I32, Examples, Histories, Params, Report, Strings, decayed, read, write
+from models.base import F32, I32, Examples, Histories, Params, Report, Strings, decay_weights, read, write
 from models.definition import Definition
 from models.popularity import decayed_likes
 
@@ -39,9 +39,12 @@ class ALSParams(Params):
 
 @dataclass(frozen=True)
 class ALS:
-    """Users: hot and warm ones by exact fold-in of their history, also when they came after the training; a cold one
-    has the vector zero, so that only the bias, what is popular, ranks. Items: hot and warm ones by their factors; a
-    cold one is not in the model.
+    """Implicit matrix factorisation by alternating least squares (Hu, Koren, Volinsky 2008).
+
+    Trains in sweeps over the likes. Good for millions of users and items.
+
+    Users: hot and warm ones by exact fold-in of their history, also when they came after the training; a cold one gets
+    what is popular. Items: hot and warm ones by their factors; a cold one is not in the model.
     """
 
     name: ClassVar[str] = "als"
@@ -59,7 +62,7 @@ class ALS:
 
         weights = {"confidence": params.confidence, "regularisation": params.regularisation}
         events = examples.histories
-        worth_N = decayed(events.weights, events.times, examples.cut, params.half_life_days)
+        worth_N = decay_weights(events.weights, events.times, examples.cut, params.half_life_days)
         likes = events.matrix(len(examples.item_ids), worth_N)
         liked_by = likes.T.tocsr()
         rng = np.random.default_rng(examples.seed)

@@ -36,8 +36,8 @@ class Histories:
     weights: F32
     times: I64
     """Unix seconds."""
-    traits: Features | None = None
-    """What is said of each user; None where nothing is known of anybody."""
+    user_features: Features | None = None
+    """Of each user; None where nobody has any."""
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -56,15 +56,15 @@ class Histories:
         lengths = self.lengths_B[rows]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         events = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        traits = self.traits.of(rows) if self.traits else None
-        return type(self)(indptr, self.items[events], self.weights[events], self.times[events], traits)
+        features = self.user_features.of(rows) if self.user_features else None
+        return type(self)(indptr, self.items[events], self.weights[events], self.times[events], features)
 
-    def renamed(self, index: I64) -> Self:
+    def reindexed(self, index: I64) -> Self:
         """The same in another item order: `index` gives each item's new index, -1 where it has none (dropped)."""
         items = index[self.items]
         keep = items >= 0
         kept = self._of(len(self), self.rows_N[keep], items[keep], self.weights[keep], self.times[keep])
-        return replace(kept, traits=self.traits)
+        return replace(kept, user_features=self.user_features)
 
     def matrix(self, items: int, weights: F32 | None = None) -> csr_array:
         """B x `items` float32, the weights (or others given for the events) summed where events repeat."""
@@ -81,9 +81,9 @@ class Histories:
         items: Iterable[Sequence[str]],
         weights: Iterable[Sequence[float]],
         times: Iterable[Sequence[int]],
-        words: Iterable[Sequence[str]] | None = None,
+        features: Iterable[Sequence[str]] | None = None,
     ) -> Self:
-        """One list per user each, events oldest first, times in Unix seconds; `words` is what is said of each user.
+        """One list per user each, events oldest first, times in Unix seconds; `features` are those of each user.
 
         Items that the model does not know are dropped, and so are events of weight 0 (seen, not liked).
         """
@@ -95,7 +95,7 @@ class Histories:
         flat_times = np.fromiter(chain.from_iterable(times), np.int64)
         keep = (indices >= 0) & (flat_weights > 0)
         kept = cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
-        return kept if words is None else replace(kept, traits=Features.from_lists(words))
+        return kept if features is None else replace(kept, user_features=Features.from_lists(features))
 
     @classmethod
     def from_events(cls, users: int, rows: I32 | I64, items: I32, weights: F32, times: I64) -> Self:
@@ -125,8 +125,8 @@ class Examples:
     cut: int
     """First Unix second that is not trained on."""
     seed: int
-    items: Features | None = None
-    """What is said of each item, for a model that takes features; that of the users is in `histories`."""
+    item_features: Features | None = None
+    """For a model that takes them; those of the users are in `histories`."""
 
 
 class Params(BaseModel):
@@ -138,8 +138,8 @@ class Params(BaseModel):
 DAY = 86_400  # seconds
 
 
-def decayed(weights: F32, times: I64, cut: int | I64, half_life_days: float) -> F32:
-    """Weights halved for every `half_life_days` between the event and the cut; any one shape."""
+def decay_weights(weights: F32, times: I64, cut: int | I64, half_life_days: float) -> F32:
+    """Weights, halved for every `half_life_days` between the event and the cut; any one shape."""
     return np.asarray(weights * 0.5 ** ((cut - times) / (half_life_days * DAY)), np.float32)
 
 
@@ -156,8 +156,8 @@ def positions(item_ids: Strings) -> Mapping[str, int]:
     return {item: index for index, item in enumerate(item_ids.tolist())}
 
 
-class Described(Protocol):
-    """What stands beside any model's arrays."""
+class ModelBase(Protocol):
+    """What is saved of any model besides its arrays."""
 
     name: ClassVar[str]
     """As in nightloom.toml; the name of the model's file."""
@@ -171,7 +171,7 @@ class Described(Protocol):
         ...
 
 
-class _Trained(Described, Protocol):
+class _TrainedModel(ModelBase, Protocol):
     """What both shapes promise. Scores compare within one user only. Every history gets a ranking, the empty one too.
     Immutable once trained.
     """
@@ -191,7 +191,7 @@ class _Trained(Described, Protocol):
 
 
 @runtime_checkable
-class FactorModel(_Trained, Protocol):
+class FactorModel(_TrainedModel, Protocol):
     """Score of item i for user b = encode(histories)[b] . items_ID[i] + bias_I[i]."""
 
     @property
@@ -206,7 +206,7 @@ class FactorModel(_Trained, Protocol):
 
 
 @runtime_checkable
-class BlockModel(_Trained, Protocol):
+class BlockModel(_TrainedModel, Protocol):
     """Scores every item for a block of users at once; no vector of a user says it all."""
 
     def scores(self, histories: Histories) -> F32:
@@ -242,7 +242,7 @@ def leave_one_out(model: FactorModel, history: Histories, item: int) -> F32:
     return np.asarray(found[0] - found[1:], np.float32)
 
 
-def write(folder: Path, model: Described, **arrays: NDArray[Any]) -> None:
+def write(folder: Path, model: ModelBase, **arrays: NDArray[Any]) -> None:
     """model.json (name, params) and one .npy per array; no pickle, so that loading runs no code."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in {"item_ids": model.item_ids, **arrays}.items():
@@ -253,5 +253,18 @@ def write(folder: Path, model: Described, **arrays: NDArray[Any]) -> None:
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What write() wrote: the params, and the arrays by name, mapped and not loaded."""
-    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
-    return json.loads((folder / "model.json").read_text())["params"], arrays
+    arrays = {
+        RENAMED.get(file.stem, file.stem): np.load(file, mmap_mode="r", allow_pickle=False)
+        for file in sorted(folder.glob("*.npy"))
+    }
+    params = json.loads((folder / "model.json").read_text())["params"]
+    return {RENAMED.get(name, name): value for name, value in params.items()}, arrays
+
+
+RENAMED = {
+    "rate": "learning_rate", "decay": "weight_decay", "hidden": "item_dropout", "personal": "logit_scale",
+    "mixing_rate": "mixing_learning_rate", "hidden_items": "item_dropout", "hidden_histories": "history_dropout",
+    "most": "max_features", "judges": "validation_users", "theirs": "member_params",
+    "words": "features", "user_words": "user_features", "trust": "popularity_weight",
+}  # fmt: skip
+"""Old name -> new name of a hyper-parameter or an array: models that were saved under the old one still load."""

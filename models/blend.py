@@ -1,9 +1,7 @@
-"""Blend: the scores of several models, put on one scale per user and added, with weights that later likes chose.
+"""Blend: the scores of several models, put on one scale per user and added; training/trainers/blend.py trains it.
 
-First the members are trained without the latest likes, and the weights are moved, one at a time, as long as the lists
-of the users who gave these likes become better (NDCG). Then the members are trained anew on everything. What is said of
-users, their words, is added by the lift of popularity by segment (segments.py).
-Shapes: B users of a block, I items, M members, T users who judge, C candidates of a user, K list length, V moves.
+User features are added by the lift of popularity by segment (segments.py). Shapes: B users of a block, I items, M
+members.
 """
 
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 import models
 from models.base import F32, Histories, Model, Params, Strings, read, write
@@ -24,14 +22,14 @@ from nightloom.section import listed
 class BlendParams(Params):
     members: str = "graph, als"
     """Names of models, with commas between them."""
-    theirs: dict[str, float | int | str | bool] = Field({})
+    member_params: dict[str, float | int | str | bool] = Field({})
     """Hyper-parameters of members, each given to the blend as "MEMBER.NAME", e.g. "als.factors" = 64."""
     held_out_days: float = Field(7, ge=0)
-    """The last days before the cut choose the weights; 0: a tenth of all likes, drawn, do."""
-    judges: int = Field(5000, ge=1)
-    """Users who choose, at most."""
+    """The last days before the cut choose the weights; with 0 a tenth of all likes does, drawn at random."""
+    validation_users: int = Field(5000, ge=1)
+    """Users whose lists choose the weights, at most."""
     segments: bool = True
-    """Whether what users with the same words like more than others is added, with the parameters "segments.NAME"."""
+    """Whether the lifts of user features are added, with the parameters "segments.NAME"."""
     k: int = Field(20, ge=1)
     """Length of the lists that are compared."""
 
@@ -41,15 +39,16 @@ class BlendParams(Params):
 
     def of(self, member: str) -> dict[str, float | int | str | bool]:
         """One member's own hyper-parameters."""
-        return {name.partition(".")[2]: value for name, value in self.theirs.items() if name.startswith(f"{member}.")}
+        own = f"{member}."
+        return {name.removeprefix(own): value for name, value in self.member_params.items() if name.startswith(own)}
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Move "MEMBER.NAME" to where those of the members stand."""
-        theirs = {name: value for name, value in given.items() if "." in name}
-        return {name: value for name, value in given.items() if name not in theirs} | (
-            {"theirs": theirs} if theirs else {}
+        member_params = {name: value for name, value in given.items() if "." in name}
+        return {name: value for name, value in given.items() if name not in member_params} | (
+            {"member_params": member_params} if member_params else {}
         )
 
     @field_validator("members")
@@ -61,26 +60,44 @@ class BlendParams(Params):
                 raise ValueError(f"no member can be '{name.strip()}'; there are {there}")
         return members
 
-    @field_validator("theirs")
+    @field_validator("member_params")
     @classmethod
-    def _belong_to_a_member(cls, theirs: dict[str, Any], known: ValidationInfo) -> dict[str, Any]:
+    def _belong_to_a_member(cls, member_params: dict[str, Any], known: ValidationInfo) -> dict[str, Any]:
         members = known.data.get("members", "")
-        for name in theirs:
+        for name in member_params:
             if name.partition(".")[0] not in ("segments", *members.replace(" ", "").split(",")):
                 raise ValueError(f"'{name}' belongs to no member; the members are {members}")
-        return theirs
+        return member_params
+
+    @model_validator(mode="after")
+    def _check_member_params(self) -> Self:
+        for member in (*self.names, "segments"):
+            definition = models.definition(member)
+            try:
+                definition.params(**self.of(member))
+            except ValidationError as error:
+                name, problem = definition.problem(error)
+                raise ValueError(f"{member}.{name}: {problem}") from None
+        return self
 
 
 def can_be_member(name: str) -> bool:
     """Not a model that takes attributes of items: none are given to members. Segments are added by themselves."""
     others = name in models.names() and name not in ("blend", "segments")
-    return others and not models.definition(name).item_attributes
+    return others and not models.definition(name).item_features
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Users and items, hot, warm and cold: what the members say, each by its weight; a cold item is in no member. Where
-    users have words, these move the scores as far as they move what is popular: all that is known of a cold user.
+    """The scores of several models, each put on one scale per user, multiplied by its weight and added.
+
+    Trains every member twice. Good for the last per cent. First the members are trained without the last
+    `held_out_days`. Their weights are moved until the lists of the users who came in those days get no better. Then the
+    members are trained again on everything. Where users are described, the lifts of `segments` are added: not its
+    ranking, which the members have, but what each feature moves (`segments = false` leaves it out).
+
+    Users: hot and warm ones by what the members say, and by their features; a cold one by their features, and without
+    any they get what is popular. Items: hot and warm ones; a cold one is not in the model.
     """
 
     name: ClassVar[str] = "blend"
@@ -91,26 +108,27 @@ class Blend:
     segments: Segments | None = None
 
     def scores(self, histories: Histories) -> F32:
-        both = (w * scaled(scores(member, histories)) for w, member in zip(self.weights_M, self.members, strict=True))
-        return np.asarray(sum(both) + self._by_words(histories), np.float32)
+        weighted = zip(self.weights_M, self.members, strict=True)
+        parts = (weight * standardise(scores(member, histories)) for weight, member in weighted)
+        return np.asarray(sum(parts) + self._by_segments(histories), np.float32)
 
     def lift(self, histories: Histories) -> F32:
         """The members' own, each by its weight and scale."""
-        both = zip(self.weights_M, self.members, strict=True)
-        lifts = (w / spread(scores(member, histories)) * lift(member, histories) for w, member in both)
-        return np.asarray(sum(lifts) + self._by_words(histories), np.float32)
+        weighted = zip(self.weights_M, self.members, strict=True)
+        lifts = (weight / deviation(scores(member, histories)) * lift(member, histories) for weight, member in weighted)
+        return np.asarray(sum(lifts) + self._by_segments(histories), np.float32)
 
-    def _by_words(self, histories: Histories) -> F32:
-        """How the users' words move what is popular, on the scale of the members: there it is part of each already."""
-        if self.segments is None or not histories.traits:
+    def _by_segments(self, histories: Histories) -> F32:
+        """How user features move what is popular, on the scale of the members, each of which has what is popular."""
+        if self.segments is None or not histories.user_features:
             return np.zeros(1, np.float32)
-        return lift(self.segments, histories) / spread(self.segments.items_ID[None, :, 0])
+        return lift(self.segments, histories) / deviation(self.segments.items_ID[None, :, 0])
 
     def contributions(self, history: Histories, item: int) -> F32:
         """The members' own, each by its weight and scale; the scale is taken as given."""
         total_N = np.zeros(len(history.items), np.float32)
         for weight, member in zip(self.weights_M, self.members, strict=True):
-            total_N += weight / spread(scores(member, history))[0] * member.contributions(history, item)
+            total_N += weight / deviation(scores(member, history))[0] * member.contributions(history, item)
         return total_N
 
     def save(self, folder: Path) -> None:
@@ -129,15 +147,15 @@ class Blend:
         return cls(known, arrays["item_ids"], members, arrays["weights"], segments)
 
 
-def spread(scores_BI: F32) -> F32:
+def deviation(scores_BI: F32) -> F32:
     """Each user's standard deviation over the items, B x 1; 1 where all items score the same."""
-    spread_B1 = scores_BI.std(axis=1, keepdims=True)
-    return np.where(spread_B1 > 0, spread_B1, np.float32(1))
+    deviation_B1 = scores_BI.std(axis=1, keepdims=True)
+    return np.where(deviation_B1 > 0, deviation_B1, np.float32(1))
 
 
-def scaled(scores_BI: F32) -> F32:
-    """Mean 0 and standard deviation 1 for each user: what members say can be added."""
-    return np.asarray((scores_BI - scores_BI.mean(axis=1, keepdims=True)) / spread(scores_BI), np.float32)
+def standardise(scores_BI: F32) -> F32:
+    """Mean 0 and standard deviation 1 for each user, so that the scores of members can be added."""
+    return np.asarray((scores_BI - scores_BI.mean(axis=1, keepdims=True)) / deviation(scores_BI), np.float32)
 
 
-MODEL = Definition(Blend, BlendParams, user_attributes=True)
+MODEL = Definition(Blend, BlendParams, user_features=True)

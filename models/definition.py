@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from models.base import Model, Params
+from nightloom.section import listed, nearest_key
 
 
 @dataclass(frozen=True)
@@ -13,11 +16,20 @@ class Definition:
     params: type[Params]
     uses_history: bool = True
     """Whether the likes of a user move their list."""
-    user_attributes: bool = False
+    user_features: bool = False
     """Whether it takes the attributes of users, such as `city=Ulm`."""
-    item_attributes: bool = False
+    item_features: bool = False
     """Whether it takes the categories and attributes of items; such a model knows items that nobody liked yet."""
     distributed: bool = False
     """Whether it trains on many ranks (docs/ranks.md)."""
     requirements: tuple[str, ...] = ()
     """pip packages that loading needs, besides numpy, scipy and pydantic."""
+
+    def problem(self, error: ValidationError) -> tuple[str, str]:
+        """The first wrong hyper-parameter, and what is wrong with it."""
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            known = self.params.model_fields
+            return name, f"unknown hyper-parameter; {self.model.name} has {listed(known)}{nearest_key(name, known)}"
+        return name, first["msg"].removeprefix("Value error, ")

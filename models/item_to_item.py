@@ -27,7 +27,13 @@ class ItemToItemParams(ItemWeightsParams):
 
 
 class ItemToItem(ItemWeights):
-    """Hot, warm and cold users and items: as ItemWeights says."""
+    """The nearest items of each liked item, by the users they share.
+
+    Trains by one sparse product. Quick and easy to explain.
+
+    Users: hot and warm ones by their history, also when they came after the training; a cold one gets what is
+    popular. Items: hot and warm ones by the users they share with others; a cold one is not in the model.
+    """
 
     name: ClassVar[str] = "item_to_item"
     params_type = ItemToItemParams

@@ -30,9 +30,7 @@ class ItemWeightsParams(Params):
 
 @dataclass(frozen=True)
 class ItemWeights:
-    """Users: hot and warm ones by their history, also when they came after the training; for a cold one only what is
-    popular ranks. Items: hot and warm ones by the users they share with others; a cold one is not in the model.
-    """
+    """A model that a subclass trains: it gives the weights to of()."""
 
     name: ClassVar[str]
     params_type: ClassVar[type[ItemWeightsParams]]
@@ -49,26 +47,28 @@ class ItemWeights:
         return cls(params, examples.item_ids, weights_II, np.float32(params.popularity) * popular_I)
 
     def scores(self, histories: Histories) -> F32:
-        told_BI = histories.matrix(len(self.item_ids)) @ self.weights_II
-        return np.asarray((told_BI if isinstance(told_BI, np.ndarray) else told_BI.toarray()) + self.bias_I, np.float32)
+        summed_BI = histories.matrix(len(self.item_ids)) @ self.weights_II
+        return np.asarray(
+            (summed_BI if isinstance(summed_BI, np.ndarray) else summed_BI.toarray()) + self.bias_I, np.float32
+        )
 
     def contributions(self, history: Histories, item: int) -> F32:
         """Exact: the score less the bias is a sum over the likes."""
-        told_N = np.asarray(self.weights_II[history.items, np.full_like(history.items, item)])
-        return np.asarray(history.weights * told_N, np.float32)
+        weights_N = np.asarray(self.weights_II[history.items, np.full_like(history.items, item)])
+        return np.asarray(history.weights * weights_N, np.float32)
 
     def save(self, folder: Path) -> None:
         if isinstance(self.weights_II, np.ndarray):
             write(folder, self, bias=self.bias_I, weights=self.weights_II)
         else:
-            told = self.weights_II
+            weights_of = self.weights_II
             write(
                 folder,
                 self,
                 bias=self.bias_I,
-                weights=told.data,
-                weights_indices=told.indices,
-                weights_indptr=told.indptr,
+                weights=weights_of.data,
+                weights_indices=weights_of.indices,
+                weights_indptr=weights_of.indptr,
             )
 
     @classmethod
@@ -81,20 +81,20 @@ class ItemWeights:
         return cls(cls.params_type(**params), item_ids, weights, arrays["bias"])
 
 
-def nearest(items: int, neighbours: int, told: Callable[[I64], F32]) -> csr_array:
+def nearest(items: int, neighbours: int, weights_of: Callable[[I64], F32]) -> csr_array:
     """I x I: for each item those that a like of it says most for, not itself, none that it speaks against.
 
-    `told` gives for some items what a like of them says for each item, B x I; no I x I array is ever whole.
+    `weights_of` gives for some items what a like of them says for each item, B x I; no I x I array is ever whole.
     """
     step = max(1, min(ITEMS_PER_BLOCK, CELLS_PER_BLOCK // items))
 
     def rows(start: int) -> csr_array:
         block = np.arange(start, min(start + step, items))
         itself = csr_array((np.ones(len(block)), block, np.arange(len(block) + 1)), shape=(len(block), items))
-        ids_BK, told_BK = topk_of_scores(told(block), min(neighbours, items), seen=itself)
-        kept = (ids_BK >= 0) & (told_BK > 0)
+        ids_BK, weights_BK = topk_of_scores(weights_of(block), min(neighbours, items), seen=itself)
+        kept = (ids_BK >= 0) & (weights_BK > 0)
         ends = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-        return csr_array((told_BK[kept], ids_BK[kept], ends), shape=itself.shape)
+        return csr_array((weights_BK[kept], ids_BK[kept], ends), shape=itself.shape)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # numpy and scipy work outside Python's lock
         return csr_array(vstack(list(threads.map(rows, range(0, items, step)))))

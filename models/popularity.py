@@ -1,4 +1,4 @@
-"""Popularity with decay: likes, each halved every `half_life_days` -> one score per item, the same for every user."""
+"""Popularity with decay: likes, each halved every `half_life_days` -> one score per item, for every user the same."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from models.base import F32, Examples, Histories, Params, Report, Strings, decayed, read, write
+from models.base import F32, Examples, Histories, Params, Report, Strings, decay_weights, read, write
 from models.definition import Definition
 
 
@@ -19,13 +19,18 @@ class PopularityParams(Params):
 def decayed_likes(examples: Examples, half_life_days: float) -> F32:
     """Likes of each item as of the cut, I numbers: a like is halved every `half_life_days`."""
     likes = examples.histories
-    worth_N = decayed(likes.weights, likes.times, examples.cut, half_life_days)
+    worth_N = decay_weights(likes.weights, likes.times, examples.cut, half_life_days)
     return np.bincount(likes.items, worth_N, minlength=len(examples.item_ids)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Popularity:
-    """Users hot, warm and cold get one and the same ranking. Items: hot first; a cold one is not in the model."""
+    """Popular items: likes, each of which counts half after `half_life_days`.
+
+    Trains in one pass. It is the bar that every other model must clear: gate 2 compares each challenger with it.
+
+    Users: hot, warm and cold ones get the same ranking. Items: the most liked first; a cold one is not in the model.
+    """
 
     name: ClassVar[str] = "popularity"
     params: PopularityParams

@@ -1,6 +1,6 @@
 """The models as an MLflow pyfunc: rows of (user_id, likes oldest first, k) -> (user_id, items, scores), best first.
 
-An optional column `words` says of each user what is known beside, such as `city=Ulm`, for models that take features.
+An optional column `features` has the features of each user, such as `city=Ulm`, for the models that take them.
 MLflow runs this file when it loads a model version (models from code). What a user liked is left out of the list.
 """
 
@@ -28,7 +28,7 @@ class Recommender(PythonModel):
         liked = [list(items) for items in model_input["items"]]
         histories = Histories.from_lists(
             self.model.item_ids, liked, [[1.0] * len(items) for items in liked], [range(len(items)) for items in liked],
-            words=model_input.get("words"),
+            features=model_input.get("features"),
         )  # fmt: skip
         longest = int(model_input["k"].max())
         liked_BI = histories.matrix(len(self.model.item_ids))

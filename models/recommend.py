@@ -49,7 +49,7 @@ def recommend(
 ITEMS_AT_A_TIME = 16_384
 
 
-def beside(model: Model, at: int, k: int, allowed_I: Bools) -> Iterator[tuple[I32, I32, F32]]:
+def similar_items(model: Model, at: int, k: int, allowed_I: Bools) -> Iterator[tuple[I32, I32, F32]]:
     """For each item the k others that gain most by it: blocks of (items_B, ids_BK, lift_BK), as recommend() gives them.
 
     The lift of somebody who likes just this item (at `at`, Unix seconds) and not the scores, which would be those of

@@ -28,28 +28,29 @@ class SequenceParams(Params):
     blocks: int = Field(1, ge=1)
     """Layers of attention."""
     heads: int = Field(2, ge=1)
+    """Attention heads of each layer."""
     epochs: int = Field(8, ge=1)
     """Times that every user is seen, with another window of a long history each time."""
     batch: int = Field(64, ge=1)
     """Users per step, over all ranks together."""
-    rate: float = Field(0.002, gt=0)
-    """Peak learning rate: a linear rise over the first tenth of the steps, then a linear fall to zero."""
-    decay: float = Field(0.01, ge=0)
-    """Weight decay (AdamW)."""
+    learning_rate: float = Field(0.002, gt=0)
+    """At its peak: a linear rise over the first tenth of the steps, then a linear fall to zero."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Of AdamW."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of features that each layer's output goes without in a step, to the nearest 1/256."""
-    hidden: float = Field(0.2, ge=0, lt=1)
-    """Share of likes that a user's input goes without in a step."""
+    item_dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of a user's likes that the input goes without in a step."""
     horizon: int = Field(100, ge=1)
     """A target is drawn from the next so many likes: a nightly list is for a whole day, not for the next click."""
-    personal: float = Field(0.5, gt=0)
-    """How much of a score's personal part counts when encoding: a network is surer than few data allow."""
+    logit_scale: float = Field(0.5, gt=0)
+    """What the part of a score that depends on the history is multiplied by: a network is surer than few data allow."""
     popularity: bool = True
     """Whether what was popular is given to the model. Without, it is learnt: for events whose times mean nothing."""
     popularity_half_life_days: float = Field(10.0, gt=0)
     """After this many days a like counts half in what is popular."""
     negatives: int = Field(0, ge=0)
-    """Items that a step's targets are told from beside each other, drawn anew for each step; 0: all there are."""
+    """Number of negatives, drawn for each step, that its targets are told from; 0: all items."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of products in training. auto: bfloat16 on a GPU, else float32; a CPU with bfloat16 instructions (AVX512-BF16,
     AMX) does them several times as fast in it, another one far slower."""
@@ -57,8 +58,12 @@ class SequenceParams(Params):
 
 @dataclass(frozen=True)
 class Sequence:
-    """Users: hot and warm ones by their last likes, also when they came after the training; a cold one by the start
-    token, trained on everybody's first like. Items: hot and warm ones; a cold one is not in the model.
+    """Self-attention over the last likes, in their order (SASRec; Kang and McAuley 2018).
+
+    Trains in epochs, on many ranks. Good where order matters.
+
+    Users: hot and warm ones by their last likes, also when they came after the training; a cold one gets what is
+    popular. Items: hot and warm ones by their vectors; a cold one is not in the model.
     """
 
     name: ClassVar[str] = "sequence"
@@ -84,7 +89,7 @@ class Sequence:
             firsts = np.maximum(histories.lengths_B[rows] - self.params.length, 0)
             inputs_BL, lengths_B = windows(histories, rows, firsts, self.params.length, len(self.item_ids))
             users_BD[rows] = self.network.last_states(inputs_BL, lengths_B)
-        return users_BD * np.float32(self.params.personal)
+        return users_BD * np.float32(self.params.logit_scale)
 
     def contributions(self, history: Histories, item: int) -> F32:
         """By leaving each like out in turn."""

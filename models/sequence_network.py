@@ -24,7 +24,7 @@ class Network(torch.nn.Module):
         self.blocks = torch.nn.ModuleList(Block(factors, heads, dropout) for _ in range(blocks))
         self.norm = torch.nn.LayerNorm(factors, bias=False)  # it would cancel: states are differences
         self.bias = torch.nn.Parameter(torch.zeros(items))
-        self.trust = torch.nn.Parameter(torch.ones(()))  # in popularity
+        self.popularity_weight = torch.nn.Parameter(torch.ones(()))
         self.popular_I: torch.Tensor
         self.register_buffer("popular_I", torch.zeros(items))
         torch.nn.init.normal_(self.items.weight, std=0.02)
@@ -57,7 +57,7 @@ class Network(torch.nn.Module):
 
     def item_bias(self) -> F32:
         """What is liked more than its popularity says, and the popularity as of the training's cut."""
-        return np.asarray((self.bias + self.trust * self.popular_I).detach().cpu().numpy())
+        return np.asarray((self.bias + self.popularity_weight * self.popular_I).detach().cpu().numpy())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The weights by name."""

@@ -143,4 +143,4 @@ def _model(config: Path, version: str) -> Model:
     """The registered model, cached: the next explanation is quick."""
     from models import registry
 
-    return registry.load(settings_module.load(config), version)
+    return registry.load_version(settings_module.load(config), version)

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import models
-from models.registry import Registered
+from models.registry import RegisteredVersion
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import now
 from nightloom.lake.recommendations import dependent_nights, night_columns, nightly_lists
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fits a worker's memory
 
 
-def recommendations(histories: DataFrame, users: int, model: Registered, hidden: list[str], length: int) -> DataFrame:
+def recommendations(
+    histories: DataFrame, users: int, model: RegisteredVersion, hidden: list[str], length: int
+) -> DataFrame:
     """Histories of `users` users -> their lists. Sorted first, so that a batch holds the same users each time."""
     scored = partial(score, folder=str(model.folder), hidden=hidden, length=length)
     return in_batches(histories, users).mapInArrow(scored, LISTS).withColumn("model_version", F.lit(model.version))
@@ -80,7 +82,7 @@ def with_generated_at(lists: DataFrame, at: datetime) -> DataFrame:
 def main(night: SparkNight) -> None:
     """Score the users with a changed input, or everybody."""
     model, slate = night_model(night), night.settings.slate
-    without_history = models.definition(model.name).user_attributes and night.lake.exists(USERS)
+    without_history = models.definition(model.name).user_features and night.lake.exists(USERS)
     words = without_history or (bool(slate.user_attributes) and night.lake.exists(USERS))
     inputs = [HISTORIES, ITEMS, *([USERS] if words else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:
@@ -143,7 +145,7 @@ DISTINCT_USERS = "count(DISTINCT user_id) AS n"
 
 @contextmanager
 def _lists(
-    night: SparkNight, model: Registered, plan: Plan | None, histories: DataFrame, users: int
+    night: SparkNight, model: RegisteredVersion, plan: Plan | None, histories: DataFrame, users: int
 ) -> Iterator[DataFrame]:
     """The users' lists, by the slate rules where there are any."""
     if plan is None:

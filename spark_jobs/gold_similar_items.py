@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.base import Model
-from models.recommend import beside
+from models.recommend import similar_items
 from nightloom.contracts import ITEM_STATS, ITEMS, SIMILAR_ITEMS
 from nightloom.lake import arrow_schema
 from nightloom.night import stages
@@ -63,7 +63,7 @@ LISTS = pa.schema([arrow_schema(SIMILAR_ITEMS).field(name) for name in ("item_id
 
 def similar(model: Model, allowed_I: Bools, at: datetime, k: int) -> Iterator[pa.RecordBatch]:
     """Batches of LISTS: for each item its k most similar allowed items, where it raises their scores at all."""
-    for items_B, found_BK, lift_BK in beside(model, int(at.timestamp()), k, allowed_I):
+    for items_B, found_BK, lift_BK in similar_items(model, int(at.timestamp()), k, allowed_I):
         there = (found_BK >= 0) & (lift_BK > 0)
         some = there.any(axis=1)
         items = pa.array(model.item_ids[found_BK[there]], pa.string())

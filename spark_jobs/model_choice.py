@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.registry import CHAMPION, Registered, RegistryError, champion, oldest, registered
+from models.registry import CHAMPION, RegisteredVersion, RegistryError, champion, find_version, oldest_version
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.model_version import model_version
@@ -16,18 +16,18 @@ MODEL: dict[str, Any] = {
 """A stage's option."""
 
 
-def night_model(night: Night) -> Registered:
+def night_model(night: Night) -> RegisteredVersion:
     """The model that `--model` asks for. Raises RegistryError when there is none."""
     asked = vars(night.arguments).get("model") or CHAMPION
-    found: Registered | None
+    found: RegisteredVersion | None
     if asked == CHAMPION:
         found, why = champion(night.settings), "it is the champion"
     elif asked != AS_PUBLISHED:
-        found, why = registered(night.settings, asked), "it was asked for"
+        found, why = find_version(night.settings, asked), "it was asked for"
     elif (known := model_version(night.lake, night.date)) is not None:
-        found, why = registered(night.settings, known.version), known.reason
+        found, why = find_version(night.settings, known.version), known.reason
     else:
-        found, why = oldest(night.settings), "it is the oldest: no champion is known of that day"
+        found, why = oldest_version(night.settings), "it is the oldest: no champion is known of that day"
     if found is None:
         name = night.settings.project.name
         raise RegistryError(f"model {name} has no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")

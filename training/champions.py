@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from models import registry
-from models.registry import CHAMPION, Registered, RegistryError
+from models.registry import CHAMPION, RegisteredVersion, RegistryError
 from nightloom.contracts import CHAMPIONS
 from nightloom.lake import Lake, now
 from nightloom.settings import Settings
+from training import registration
 
 Change = dict[str, Any]
 """A row of ops.champions."""
@@ -24,7 +25,7 @@ def changes(lake: Lake) -> list[Change]:
 
 def promote(settings: Settings, version: str, *, by: str, why: str, run_id: str) -> Change:
     """Make a version the champion. Raises RegistryError if the version does not exist or is the champion already."""
-    new, old = registry.registered(settings, version), registry.champion(settings)
+    new, old = registry.find_version(settings, version), registry.champion(settings)
     if old and old.version == new.version:
         raise RegistryError(f"version {version} ({new.name}) is champion already; `nightloom model history` says why")
     return _set_champion(settings, "promoted", new, old, by=by, why=why, run_id=run_id)
@@ -37,19 +38,26 @@ def demote(settings: Settings, *, by: str, why: str, run_id: str) -> Change:
     previous = [version for version in versions if old is None or version != old.version]
     if old is None or not previous:
         raise RegistryError("no earlier champion is in ops.champions; `nightloom model promote VERSION` makes one")
-    new = registry.registered(settings, previous[-1])
+    new = registry.find_version(settings, previous[-1])
     return _set_champion(settings, "demoted", new, old, by=by, why=why, run_id=run_id)
 
 
 def _set_champion(
-    settings: Settings, action: str, new: Registered, old: Registered | None, *, by: str, why: str, run_id: str
+    settings: Settings,
+    action: str,
+    new: RegisteredVersion,
+    old: RegisteredVersion | None,
+    *,
+    by: str,
+    why: str,
+    run_id: str,
 ) -> Change:
     change = {
         "run_id": run_id, "changed_at": now(), "action": action, "version": new.version, "model": new.name,
         "previous_version": old.version if old else None, "by": by, "why": why,
     }  # fmt: skip
     _lake(settings).append(CHAMPIONS, [change])
-    registry.set_alias(settings, CHAMPION, new.version)
+    registration.set_alias(settings, CHAMPION, new.version)
     return change
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from models import registry
-from models.registry import Registered
+from models.registry import RegisteredVersion
 from nightloom.contracts import INTERACTIONS
 from nightloom.night import stages
 from nightloom.night.context import Night
@@ -22,7 +22,7 @@ from training.drift import Reason, input_drift, outcome_drift
 
 def main(night: Night) -> None:
     """Say in one line whether retraining is due on this date, and why."""
-    last = registry.newest(night.settings)
+    last = registry.newest_version(night.settings)
     if last is None or registry.champion(night.settings) is None:
         due, why = True, "there is no champion"
     else:
@@ -33,7 +33,7 @@ def main(night: Night) -> None:
     print(f"due: {why}")
 
 
-def reasons(night: Night, last: Registered) -> list[Reason]:
+def reasons(night: Night, last: RegisteredVersion) -> list[Reason]:
     """Every possible reason. Drift and outcomes are compared only if nights came after the last training."""
     rules, trained_on = night.settings.training, date.fromisoformat(last.tags["night"])
     rows = count_rows_before(night.lake, night.pin(INTERACTIONS), night.end)

@@ -13,17 +13,16 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 import models
 from models.base import Examples, Report
 from nightloom import settings as settings_module
-from nightloom.errors import DataError, SettingsError
+from nightloom.errors import DataError
 from nightloom.lake import Lake
 from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
 from training import distributed, trainers
-from training.attributes import NOTHING, Said
+from training.features import NO_FEATURES, FeatureVersions
 from training.rank_shards import read_shard
 
 
@@ -37,12 +36,12 @@ class Task:
     cut: datetime
     """First moment that is not trained on."""
     seed: int
-    said: Said = NOTHING
-    """Versions of what describes items and users, for the models that take it."""
+    features: FeatureVersions = NO_FEATURES
+    """For the models that take features of items or users."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A trained model's files in `folder`/model, and how the training went."""
 
     name: str
@@ -61,23 +60,24 @@ class Fitted:
         return self.folder / "files"  # named as registry.FILES: MLflow keeps the name of the folder
 
 
-def known_to(task: Task, spec: ModelSpec) -> Examples:
-    """What this process's rank knows of a task: its users' likes, and what is said of items and users if the model
-    takes that.
-    """
-    group, kind = distributed.group(), models.definition(spec.name)
-    said = Said(task.said.items if kind.item_attributes else None, task.said.users if kind.user_attributes else None)
-    return read_shard(task.lake, task.version, task.cut, task.seed, group.rank, group.size, said)
+def examples_for(task: Task, spec: ModelSpec) -> Examples:
+    """What this process's rank trains on: its users' likes, and features if the model takes them."""
+    group, definition = distributed.group(), models.definition(spec.name)
+    versions = FeatureVersions(
+        items=task.features.items if definition.item_features else None,
+        users=task.features.users if definition.user_features else None,
+    )
+    return read_shard(task.lake, task.version, task.cut, task.seed, group.rank, group.size, versions)
 
 
-def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
-    """Train one model, on the ranks of the group this process is in. Raises DataError, SettingsError.
+def fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
+    """Train one model, on the ranks of the group this process is in. Raises DataError.
 
     Rank 0 writes the files.
     """
     started, group = time.monotonic(), distributed.group()
     folder.mkdir(parents=True, exist_ok=True)
-    known = known_to(task, spec)
+    known = examples_for(task, spec)
     if not len(known.item_ids):
         raise DataError(
             f"no likes before {task.cut:%Y-%m-%d}, so there is nothing to train on; give the project older events, "
@@ -89,13 +89,10 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> Fitted:
     group.folder = folder if models.definition(spec.name).distributed else None
     try:
         model = trainers.fit(spec.name, known, spec.params, _report(spec.name, folder))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(f"models: {spec.name}: params.{first['loc'][0]}: {first['msg']}") from None
     finally:
         group.folder = None
     likes, users = group.sum(own).astype(int)
-    fitted = Fitted(
+    fitted = FittedModel(
         spec.name, folder, model.params.model_dump(), _curve(folder), time.monotonic() - started,
         int(likes), int(users), len(known.item_ids),
     )  # fmt: skip
@@ -117,8 +114,8 @@ def _report(name: str, folder: Path) -> Report:
         unfinished = folder / "curve.json.unfinished"
         unfinished.write_text(json.dumps([*before, {"epoch": epoch, "seconds": seconds, **figures}]))
         unfinished.replace(folder / "curve.json")
-        told = ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
-        print(f"{name}: epoch {epoch}, {told}, {seconds:.1f} s", flush=True)
+        text = ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
+        print(f"{name}: epoch {epoch}, {text}, {seconds:.1f} s", flush=True)
 
     return report
 
@@ -128,10 +125,10 @@ def _curve(folder: Path) -> list[dict[str, float]]:
     return json.loads(file.read_text()) if file.exists() else []
 
 
-def read(folder: Path) -> Fitted:
+def read(folder: Path) -> FittedModel:
     """What fit() left in a folder, maybe in another process."""
-    told = json.loads((folder / "fitted.json").read_text())
-    return Fitted(**{**told, "folder": Path(told["folder"])})
+    text = json.loads((folder / "fitted.json").read_text())
+    return FittedModel(**{**text, "folder": Path(text["folder"])})
 
 
 def task_of(night: Night, version: int) -> Task:
@@ -159,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         spec = spec.model_copy(update={"params": given.params})
     group = distributed.group()
     group.compression = settings.training.compression
-    task = replace(task_of(night, given.version), said=Said(given.items, given.users))
+    task = replace(task_of(night, given.version), features=FeatureVersions(given.items, given.users))
     group.run(lambda: fit(task, spec, given.folder))
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from models import registry
 from models.base import Examples, Model
 from models.popularity import Popularity
-from models.registry import CHALLENGER, Registered
+from models.registry import CHALLENGER, RegisteredVersion
 from nightloom.contracts import CHAMPIONS, INTERACTIONS, USERS
 from nightloom.night import stages
 from nightloom.night.context import Night
@@ -21,14 +21,14 @@ from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import Check
 from nightloom.night.run import run_stage
 from nightloom.settings import Settings
-from training import champions, report, trainers
-from training.attributes import described
+from training import champions, registration, report, trainers
 from training.dataset import read_log, training_examples
+from training.features import with_user_features
 from training.fit import task_of
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 from training.verdict import Comparison, Verdict, decide
 
-Candidates = Mapping[str, Registered]
+Candidates = Mapping[str, RegisteredVersion]
 """Challengers by version, the oldest first."""
 CHAMPION_NEEDED = "a champion: gates.model.mode = 'enabled', or `nightloom model promote VERSION`"
 
@@ -43,26 +43,26 @@ def main(night: Night) -> None:
     apply_verdict(night, verdict, champion)
 
 
-def eligible_candidates(night: Night, champion: Registered | None) -> Candidates:
+def eligible_candidates(night: Night, champion: RegisteredVersion | None) -> Candidates:
     """The models trained for the night, without the champion and without versions that a person demoted."""
     excluded = champions.demoted_versions(champions.changes(night.lake)) | ({champion.version} if champion else set())
-    trained = {model.version: model for model in registry.candidates(night.settings, night.date)}
+    trained = {model.version: model for model in registry.versions_of_night(night.settings, night.date)}
     return {version: trained[version] for version in sorted(trained, key=int) if version not in excluded}
 
 
-def newest_wins(night: Night, challengers: Candidates, champion: Registered | None) -> Verdict:
+def newest_wins(night: Night, challengers: Candidates, champion: RegisteredVersion | None) -> Verdict:
     """The verdict of a disabled gate: the newest challenger, with a warning."""
     warning = Check("judged", False, f"gates.model.mode is {night.settings.gates.model.mode}", "enabled", "warn")
     checks = [_challengers_check(challengers, champion), warning]
     return Verdict(max(challengers, key=int, default=None), bool(challengers), checks)
 
 
-def evaluate(night: Night, challengers: Candidates, champion: Registered | None) -> Verdict:
+def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion | None) -> Verdict:
     """Compare the models, decide by the promotion rule, and write the report."""
     task = task_of(night, night.pin(INTERACTIONS))
     evaluation = evaluation_set(read_log(night.lake, task.version, night.end, only_likes=False), task.cut)
     if night.lake.exists(USERS):
-        evaluation = replace(evaluation, holdout=described(night.lake, night.pin(USERS), evaluation.holdout))
+        evaluation = replace(evaluation, holdout=with_user_features(night.lake, night.pin(USERS), evaluation.holdout))
     users, severity = len(evaluation.holdout.user_ids), "warn" if champion else "stop"
     checks = [
         Check("later_users", users > 0, f"{users} users", "users who liked something new after the cut", severity),
@@ -81,14 +81,14 @@ def evaluate(night: Night, challengers: Candidates, champion: Registered | None)
     return Verdict(verdict.best, verdict.promoted, [*checks, *verdict.checks], verdict.by_version, verdict.gains)
 
 
-def _challengers_check(challengers: Candidates, champion: Registered | None) -> Check:
+def _challengers_check(challengers: Candidates, champion: RegisteredVersion | None) -> Check:
     observed, severity = f"{len(challengers)} models", "warn" if champion else "stop"
     return Check("challengers", bool(challengers), observed, "a model trained for this night", severity)
 
 
 def compare(
     settings: Settings, evaluation: EvaluationSet, cut: datetime,
-    challengers: Candidates, champion: Registered | None, examples: Examples,
+    challengers: Candidates, champion: RegisteredVersion | None, examples: Examples,
 ) -> Comparison:  # fmt: skip
     """Scorecards of every model on the same users and targets; `examples` are the likes before the cut."""
     k = settings.gates.model.k
@@ -107,7 +107,7 @@ def fit_popularity(settings: Settings, examples: Examples) -> Model:
     return trainers.fit(Popularity.name, examples, params)
 
 
-def version_to_promote(night: Night, verdict: Verdict, champion: Registered | None) -> str | None:
+def version_to_promote(night: Night, verdict: Verdict, champion: RegisteredVersion | None) -> str | None:
     """The promoted version; with an override and no champion, the best one; in a dry run, None."""
     overridden = champion is None and _override(night) is not None
     dry_run = night.settings.gates.model.mode == "dry_run"
@@ -119,11 +119,11 @@ def _override(night: Night) -> str | None:
     return override
 
 
-def apply_verdict(night: Night, verdict: Verdict, champion: Registered | None) -> None:
+def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | None) -> None:
     """Move the aliases, and write the serving version into the night's manifest."""
     promoted, dry_run = version_to_promote(night, verdict, champion), night.settings.gates.model.mode == "dry_run"
     if verdict.best is not None and not dry_run:
-        registry.set_alias(night.settings, CHALLENGER, verdict.best)
+        registration.set_alias(night.settings, CHALLENGER, verdict.best)
     if promoted is not None:
         why = verdict.reason(promoted) if verdict.promoted else f"override, {_override(night)}"
         champions.promote(night.settings, promoted, by="gate 2", why=why, run_id=night.run_id)

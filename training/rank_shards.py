@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from models.base import I64, Examples, Histories, Strings
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
-from training.attributes import U64, Said, of_items, of_users, places
 from training.dataset import before_condition
+from training.features import NO_FEATURES, U64, FeatureVersions, item_features, positions_in, user_features
 
 SORT_MEMORY = "500MB"
 """DuckDB sorts within this, and on disk beyond it."""
@@ -31,26 +31,32 @@ COLUMNS = ("user_id", "item_id", "CAST(weight AS float) AS weight", "to_unixtime
 
 
 def read_shard(
-    lake: Lake, version: int, cut: datetime, seed: int, rank: int = 0, size: int = 1, said: Said | None = None
+    lake: Lake,
+    version: int,
+    cut: datetime,
+    seed: int,
+    rank: int = 0,
+    size: int = 1,
+    versions: FeatureVersions = NO_FEATURES,
 ) -> Examples:
     """Likes before the cut of this rank's users; the items are those of all ranks. Raises MissingTableError.
 
-    With `said`, the examples hold the features of items and users too, and every described item, liked or not.
+    With `versions`, the examples hold the features of items and users too, and every described item, liked or not.
     """
     likes = f"{before_condition(cut)} AND weight > 0"
     liked = lake.rows(INTERACTIONS, likes, ("DISTINCT item_id",), version)["item_id"]
     item_ids = np.sort(np.array(liked.to_pylist(), np.str_))
-    features, traits = None, None
-    if len(item_ids) and said and said.items is not None:
-        described, words = of_items(lake, said.items)
+    of_items, of_users = None, None
+    if len(item_ids) and versions.items is not None:
+        described, features = item_features(lake, versions.items)
         item_ids = np.union1d(item_ids, described)
-        features = words.of(places(described, item_ids))
+        of_items = features.of(positions_in(described, item_ids))
     sorted_likes = _sorted_likes(lake.stream(INTERACTIONS, likes, COLUMNS, version), item_ids, rank, size)
     users, histories = _read_histories(sorted_likes)
-    if said and said.users is not None:
-        known, words = of_users(lake, said.users, rank, size)
-        traits = words.of(places(known, users))
-    return Examples(item_ids, replace(histories, traits=traits), int(cut.timestamp()), seed, features)
+    if versions.users is not None:
+        known, features = user_features(lake, versions.users, rank, size)
+        of_users = features.of(positions_in(known, users))
+    return Examples(item_ids, replace(histories, user_features=of_users), int(cut.timestamp()), seed, of_items)
 
 
 def _sorted_likes(likes: pa.RecordBatchReader, item_ids: Strings, rank: int, size: int) -> Iterator[pa.RecordBatch]:

@@ -25,7 +25,7 @@ def ranked_lists(model: Model, holdout: Holdout, k: int) -> I32:
     indptr = np.concatenate([[0], np.cumsum(known)])[seen.indptr]
     shape = (seen.shape[0], len(model.item_ids))
     seen_by_model = csr_array((seen.data[known], columns[known], indptr), shape=shape)
-    ids_TK, _ = recommend(model, holdout.histories.renamed(index), k, seen=seen_by_model)
+    ids_TK, _ = recommend(model, holdout.histories.reindexed(index), k, seen=seen_by_model)
     holdout_index = np.full(len(model.item_ids) + 1, -1, np.int32)  # id -1 reads its last place
     holdout_index[index[index >= 0]] = np.flatnonzero(index >= 0)
     lists: I32 = holdout_index[ids_TK]

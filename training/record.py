@@ -12,10 +12,11 @@ from models import registry
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
-from training.fit import Fitted, Task
+from training import registration
+from training.fit import FittedModel, Task
 
 
-def record(night: Night, task: Task, fitted: Fitted, rows: int) -> str:
+def record(night: Night, task: Task, fitted: FittedModel, rows: int) -> str:
     """Log params, learning curve, data and files; register the model. Returns the new version's number.
 
     The version's tags say all that gate 2, training.due and a person need: night, cut, table and version, rows, code.
@@ -29,7 +30,9 @@ def record(night: Night, task: Task, fitted: Fitted, rows: int) -> str:
         "config": night.settings.digest, "run_id": night.run_id,
     }  # fmt: skip
     run_name = f"{fitted.name} {night.date}"
-    with mlflow.start_run(experiment_id=registry.experiment(night.settings), run_name=run_name, tags=tags) as run:
+    with mlflow.start_run(
+        experiment_id=registration.experiment_id(night.settings), run_name=run_name, tags=tags
+    ) as run:
         mlflow.log_params({**fitted.params, "seed": task.seed, "holdout_days": night.settings.training.holdout_days})
         asked.log_batch(run.info.run_id, metrics=_metrics(fitted))
         mlflow.log_dict(json.loads(night.settings.model_dump_json(exclude={"places", "file"})), "config.json")
@@ -37,12 +40,12 @@ def record(night: Night, task: Task, fitted: Fitted, rows: int) -> str:
         with warnings.catch_warnings():  # it asks for an input example, and would load the model to try it
             warnings.filterwarnings("ignore", message=".*input example was not provided.*")
             logged = mlflow.pyfunc.log_model(name=fitted.name, **_pyfunc(fitted))
-    version = registry.register(night.settings, logged, run.info.run_id, tags)
+    version = registration.register(night.settings, logged, run.info.run_id, tags)
     print(f"{fitted.name}: version {version}, {fitted.likes:,} likes, {fitted.seconds:.1f} s", flush=True)
     return version
 
 
-def _metrics(fitted: Fitted) -> list[Any]:
+def _metrics(fitted: FittedModel) -> list[Any]:
     """The learning curve step by step, and the training's totals, in one batch: single calls take 20 times as long."""
     from mlflow.entities import Metric
 
@@ -63,15 +66,15 @@ def _dataset(night: Night, task: Task) -> Any:
     return MetaDataset(source, name=f"{INTERACTIONS.full_name} v{task.version}")  # type: ignore[abstract]  # it is not, at run time
 
 
-def _pyfunc(fitted: Fitted) -> dict[str, Any]:
+def _pyfunc(fitted: FittedModel) -> dict[str, Any]:
     """The model as MLflow's pyfunc, made from code (models/pyfunc.py), so that any MLflow tool can serve it."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
 
     texts = Array(DataType.string)
-    words = ColSpec(texts, "words", required=False)
-    inputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec("long", "k"), words])
+    features = ColSpec(texts, "features", required=False)
+    inputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec("long", "k"), features])
     outputs = Schema([ColSpec("string", "user_id"), ColSpec(texts, "items"), ColSpec(Array(DataType.float), "scores")])
     package = Path(models.__file__).parent
     return {

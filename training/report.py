@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import registry
-from models.registry import Registered
+from models.registry import RegisteredVersion
 from nightloom.contracts import MODEL_VERDICTS
 from nightloom.lake import now
 from nightloom.night.context import Night
 from nightloom.settings import ModelGate
-from training import report_page
+from training import registration, report_page
 from training.ranking_metrics import METRICS
 from training.scorecard import ALL, SEGMENTS, Scorecard
 from training.verdict import Comparison, Verdict, outcome
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 def write(
     night: Night, comparison: Comparison, verdict: Verdict,
-    challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
+    challengers: Mapping[str, RegisteredVersion], champion: RegisteredVersion | None, promoted: str | None,
 ) -> None:  # fmt: skip
     """Write a row and a description for every challenger, and one MLflow run with the comparison."""
     judged_at = now()
@@ -35,12 +35,12 @@ def write(
     night.record_write(MODEL_VERDICTS)
     for row in rows:
         description = f"Gate 2, night of {night.date}: {row['outcome']}. {row['why']}"
-        registry.describe(night.settings, row["version"], description)
+        registration.describe(night.settings, row["version"], description)
     _log_run(night, comparison, verdict, challengers, champion, promoted)
 
 
 def _verdict_row(
-    night: Night, comparison: Comparison, verdict: Verdict, model: Registered, champion: Registered | None
+    night: Night, comparison: Comparison, verdict: Verdict, model: RegisteredVersion, champion: RegisteredVersion | None
 ) -> Row:
     rules, card = night.settings.gates.model, comparison.challengers[model.version]
     gain = verdict.gains[model.version][ALL] if verdict.gains else None
@@ -63,7 +63,7 @@ def _segment_means(card: Scorecard, rules: ModelGate) -> list[tuple[str, float]]
 
 def _log_run(
     night: Night, comparison: Comparison, verdict: Verdict,
-    challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
+    challengers: Mapping[str, RegisteredVersion], champion: RegisteredVersion | None, promoted: str | None,
 ) -> None:  # fmt: skip
     """Log the means as metrics, comparison.json for programs, and comparison.html for people."""
     cards = {f"{challengers[version].name} v{version}": card for version, card in comparison.challengers.items()}
@@ -75,7 +75,7 @@ def _log_run(
 
     tags = {"gate": "model", "night": str(night.date), "run_id": night.run_id, "promoted": promoted or "nobody"}
     with mlflow.start_run(
-        experiment_id=registry.experiment(night.settings), run_name=f"gate 2 {night.date}", tags=tags
+        experiment_id=registration.experiment_id(night.settings), run_name=f"gate 2 {night.date}", tags=tags
     ) as run:
         client.log_batch(run.info.run_id, metrics=_mlflow_metrics(rows))
         checks = {version: [vars(check) for check in checks] for version, checks in verdict.by_version.items()}

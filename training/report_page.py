@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from models import registry
 from models.base import I32, Strings
-from models.registry import Registered
+from models.registry import RegisteredVersion
 from nightloom.contracts import ITEMS
 from nightloom.literals import one_of
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.pages.html import render
-from training import plots
+from training import plots, registration
 from training.bootstrap_intervals import Interval, bootstrap_intervals
 from training.ranking_metrics import F64
 from training.scorecard import SEGMENTS, Scorecard
@@ -30,13 +29,17 @@ EXAMPLES = 3
 
 def page(
     night: Night, comparison: Comparison, verdict: Verdict, cards: Mapping[str, Scorecard],
-    challengers: Mapping[str, Registered], champion: Registered | None, promoted: str | None,
+    challengers: Mapping[str, RegisteredVersion], champion: RegisteredVersion | None, promoted: str | None,
 ) -> str:  # fmt: skip
     """`cards` are the scorecards of all compared models, by the name to show."""
     rules = night.settings.gates.model
     metric = f"{rules.metric}@{rules.k}"
     names = {version: f"{model.name} v{version}" for version, model in challengers.items()}
-    curves = {name: curve for version, name in names.items() if (curve := registry.curves(night.settings, version))}
+    curves = {
+        name: curve
+        for version, name in names.items()
+        if (curve := registration.learning_curves(night.settings, version))
+    }
     gains = {names[version]: intervals for version, intervals in verdict.gains.items()}
     intervals = _segment_intervals(cards, rules.metric, night.settings.training.seed)
     return render(
@@ -80,7 +83,7 @@ def _segment_intervals(cards: Mapping[str, Scorecard], metric: str, seed: int) -
 
 
 def _list_changes(
-    night: Night, comparison: Comparison, version: str, names: Mapping[str, str], champion: Registered | None
+    night: Night, comparison: Comparison, version: str, names: Mapping[str, str], champion: RegisteredVersion | None
 ) -> dict[str, Any]:
     """How many lists change and by how much, with examples."""
     before, after = comparison.champion or comparison.popularity, comparison.challengers[version]

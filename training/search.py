@@ -11,17 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from models import registry
 from models.base import Examples
-from nightloom.errors import SettingsError
 from nightloom.night.context import Night
 from nightloom.settings import ModelSpec
-from training import trainers
-from training.attributes import described
+from training import registration, trainers
 from training.dataset import read_log
-from training.fit import Task, known_to
+from training.features import with_user_features
+from training.fit import Task, examples_for
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 
 if TYPE_CHECKING:
@@ -30,18 +27,18 @@ if TYPE_CHECKING:
 Params = dict[str, float | int | str | bool]
 
 
-def searched(night: Night, task: Task, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+def with_best_params(night: Night, task: Task, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
     """The models to train, those that have something to search with the best values found in the time there is."""
     wanted = [spec for spec in specs if spec.search]
     if not (wanted and night.settings.training.search_minutes):
         return list(specs)
-    held_out = validation(night, task)
+    held_out = validation_days(night, task)
     if held_out is None:
         print("no search: nobody liked anything new in the last days before the cut", flush=True)
         return list(specs)
     seconds = 60 * night.settings.training.search_minutes / len(wanted)
-    return [spec.model_copy(update={"params": best(night, held_out, spec, seconds)}) if spec.search else spec
-            for spec in specs]  # fmt: skip
+    best = {spec.name: find_best_params(night, held_out, spec, seconds) for spec in wanted}
+    return [spec.model_copy(update={"params": best.get(spec.name, spec.params)}) for spec in specs]
 
 
 @dataclass(frozen=True)
@@ -52,38 +49,38 @@ class Validation:
     evaluation: EvaluationSet
 
 
-def validation(night: Night, task: Task) -> Validation | None:
+def validation_days(night: Night, task: Task) -> Validation | None:
     """The last `holdout_days` before the training's cut, and what was before them; None where nobody can judge."""
     cut = task.cut - timedelta(days=night.settings.training.holdout_days)
     evaluation = evaluation_set(read_log(task.lake, task.version, task.cut, only_likes=False), cut)
     if not (evaluation.user_count and len(evaluation.holdout.user_ids)):
         return None
-    if task.said.users is not None:
-        evaluation = replace(evaluation, holdout=described(task.lake, task.said.users, evaluation.holdout))
+    if task.features.users is not None:
+        evaluation = replace(evaluation, holdout=with_user_features(task.lake, task.features.users, evaluation.holdout))
     return Validation(replace(task, cut=cut), evaluation)
 
 
-def best(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) -> Params:
+def find_best_params(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) -> Params:
     """The model's params with the best values found; the first trial is the params as declared."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # a trial that fails is told as any other error
     rules, deadline = night.settings.training, time.monotonic() + seconds
-    known = known_to(held_out.task, spec)
+    known = examples_for(held_out.task, spec)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=rules.seed))
     study.optimize(
-        lambda trial: tried(night, known, held_out.evaluation, spec, trial, deadline),
+        lambda trial: run_trial(night, known, held_out.evaluation, spec, trial, deadline),
         n_trials=rules.search_trials,
         timeout=seconds,
     )
     ended = [trial for trial in study.trials if trial.value is not None]
     found = dict(spec.params) | (study.best_trial.params if ended else {})
     print(f"{spec.name}: {len(ended)} trials, best {found}", flush=True)
-    record(night, spec, study, found)
+    record_study(night, spec, study, found)
     return found
 
 
-def tried(
+def run_trial(
     night: Night, known: Examples, evaluation: EvaluationSet, spec: ModelSpec, trial: "Trial", deadline: float
 ) -> float:
     """Gate 2's metric of one trial; a model that reports its epochs is given up at the first after the deadline."""
@@ -94,16 +91,12 @@ def tried(
             raise TrialPruned
 
     rules = night.settings.gates.model
-    params = dict(spec.params) | (suggested(spec, trial) if trial.number else {})
-    try:
-        model = trainers.fit(spec.name, known, params, report)
-    except ValidationError as error:
-        first, where = error.errors()[0], "search" if trial.number else "params"
-        raise SettingsError(f"models: {spec.name}: {where}.{first['loc'][0]}: {first['msg']}") from None
+    params = dict(spec.params) | (suggest_params(spec, trial) if trial.number else {})
+    model = trainers.fit(spec.name, known, params, report)
     return scorecard(model, evaluation, rules.k).mean(rules.metric)
 
 
-def suggested(spec: ModelSpec, trial: "Trial") -> Params:
+def suggest_params(spec: ModelSpec, trial: "Trial") -> Params:
     """A value for each hyper-parameter that is searched."""
     return {
         name: trial.suggest_int(name, span.low, span.high, log=span.log)
@@ -113,7 +106,7 @@ def suggested(spec: ModelSpec, trial: "Trial") -> Params:
     }
 
 
-def record(night: Night, spec: ModelSpec, study: "Study", found: Params) -> None:
+def record_study(night: Night, spec: ModelSpec, study: "Study", found: Params) -> None:
     """One MLflow run: the metric trial by trial, the params taken, trials.json."""
     asked, rules = registry.client(night.settings), night.settings.gates.model
     import mlflow
@@ -122,15 +115,15 @@ def record(night: Night, spec: ModelSpec, study: "Study", found: Params) -> None
     tags = {"search": spec.name, "night": str(night.date), "run_id": night.run_id}
     name, moment = f"{rules.metric}_at_{rules.k}", int(time.time() * 1000)
     with mlflow.start_run(
-        experiment_id=registry.experiment(night.settings), run_name=f"search {spec.name} {night.date}", tags=tags
+        experiment_id=registration.experiment_id(night.settings), run_name=f"search {spec.name} {night.date}", tags=tags
     ) as run:
         mlflow.log_params(found)
         values = [(one.number, one.value) for one in study.trials if one.value is not None]
         asked.log_batch(run.info.run_id, metrics=[Metric(name, value, moment, number) for number, value in values])
-        mlflow.log_dict({"trials": [_told(one) for one in study.trials]}, "trials.json")
+        mlflow.log_dict({"trials": [_trial_row(one) for one in study.trials]}, "trials.json")
 
 
-def _told(trial: Any) -> dict[str, Any]:
+def _trial_row(trial: Any) -> dict[str, Any]:
     took = trial.duration.total_seconds() if trial.duration else None
     return {
         "number": trial.number, "state": trial.state.name, "value": trial.value, "params": trial.params,

@@ -17,16 +17,16 @@ from typing import Any
 import models
 from models import registry
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
-from nightloom.errors import NightloomError, SettingsError
+from nightloom.errors import NightloomError
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
 from nightloom.night.run import run_stage
-from nightloom.section import listed, nearest_key
-from nightloom.settings import ModelSpec, Settings, place_of
+from nightloom.settings import ModelSpec
 from training import distributed, fit, record, search
-from training.attributes import Said
 from training.dataset import count_rows_before
+from training.declared_models import models_to_train
+from training.features import FeatureVersions
 
 
 class TrainingError(NightloomError):
@@ -38,18 +38,18 @@ def main(night: Night) -> None:
     if night.arguments.when == "first" and (champion := registry.champion(night.settings)):
         due = stages.TRAINING_DUE.name
         night.skip(f"version {champion.version} ({champion.name}) is champion; {due} says when to retrain")
-    specs = chosen(night.settings, night.arguments.model)
+    specs = models_to_train(night.settings, night.arguments.model)
     version = night.pin(INTERACTIONS)
     # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
     rows = count_rows_before(night.lake, version, night.end)
-    task = replace(fit.task_of(night, version), said=said(night, specs))
-    specs = search.searched(night, task, specs)
-    scratch = places(night, task, specs)
+    task = replace(fit.task_of(night, version), features=feature_versions(night, specs))
+    specs = search.with_best_params(night, task, specs)
+    scratch = training_folders(night, task, specs)
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
     versions = {}
     for spec in specs:
         folder, ranked = scratch[spec.name], models.definition(spec.name).distributed
-        fitted = on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
+        fitted = fit_on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
         versions[spec.name] = record.record(night, task, fitted, rows)
     for folder in scratch.values():
         shutil.rmtree(folder)
@@ -58,30 +58,18 @@ def main(night: Night) -> None:
     night.counts |= {"models": len(versions), "interactions": rows}
 
 
-def chosen(settings: Settings, name: str | None) -> list[ModelSpec]:
-    """The models to train. Raises SettingsError for one that is not declared, or that nobody wrote."""
-    for number, spec in enumerate(settings.models):
-        try:
-            models.definition(spec.name)
-        except models.UnknownModelError as error:
-            raise SettingsError(f"{place_of(settings, 'models', number, 'name')}: {error}") from None
-    found = [spec for spec in settings.models if name in (None, spec.name)]
-    if not found:
-        declared = [spec.name for spec in settings.models]
-        raise SettingsError(
-            f"--model {name}: nightloom.toml declares {listed(declared)}{nearest_key(str(name), declared)}"
-        )
-    return found
+def feature_versions(night: Night, specs: Sequence[ModelSpec]) -> FeatureVersions:
+    """Versions of silver.items and silver.users as they are now, where one of the models takes their features."""
+    definitions = [models.definition(spec.name) for spec in specs]
+    tables = (
+        (ITEMS, any(definition.item_features for definition in definitions)),
+        (USERS, any(definition.user_features for definition in definitions)),
+    )
+    pinned = (night.pin(table) if wanted and night.lake.exists(table) else None for table, wanted in tables)
+    return FeatureVersions(*pinned)
 
 
-def said(night: Night, specs: Sequence[ModelSpec]) -> Said:
-    """What describes items and users, as it is now, where one of the models takes it."""
-    kinds = [models.definition(spec.name) for spec in specs]
-    taken = ((ITEMS, any(kind.item_attributes for kind in kinds)), (USERS, any(kind.user_attributes for kind in kinds)))
-    return Said(*(night.pin(table) if wanted and night.lake.exists(table) else None for table, wanted in taken))
-
-
-def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Path]:
+def training_folders(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Path]:
     """A folder for each model's training: the same when all that decides it is, so that a training goes on from there.
 
     What a training of the same model and night on other terms left there is removed.
@@ -89,7 +77,7 @@ def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str
     home, code = night.settings.place("home") / "training", code_revision()
     found = {}
     for spec in specs:
-        terms = f"{task.version} {task.said} {code} {night.settings.training!r} {spec!r}"
+        terms = f"{task.version} {task.features} {code} {night.settings.training!r} {spec!r}"
         name = f"{night.date}-{spec.name}"
         found[spec.name] = home / f"{name}-{hashlib.sha256(terms.encode()).hexdigest()[:12]}"
         for other in set(home.glob(f"{name}-*")) - {found[spec.name]}:
@@ -97,11 +85,11 @@ def places(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str
     return found
 
 
-def on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.Fitted:
+def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.FittedModel:
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError."""
     training = night.settings.training
     ranks = distributed.configured_ranks(training)
-    versions = (("items", task.said.items), ("users", task.said.users))
+    versions = (("items", task.features.items), ("users", task.features.users))
     described = [f"--{table}={version}" for table, version in versions if version is not None]
     command = distributed.command(
         ranks, "training.fit", "--config", str(night.settings.file), "--date", str(night.date),

@@ -131,7 +131,7 @@ def test_the_command_writes_a_table_and_a_plot_and_ends_with_the_figures(tmp_pat
 @pytest.mark.parametrize("more", [{}, {"negatives": 4}])
 def test_the_sequence_model_trained_on_two_ranks_learns_the_circle(more: dict[str, int], tmp_path: Path) -> None:
     circles(tmp_path / "circles.txt")
-    params = {"factors": 16, "length": 10, "epochs": 30, "batch": 10, "rate": 0.01, "horizon": 1, **more}
+    params = {"factors": 16, "length": 10, "epochs": 30, "batch": 10, "learning_rate": 0.01, "horizon": 1, **more}
     split = leave_one_out(tmp_path / "circles.txt").validation
     model = fit("sequence", params, split.examples, 2, tmp_path / "fit")
     assert mean_metrics(ranking_metrics.ranked_lists(model, split.holdout, 1), split.holdout)["hr@1"] > 0.9

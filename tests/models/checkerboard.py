@@ -22,8 +22,8 @@ PARAMS: dict[str, dict[str, Any]] = {
         "graph.sharpness": 0.3,
         "item_to_item.neighbours": 9,
     },
-    "sequence": {"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "rate": 0.01},
-    "two_tower": {"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "rate": 0.1},
+    "sequence": {"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "learning_rate": 0.01},
+    "two_tower": {"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "learning_rate": 0.1},
 }
 """Hyper-parameters for so few users and items; a model that is not named here has its defaults."""
 

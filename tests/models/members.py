@@ -21,7 +21,7 @@ def members() -> Examples:
     items -= (items % 2) * (rows % 3 == 0) * (rng.random(900) < 0.7)
     weights = rng.choice([0.5, 1, 2], 900).astype(np.float32)
     histories = Histories.from_events(USERS, rows, items.astype(np.int32), weights, CUT - rng.integers(0, 10**6, 900))
-    return Examples(ITEM_IDS, replace(histories, traits=Features.from_lists([*WORDS, []])), CUT, seed=0)
+    return Examples(ITEM_IDS, replace(histories, user_features=Features.from_lists([*WORDS, []])), CUT, seed=0)
 
 
 def strangers(*words: list[str]) -> Histories:

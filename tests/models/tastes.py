@@ -10,7 +10,7 @@ from models.two_tower import TwoTower
 from training import trainers
 
 PEOPLE, EACH, CUT = 60, 10, 1_000_000_000
-PARAMS = {"factors": 8, "epochs": 20, "batch": 60, "negatives": 10, "buckets": 1 << 10, "rate": 0.1}
+PARAMS = {"factors": 8, "epochs": 20, "batch": 60, "negatives": 10, "buckets": 1 << 10, "learning_rate": 0.1}
 IDS = np.array([f"{taste}{n}" for taste in "ab" for n in range(EACH)] + ["cold-a", "cold-b"])
 """Ten items that users of taste a like, ten of b, and one of each that nobody liked."""
 
@@ -27,9 +27,9 @@ def tastes() -> Examples:
     liked = np.concatenate([EACH * (n % 2) + rng.permutation(EACH)[:5] for n in range(PEOPLE)]).astype(np.int32)
     times = CUT - rng.integers(1, 10_000, len(rows))
     histories = Histories.from_events(PEOPLE, rows, liked, np.ones(len(rows), np.float32), times)
-    traits = Features.from_lists([[f"likes={'ab'[n % 2]}", f"zip={n % 7}"] for n in range(PEOPLE)])
+    features = Features.from_lists([[f"likes={'ab'[n % 2]}", f"zip={n % 7}"] for n in range(PEOPLE)])
     items = Features.from_lists([[f"category={taste_of(one)}", f"year={n % 3}"] for n, one in enumerate(IDS.tolist())])
-    return Examples(IDS, replace(histories, traits=traits), CUT, seed=1, items=items)
+    return Examples(IDS, replace(histories, user_features=features), CUT, seed=1, item_features=items)
 
 
 def fitted(known: Examples, **more: float) -> TwoTower:

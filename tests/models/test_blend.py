@@ -29,6 +29,8 @@ def test_the_contributions_to_a_blend_are_its_members_by_weight_and_scale() -> N
 def test_a_blend_refuses_models_that_nobody_wrote_and_parameters_of_no_member() -> None:
     with pytest.raises(ValueError, match=r"no member can be 'magic'.*als"):
         fitted("blend", EXAMPLES, members="graph, magic")
+    with pytest.raises(ValueError, match=r"als\.factor: unknown hyper-parameter; als has .*Did you mean 'factors'\?"):
+        fitted("blend", EXAMPLES, **{"members": "als", "als.factor": 3})
     with pytest.raises(ValueError, match=r"'als.factors' belongs to no member; the members are graph"):
         fitted("blend", EXAMPLES, **{"members": "graph", "als.factors": 3})
 
@@ -54,7 +56,7 @@ def test_a_blend_gives_a_user_without_history_what_their_segment_likes(tmp_path:
 
 def test_a_blend_of_users_without_words_has_no_segments(tmp_path: Path) -> None:
     known = members()
-    model = fitted("blend", replace(known, histories=replace(known.histories, traits=None)), held_out_days=0)
+    model = fitted("blend", replace(known, histories=replace(known.histories, user_features=None)), held_out_days=0)
     assert isinstance(model, Blend)
     assert model.segments is None
     model.save(tmp_path)

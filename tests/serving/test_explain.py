@@ -70,7 +70,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "als": {"factors": 2},
     "ease": {"regularisation": 1.0},
     "graph": {"sharpness": 0.3},
-    "sequence": {"factors": 16, "epochs": 20, "batch": 20, "length": 8, "dropout": 0.0, "rate": 0.01},
+    "sequence": {"factors": 16, "epochs": 20, "batch": 20, "length": 8, "dropout": 0.0, "learning_rate": 0.01},
     "blend": {"members": "graph, item_to_item", "held_out_days": 0},
 }
 

@@ -34,7 +34,7 @@ from serving.stores.reader import Reader
 from spark_jobs import gold_popular
 from spark_jobs.slate_scoring import score_by_rules
 from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
-from training import train
+from training import registration, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 NEXT = date(1998, 4, 22)
@@ -76,7 +76,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.plant_items()
     project.plant_histories(likes=LIKES)
     stage(project, stages.TRAIN, train.main, date(1998, 5, 21), options=train.OPTIONS)
-    registry.set_alias(project.settings, registry.CHAMPION, "1")
+    registration.set_alias(project.settings, registry.CHAMPION, "1")
     scored(project, D, list(LIKES))
     lake = project.night().lake
     late = {"week": HISTORIES.period_of(D), "weights": [1.0], "at": [moment(D)], "event_ids": ["late"]}
@@ -101,7 +101,7 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
         plan = compile_slate(night.lake, night.settings, day, night.pin(ITEMS), night.pin(ITEM_STATS))
         night.tags |= {"model_version": "1", "rules": plan.digest}
         batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
-        (made,) = score_by_rules(iter([batch]), str(registry.registered(night.settings, "1").folder), plan)
+        (made,) = score_by_rules(iter([batch]), str(registry.find_version(night.settings, "1").folder), plan)
         fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
         rows: list[dict[str, Any]] = [
             fixed | {name: row[name] for name in ("user_id", "items", "scores")} for row in made.to_pylist()

@@ -13,7 +13,7 @@ from nightloom.night import stages
 from nightloom.night.run import run_stage
 from serving import slate_commands
 from tests.serving.conftest import ITEM_IDS, D
-from training import train
+from training import registration, train
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
@@ -46,7 +46,7 @@ def champion(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     project.plant_histories(likes=likes | {"old": ["12"]})
     argv = ["--date", "1998-05-21", "--config", str(config)]
     run_stage(stages.TRAIN, train.main, options=train.OPTIONS, argv=argv)
-    registry.set_alias(project.settings, registry.CHAMPION, "1")
+    registration.set_alias(project.settings, registry.CHAMPION, "1")
     config.write_text(config.read_text().replace("[store]", RULES + "\n[store]"))
     return project
 

@@ -14,7 +14,7 @@ from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs import gold_histories, gold_recommendations
 from tests.spark_jobs.small_project import NOON, D, Project, project
-from training import train
+from training import registration, train
 
 Lists = dict[str, tuple[list[str], list[float], str]]
 
@@ -47,7 +47,7 @@ class ScoringLake:
         """Train a model and let it serve."""
         argv = ["--date", str(after(30)), "--config", str(self.at.settings.file), "--model", model]
         run_stage(stages.TRAIN, train.main, options=train.OPTIONS, argv=argv)
-        registry.set_alias(self.at.settings, registry.CHAMPION, version)
+        registration.set_alias(self.at.settings, registry.CHAMPION, version)
 
     def available(self, item: str, yes: bool) -> None:
         (row,) = self.lake.rows(ITEMS, f"item_id = '{item}'").to_pylist()

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from models.base import Examples, Histories, no_report
 from models.popularity import Popularity, PopularityParams
-from models.registry import Registered
+from models.registry import RegisteredVersion
 from nightloom.contracts import HISTORIES, USERS
 from spark_jobs.gold_recommendations import recommendations, with_attributes
 from spark_jobs.scoring import lists, score
@@ -66,7 +66,7 @@ def test_spark_scores_every_user_of_the_histories(spark: SparkSession, tmp_path:
         {"user_id": f"u{n}", "items": [item], "weights": [1.0], "at": [NOON], "event_ids": ["e"]}
         for n, item in enumerate("abcd")
     ]
-    registered = Registered("7", "popularity", tmp_path, {})
+    registered = RegisteredVersion("7", "popularity", tmp_path, {})
     found = (
         recommendations(with_attributes(frame(spark, users, HISTORIES), None), len(users), registered, ["b"], 2)
         .orderBy("user_id")

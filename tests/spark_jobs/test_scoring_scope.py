@@ -168,7 +168,7 @@ def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: S
     versions = reads[ITEMS.full_name], reads[ITEM_STATS.full_name]
     plan = compile_slate(ruled.lake, settings, after(8), *versions)
     assert plan.digest == stamp["tags"]["rules"]
-    lists, model = ruled.lists(after(8)), registry.load(settings, "1")
+    lists, model = ruled.lists(after(8)), registry.load_version(settings, "1")
     assert len(lists) > len(USERS)
     for user, (items, scores, _) in lists.items():
         anew = replay(settings, model, plan, read_profile(ruled.lake, user, str(after(8)), reads))

@@ -41,7 +41,7 @@ def sequence(epochs: int) -> str:
     return f"""
 [[models]]
 name = "sequence"
-params = {{ factors = 16, length = 8, epochs = {epochs}, batch = 32, rate = 0.01, horizon = 2 }}
+params = {{ factors = 16, length = 8, epochs = {epochs}, batch = 32, learning_rate = 0.01, horizon = 2 }}
 """
 
 

@@ -15,7 +15,7 @@ def test_a_blend_learns_to_leave_out_a_member_that_only_harms() -> None:
 
 
 def test_few_judges_leave_the_members_of_a_blend_alike() -> None:
-    model = fitted("blend", EXAMPLES, members="item_to_item, popularity", held_out_days=0, judges=4)
+    model = fitted("blend", EXAMPLES, members="item_to_item, popularity", held_out_days=0, validation_users=4)
     assert isinstance(model, Blend)
     assert model.weights_M.tolist() == [0.5, 0.5]
 

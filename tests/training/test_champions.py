@@ -15,7 +15,7 @@ from nightloom.cli import nightloom
 from nightloom.contracts import CHAMPIONS
 from nightloom.settings import Settings
 from tests.training.small import MakeProject, Row, Track, event, night_of
-from training import champions, model_gate, train
+from training import champions, model_gate, registration, train
 from training.champions import demoted_versions, promoted_versions
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
@@ -74,7 +74,7 @@ def test_a_person_promotes_and_demotes_and_history_says_who_and_why(served: Sett
 
     model_gate.main(night_of(served, override=None))  # the same night again: what was taken back is no challenger
     assert champion(served) == "1"
-    registry.set_alias(served, registry.CHAMPION, "2")
+    registration.set_alias(served, registry.CHAMPION, "2")
     assert "alias `champion` is at version 2" in said(served, "history").output
 
 

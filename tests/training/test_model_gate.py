@@ -15,7 +15,7 @@ from nightloom.errors import GateClosedError
 from nightloom.night.context import Night, NothingToDo
 from nightloom.settings import Settings
 from tests.training.small import DAY, MakeProject, Row, Track, event, night_of
-from training import due, model_gate, train
+from training import due, model_gate, registration, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -98,7 +98,9 @@ def verdict(night: Night, version: str) -> dict[str, Any]:
 def page(settings: Settings) -> str:
     """The page of the last comparison in MLflow."""
     asked = registry.client(settings)
-    (run, *_) = asked.search_runs([registry.experiment(settings)], "tags.gate = 'model'", order_by=["start_time DESC"])
+    (run, *_) = asked.search_runs(
+        [registration.experiment_id(settings)], "tags.gate = 'model'", order_by=["start_time DESC"]
+    )
     found: str = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/comparison.html")
     return found
 

@@ -13,7 +13,7 @@ from nightloom.contracts import INTERACTIONS
 from nightloom.errors import SettingsError
 from nightloom.settings import Settings
 from tests.training.small import MakeProject, Row, Track, event, night_of
-from training import fit, search, train
+from training import fit, registration, search, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -63,7 +63,7 @@ def test_the_challenger_is_trained_with_what_is_best_on_validation_and_the_study
     # `new` leads where 10 likes of 1 day before the validation's cut outweigh 30 of 56 days before.
     assert 0.5 <= taken < 55 / 1.585
 
-    (study,) = asked.search_runs([registry.experiment(settings)], "tags.search = 'popularity'")
+    (study,) = asked.search_runs([registration.experiment_id(settings)], "tags.search = 'popularity'")
     values = {one.step: one.value for one in asked.get_metric_history(study.info.run_id, "ndcg_at_1")}
     assert len(values) == 8
     assert (values[0], max(values.values())) == (0, 1)  # as declared, and the best
@@ -71,13 +71,13 @@ def test_the_challenger_is_trained_with_what_is_best_on_validation_and_the_study
     trials = json.loads(mlflow.artifacts.load_text(f"{study.info.artifact_uri}/trials.json"))["trials"]
     assert {trial["state"] for trial in trials} == {"COMPLETE"}
 
-    again = search.searched(night_of(settings), task_of(settings), settings.models)
+    again = search.with_best_params(night_of(settings), task_of(settings), settings.models)
     assert again[0].params == {"half_life_days": taken}  # the same data, the same trials
 
 
 def test_nothing_is_searched_unless_minutes_are_given(project: MakeProject, fashion: list[Row]) -> None:
     settings = project([POPULARITY], fashion)
-    assert search.searched(night_of(settings), task_of(settings), settings.models) == list(settings.models)
+    assert search.with_best_params(night_of(settings), task_of(settings), settings.models) == list(settings.models)
 
 
 ENDLESS = """
@@ -93,9 +93,9 @@ def test_the_time_bounds_a_trial_too(
 ) -> None:
     monkeypatch.setenv("NIGHTLOOM_TRAINING__SEARCH_MINUTES", "0.01")
     settings = tracked(project([ENDLESS], fashion))
-    registry.experiment(settings)
+    registration.experiment_id(settings)
     night, task, started = night_of(settings), task_of(settings), time.monotonic()
-    assert search.searched(night, task, settings.models) == list(settings.models)  # no trial came to its end
+    assert search.with_best_params(night, task, settings.models) == list(settings.models)  # no trial came to its end
     assert time.monotonic() - started < 20
 
 
@@ -105,8 +105,10 @@ def test_a_name_that_the_model_does_not_know_is_an_error_that_says_so(
 ) -> None:
     wrong = POPULARITY.replace("search = { half_life_days", "search = { half_live")
     settings = tracked(project([wrong], fashion))
-    with pytest.raises(SettingsError, match=r"models: popularity: search\.half_live: Extra inputs are not permitted"):
-        search.searched(night_of(settings), task_of(settings), settings.models)
+    line = settings.file.read_text().splitlines().index(wrong.strip().splitlines()[-1]) + 1
+    known = r"unknown hyper-parameter; popularity has half_life_days\. Did you mean 'half_life_days'\?"
+    with pytest.raises(SettingsError, match=rf"nightloom.toml, line {line}: models\.0\.search\.half_live: {known}"):
+        train.main(night_of(settings, when="always", model=None))
 
 
 @pytest.mark.usefixtures("searching")
@@ -114,7 +116,7 @@ def test_without_anybody_to_validate_on_the_params_stay(
     project: MakeProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = project([POPULARITY], [event("ann", "x", 5)])
-    assert search.searched(night_of(settings), task_of(settings), settings.models) == list(settings.models)
+    assert search.with_best_params(night_of(settings), task_of(settings), settings.models) == list(settings.models)
     assert "no search: nobody" in capsys.readouterr().out
 
 

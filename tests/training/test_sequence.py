@@ -35,15 +35,17 @@ def asked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, tor
 def test_the_loss_and_its_gradients_are_those_of_a_softmax_over_all_items() -> None:
     ours, theirs, (states, targets, weights, popular, periods) = network(), network(), asked()
     rng = np.random.default_rng(0)
-    loss = weighted_cross_entropy(ours, states, targets, weights, popular, periods, half=False, negatives=0, rng=rng)
+    loss = weighted_cross_entropy(
+        ours, states, targets, weights, popular, periods, bfloat16=False, negatives=0, rng=rng
+    )
     (3 * loss).backward()  # type: ignore[no-untyped-call]
     again = states.detach().clone().requires_grad_()
-    scores = again @ theirs.items.weight[:-1].T + theirs.bias + theirs.trust * popular[periods]
+    scores = again @ theirs.items.weight[:-1].T + theirs.bias + theirs.popularity_weight * popular[periods]
     expected = (cross_entropy(scores, targets, reduction="none") * weights).sum()
     (3 * expected).backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(states.grad, again.grad)
-    for name in ("items.weight", "bias", "trust"):
+    for name in ("items.weight", "bias", "popularity_weight"):
         torch.testing.assert_close(ours.get_parameter(name).grad, theirs.get_parameter(name).grad, rtol=1e-4, atol=1e-4)
 
 
@@ -88,7 +90,7 @@ def test_an_epochs_pieces_hold_every_user_once_with_like_lengths_together() -> N
     rows = np.repeat(np.arange(23), rng.integers(1, 9, 23))  # each likes one item only, their own
     ones, times = np.ones(len(rows), np.float32), np.arange(len(rows))
     histories = Histories.from_events(23, rows, rows.astype(np.int32), ones, times)
-    params = SequenceParams(length=6, hidden=0.0)
+    params = SequenceParams(length=6, item_dropout=0.0)
     steps = list(batches(histories, 23, params, steps=4, piece=2, starts_P=np.array([0]), rng=rng))
     assert [len(pieces) for pieces in steps] == [3, 3, 3, 3]
     users = [user for pieces in steps for piece in pieces for user in piece.targets_GL[:, 0].tolist()]

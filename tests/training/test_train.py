@@ -19,7 +19,8 @@ from nightloom.errors import SettingsError
 from nightloom.night.context import NothingToDo
 from nightloom.settings import Settings
 from tests.training.small import MakeProject, Track, event, night_of
-from training import fit, train
+from training import fit, registration, train
+from training.declared_models import models_to_train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -55,7 +56,7 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
     settings, said = trained
     assert "sequence: 2 ranks" in said
     assert "epoch 2, loss" in said
-    found = {one.name: one for one in registry.candidates(settings, night_of(settings).date)}
+    found = {one.name: one for one in registry.versions_of_night(settings, night_of(settings).date)}
     assert found.keys() == {"popularity", "sequence"}
     tags = found["sequence"].tags
     assert (tags["table"], tags["table_version"], tags["rows"], tags["cut"][:10]) == (
@@ -87,7 +88,7 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
 def test_the_first_night_trains_and_others_skip_while_there_is_a_champion(project: MakeProject, tracked: Track) -> None:
     settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
     train.main(night_of(settings, when="first", model=None))
-    registry.set_alias(settings, registry.CHAMPION, "1")
+    registration.set_alias(settings, registry.CHAMPION, "1")
     with pytest.raises(NothingToDo, match="version 1 \\(popularity\\) is champion"):
         train.main(night_of(settings, when="first", model=None))
 
@@ -103,8 +104,38 @@ def test_a_blend_is_registered_with_its_members_and_lists_from_there(project: Ma
     rows = [event(f"u{user}", f"i{item}", 5) for user in range(12) for item in range(8) if (user + item) % 4]
     settings = tracked(project([BLEND], rows))
     train.main(night_of(settings, when="always", model=None))
-    (found,) = registry.candidates(settings, night_of(settings).date)
+    (found,) = registry.versions_of_night(settings, night_of(settings).date)
     assert (found.name, len(found.model.item_ids)) == ("blend", 8)
+    lists_elsewhere(settings, found.version)
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+served = mlflow.pyfunc.load_model(sys.argv[2])
+lists = served.predict(pandas.DataFrame({"user_id": ["new"], "items": [["i1"]], "k": [3]}))
+import models, nightloom
+ours = [module for module in sys.modules if module.split(".")[0] in ("models", "training", "serving", "spark_jobs")]
+print(len(lists["items"][0]), Path(models.__file__).parents[1] == Path(nightloom.__file__).parents[1], *ours)
+print(models.__file__)
+"""
+
+
+def lists_elsewhere(settings: Settings, version: str) -> None:
+    """A registered version lists in a process that has no checkout, by the code that was registered with it."""
+    command = [sys.executable, "-c", ELSEWHERE, settings.tracking_uri, f"models:/small/{version}"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=settings.root, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *_, imported, where = done.stdout.splitlines()
+    items, same_place, *modules = imported.split()
+    assert (items, same_place) == ("3", "True")
+    assert {module.split(".")[0] for module in modules} == {"models"}
+    assert not where.startswith(str(Path(models.__file__).parents[1]))
 
 
 OF_SEQUENCES = """
@@ -142,10 +173,10 @@ def test_an_unknown_model_is_an_error_with_its_line_and_the_nearest_name(
     line = settings.file.read_text().splitlines().index(f'name = "{name}"') + 1
     there = rf"no model is called '{name}'; there are als, .*popularity, segments, sequence, two_tower{nearest}$"
     with pytest.raises(SettingsError, match=rf"nightloom.toml, line {line}: models\.1\.name: {there}"):
-        train.chosen(settings, None)
+        models_to_train(settings, None)
 
 
 def test_an_unknown_version_is_an_error(project: MakeProject, tracked: Track) -> None:
     settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
     with pytest.raises(registry.RegistryError, match="no version 9"):
-        registry.load(settings, "9")
+        registry.load_version(settings, "9")

@@ -13,7 +13,7 @@ from models.two_tower import TwoTower
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from tests.models.tastes import IDS, PEOPLE, fitted, newcomer, scores, taste_of, tastes
 from tests.training.small import MakeProject, event, night_of
-from tests.training.test_words import item, user
+from tests.training.test_features import item, user
 from training import distributed, fit
 from training.trainers.row_adagrad import RowAdagrad
 
@@ -21,7 +21,7 @@ from training.trainers.row_adagrad import RowAdagrad
 def test_the_same_examples_give_the_same_bits() -> None:
     model, again = fitted(tastes()), fitted(tastes())
     np.testing.assert_array_equal(again.items_ID, model.items_ID)
-    np.testing.assert_array_equal(again.user_words_WD, model.user_words_WD)
+    np.testing.assert_array_equal(again.user_features_WD, model.user_features_WD)
 
 
 def test_row_adagrad_moves_the_touched_rows_alone_by_their_own_squares() -> None:
@@ -41,7 +41,7 @@ def test_row_adagrad_moves_the_touched_rows_alone_by_their_own_squares() -> None
 SECTION = """
 [[models]]
 name = "two_tower"
-params = { factors = 8, epochs = 12, batch = 60, negatives = 10, buckets = 1024, rate = 0.1 }
+params = { factors = 8, epochs = 12, batch = 60, negatives = 10, buckets = 1024, learning_rate = 0.1 }
 """
 
 

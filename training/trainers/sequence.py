@@ -25,7 +25,7 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
     group = distributed.group()
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
-    half = params.precision == "bfloat16" or (params.precision == "auto" and gpu)
+    bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and gpu)
     items = len(examples.item_ids)
 
     def to_device(array: NDArray[Any]) -> torch.Tensor:
@@ -60,27 +60,28 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
                 to_device(np.concatenate([getattr(piece, name)[there] for piece, there in found]))
                 for name in ("targets_GL", "periods_GL", "weights_GL")
             )
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 states = torch.cat([
                     network(to_device(piece.inputs_GL), to_device(piece.shown_GL), rng)[there]
                     for piece, there in found
                 ])  # fmt: skip
             weights = weights / weights.sum().clamp_min(1e-12)  # so that the ranks' losses count alike
             loss = weighted_cross_entropy(
-                network, states, targets, weights, popular_PI, periods, half, params.negatives, rng
+                network, states, targets, weights, popular_PI, periods, bfloat16, params.negatives, rng
             )
             for optimizer in optimizers:
                 optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            rate = params.rate * min((step + 1) / (0.1 * steps + 1), 1 - step / steps)  # a linear rise, a linear fall
+            # A linear rise, then a linear fall.
+            learning_rate = params.learning_rate * min((step + 1) / (0.1 * steps + 1), 1 - step / steps)
             for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = rate
+                optimizer.param_groups[0]["lr"] = learning_rate
                 optimizer.step()
             step += 1
             losses.append(loss.detach())
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
-            report(epoch, {"loss": mean, "rate": rate})
+            report(epoch, {"loss": mean, "learning_rate": learning_rate})
         group.save_checkpoint(epoch, network, *optimizers)
     return Sequence(params, examples.item_ids, network)
 
@@ -89,8 +90,8 @@ def adams(network: Network, params: SequenceParams) -> list[torch.optim.Optimize
     """AdamW; where the item vectors' gradient is sparse, a lazy Adam of their own, without decay."""
     sparse = [network.items.weight] if network.items.sparse else []
     dense = [weight for weight in network.parameters() if not any(weight is other for other in sparse)]
-    adam = torch.optim.AdamW(dense, lr=params.rate, betas=BETAS, weight_decay=params.decay)
-    return [adam, *([torch.optim.SparseAdam(sparse, lr=params.rate, betas=BETAS)] if sparse else [])]
+    adam = torch.optim.AdamW(dense, lr=params.learning_rate, betas=BETAS, weight_decay=params.weight_decay)
+    return [adam, *([torch.optim.SparseAdam(sparse, lr=params.learning_rate, betas=BETAS)] if sparse else [])]
 
 
 BETAS = (0.9, 0.98)

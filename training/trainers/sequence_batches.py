@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.base import DAY, F32, I64, Examples, Histories, decayed
+from models.base import DAY, F32, I64, Examples, Histories, decay_weights
 from models.sequence import SequenceParams, windows
 from training.distributed import Group
 
@@ -77,7 +77,8 @@ def _batch(
     events_GL = np.where(inside_GL, follows_GL + (rng.random(follows_GL.shape) * ahead_GL).astype(np.int64), 0)
     worth_GL = histories.weights[events_GL] * inside_GL
     worth_GL[:, 0] *= firsts == 0  # the start token stands for an empty history, not for a long one cut off
-    shown_GL = (rng.random(follows_GL.shape) >= params.hidden).astype(np.float32) / np.float32(1 - params.hidden)
+    shown_GL = (rng.random(follows_GL.shape) >= params.item_dropout).astype(np.float32)
+    shown_GL /= np.float32(1 - params.item_dropout)
     shown_GL[:, 0] = 1
     targets_GL = histories.items[events_GL].astype(np.int64)
     periods_GL = np.searchsorted(starts_P, histories.times[events_GL], side="right") - 1
@@ -97,7 +98,7 @@ def popularity_by_period(examples: Examples, half_life_days: float, group: Group
     for first in range(0, len(likes.times), BLOCK):
         block = slice(first, first + BLOCK)
         period_N = np.searchsorted(starts_P, likes.times[block], side="right") - 1
-        worth_N = decayed(likes.weights[block], likes.times[block], ends_P[period_N], half_life_days)
+        worth_N = decay_weights(likes.weights[block], likes.times[block], ends_P[period_N], half_life_days)
         np.add.at(fresh_PI, (period_N, likes.items[block]), worth_N)
     fresh_PI = group.sum(fresh_PI)
     popular_PI = np.zeros((len(starts_P) + 1, items))
@@ -111,8 +112,8 @@ def _starts(likes: Histories, group: Group, periods: int) -> I64:
     """The mean of what each rank with likes finds, by a sample of its times."""
     times = np.sort(likes.times[:: -(-len(likes.times) // BLOCK) or 1])
     own = times[np.arange(periods) * len(times) // periods] if len(times) else np.zeros(periods)
-    told = group.sum(np.append(own, float(len(times) > 0)))
-    starts_P = np.unique((told[:-1] / told[-1]).astype(np.int64))
+    summed = group.sum(np.append(own, float(len(times) > 0)))
+    starts_P = np.unique((summed[:-1] / summed[-1]).astype(np.int64))
     starts_P[0] = -(2**62)  # some rank's first like is before the mean of all ranks'
     return starts_P
 

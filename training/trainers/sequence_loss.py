@@ -22,19 +22,27 @@ def weighted_cross_entropy(
     weights_N: torch.Tensor,
     popular_PI: torch.Tensor | None,
     periods_N: torch.Tensor,
-    half: bool,
+    bfloat16: bool,
     negatives: int,
     rng: np.random.Generator,
 ) -> torch.Tensor:
     """Weighted sum of the targets' cross-entropies, over all items or over some (see candidates())."""
-    dtype = torch.bfloat16 if half else torch.float32
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
     items_ID, bias_I = network.items.weight[:-1], network.bias[:]
     if negatives:
         ids_I, targets_N, lift_I = candidates(targets_N, len(items_ID), negatives, rng)
         items_ID, bias_I = network.items(ids_I), bias_I[ids_I] + lift_I
         popular_PI = None if popular_PI is None else popular_PI[:, ids_I]
     found: torch.Tensor = _WeightedCrossEntropy.apply(
-        states_ND.float(), items_ID, bias_I, network.trust, popular_PI, periods_N, targets_N, weights_N, dtype
+        states_ND.float(),
+        items_ID,
+        bias_I,
+        network.popularity_weight,
+        popular_PI,
+        periods_N,
+        targets_N,
+        weights_N,
+        dtype,
     )
     return found
 
@@ -46,12 +54,12 @@ def candidates(
 
     Those drawn stand for all the rest: `lift`, to be added to their scores, makes the softmax's sum right in the mean.
     """
-    told_T, places_N = torch.unique(targets_N, return_inverse=True)
-    drawn = torch.from_numpy(np.unique(rng.integers(0, items, negatives))).to(told_T.device)
-    drawn = drawn[~torch.isin(drawn, told_T)]
-    lift_C = torch.zeros(len(told_T) + len(drawn), device=told_T.device)
-    lift_C[len(told_T) :] = np.log(max(items - len(told_T), 1) / max(len(drawn), 1))
-    return torch.cat([told_T, drawn]), places_N, lift_C
+    distinct_T, places_N = torch.unique(targets_N, return_inverse=True)
+    drawn = torch.from_numpy(np.unique(rng.integers(0, items, negatives))).to(distinct_T.device)
+    drawn = drawn[~torch.isin(drawn, distinct_T)]
+    lift_C = torch.zeros(len(distinct_T) + len(drawn), device=distinct_T.device)
+    lift_C[len(distinct_T) :] = np.log(max(items - len(distinct_T), 1) / max(len(drawn), 1))
+    return torch.cat([distinct_T, drawn]), places_N, lift_C
 
 
 class _WeightedCrossEntropy(torch.autograd.Function):
@@ -63,7 +71,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         states_ND: torch.Tensor,
         items_ID: torch.Tensor,
         bias_I: torch.Tensor,
-        trust: torch.Tensor,
+        popularity_weight: torch.Tensor,
         popular_PI: torch.Tensor | None,
         periods_N: torch.Tensor,
         targets_N: torch.Tensor,
@@ -72,8 +80,8 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         weighted_ND = states_ND * weights_N[:, None]
         low_ID, low_I, low_ND, low_weighted_ND = (x.to(dtype) for x in (items_ID, bias_I, states_ND, weighted_ND))
-        loss, by_trust = torch.zeros_like(trust), torch.zeros_like(trust)
-        by_state_ND, by_item_ID, by_bias_I = (
+        loss, popularity_gradient = torch.zeros_like(popularity_weight), torch.zeros_like(popularity_weight)
+        states_gradient_ND, items_gradient_ID, bias_gradient_I = (
             torch.empty_like(states_ND),
             torch.zeros_like(items_ID),
             torch.zeros_like(bias_I),
@@ -84,21 +92,21 @@ class _WeightedCrossEntropy(torch.autograd.Function):
             scores_BI = torch.addmm(low_I, low_ND[block], low_ID.T)
             if popular_PI is not None:
                 popular_BI = popular_PI[periods_N[block]]
-                scores_BI += trust * popular_BI
+                scores_BI += popularity_weight * popular_BI
             shares_BI = torch.softmax(scores_BI, 1)
             if popular_PI is not None:
                 pulls_B = (shares_BI * popular_BI).sum(1) - popular_BI.gather(1, targets_B)[:, 0]
-                by_trust += weights_B @ pulls_B
-            certain_B = shares_BI.gather(1, targets_B)[:, 0].float().clamp_min(TINY)
-            loss -= weights_B @ certain_B.log()
-            by_state_ND[block] = (shares_BI @ low_ID).float() * weights_B[:, None]
-            by_item_ID += shares_BI.T @ low_weighted_ND[block]
-            by_bias_I += weights_B.to(dtype) @ shares_BI
+                popularity_gradient += weights_B @ pulls_B
+            probabilities_B = shares_BI.gather(1, targets_B)[:, 0].float().clamp_min(TINY)
+            loss -= weights_B @ probabilities_B.log()
+            states_gradient_ND[block] = (shares_BI @ low_ID).float() * weights_B[:, None]
+            items_gradient_ID += shares_BI.T @ low_weighted_ND[block]
+            bias_gradient_I += weights_B.to(dtype) @ shares_BI
         # What each target adds for being the target, in full precision.
-        by_state_ND -= items_ID[targets_N] * weights_N[:, None]
-        by_item_ID.index_put_((targets_N,), -weighted_ND, accumulate=True)
-        by_bias_I.index_put_((targets_N,), -weights_N, accumulate=True)
-        ctx.save_for_backward(by_state_ND, by_item_ID, by_bias_I, by_trust)
+        states_gradient_ND -= items_ID[targets_N] * weights_N[:, None]
+        items_gradient_ID.index_put_((targets_N,), -weighted_ND, accumulate=True)
+        bias_gradient_I.index_put_((targets_N,), -weights_N, accumulate=True)
+        ctx.save_for_backward(states_gradient_ND, items_gradient_ID, bias_gradient_I, popularity_gradient)
         return loss
 
     @staticmethod

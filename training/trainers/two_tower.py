@@ -29,14 +29,14 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
 
     torch.manual_seed(examples.seed)
     likes_I = group.sum(np.bincount(likes.items, minlength=items).astype(np.float64))
-    catalogue = Catalogue.of(likes_I, examples.items)
+    catalogue = Catalogue.of(likes_I, examples.item_features)
     network = Towers(len(catalogue.liked), params).to(device)
     popular_I = torch.from_numpy(_logarithm_of(likes_I)).to(device)
     steps_an_epoch = -(-int(likes_I.sum()) // params.batch)
     drawn_I = torch.from_numpy(_logarithm_of_draws(likes_I, params, group.size)).to(device)
 
-    tables = group.optimizer(RowAdagrad(network.tables.parameters(), lr=params.rate), network)
-    others = group.optimizer(torch.optim.Adam(network.others.parameters(), lr=params.mixing_rate), network)
+    tables = group.optimizer(RowAdagrad(network.tables.parameters(), lr=params.learning_rate), network)
+    others = group.optimizer(torch.optim.Adam(network.others.parameters(), lr=params.mixing_learning_rate), network)
     done, steps = group.resume(network, tables, others), params.epochs * steps_an_epoch
     step = done * steps_an_epoch
     for epoch in range(done + 1, params.epochs + 1):
@@ -44,16 +44,18 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
         rng = np.random.default_rng((examples.seed, epoch, group.rank))
         for own in batches(likes, catalogue, params, steps_an_epoch, rng):
             vectors_UD = network.items(own.items_U, catalogue, own.shown_U)
-            states_GD = network.users(vectors_UD, own.before, own.words)
+            states_GD = network.users(vectors_UD, own.before, own.features)
             items_U, place_C = (torch.from_numpy(array).to(device) for array in (own.items_U, own.choice_C))
             choice_C = items_U[place_C]
-            scores_GC = states_GD @ vectors_UD[place_C].T + network.trust * popular_I[choice_C] - drawn_I[choice_C]
+            scores_GC = (
+                states_GD @ vectors_UD[place_C].T + network.popularity_weight * popular_I[choice_C] - drawn_I[choice_C]
+            )
             # An item that is there twice must not be held against itself.
             own_GG = torch.eye(len(states_GD), scores_GC.shape[1], dtype=torch.bool, device=device)
             twice_GC = (place_C[: len(states_GD), None] == place_C) & ~own_GG
             logarithms_GC = scores_GC.masked_fill(twice_GC, -torch.inf).log_softmax(dim=1)
             loss = -(logarithms_GC.diagonal() * torch.from_numpy(own.weights_G).to(device)).sum()
-            for optimizer, rate in ((tables, params.rate), (others, params.mixing_rate)):
+            for optimizer, rate in ((tables, params.learning_rate), (others, params.mixing_learning_rate)):
                 optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
                 optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -63,42 +65,42 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
             losses.append(loss.detach())
         mean = group.mean(float(torch.stack(losses).mean()))
         if group.rank == 0:
-            report(epoch, {"loss": mean, "rate": params.rate * (1 - step / steps)})
+            report(epoch, {"loss": mean, "learning_rate": params.learning_rate * (1 - step / steps)})
         group.save_checkpoint(epoch, network, tables, others)
     return _trained(examples, params, network, catalogue, group)
 
 
 class Towers(torch.nn.Module):
-    """Tables of items' own parts (row 0, that of all cold ones, stays zero), of items' words and of users' words."""
+    """Tables of items' own parts (row 0, that of all cold ones, stays zero), of item and of user features."""
 
     def __init__(self, liked: int, params: TwoTowerParams) -> None:
         super().__init__()
         self.buckets = params.buckets
-        rows = {"ids": liked + 1, "item_words": params.buckets, "user_words": params.buckets}
+        rows = {"ids": liked + 1, "item_features": params.buckets, "user_features": params.buckets}
         self.tables = torch.nn.ParameterDict({name: torch.zeros(n, params.factors) for name, n in rows.items()})
         torch.nn.init.normal_(self.tables["ids"], std=params.factors**-0.5)
         self.tables["ids"].data[0] = 0
-        self.others = torch.nn.ParameterDict({"mix": torch.eye(params.factors), "trust": torch.ones(())})
+        self.others = torch.nn.ParameterDict({"mix": torch.eye(params.factors), "popularity_weight": torch.ones(())})
 
     @property
-    def trust(self) -> torch.Tensor:
-        """In popularity."""
-        trust: torch.Tensor = self.others["trust"]
-        return trust
+    def popularity_weight(self) -> torch.Tensor:
+        """Of the popularity in a score."""
+        popularity_weight: torch.Tensor = self.others["popularity_weight"]
+        return popularity_weight
 
     def items(self, items_U: I64, catalogue: Catalogue, shown_U: F32) -> torch.Tensor:
         """Vectors, U x D; the own parts count as `shown` says."""
         table = self.tables["ids"]
         rows_U, shown = (torch.from_numpy(array).to(table.device) for array in (catalogue.rows_I[items_U], shown_U))
         own_UD = torch.nn.functional.embedding(rows_U, table, padding_idx=0, sparse=True) * shown[:, None]
-        return own_UD + Bag.of_words(catalogue.features.of(items_U), self.buckets).sums(
-            self.tables["item_words"], sparse=True
+        return own_UD + Bag.of_features(catalogue.features.of(items_U), self.buckets).sums(
+            self.tables["item_features"], sparse=True
         )
 
-    def users(self, vectors_UD: torch.Tensor, before: Bag, words: Bag) -> torch.Tensor:
+    def users(self, vectors_UD: torch.Tensor, before: Bag, features: Bag) -> torch.Tensor:
         """Vectors, G x D, from those of the items liked before."""
         liked_GD: torch.Tensor = before.sums(vectors_UD, sparse=False) @ self.others["mix"]
-        return liked_GD + words.sums(self.tables["user_words"], sparse=True)
+        return liked_GD + features.sums(self.tables["user_features"], sparse=True)
 
 
 def _logarithm_of(likes_I: NDArray[np.floating]) -> F32:
@@ -127,11 +129,11 @@ def _trained(
             rows = np.arange(start, min(start + ITEMS_PER_BLOCK, len(items_ID)))
             items_ID[rows] = network.items(rows, catalogue, np.ones(len(rows), np.float32)).cpu().numpy()
     popular_I = group.sum(decayed_likes(examples, params.popularity_half_life_days).astype(np.float64))
-    mix, user_words = network.others["mix"], network.tables["user_words"]
+    mix, user_features = network.others["mix"], network.tables["user_features"]
     return TwoTower(
         params,
         examples.item_ids,
         items_ID,
-        np.float32(network.trust.item()) * _logarithm_of(popular_I),
-        *(table.detach().cpu().numpy() for table in (mix, user_words)),
+        np.float32(network.popularity_weight.item()) * _logarithm_of(popular_I),
+        *(table.detach().cpu().numpy() for table in (mix, user_features)),
     )

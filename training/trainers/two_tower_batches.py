@@ -32,8 +32,8 @@ class Bag:
         return cls(rows, starts, torch.from_numpy(weights_N.astype(np.float32)))
 
     @classmethod
-    def of_words(cls, features: Features, buckets: int) -> Self:
-        return cls.of(features.words % buckets, features.indptr, np.ones(len(features.words), np.float32))
+    def of_features(cls, features: Features, buckets: int) -> Self:
+        return cls.of(features.hashes % buckets, features.indptr, np.ones(len(features.hashes), np.float32))
 
     def sums(self, table: torch.Tensor, *, sparse: bool) -> torch.Tensor:
         """G x D, on the table's device; whether the table gets a sparse gradient."""
@@ -45,7 +45,7 @@ class Bag:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items: which were liked, which row of the table of own parts is theirs, and what is said of them."""
+    """The items: which were liked, which row of the table of own parts is theirs, and their features."""
 
     liked: I64
     rows_I: I64
@@ -69,7 +69,7 @@ class Batch:
     """1 for an item with its own part, 0 for one by its words alone."""
     before: Bag
     """What each user liked before: rows are places in items_U, weights sum to 1."""
-    words: Bag
+    features: Bag
     """Of each user."""
     choice_C: I64
     """Places in items_U: of the likes' items, then of those drawn."""
@@ -95,11 +95,12 @@ def _batch(
     items_U, places = np.unique(asked, return_inverse=True)
     choices = len(events_G) + params.negatives
     worth_G = likes.weights[events_G]
+    features = likes.user_features.of(users_G) if likes.user_features else Features.none(len(users_G))
     return Batch(
         items_U,
-        (rng.random(len(items_U)) >= params.hidden_items).astype(np.float32),
+        (rng.random(len(items_U)) >= params.item_dropout).astype(np.float32),
         Bag.of(places[choices:], indptr, shares_N),
-        Bag.of_words(likes.traits.of(users_G) if likes.traits else Features.none(len(users_G)), params.buckets),
+        Bag.of_features(features, params.buckets),
         places[:choices],
         worth_G / max(worth_G.sum(), 1e-12),
     )
@@ -109,7 +110,7 @@ def _before(
     likes: Histories, events_G: I64, users_G: I64, params: TwoTowerParams, rng: np.random.Generator
 ) -> tuple[I64, I64, F32]:
     """The events before each like, as (events, indptr, shares of the user's weight); none where they are hidden."""
-    told_G = rng.random(len(events_G)) >= params.hidden_histories
+    told_G = rng.random(len(events_G)) >= params.history_dropout
     lengths_G = np.minimum(events_G - likes.indptr[users_G], params.length) * told_G
     indptr = np.concatenate([[0], np.cumsum(lengths_G)]).astype(np.int64)
     events_N = np.repeat(events_G - lengths_G - indptr[:-1], lengths_G) + np.arange(indptr[-1])

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import Features, hashed
+from models.features import Features, hash_features
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.lake import Lake
 from tests.training.small import DAY, MakeProject, Row, event, night_of
-from training.attributes import Said, of_items, of_these_users, of_users, places
+from training.features import FeatureVersions, features_of, item_features, positions_in, user_features
 from training.rank_shards import read_shard
 
 CUT = DAY + timedelta(days=1)
@@ -41,15 +41,15 @@ def lake(project: MakeProject) -> Lake:
 
 
 def words(features: Features, row: int) -> list[int]:
-    return sorted(features.of(np.array([row])).words.tolist())
+    return sorted(features.of(np.array([row])).hashes.tolist())
 
 
 def said(*words: str) -> list[int]:
-    return sorted(hashed(words).tolist())
+    return sorted(hash_features(words).tolist())
 
 
 def test_an_item_has_a_word_for_each_category_and_attribute(lake: Lake) -> None:
-    ids, features = of_items(lake, lake.version(ITEMS))
+    ids, features = item_features(lake, lake.version(ITEMS))
     assert ids.tolist() == ["i0", "i1", "i2"]
     assert [words(features, row) for row in range(3)] == [
         said("category=drama"), [], said("category=drama", "category=war", "year=1995"),
@@ -59,36 +59,37 @@ def test_an_item_has_a_word_for_each_category_and_attribute(lake: Lake) -> None:
 def test_an_earlier_version_says_what_was_said_then(lake: Lake) -> None:
     before = lake.version(ITEMS)
     lake.append(ITEMS, [item("i9", "new")])
-    assert of_items(lake, before)[0].tolist() == ["i0", "i1", "i2"]
+    assert item_features(lake, before)[0].tolist() == ["i0", "i1", "i2"]
 
 
 def test_users_are_found_by_their_ids_and_one_who_is_not_described_has_no_words(lake: Lake) -> None:
-    features = of_these_users(lake, lake.version(USERS), np.array(["u4", "stranger", "u1", "u0"]))
+    features = features_of(lake, lake.version(USERS), np.array(["u4", "stranger", "u1", "u0"]))
     assert [words(features, row) for row in range(4)] == [said("city=c4", "age=30"), [], [], said("city=c0", "age=30")]
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_each_rank_has_the_words_of_its_own_users_and_of_all_items_liked_or_not(lake: Lake, size: int) -> None:
-    versions = Said(lake.version(ITEMS), lake.version(USERS))
+    versions = FeatureVersions(lake.version(ITEMS), lake.version(USERS))
     shares = [read_shard(lake, lake.version(INTERACTIONS), CUT, 1, rank, size, versions) for rank in range(size)]
     found = []
     for rank, one in enumerate(shares):
         assert one.item_ids.tolist() == ["i0", "i1", "i2"]
-        assert one.items is not None
-        assert words(one.items, 0) == said("category=drama")
-        traits = one.histories.traits
-        assert traits is not None
-        assert len(traits) == len(one.histories)
-        assert len(of_users(lake, lake.version(USERS), rank, size)[0]) == np.count_nonzero(np.diff(traits.indptr))
-        found += [words(traits, row) for row in range(len(traits))]
+        assert one.item_features is not None
+        assert words(one.item_features, 0) == said("category=drama")
+        features = one.histories.user_features
+        assert features is not None
+        assert len(features) == len(one.histories)
+        described_ids, _ = user_features(lake, lake.version(USERS), rank, size)
+        assert len(described_ids) == np.count_nonzero(np.diff(features.indptr))
+        found += [words(features, row) for row in range(len(features))]
     assert sorted(found) == sorted([said(f"city=c{n}", "age=30") if n % 2 == 0 else [] for n in range(9)])
 
 
 def test_without_features_only_liked_items_are_there(lake: Lake) -> None:
     known = read_shard(lake, lake.version(INTERACTIONS), CUT, 1)
-    assert (known.item_ids.tolist(), known.items, known.histories.traits) == (["i1"], None, None)
+    assert (known.item_ids.tolist(), known.item_features, known.histories.user_features) == (["i1"], None, None)
 
 
 def test_places_in_a_sorted_array() -> None:
-    assert places(np.array([2, 4, 6]), np.array([6, 1, 4, 9])).tolist() == [2, -1, 1, -1]
-    assert places(np.empty(0), np.array([6])).tolist() == [-1]
+    assert positions_in(np.array([2, 4, 6]), np.array([6, 1, 4, 9])).tolist() == [2, -1, 1, -1]
+    assert positions_in(np.empty(0), np.array([6])).tolist() == [-1]
