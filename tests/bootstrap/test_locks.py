@@ -1,4 +1,4 @@
-"""The locks: every package with hashes and none with a host; every jar with its checksum."""
+"""The locks: hashes of every package, no registry, and a checksum of every jar."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ def test_every_direct_dependency_is_locked() -> None:
         assert version_of(name)
 
 
-def test_the_peers_of_benchmarks_are_locked_and_no_part_of_the_environment() -> None:
+def test_the_peers_of_benchmarks_are_locked_and_not_in_the_environment() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     peers = project["dependency-groups"]["bench"]
     assert peers == re.findall(r"^(\S+==\S+) ", PEERS_LOCK.read_text(), re.MULTILINE)
@@ -38,11 +38,11 @@ def test_the_peers_of_benchmarks_are_locked_and_no_part_of_the_environment() -> 
             lines_of(peer.split("==")[0])
 
 
-def test_a_packages_lines_are_its_own() -> None:
+def test_lines_of_a_package_are_only_its_own() -> None:
     assert re.fullmatch(r"horovod==\S+ \\\n    --hash=sha256:[0-9a-f]{64}\n", lines_of("horovod"))
 
 
-def test_a_package_that_is_not_locked_is_named() -> None:
+def test_an_unlocked_package_is_named() -> None:
     with pytest.raises(SetupError, match="no line left-pad=="):
         lines_of("left-pad")
 
@@ -56,17 +56,17 @@ def test_the_environments_jars_are_the_locked_ones(jars: Jars) -> None:
 
 
 @EACH
-def test_the_lock_of_the_jars_is_of_the_versions_that_are_asked_for(jars: Jars) -> None:
+def test_the_lock_of_the_jars_has_the_required_versions(jars: Jars) -> None:
     for package in jars.coordinates():
         group, name, version = package.split(":")
         assert f"  {group}_{name}-{version}.jar\n" in jars.lock.read_text()
 
 
-def test_an_environment_without_the_jars_gets_them() -> None:
+def test_a_missing_folder_of_jars_changes_the_key_of_the_step() -> None:
     assert replace(SPARK_JARS, folder="not-there").key() != SPARK_JARS.key()
 
 
-def test_a_jar_with_other_contents_and_one_that_is_missing_are_named(tmp_path: Path) -> None:
+def test_a_changed_jar_and_a_missing_jar_are_named(tmp_path: Path) -> None:
     for name in ("a.jar", "b.jar", "c.jar"):
         (tmp_path / name).write_text(name)
     lock = tmp_path.with_suffix(".lock")

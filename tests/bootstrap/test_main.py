@@ -1,4 +1,4 @@
-"""The order of the set-up: a done step costs nothing, a changed or cut short one runs again with all after it."""
+"""The order of the set-up: finished steps are skipped; a changed or interrupted step runs again with all after it."""
 
 from functools import partial
 from pathlib import Path
@@ -10,10 +10,10 @@ from bootstrap.shell import SetupError, Shell
 
 
 class Machine:
-    """Three steps that note when they run; `keys` is what they depend on, `broken` the one that fails."""
+    """Three steps that record their runs; `keys` are their inputs, `broken` is the step that fails."""
 
-    def __init__(self, notes: Path) -> None:
-        self.notes = notes
+    def __init__(self, state: Path) -> None:
+        self.state = state
         self.keys = {"one": "1", "two": "1", "three": "1"}
         self.broken = ""
 
@@ -25,18 +25,18 @@ class Machine:
             if sh.name == self.broken:
                 raise SetupError(f"no {sh.name}")
 
-        set_up([Step(name, partial(self.keys.__getitem__, name), do) for name in self.keys], self.notes)
+        set_up([Step(name, partial(self.keys.__getitem__, name), do) for name in self.keys], self.state)
         return ran
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    machine = Machine(tmp_path / "notes")
+    machine = Machine(tmp_path / "state")
     assert machine.run() == ["one", "two", "three"]
     return machine
 
 
-def test_a_step_that_is_done_is_not_done_again(machine: Machine) -> None:
+def test_a_finished_step_does_not_run_again(machine: Machine) -> None:
     assert machine.run() == []
 
 
@@ -45,7 +45,7 @@ def test_a_step_whose_inputs_changed_runs_again_with_all_after_it(machine: Machi
     assert machine.run() == ["two", "three"]
 
 
-def test_a_step_that_failed_runs_again_with_all_after_it_though_its_inputs_are_the_old_ones(machine: Machine) -> None:
+def test_a_failed_step_runs_again_with_all_after_it_even_with_its_old_inputs(machine: Machine) -> None:
     machine.keys["two"], machine.broken = "2", "two"
     with pytest.raises(SetupError, match="no two"):
         machine.run()

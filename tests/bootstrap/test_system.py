@@ -1,4 +1,4 @@
-"""System packages: where they cannot be installed, the set-up says which are missing and how to get them."""
+"""System packages: if they cannot be installed, the set-up names the missing ones and the command to install them."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from bootstrap import system
 from bootstrap.shell import SetupError, Shell
 
 
-def test_the_java_here_is_one_that_spark_runs_on() -> None:
+def test_the_installed_java_is_supported_by_spark() -> None:
     assert system.java_version() >= system.JAVA
 
 
-def test_a_java_home_without_a_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_java_home_without_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert system.java_version() == 0
     assert system.key() == "missing"
@@ -20,7 +20,7 @@ def test_a_java_home_without_a_java_is_named(monkeypatch: pytest.MonkeyPatch, tm
         system.install(Shell("system", tmp_path))
 
 
-def test_where_apt_is_not_there_the_missing_packages_and_the_command_are_named(
+def test_without_apt_the_missing_packages_and_the_command_are_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -28,9 +28,7 @@ def test_where_apt_is_not_there_the_missing_packages_and_the_command_are_named(
         system.install_debian(Shell("system", tmp_path), ["g++", "make"])
 
 
-def test_servers_that_are_not_there_are_named_by_their_packages(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_servers_are_named_by_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert {"redis-server", "lmdb-utils"} <= set(system.missing_servers())
     for program in system.SERVERS.values():

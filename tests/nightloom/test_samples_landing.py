@@ -1,4 +1,4 @@
-"""Landing files are whole, stable to the byte, and untouched when nothing changed."""
+"""Landing files are complete, the same bytes each time, and left alone if their content does not change."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def test_lines_are_json_with_the_fields_in_order() -> None:
     )
 
 
-def test_bytes_of_a_slice_are_those_of_its_rows_only() -> None:
+def test_the_bytes_of_a_slice_are_only_its_own_rows() -> None:
     lines = pa.array(["a\n", "bc\n", "d\n"]).slice(1, 1)
     assert bytes(as_bytes(lines)) == b"bc\n"
     assert bytes(as_bytes(lines.slice(0, 0))) == b""
@@ -49,12 +49,12 @@ def test_a_file_with_other_content_is_replaced(tmp_path: Path) -> None:
     assert (landing.written, landing.unchanged) == (2, 0)
 
 
-def test_a_writer_that_breaks_off_leaves_nothing_a_reader_could_see(tmp_path: Path) -> None:
+def test_an_interrupted_writer_leaves_no_visible_file(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"{}\n"
         assert [file.name for file in tmp_path.iterdir()] == [".day.jsonl.gz.unfinished"]
-        raise RuntimeError("broke off")
+        raise RuntimeError("interrupted")
 
-    with pytest.raises(RuntimeError, match="broke off"):
+    with pytest.raises(RuntimeError, match="interrupted"):
         Landing(tmp_path).write("day.jsonl.gz", chunks())
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""MovieLens 100K comes from the real wheel (fetched once into the user's cache) and lands as from a web app."""
+"""MovieLens 100K from the real wheel (downloaded once into the user's cache), in a landing folder as of a web app."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def stamps(folder: Path) -> dict[str, int]:
+def modification_times(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.rglob("*.gz")}
 
 
@@ -37,7 +37,7 @@ def folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_rating_lands_once_in_the_file_of_its_utc_day_in_time_order(folder: Path) -> None:
+def test_every_rating_is_written_once_to_the_file_of_its_utc_day_in_time_order(folder: Path) -> None:
     by_day = {file.name[:10]: rows(file) for file in (folder / "events").iterdir()}
     assert len({event["event_id"] for events in by_day.values() for event in events}) == 100_000
     for day, events in by_day.items():
@@ -46,7 +46,7 @@ def test_every_rating_lands_once_in_the_file_of_its_utc_day_in_time_order(folder
         assert {at[:10] for at in times} == {day}
 
 
-def test_an_event_looks_as_a_web_app_would_send_it(folder: Path) -> None:
+def test_an_event_has_the_fields_that_a_web_app_sends(folder: Path) -> None:
     events = rows(folder / "events/1997-12-04.jsonl.gz")
     assert [event for event in events if (event["user_id"], event["item_id"]) == ("196", "242")] == [
         {
@@ -60,7 +60,7 @@ def test_an_event_looks_as_a_web_app_would_send_it(folder: Path) -> None:
     ]
 
 
-def test_the_catalogue_has_titles_years_and_genres_and_says_null_or_nothing_where_there_are_none(folder: Path) -> None:
+def test_items_have_titles_years_and_genres_with_null_or_an_empty_list_if_unknown(folder: Path) -> None:
     items = {item["item_id"]: item for item in rows(folder / "items/catalogue.jsonl.gz")}
     assert len(items) == 1682
     assert items["1"] == {
@@ -79,12 +79,12 @@ def test_the_users_have_their_attributes(folder: Path) -> None:
     assert users["1"] == {"user_id": "1", "age": 24, "gender": "M", "occupation": "technician", "zip": "85711"}
 
 
-def test_a_later_until_adds_the_next_days_file_and_touches_no_other(wheel: Path, tmp_path: Path) -> None:
+def test_a_later_until_adds_the_next_days_file_and_changes_no_other(wheel: Path, tmp_path: Path) -> None:
     ml_100k.write(wheel, Landing(tmp_path), until=date(1997, 9, 22))
-    before = stamps(tmp_path)
+    before = modification_times(tmp_path)
     again = Landing(tmp_path)
     ml_100k.write(wheel, again, until=date(1997, 9, 23))
-    after = stamps(tmp_path)
+    after = modification_times(tmp_path)
     assert after.keys() - before.keys() == {"events/1997-09-23.jsonl.gz"}
     assert {name: after[name] for name in before} == before
     assert (again.written, again.unchanged) == (1, len(before))
@@ -96,7 +96,7 @@ def test_the_same_wheel_gives_the_same_bytes(wheel: Path, folder: Path, tmp_path
         assert file.read_bytes() == (folder / file.relative_to(tmp_path)).read_bytes()
 
 
-def test_a_wheel_with_another_sum_is_refused_and_left_where_it_is(tmp_path: Path) -> None:
+def test_a_wheel_with_a_wrong_checksum_is_an_error_and_stays_in_place(tmp_path: Path) -> None:
     wrong = tmp_path / ml_100k.WHEEL
     with zipfile.ZipFile(wrong, "w") as archive:
         archive.writestr("something", "else")
@@ -105,10 +105,8 @@ def test_a_wheel_with_another_sum_is_refused_and_left_where_it_is(tmp_path: Path
     assert wrong.exists()
 
 
-def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # pip itself, told to look into an empty folder instead of an index
+def test_a_failed_download_says_what_to_do_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # pip itself, with an empty folder instead of an index
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", os.fspath(tmp_path))
     with pytest.raises(SampleError, match=r"pip could not download recbole==1\.2\.1.*put recbole"):
@@ -116,7 +114,7 @@ def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_the_command_says_in_one_line_what_is_there(wheel: Path, tmp_path: Path) -> None:
+def test_the_command_prints_one_line_with_the_numbers(wheel: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(sample, ["ml-100k", "--to", f"{tmp_path}", "--until", "1997-09-21"])
     assert result.exit_code == 0
     assert (

@@ -1,4 +1,4 @@
-"""Synthetic data: same seed same bytes, the structure it claims, and a truth that counts what is really there."""
+"""Synthetic data: the same seed gives the same bytes, the structure is as documented, and .truth.json is right."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ ACTIONS = {"view", "cart", "purchase"}
 
 
 def spec(**changes: Any) -> SampleSpec:
-    usual = {
+    defaults = {
         "users": 400,
         "items": 160,
         "days": 4,
@@ -35,10 +35,10 @@ def spec(**changes: Any) -> SampleSpec:
         "start": date(2024, 2, 28),
         "dirt": 0.0,
     }
-    return SampleSpec(**{**usual, **changes})
+    return SampleSpec(**{**defaults, **changes})
 
 
-def made(folder: Path, **changes: Any) -> Path:
+def write_to(folder: Path, **changes: Any) -> Path:
     write(spec(**changes), Landing(folder))
     return folder
 
@@ -60,21 +60,21 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("clean"))
+    return write_to(tmp_path_factory.mktemp("clean"))
 
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("dirty"), dirt=0.3)
+    return write_to(tmp_path_factory.mktemp("dirty"), dirt=0.3)
 
 
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_gives_others(clean: Path, tmp_path: Path) -> None:
-    assert content(made(tmp_path / "again")) == content(clean)
-    other = content(made(tmp_path / "other", seed=4))
+    assert content(write_to(tmp_path / "again")) == content(clean)
+    other = content(write_to(tmp_path / "other", seed=4))
     assert all(other[name] != data for name, data in content(clean).items())
 
 
-def test_clean_data_has_as_many_distinct_events_as_asked_for_each_on_its_day_in_order(clean: Path) -> None:
+def test_clean_data_has_the_given_number_of_distinct_events_each_on_its_day_in_order(clean: Path) -> None:
     events = rows(clean, "events")
     assert len({event["event_id"] for event in events}) == len(events) == 20_000
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
@@ -83,7 +83,7 @@ def test_clean_data_has_as_many_distinct_events_as_asked_for_each_on_its_day_in_
     assert {event["event"] for event in events} == ACTIONS
 
 
-def test_users_and_items_are_described_on_the_day_they_arrive_before_anything_happens_to_them(clean: Path) -> None:
+def test_users_and_items_arrive_on_the_day_of_their_first_event_or_before(clean: Path) -> None:
     for kind, key, n in (("users", "user_id", 400), ("items", "item_id", 160)):
         arrival = {json.loads(line)[key]: day for day, line in lines(clean, kind)}
         assert len(arrival) == n
@@ -104,7 +104,7 @@ def test_popularity_is_skewed(clean: Path) -> None:
     assert sum(counts[:16]) > 0.3 * sum(counts)  # a tenth of the items; evenly it would be 0.1
 
 
-def test_rising_items_rise(clean: Path) -> None:
+def test_the_share_of_rising_items_grows(clean: Path) -> None:
     items = rows(clean, "items")
     rising = {item["item_id"] for item in items if item["rising"]}
     share = {
@@ -123,7 +123,7 @@ def test_a_cart_follows_a_view_of_the_same_item_and_a_purchase_follows_the_cart(
 
 
 def kind_of(line: str) -> str:
-    """What is wrong with a line, found by looking at it as an ingest would."""
+    """The kind of dirt of a line, found from its content as an ingest would."""
     try:
         event = json.loads(line)
     except json.JSONDecodeError:
@@ -138,12 +138,12 @@ def kind_of(line: str) -> str:
         "unknown_event": event["event"] not in ACTIONS,
         "undeclared_column": "trace" in event,
     }
-    wrong = [kind for kind, is_so in found.items() if is_so]
+    wrong = [kind for kind, holds in found.items() if holds]
     assert len(wrong) <= 1
     return wrong[0] if wrong else "good"
 
 
-def test_the_truth_counts_each_kind_of_dirt_and_the_good_events_as_they_are_in_the_files(dirty: Path) -> None:
+def test_the_truth_has_the_number_of_lines_of_each_kind_of_dirt_and_of_good_events(dirty: Path) -> None:
     truth = json.loads((dirty / ".truth.json").read_text())
     found: Counter[str] = Counter()
     good: dict[str, str] = {}  # event id -> day of the file it first came in
@@ -162,7 +162,7 @@ def test_the_truth_counts_each_kind_of_dirt_and_the_good_events_as_they_are_in_t
     assert sum(found[kind] for kind in dirt.QUARANTINED) == truth["quarantined"]
 
 
-def test_the_truth_of_the_days_adds_up_to_the_whole(dirty: Path) -> None:
+def test_the_truth_of_the_days_adds_up_to_the_total(dirty: Path) -> None:
     truth = json.loads((dirty / ".truth.json").read_text())
     for name in ("lines", "events", "quarantined"):
         assert sum(day[name] for day in truth["days"].values()) == truth[name]
@@ -171,7 +171,7 @@ def test_the_truth_of_the_days_adds_up_to_the_whole(dirty: Path) -> None:
 
 
 def test_a_folder_with_another_sample_is_not_mixed_with_this_one(clean: Path, tmp_path: Path) -> None:
-    made(tmp_path)
+    write_to(tmp_path)
     again = Landing(tmp_path)
     write(spec(), again)
     assert (again.written, again.unchanged) == (0, 12)
@@ -180,20 +180,20 @@ def test_a_folder_with_another_sample_is_not_mixed_with_this_one(clean: Path, tm
 
 
 @pytest.mark.parametrize("small", [{"users": 1, "items": 1, "days": 1, "events": 1}, {"items": 3, "events": 2}])
-def test_the_smallest_worlds_work(tmp_path: Path, small: Row) -> None:
-    assert len(rows(made(tmp_path, **small), "events")) == small["events"]
+def test_the_smallest_samples_work(tmp_path: Path, small: Row) -> None:
+    assert len(rows(write_to(tmp_path, **small), "events")) == small["events"]
 
 
-def test_a_day_made_in_many_chunks_is_still_in_order_and_without_a_repeated_id(
+def test_a_day_of_many_chunks_is_in_order_and_without_repeated_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulation, "CHUNK", 1_000)
-    events = rows(made(tmp_path, days=1), "events")
+    events = rows(write_to(tmp_path, days=1), "events")
     assert len({event["event_id"] for event in events}) == 20_000
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
 
 
-def test_a_pick_never_falls_on_weight_zero_or_outside_its_range() -> None:
+def test_a_weighted_choice_never_has_weight_zero_or_is_outside_its_range() -> None:
     weights = np.array([0.0, 1e-300, 0.0, 0.0, 5.0, 0.0, 1.0, 0.0])
     first, last = np.array([0, 2, 5] * 10_000), np.array([3, 6, 8] * 10_000)
     assert weighted_choice(np.random.default_rng(0), weights, first, last).tolist() == [1, 4, 6] * 10_000
@@ -209,7 +209,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak_mib(folder: Path, events: int) -> float:
-    """Peak memory of a process that makes the sample."""
+    """Peak memory of a process that writes the sample."""
     arguments = f"synthetic --users 500 --items 100 --days 2 --seed 1 --dirt 0.02 --events {events} --to {folder}"
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *arguments.split()], check=True, capture_output=True, text=True, timeout=120
@@ -221,7 +221,7 @@ def test_four_times_the_events_need_no_more_memory(tmp_path: Path) -> None:
     assert peak_mib(tmp_path / "large", 1_600_000) < peak_mib(tmp_path / "small", 400_000) + 60
 
 
-def test_the_command_says_in_one_line_what_is_there(tmp_path: Path) -> None:
+def test_the_command_prints_one_line_with_the_numbers(tmp_path: Path) -> None:
     arguments = f"synthetic --users 50 --items 20 --days 2 --seed 1 --to {tmp_path}"
     result = CliRunner().invoke(sample, arguments.split())
     assert result.exit_code == 0

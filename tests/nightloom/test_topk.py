@@ -21,11 +21,11 @@ from nightloom.topk import operands as topk_operands
 
 Problem = dict[str, Any]
 SCREENS = [pytest.param(False, id="float32")] + [pytest.param(True, id="int8")] * topk_operands.INT8
-"""As far as this processor has the instructions."""
+"""The 8-bit screen only if this processor has the instructions."""
 EACH_SCREEN = pytest.mark.parametrize("int8", SCREENS)
 
 
-def sorted_whole(
+def full_sort(
     users: F32, items: F32, k: int, bias: NDArray[Any], seen: Bools, allowed: Bools
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     scores = users.astype(np.float64) @ items.astype(np.float64).T + bias
@@ -37,12 +37,12 @@ def sorted_whole(
     return np.where(np.isneginf(best), -1, np.pad(order, pad)), best
 
 
-def agrees(found: tuple[I32, F32], right: tuple[NDArray[Any], NDArray[Any]]) -> None:
+def assert_equal(found: tuple[I32, F32], expected: tuple[NDArray[Any], NDArray[Any]]) -> None:
     ids, scores = found
     assert ids.dtype == np.int32
     assert scores.dtype == np.float32
-    np.testing.assert_array_equal(ids, right[0])
-    np.testing.assert_array_equal(scores, right[1])
+    np.testing.assert_array_equal(ids, expected[0])
+    np.testing.assert_array_equal(scores, expected[1])
 
 
 @st.composite
@@ -83,29 +83,30 @@ def large_problems(draw: st.DrawFn) -> Problem:
 @settings(max_examples=120, deadline=None)
 @given(problem=st.one_of(problems(), large_problems()))
 def test_equals_a_full_sort(problem: Problem, int8: bool) -> None:
-    closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
-    right = sorted_whole(**problem)
-    agrees(topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], int8=int8, **closed), right)
+    exclusions = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+    expected = full_sort(**problem)
+    lists = topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], int8=int8, **exclusions)
+    assert_equal(lists, expected)
 
 
 @settings(max_examples=120, deadline=None)
 @given(st.one_of(problems(), large_problems()))
-def test_whole_score_rows_equal_a_full_sort(problem: Problem) -> None:
-    closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+def test_selection_from_score_rows_equals_a_full_sort(problem: Problem) -> None:
+    exclusions = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
     scores = problem["users"] @ problem["items"].T + problem["bias"]
-    agrees(topk_of_scores(scores, problem["k"], **closed), sorted_whole(**problem))
+    assert_equal(topk_of_scores(scores, problem["k"], **exclusions), full_sort(**problem))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.one_of(problems(), large_problems()), st.integers(1, 20_000))
-def test_tensors_stay_on_their_device_and_equal_a_full_sort(problem: Problem, scores_at_once: int) -> None:
-    closed = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+def test_tensors_give_the_lists_of_a_full_sort(problem: Problem, scores_at_once: int) -> None:
+    exclusions = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
     users: Any = torch.from_numpy(problem["users"])
     items: Any = torch.from_numpy(problem["items"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topk_device, "SCORES_PER_BLOCK", scores_at_once)
-        found = topk(users, items, problem["k"], bias_I=problem["bias"], **closed)
-    agrees(found, sorted_whole(**problem))
+        found = topk(users, items, problem["k"], bias_I=problem["bias"], **exclusions)
+    assert_equal(found, full_sort(**problem))
 
 
 @EACH_SCREEN
@@ -122,19 +123,19 @@ def test_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, spread
     items[rng.random(len(items)) < 0.1] = 0
     bias = np.ldexp(rng.standard_normal(len(items)), power).astype(np.float32)
     ids, scores = topk(users, items, 50, bias_I=bias, int8=int8)
-    right = users.astype(np.float64) @ items.astype(np.float64).T + bias
-    rounding = 2.0**-23 * np.abs(right) + 2.0**-148
-    listed = np.take_along_axis(right, ids.astype(np.int64), axis=1)
+    expected = users.astype(np.float64) @ items.astype(np.float64).T + bias
+    rounding = 2.0**-23 * np.abs(expected) + 2.0**-148
+    listed = np.take_along_axis(expected, ids.astype(np.int64), axis=1)
     assert (np.abs(scores - listed) <= np.take_along_axis(rounding, ids.astype(np.int64), axis=1)).all()
     assert (np.diff(scores, axis=1) <= 0).all()
     assert all(len(set(row)) == 50 for row in ids.tolist())
-    left_out = np.ones(right.shape, np.bool_)
+    left_out = np.ones(expected.shape, np.bool_)
     np.put_along_axis(left_out, ids.astype(np.int64), False, axis=1)
-    assert ((right <= scores[:, -1:] + rounding) | ~left_out).all()
+    assert ((expected <= scores[:, -1:] + rounding) | ~left_out).all()
 
 
 @EACH_SCREEN
-def test_a_user_has_the_same_list_alone_among_others_and_on_any_number_of_threads(
+def test_a_user_has_the_same_list_alone_in_a_batch_and_on_any_number_of_threads(
     int8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
@@ -142,20 +143,20 @@ def test_a_user_has_the_same_list_alone_among_others_and_on_any_number_of_thread
     seen = csr_matrix(rng.random((1200, 5000)) < 0.01)
     ids, scores = topk(users, items, 40, seen=seen, int8=int8)
     for user in (0, 500, 1199):
-        agrees(topk(users[user : user + 1], items, 40, seen=seen[user], int8=int8), (ids[[user]], scores[[user]]))
+        assert_equal(topk(users[user : user + 1], items, 40, seen=seen[user], int8=int8), (ids[[user]], scores[[user]]))
     for threads in (1, 3):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, threads=threads: set(range(threads)))
-        agrees(topk(users, items, 40, seen=seen, int8=int8), (ids, scores))
+        assert_equal(topk(users, items, 40, seen=seen, int8=int8), (ids, scores))
 
 
 @pytest.mark.skipif(not topk_operands.INT8, reason="this processor has no 8-bit products")
-def test_both_screens_leave_the_same_lists() -> None:
+def test_both_screens_give_the_same_lists() -> None:
     rng = np.random.default_rng(1)
     users, items = rng.standard_normal((300, 50), np.float32), rng.standard_normal((9000, 50), np.float32)
-    agrees(topk(users, items, 100, int8=True), topk(users, items, 100, int8=False))
+    assert_equal(topk(users, items, 100, int8=True), topk(users, items, 100, int8=False))
 
 
-def test_users_of_whom_nothing_is_known_get_the_largest_biases_that_they_have_not_seen() -> None:
+def test_users_with_zero_vectors_get_the_unseen_items_of_the_largest_biases() -> None:
     bias = np.array([0, 3, 3, 9, 1], np.float32)
     seen = (np.array([0, 1, 1]), np.array([3]))
     ids, scores = topk(np.zeros((2, 4), np.float32), np.ones((5, 4), np.float32), 3, bias_I=bias, seen=seen)
@@ -191,7 +192,7 @@ def test_older_processors_give_the_same_lists(features: str, needed: str, tmp_pa
         [sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, **older, "PYTHONPATH": path}
     )
     found = np.load(tmp_path / "found.npz")
-    agrees((found["i"], found["s"]), topk(users, items, 100))
+    assert_equal((found["i"], found["s"]), topk(users, items, 100))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_older_processors_give_the_same_lists(features: str, needed: str, tmp_pa
         ({"items_ID": np.full((3, 1), 3e38, np.float32), "users_UD": np.full((1, 1), 9, np.float32)}, "finite"),
     ],
 )
-def test_what_does_not_fit_together_is_an_error_that_says_so(change: Problem, said: str) -> None:
+def test_arguments_that_do_not_match_are_an_error_that_says_why(change: Problem, said: str) -> None:
     arguments: Problem = {
         "users_UD": np.ones((1, 1), np.float32),
         "items_ID": np.ones((3, 1), np.float32),

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against the normal one, paired, and with users who do not count."""
+"""Bootstrap intervals: against the normal interval, paired, and with users who have no value."""
 
 import math
 
@@ -8,14 +8,14 @@ import pytest
 from training.bootstrap_intervals import Interval, bootstrap_intervals
 
 
-def test_an_interval_holds_the_mean_shrinks_with_users_and_is_the_same_twice() -> None:
+def test_an_interval_contains_the_mean_shrinks_with_more_users_and_is_reproducible() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.normal(0.1, 1, (50, 1)), rng.normal(0.1, 1, (5000, 1))
     (narrow,), (wide,) = bootstrap_intervals(many, seed=1), bootstrap_intervals(few, seed=1)
     assert wide.mean == pytest.approx(few.mean())
     assert wide.low < wide.mean < wide.high
     assert narrow.high - narrow.low < (wide.high - wide.low) / 5
-    # The bootstrap's interval is near the normal one, mean +- 1.96 standard errors.
+    # The bootstrap interval is close to the normal one, mean +- 1.96 standard errors.
     assert narrow.high - narrow.mean == pytest.approx(1.96 * many.std() / math.sqrt(5000), rel=0.1)
     assert bootstrap_intervals(few, seed=1) == [wide]
 
@@ -30,21 +30,21 @@ def test_a_true_mean_is_outside_as_often_as_the_level_says() -> None:
     assert np.mean(missed) == pytest.approx(0.2, abs=0.06)
 
 
-def test_columns_are_as_if_alone_and_who_has_no_value_does_not_count() -> None:
+def test_columns_are_independent_and_users_without_a_value_do_not_count() -> None:
     rng = np.random.default_rng(2)
     values = rng.random((300, 2))
     values[100:, 1] = np.nan
     both = bootstrap_intervals(values, seed=4)
     assert bootstrap_intervals(values[:, :1], seed=4) == both[:1]
-    (alone,) = bootstrap_intervals(values[:100, 1:], seed=4)
-    assert both[1].mean == pytest.approx(alone.mean)
-    assert both[1].high - both[1].low == pytest.approx(alone.high - alone.low, rel=0.1)
+    (single,) = bootstrap_intervals(values[:100, 1:], seed=4)
+    assert both[1].mean == pytest.approx(single.mean)
+    assert both[1].high - both[1].low == pytest.approx(single.high - single.low, rel=0.1)
 
 
-def test_a_column_without_anybody_has_no_interval() -> None:
+def test_a_column_without_values_has_no_interval() -> None:
     (found,) = bootstrap_intervals(np.full((3, 1), np.nan), seed=0)
     assert all(math.isnan(value) for value in (found.low, found.mean, found.high))
 
 
-def test_an_interval_is_said_with_its_sign() -> None:
+def test_the_text_of_an_interval_has_signs() -> None:
     assert str(Interval(-0.01, 0.02, 0.05)) == "+0.0200 [-0.0100, +0.0500]"

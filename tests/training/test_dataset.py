@@ -1,4 +1,4 @@
-"""From rows of silver.interactions to what is trained on and what judges."""
+"""From rows of silver.interactions to training examples and the holdout."""
 
 from datetime import datetime, timedelta
 
@@ -9,12 +9,12 @@ from nightloom.night.context import Night
 from tests.training.small import MakeProject, event, night_of
 from training.dataset import count_rows_before, holdout_after, read_log, training_examples
 
-Judged = tuple[Night, datetime]
+CutNight = tuple[Night, datetime]
 
 
 @pytest.fixture
-def judged(project: MakeProject) -> Judged:
-    """Two days of holdout: ann has history and a new like, bob is new, cem likes only what he had, dan only looks."""
+def cut_night(project: MakeProject) -> CutNight:
+    """Two days of holdout: ann has history and a new like, bob is new, cem likes only a seen item, dan likes nothing."""
     rows = [
         event("ann", "x", 9), event("ann", "y", 8, weight=0), event("ann", "y", 1), event("ann", "z", 1),
         event("bob", "x", 0.5), event("bob", "x", 0.4),
@@ -25,36 +25,38 @@ def judged(project: MakeProject) -> Judged:
     return night, night.end - timedelta(days=2)
 
 
-def test_nothing_after_the_cut_and_nothing_disliked_is_trained_on(judged: Judged) -> None:
-    night, cut = judged
-    known = training_examples(read_log(night.lake, night.lake.version(INTERACTIONS), cut, only_likes=True), cut, seed=1)
-    assert known.item_ids.tolist() == ["x"]
-    assert len(known.histories) == 2
-    assert (known.histories.times < cut.timestamp()).all()
+def test_examples_hold_only_likes_before_the_cut(cut_night: CutNight) -> None:
+    night, cut = cut_night
+    examples = training_examples(
+        read_log(night.lake, night.lake.version(INTERACTIONS), cut, only_likes=True), cut, seed=1
+    )
+    assert examples.item_ids.tolist() == ["x"]
+    assert len(examples.histories) == 2
+    assert (examples.histories.times < cut.timestamp()).all()
 
 
-def test_targets_are_new_likes_after_the_cut_and_histories_end_before_it(judged: Judged) -> None:
-    night, cut = judged
-    later = holdout_after(read_log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=False), cut)
-    assert later.user_ids.tolist() == ["ann", "bob"]
-    wanted = {user: later.item_ids[later.targets[[n]].indices].tolist() for n, user in enumerate(later.user_ids)}
-    assert wanted == {"ann": ["z"], "bob": ["x"]}  # ann had seen y, bob's two likes are one target
-    assert later.histories.lengths_B.tolist() == [1, 0]
-    assert later.warm_T.tolist() == [True, False]
-    assert sorted(later.item_ids[later.seen[[0]].indices]) == ["x", "y"]
+def test_targets_are_new_likes_after_the_cut_and_histories_end_before_it(cut_night: CutNight) -> None:
+    night, cut = cut_night
+    holdout = holdout_after(read_log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=False), cut)
+    assert holdout.user_ids.tolist() == ["ann", "bob"]
+    targets = {user: holdout.item_ids[holdout.targets[[n]].indices].tolist() for n, user in enumerate(holdout.user_ids)}
+    assert targets == {"ann": ["z"], "bob": ["x"]}  # ann had seen y, bob's two likes are one target
+    assert holdout.histories.lengths_B.tolist() == [1, 0]
+    assert holdout.warm_T.tolist() == [True, False]
+    assert sorted(holdout.item_ids[holdout.seen[[0]].indices]) == ["x", "y"]
 
 
 def test_histories_are_oldest_first_and_events_of_one_second_in_item_order(project: MakeProject) -> None:
     rows = [event("ann", item, days) for item, days in [("c", 4), ("b", 5), ("d", 4), ("a", 4)]]
     night = night_of(project(["popularity"], rows))
-    known = training_examples(
+    examples = training_examples(
         read_log(night.lake, night.lake.version(INTERACTIONS), night.end, only_likes=True), night.end, seed=1
     )
-    assert known.item_ids[known.histories.items].tolist() == ["b", "a", "c", "d"]
+    assert examples.item_ids[examples.histories.items].tolist() == ["b", "a", "c", "d"]
 
 
-def test_rows_are_counted_up_to_a_moment_at_a_version(judged: Judged) -> None:
-    night, cut = judged
+def test_rows_are_counted_up_to_a_moment_at_a_version(cut_night: CutNight) -> None:
+    night, cut = cut_night
     assert count_rows_before(night.lake, night.lake.version(INTERACTIONS), night.end) == 9
     assert count_rows_before(night.lake, night.lake.version(INTERACTIONS), cut) == 3
     assert count_rows_before(night.lake, night.lake.version(INTERACTIONS) - 1, night.end) == 0

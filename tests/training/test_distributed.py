@@ -1,4 +1,4 @@
-"""The seam by real ranks: two processes that Horovod started, each of which says what it found."""
+"""training/distributed.py on real ranks: two processes that Horovod starts, each of which prints its results."""
 
 import json
 import os
@@ -18,45 +18,45 @@ from tests.training.small import TOML
 from training import distributed
 
 ROWS = 10_000_000
-Found = list[dict[str, Any]]
+Results = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def found() -> Found:
-    """What tests/training/seam.py found on two ranks."""
-    command = distributed.command(2, "tests.training.seam", str(ROWS))
+def results() -> Results:
+    """The results of tests/training/rank_process.py on two ranks."""
+    command = distributed.command(2, "tests.training.rank_process", str(ROWS))
     environment = os.environ | distributed.environment(2, Training()) | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = [json.loads(line) for line in re.findall(r"<stdout>:({.*})", done.stdout)]
-    return sorted(told, key=lambda one: int(one["rank"]))
+    lines = [json.loads(line) for line in re.findall(r"<stdout>:({.*})", done.stdout)]
+    return sorted(lines, key=lambda one: int(one["rank"]))
 
 
-def test_ranks_add_up_and_average(found: Found) -> None:
-    assert [one["rank"] for one in found] == [0, 1]
-    assert [one["sum"] for one in found] == [[2.0, 1.0]] * 2
-    assert [one["mean"] for one in found] == [0.5, 0.5]
+def test_ranks_add_up_and_average(results: Results) -> None:
+    assert [one["rank"] for one in results] == [0, 1]
+    assert [one["sum"] for one in results] == [[2.0, 1.0]] * 2
+    assert [one["mean"] for one in results] == [0.5, 0.5]
 
 
-def test_a_step_is_by_the_mean_gradient_from_the_weights_of_rank_0(found: Found) -> None:
-    for one in found:
+def test_a_step_takes_the_mean_gradient_from_the_weights_of_rank_0(results: Results) -> None:
+    for one in results:
         np.testing.assert_allclose(one["dense"]["none"], [-5 / 21] * 4, rtol=1e-6)
 
 
-def test_fp16_gives_nearly_the_same_and_not_the_same(found: Found) -> None:
-    exact, rounded = found[0]["dense"]["none"], found[0]["dense"]["fp16"]
+def test_fp16_gives_nearly_the_same_weights(results: Results) -> None:
+    exact, rounded = results[0]["dense"]["none"], results[0]["dense"]["fp16"]
     np.testing.assert_allclose(rounded, exact, rtol=1e-3)
     assert rounded != exact
-    assert found[1]["dense"]["fp16"] == rounded
+    assert results[1]["dense"]["fp16"] == rounded
 
 
-def test_a_table_of_ten_million_rows_learns_by_the_rows_touched_alone(found: Found) -> None:
-    for one in found:
+def test_a_step_on_a_table_of_ten_million_rows_exchanges_only_rows_with_a_gradient(results: Results) -> None:
+    for one in results:
         sparse = one["sparse"]
-        assert sparse["moved"] == [5, 7, 8, ROWS - 1]
+        assert sparse["changed"] == [5, 7, 8, ROWS - 1]
         assert sparse["gradient"] == {"5": 2.0, "7": 0.5, "8": 0.5, str(ROWS - 1): 1.0}
-        assert sparse["weights"] == found[0]["sparse"]["weights"]
-        assert sparse["grown"] < 40 << 20  # a dense gradient alone is 320 MB
+        assert sparse["weights"] == results[0]["sparse"]["weights"]
+        assert sparse["growth"] < 40 << 20  # a dense gradient alone is 320 MB
         assert sparse["seconds"] < 1
 
 
@@ -80,12 +80,14 @@ def settings(tmp_path: Path, training: str, places: str = "") -> settings_module
         ('hosts = ["a:1", "b:1"]\nmin_ranks = 1', "-np 2 --gloo --min-np 1 --max-np 2 RETRY -H a:1,b:1 PYTHON"),
     ],
 )
-def test_the_launcher_is_told_what_the_settings_say(tmp_path: Path, training: str, expected: str) -> None:
-    made = settings(tmp_path, training)
-    command = distributed.command(distributed.configured_ranks(made.training), "training.fit", settings=made)
-    said = " ".join(command[1:]).replace(" ".join(distributed.RETRY_OPTIONS), "RETRY").replace(sys.executable, "PYTHON")
+def test_the_launchers_command_follows_the_settings(tmp_path: Path, training: str, expected: str) -> None:
+    project = settings(tmp_path, training)
+    command = distributed.command(distributed.configured_ranks(project.training), "training.fit", settings=project)
+    arguments = (
+        " ".join(command[1:]).replace(" ".join(distributed.RETRY_OPTIONS), "RETRY").replace(sys.executable, "PYTHON")
+    )
     assert Path(command[0]).name == "horovodrun"
-    assert said == f"{expected} -m training.fit"
+    assert arguments == f"{expected} -m training.fit"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,6 @@ def test_the_launcher_is_told_what_the_settings_say(tmp_path: Path, training: st
         ('launcher = "spark"\nmin_ranks = 1', 'spark = "yarn"', "min_ranks is for launcher = 'horovodrun'"),
     ],
 )
-def test_settings_that_no_launcher_can_do_are_errors(tmp_path: Path, training: str, places: str, why: str) -> None:
+def test_settings_that_no_launcher_supports_are_errors(tmp_path: Path, training: str, places: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         settings(tmp_path, training, places)

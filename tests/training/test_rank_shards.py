@@ -1,4 +1,4 @@
-"""A rank's share of the likes: whose they are, what they are, and how little memory they take."""
+"""A rank's shard of the likes: whose they are, what they are, and the memory that reading it takes."""
 
 import subprocess
 import sys
@@ -34,29 +34,29 @@ def lake(project: MakeProject) -> Lake:
     return night_of(project(["popularity"], list(unique.values()))).lake
 
 
-def histories(known: Examples) -> list[list[tuple[str, float, int]]]:
-    """Each user's events as (item, weight, second), the users in an order that says nothing."""
-    found, events = [], known.histories
+def histories(examples: Examples) -> list[list[tuple[str, float, int]]]:
+    """Each user's events as (item, weight, second), the histories sorted."""
+    found, events = [], examples.histories
     for first, last in zip(events.indptr, events.indptr[1:], strict=False):
         here = slice(first, last)
-        items = known.item_ids[events.items[here]].tolist()
+        items = examples.item_ids[events.items[here]].tolist()
         found.append(list(zip(items, events.weights[here].tolist(), events.times[here].tolist(), strict=True)))
     return sorted(found)
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
-def test_the_shares_together_are_every_users_whole_history_once(lake: Lake, size: int) -> None:
+def test_the_shards_together_hold_every_users_complete_history_once(lake: Lake, size: int) -> None:
     version = lake.version(INTERACTIONS)
-    whole = training_examples(read_log(lake, version, CUT, only_likes=True), CUT, seed=1)
-    shares = [read_shard(lake, version, CUT, 1, rank, size) for rank in range(size)]
-    for one in shares:
-        assert one.item_ids.tolist() == whole.item_ids.tolist()
-        assert (one.cut, one.seed) == (whole.cut, whole.seed)
-        assert (one.histories.lengths_B > 0).all()
-    assert sorted(user for one in shares for user in histories(one)) == histories(whole)
+    everything = training_examples(read_log(lake, version, CUT, only_likes=True), CUT, seed=1)
+    shards = [read_shard(lake, version, CUT, 1, rank, size) for rank in range(size)]
+    for shard in shards:
+        assert shard.item_ids.tolist() == everything.item_ids.tolist()
+        assert (shard.cut, shard.seed) == (everything.cut, everything.seed)
+        assert (shard.histories.lengths_B > 0).all()
+    assert sorted(user for shard in shards for user in histories(shard)) == histories(everything)
 
 
-def test_a_share_is_of_the_version_and_the_days_that_were_asked_for(lake: Lake) -> None:
+def test_a_shard_is_of_the_given_version_and_ends_at_the_cut(lake: Lake) -> None:
     version = lake.version(INTERACTIONS)
     lake.append(INTERACTIONS, [event("new", "new", 5)])
     assert "new" not in read_shard(lake, version, CUT, 1).item_ids
@@ -65,12 +65,12 @@ def test_a_share_is_of_the_version_and_the_days_that_were_asked_for(lake: Lake) 
     assert read_shard(lake, version, earlier, 1).histories.times.max() < earlier.timestamp()
 
 
-def test_before_the_first_like_there_is_nothing(lake: Lake) -> None:
-    known = read_shard(lake, lake.version(INTERACTIONS), datetime.fromisoformat("2020-01-01T00:00Z"), 1)
-    assert (len(known.item_ids), len(known.histories), len(known.histories.items)) == (0, 0, 0)
+def test_before_the_first_like_a_shard_is_empty(lake: Lake) -> None:
+    examples = read_shard(lake, lake.version(INTERACTIONS), datetime.fromisoformat("2020-01-01T00:00Z"), 1)
+    assert (len(examples.item_ids), len(examples.histories), len(examples.histories.items)) == (0, 0, 0)
 
 
-READ = """
+READER = """
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -83,7 +83,7 @@ def peak():
 lake, cut = Lake(Path(sys.argv[1])), datetime.fromisoformat("2027-01-01")
 version, before = lake.version(rank_shards.INTERACTIONS), peak()
 rank_shards.SORT_MEMORY = "100MB"
-if sys.argv[2] == "share":
+if sys.argv[2] == "shard":
     likes = len(rank_shards.read_shard(lake, version, cut, seed=1).histories.items)
 else:
     likes = len(dataset.read_log(lake, version, cut, only_likes=True).users_N)
@@ -91,18 +91,18 @@ print(likes, (peak() - before) // 1024)
 """
 
 
-def read(lake: Lake, what: str) -> tuple[int, int]:
-    """Likes that a process read of its share or of the whole log, and MB by which it grew at most."""
-    command = [sys.executable, "-c", READ, str(lake.root), what]
+def read_in_process(lake: Lake, what: str) -> tuple[int, int]:
+    """Read a shard or the whole log in a process of its own -> likes, and MB by which the process grew at most."""
+    command = [sys.executable, "-c", READER, str(lake.root), what]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     likes, megabytes = done.stdout.split()
     return int(likes), int(megabytes)
 
 
 @pytest.mark.parametrize("rows", [2_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
-def test_memory_does_not_grow_with_the_share(tmp_path: Path, rows: int) -> None:
+def test_memory_does_not_grow_with_the_shard(tmp_path: Path, rows: int) -> None:
     lake = write_likes(tmp_path / "lake", rows, items=20_000)
-    likes, grown = read(lake, "share")  # of one rank alone: all likes
+    likes, grown = read_in_process(lake, "shard")  # of a single rank: all likes
     assert likes == rows
     assert grown < 400  # about 280 and 320 here, of them 100 for the sort; the whole log: 340 and 1,110
-    assert grown < read(lake, "log")[1]
+    assert grown < read_in_process(lake, "log")[1]

@@ -1,4 +1,4 @@
-"""The metrics on lists made by hand, and against slow definitions on random ones."""
+"""The metrics on small lists with known values, and against slow definitions and trec_eval on random lists."""
 
 import math
 
@@ -20,11 +20,11 @@ LISTS = np.array([[0, 1, 2], [3, 4, -1]], np.int32)
 TARGETS = csr_array(np.array([[0, 1, 1, 1, 1], [0, 0, 0, 1, 0]], bool))
 
 
-def test_a_hit_is_a_listed_target_and_an_empty_place_is_none() -> None:
+def test_a_hit_is_a_listed_target_and_an_empty_place_is_no_hit() -> None:
     assert hits(LISTS, TARGETS).tolist() == [[False, True, True], [True, False, False]]
 
 
-def test_metrics_of_a_hand_made_list() -> None:
+def test_metrics_of_a_list_with_known_values() -> None:
     found, wanted = hits(LISTS, TARGETS), np.array([4, 1])
     assert recall(found, wanted).tolist() == [0.5, 1.0]
     assert mrr(found, wanted).tolist() == [0.5, 1.0]
@@ -68,8 +68,8 @@ def test_metrics_equal_those_of_trec_eval(data: st.DataObject) -> None:
     assert ours == pytest.approx({name: found[their] for name, their in theirs.items()})
 
 
-def test_lists_are_in_the_logs_item_order_without_what_was_seen() -> None:
-    """The model's item order differs from the log's, and it knows an item less."""
+def test_ranked_lists_use_the_holdouts_item_order_and_leave_out_seen_items() -> None:
+    """The model's item order differs from the holdout's, and it lacks one item."""
     ids, scores = np.array(["d", "a", "c"]), np.array([[3], [2], [1]], np.float32)
     model = Popularity(PopularityParams(), ids, scores)
     empty = Histories.from_lists(ids, [[], []], [[], []], [[], []])

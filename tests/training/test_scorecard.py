@@ -1,4 +1,4 @@
-"""Who is in which segment, and what a model's scorecard says of each: data made by hand."""
+"""The users of each segment, and a scorecard's values in it, on small data with known values."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ CUT = datetime(2026, 1, 1, tzinfo=UTC)
 AT = int(CUT.timestamp())
 
 
-def log_from_arrow(*events: tuple[str, str, int]) -> InteractionLog:
+def likes_log(*events: tuple[str, str, int]) -> InteractionLog:
     """Likes of (user, item, seconds after the cut)."""
     users, items = (np.unique([event[place] for event in events], return_inverse=True) for place in (0, 1))
     times = np.array([AT + event[2] for event in events])
@@ -23,24 +23,24 @@ def log_from_arrow(*events: tuple[str, str, int]) -> InteractionLog:
 
 @pytest.fixture
 def evaluation() -> EvaluationSet:
-    """12 fans of item a and one of item b; ann and bob with little behind them, cem with much, dan with nothing."""
+    """12 fans of item a and one of item b; ann and bob have short histories, cem a long one, dan none."""
     before = [(f"fan{fan}", "a", -9) for fan in range(12)] + [("fan0", "b", -8), ("ann", "a", -7), ("bob", "a", -7)]
     before += [("cem", item, -5) for item in "abc"]
     return evaluation_set(
-        log_from_arrow(*before, ("ann", "b", 1), ("bob", "c", 2), ("cem", "d", 3), ("dan", "a", 3), ("dan", "c", 4)),
+        likes_log(*before, ("ann", "b", 1), ("bob", "c", 2), ("cem", "d", 3), ("dan", "a", 3), ("dan", "c", 4)),
         CUT,
     )
 
 
-def test_popularity_is_counted_in_users_and_before_the_cut_only(evaluation: EvaluationSet) -> None:
+def test_popularity_counts_users_and_only_before_the_cut(evaluation: EvaluationSet) -> None:
     assert evaluation.holdout.item_ids.tolist() == ["a", "b", "c", "d"]
     assert evaluation.popularity_I.tolist() == [15, 2, 1, 0]
     assert evaluation.user_count == 15
-    again = evaluation_set(log_from_arrow(("ann", "a", -2), ("ann", "a", -1), ("ann", "b", 1)), CUT)
+    again = evaluation_set(likes_log(("ann", "a", -2), ("ann", "a", -1), ("ann", "b", 1)), CUT)
     assert again.popularity_I.tolist() == [1, 0]
 
 
-def test_users_are_new_warm_or_hot_and_the_tail_is_what_few_liked(evaluation: EvaluationSet) -> None:
+def test_users_are_new_warm_or_hot_and_tail_items_are_the_least_liked(evaluation: EvaluationSet) -> None:
     assert evaluation.holdout.user_ids.tolist() == ["ann", "bob", "cem", "dan"]
     members = {
         segment: evaluation.holdout.user_ids[inside].tolist() for segment, inside in evaluation.users_by_segment.items()
@@ -49,7 +49,7 @@ def test_users_are_new_warm_or_hot_and_the_tail_is_what_few_liked(evaluation: Ev
     assert evaluation.tail_I.tolist() == [False, True, True, True]
 
 
-def test_a_scorecard_has_each_segments_users_and_of_the_tail_its_targets_only(evaluation: EvaluationSet) -> None:
+def test_a_scorecard_has_each_segments_users_and_in_the_tail_only_tail_targets(evaluation: EvaluationSet) -> None:
     scores = np.array([[4], [3], [2], [1]], np.float32)
     card = scorecard(Popularity(PopularityParams(), evaluation.holdout.item_ids, scores), evaluation, 1)
     assert card.lists_TK[:, 0].tolist() == [1, 1, 3, 0]  # b, b, d and a: the best that each had not seen

@@ -1,4 +1,4 @@
-"""The rule of gate 2 on made-up scorecards: what real trainings cannot be made to show to the digit."""
+"""The promotion rule of gate 2 on constructed scorecards, for cases that real trainings cannot produce exactly."""
 
 from typing import Any
 
@@ -11,25 +11,25 @@ from training.scorecard import ALL, SEGMENTS, TAIL, Scorecard
 from training.verdict import Comparison, decide
 
 NOISE = np.random.default_rng(0).normal(0, 0.05, 50)
-"""The same for all models: paired, it is no noise."""
+"""The same for all models: it cancels in a paired comparison."""
 RULES = ModelGate()
 
 
 def card(mean: float | F64, **segments: float) -> Scorecard:
-    """Of 50 users around a mean; a segment given by name differs from it for 20 of them."""
-    whole = mean + NOISE
-    per_user = {segment: whole for segment in SEGMENTS}
+    """A scorecard of 50 users around a mean; a named segment has 20 users around a mean of its own."""
+    all_users = mean + NOISE
+    per_user = {segment: all_users for segment in SEGMENTS}
     for name, value in segments.items():
         per_user[name.replace("_", " ")] = np.where(np.arange(50) < 20, value + NOISE, np.nan)
     return Scorecard(np.zeros((50, 1), np.int32), {"ndcg": per_user}, {})
 
 
 def comparison(challengers: dict[str, Scorecard], champion: Scorecard | None, **more: Any) -> Comparison:
-    evaluation_set: Any = None  # the rule looks at scorecards only
+    evaluation_set: Any = None  # the rule uses only the scorecards
     return Comparison(evaluation_set, challengers, champion, card(0.1), **more)
 
 
-def test_a_gain_that_may_be_chance_keeps_the_champion() -> None:
+def test_a_gain_that_is_not_significant_keeps_the_champion() -> None:
     noisy = card(0.3 + np.random.default_rng(1).normal(0.01, 0.2, 50))
     verdict = decide(comparison({"7": noisy}, card(0.3)), RULES, seed=0)
     assert (verdict.best, verdict.promoted) == ("7", False)
@@ -50,7 +50,7 @@ def test_a_segment_may_lose_as_much_as_declared(left: float, promoted: bool) -> 
     assert verdict.gains["7"][TAIL].mean == pytest.approx(left - 0.3)
 
 
-def test_a_loss_on_a_segment_that_may_be_chance_is_no_reason() -> None:
+def test_a_loss_on_a_segment_that_is_not_significant_is_tolerated() -> None:
     champion, challenger = card(0.3, tail_items=0.3), card(0.4, tail_items=0.3)
     challenger.per_user["ndcg"][TAIL][:20] += np.linspace(-0.54, 0.46, 20)
     verdict = decide(comparison({"7": challenger}, champion), RULES, seed=0)
@@ -58,7 +58,7 @@ def test_a_loss_on_a_segment_that_may_be_chance_is_no_reason() -> None:
     assert verdict.promoted
 
 
-def test_a_segment_of_few_users_is_not_judged() -> None:
+def test_a_segment_of_few_users_is_not_checked() -> None:
     champion, challenger = card(0.3, tail_items=0.3), card(0.4, tail_items=0.0)
     for each in (champion, challenger):
         each.per_user["ndcg"][TAIL][9:] = np.nan
@@ -67,32 +67,32 @@ def test_a_segment_of_few_users_is_not_judged() -> None:
     assert "9 users: too few to judge" in [check.observed for check in verdict.checks]
 
 
-def test_where_the_best_fails_a_segment_the_next_that_passes_is_promoted() -> None:
+def test_if_the_best_fails_on_a_segment_the_next_that_passes_is_promoted() -> None:
     challengers = {"7": card(0.5, tail_items=0.0), "8": card(0.4), "9": card(0.35)}
     verdict = decide(comparison(challengers, card(0.3)), RULES, seed=0)
     assert (verdict.best, verdict.promoted) == ("8", True)
     assert "no_loss_on_tail_items" in verdict.reason("7")
 
 
-def test_of_two_alike_the_older_one_is_promoted() -> None:
+def test_in_a_tie_the_older_challenger_is_promoted() -> None:
     assert decide(comparison({"9": card(0.4), "10": card(0.4)}, card(0.3)), RULES, seed=0).best == "9"
 
 
-def test_intervals_are_wider_where_more_challengers_try_their_luck() -> None:
+def test_intervals_are_wider_with_more_challengers() -> None:
     lucky = card(0.3 + np.random.default_rng(1).normal(0.01, 0.2, 50))
     one = decide(comparison({"1": lucky}, card(0.3)), RULES, seed=0).gains["1"][ALL]
     ten = decide(comparison({str(n): lucky for n in range(1, 11)}, card(0.3)), RULES, seed=0).gains["1"][ALL]
     assert ten.low < one.low < one.mean == ten.mean
 
 
-def test_below_popularity_nobody_is_promoted_and_without_a_champion_that_stops_the_night() -> None:
+def test_below_popularity_no_model_is_promoted_and_without_a_champion_the_night_stops() -> None:
     verdict = decide(comparison({"7": card(0.09)}, None), RULES, seed=0)
     assert not verdict.promoted
     assert [(check.name, check.severity) for check in verdict.checks] == [("not_below_popularity", "stop")]
     assert not decide(comparison({"7": card(0.09)}, card(0.05)), RULES, seed=0).promoted
 
 
-def test_a_champion_that_was_trained_on_the_judging_days_stays() -> None:
+def test_a_champion_that_was_trained_on_the_holdout_stays() -> None:
     verdict = decide(comparison({"7": card(0.5)}, card(0.3), champion_trained_on_holdout=True), RULES, seed=0)
     assert not verdict.promoted
     assert [check.name for check in verdict.checks if not check.passed] == ["champion_is_older"]

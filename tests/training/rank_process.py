@@ -1,6 +1,6 @@
-"""One rank's part of the tests of training/distributed.py, run under horovodrun; prints what it found as JSON.
+"""One rank of the tests of training/distributed.py, run under horovodrun; prints its results as JSON.
 
-`python -m tests.training.seam ROWS`: ROWS x 8 is the table that gets sparse gradients.
+`python -m tests.training.rank_process ROWS`: the table with sparse gradients has ROWS x 8 numbers.
 """
 
 import json
@@ -23,7 +23,7 @@ def resident() -> int:
 
 
 def dense(group: distributed.Group, compression: str) -> list[float]:
-    """Weights after a step of size 1 from zero: less the mean of the ranks' gradients, which are 1/3 and 1/7."""
+    """Weights after a step of size 1 from zero: minus the mean of the ranks' gradients, which are 1/3 and 1/7."""
     group.compression = compression
     model = torch.nn.Linear(4, 1, bias=False)
     torch.nn.init.constant_(model.weight, float(group.rank))
@@ -35,42 +35,42 @@ def dense(group: distributed.Group, compression: str) -> list[float]:
 
 
 def sparse(group: distributed.Group, rows: int) -> dict[str, Any]:
-    """A few steps that touch row 5 twice, one of the rank's own and the last; what moved, seconds and memory."""
+    """Steps with gradients in row 5 (twice), a row of the rank, and the last row -> changed rows, seconds and memory."""
     model = torch.nn.Embedding(rows, 8, sparse=True, _weight=torch.zeros(rows, 8))
     optimizer = group.optimizer(torch.optim.SparseAdam(model.parameters(), lr=0.1), model)
     group.resume(model, optimizer)
     before, seconds = 0, []
     for step in range(STEPS):
-        if step == 1:  # the first one made what the optimizer remembers, twice the table
+        if step == 1:  # the first step allocates the optimizer's state, twice the table
             before = resident()
-        began = time.monotonic()
+        start = time.monotonic()
         optimizer.zero_grad()
         model(torch.tensor([5, 5, 7 + group.rank, rows - 1])).sum().backward()
         optimizer.step()
-        seconds.append(time.monotonic() - began)
-    grown, gradient = resident() - before, model.weight.grad
+        seconds.append(time.monotonic() - start)
+    growth, gradient = resident() - before, model.weight.grad
     assert gradient is not None
-    moved = model.weight.detach().abs().sum(dim=1).nonzero().flatten()
+    changed = model.weight.detach().abs().sum(dim=1).nonzero().flatten()
     mean = gradient.coalesce()
     return {
-        "moved": moved.tolist(),
-        "weights": model.weight[moved].sum(dim=1).tolist(),
+        "changed": changed.tolist(),
+        "weights": model.weight[changed].sum(dim=1).tolist(),
         "gradient": dict(zip(mean.indices()[0].tolist(), mean.values()[:, 0].tolist(), strict=True)),
-        "grown": grown,
+        "growth": growth,
         "seconds": sorted(seconds)[STEPS // 2],
     }
 
 
 def main() -> None:
     group = distributed.group()
-    found = {
+    results = {
         "rank": group.rank,
         "sum": group.sum(np.array([1.0, group.rank])).tolist(),
         "mean": group.mean(float(group.rank)),
         "dense": {how: dense(group, how) for how in ("none", "fp16")},
         "sparse": sparse(group, int(sys.argv[1])),
     }
-    print(json.dumps(found), flush=True)
+    print(json.dumps(results), flush=True)
 
 
 if __name__ == "__main__":
