@@ -35,7 +35,7 @@ def dense(group: distributed.Group, compression: str) -> list[float]:
 
 
 def sparse(group: distributed.Group, rows: int) -> dict[str, Any]:
-    """Steps with gradients in row 5 (twice), a row of the rank, and the last row -> changed rows, seconds and memory."""
+    """Steps with gradients in row 5 (twice), a row of the rank, and the last row -> changes, seconds and memory."""
     model = torch.nn.Embedding(rows, 8, sparse=True, _weight=torch.zeros(rows, 8))
     optimizer = group.optimizer(torch.optim.SparseAdam(model.parameters(), lr=0.1), model)
     group.resume(model, optimizer)

@@ -14,7 +14,7 @@ CutNight = tuple[Night, datetime]
 
 @pytest.fixture
 def cut_night(project: MakeProject) -> CutNight:
-    """Two days of holdout: ann has history and a new like, bob is new, cem likes only a seen item, dan likes nothing."""
+    """Two days of holdout: ann has a history and a new like, bob is new, cem likes a seen item, dan likes nothing."""
     rows = [
         event("ann", "x", 9), event("ann", "y", 8, weight=0), event("ann", "y", 1), event("ann", "z", 1),
         event("bob", "x", 0.5), event("bob", "x", 0.4),
