@@ -143,7 +143,7 @@ def implicit(options: argparse.Namespace) -> Factors:
     model.cg_steps = params.steps
     model.user_factors, model.item_factors = initial_factors(options)
     confidence = csr_matrix((1 + np.float32(params.confidence) * likes.data, likes.indices, likes.indptr), likes.shape)
-    model.fit(confidence, show_progress=False, callback=lambda epoch, took, loss: seconds.append(took))
+    model.fit(confidence, show_progress=False, callback=lambda epoch, duration, loss: seconds.append(duration))
     return seconds, model.user_factors, model.item_factors
 
 

@@ -67,11 +67,11 @@ def run_training(settings: Settings, version: int, ranks: int, threads: int) -> 
     )  # fmt: skip
     environment = distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": str(threads)}
     # Not in benchmarks/, where this file would shadow the library.
-    done = subprocess.run(
+    result = subprocess.run(
         command, env=os.environ | environment, cwd=settings.root, stdout=subprocess.DEVNULL, check=False
     )
-    if done.returncode:
-        sys.exit(f"horovod: {ranks} ranks did not train: exit code {done.returncode} of {' '.join(command)}")
+    if result.returncode:
+        sys.exit(f"horovod: {ranks} ranks did not train: exit code {result.returncode} of {' '.join(command)}")
     fitted, total = fit.read(folder), time.monotonic() - start
     ends = [epoch["seconds"] for epoch in fitted.curve]
     epochs = [end - start for start, end in pairwise(ends)]

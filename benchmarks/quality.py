@@ -138,12 +138,12 @@ def chosen_models(protocol: str, names: str | None) -> list[Candidate]:
     """The candidates of the grid with these names; all by default. Raises NightloomError for an unknown name."""
     grid = GRIDS[protocol]
     known = {name for name, _ in grid} | {model_of(name) for name, _ in grid}
-    wanted = set(names.split(",")) if names else known
-    if wanted - known:
+    selected = set(names.split(",")) if names else known
+    if selected - known:
         raise NightloomError(
-            f"--models: {', '.join(sorted(wanted - known))} not in {protocol}; there are {', '.join(sorted(known))}"
+            f"--models: {', '.join(sorted(selected - known))} not in {protocol}; there are {', '.join(sorted(known))}"
         )
-    return [candidate for candidate in grid if wanted & {candidate[0], model_of(candidate[0])}]
+    return [candidate for candidate in grid if selected & {candidate[0], model_of(candidate[0])}]
 
 
 def main() -> None:

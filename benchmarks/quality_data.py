@@ -48,8 +48,8 @@ class Events:
     items_N: I64
     places_N: I64
 
-    def of(self, chosen: np.typing.NDArray[np.bool_]) -> "Events":
-        return Events(self.users_N[chosen], self.items_N[chosen], self.places_N[chosen])
+    def select(self, mask: np.typing.NDArray[np.bool_]) -> "Events":
+        return Events(self.users_N[mask], self.items_N[mask], self.places_N[mask])
 
 
 def given_split(folder: Path) -> Splits:
@@ -66,7 +66,8 @@ def given_split(folder: Path) -> Splits:
     share = len(test.users_N) / (len(train.users_N) + len(test.users_N))
     validation = (places < counts[train.users_N] * share) & (counts > 1)[train.users_N]
     return Splits(
-        _split(train.of(~validation), train.of(validation), user_ids, item_ids), _split(train, test, user_ids, item_ids)
+        _split(train.select(~validation), train.select(validation), user_ids, item_ids),
+        _split(train, test, user_ids, item_ids),
     )
 
 
@@ -76,8 +77,8 @@ def leave_one_out(file: Path) -> Splits:
     lengths = np.bincount(events.users_N, minlength=len(user_ids))[events.users_N]
     remaining = np.where(lengths < 3, np.iinfo(np.int64).max, lengths - events.places_N)  # 1: the last item
     return Splits(
-        _split(events.of(remaining > 2), events.of(remaining == 2), user_ids, item_ids),
-        _split(events.of(remaining > 1), events.of(remaining == 1), user_ids, item_ids),
+        _split(events.select(remaining > 2), events.select(remaining == 2), user_ids, item_ids),
+        _split(events.select(remaining > 1), events.select(remaining == 1), user_ids, item_ids),
     )
 
 
@@ -110,9 +111,9 @@ def _matrix(events: Events, user_ids: Strings, item_ids: Strings) -> csr_array:
 
 def _file(name: Path) -> Path:
     """The file, or the file of this name with .gz. Raises DataFormError."""
-    for found in (name, name.with_name(f"{name.name}.gz")):
-        if found.is_file():
-            return found
+    for file in (name, name.with_name(f"{name.name}.gz")):
+        if file.is_file():
+            return file
     raise DataFormError(
         f"no file {name} or {name.name}.gz; --data is a folder with train.txt and test.txt for "
         "given-split, one file of sequences for leave-one-out"

@@ -23,31 +23,31 @@ DEADLINE = 30.0
 
 @dataclass
 class Server:
-    """An address, and the process behind it."""
+    """A server process and its address."""
 
     address: str
     command: list[str]
     owner: str | None = None
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, answers: Callable[[], object]) -> None:
+    def start(self, ping: Callable[[], object]) -> None:
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, user=self.owner
         )
-        until(answers, self.process)
+        wait_until_ready(ping, self.process)
 
     def stop(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGINT)  # PostgreSQL waits for its clients on SIGTERM
+        self.process.send_signal(signal.SIGINT)  # on SIGTERM, PostgreSQL would wait for its clients
         self.process.wait(DEADLINE)
 
 
-def until(answers: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    """Wait for an answer; fail when the process is gone or time is up."""
+def wait_until_ready(ping: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Call ping() until it succeeds. Raises AssertionError if the process has ended, or after DEADLINE seconds."""
     deadline = time.monotonic() + DEADLINE
     while True:
         try:
-            answers()
+            ping()
             return
         except (redis.RedisError, psycopg.OperationalError) as error:
             if process.poll() is not None or time.monotonic() > deadline:
@@ -60,14 +60,14 @@ class MissingProgramError(Exception):
 
 
 def program(name: str) -> str:
-    """Its path; Debian keeps PostgreSQL's off the PATH."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, places)]))
-    if found is None:
+    """Path of a program; PostgreSQL's are not on Debian's PATH. Raises MissingProgramError."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, folders)]))
+    if path is None:
         raise MissingProgramError(
             f"{name} is not installed: apt-get install redis-server postgresql lmdb-utils (./run test does it)"
         )
-    return found
+    return path
 
 
 def free_port() -> int:
@@ -92,7 +92,7 @@ def redis_server(folder: Path, *arguments: str) -> Iterator[Server]:
 
 @contextmanager
 def redis_cluster(folder: Path) -> Iterator[Server]:
-    """Three primaries; the address is the first one's."""
+    """A cluster of three primaries; the address is that of the first."""
     with ExitStack() as nodes:
         started = [
             nodes.enter_context(
@@ -101,22 +101,22 @@ def redis_cluster(folder: Path) -> Iterator[Server]:
             for n in range(3)
         ]
         addresses = [node.address.removeprefix("redis://") for node in started]
-        make = [program("redis-cli"), "--cluster", "create", *addresses, "--cluster-yes"]
-        subprocess.run(make, check=True, capture_output=True, timeout=60)
+        create = [program("redis-cli"), "--cluster", "create", *addresses, "--cluster-yes"]
+        subprocess.run(create, check=True, capture_output=True, timeout=60)
         yield started[0]
 
 
 @contextmanager
 def postgresql() -> Iterator[Server]:
-    """A cluster of its own in a folder of its own: PostgreSQL does not run as root, so then as Debian's `postgres`."""
+    """A new cluster in a temporary folder. PostgreSQL refuses to run as root; then Debian's user `postgres` runs it."""
     owner = "postgres" if os.geteuid() == 0 else None
     initdb, postgres, port = program("initdb"), program("postgres"), free_port()
     folder = Path(tempfile.mkdtemp(prefix="nightloom-postgresql-"))
     try:
         if owner:
             os.chown(folder, pwd.getpwnam(owner).pw_uid, -1)
-        make = [initdb, "--auth", "trust", "--username", "nightloom", "--no-sync", "--pgdata", str(folder / "data")]
-        subprocess.run(make, check=True, capture_output=True, user=owner, cwd="/", timeout=60)
+        create = [initdb, "--auth", "trust", "--username", "nightloom", "--no-sync", "--pgdata", str(folder / "data")]
+        subprocess.run(create, check=True, capture_output=True, user=owner, cwd="/", timeout=60)
         settings = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}", "fsync=off"]
         command = [postgres, "-D", str(folder / "data"), *(f"--{setting}" for setting in settings)]
         server = Server(f"postgresql://nightloom@127.0.0.1:{port}/postgres", command, owner)

@@ -123,8 +123,8 @@ def time_median(work: Work, rounds: int) -> Seconds:
     for _ in range(rounds):
         wall, cpu = time.perf_counter(), time.process_time()
         own_measure = work()
-        measured = time.perf_counter() - wall, time.process_time() - cpu
-        times.append((own_measure, 0.0) if isinstance(own_measure, float) else measured)
+        elapsed = time.perf_counter() - wall, time.process_time() - cpu
+        times.append((own_measure, 0.0) if isinstance(own_measure, float) else elapsed)
     walls, cpus = zip(*times, strict=True)
     return statistics.median(walls), statistics.median(cpus)
 
@@ -236,9 +236,9 @@ def spark(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
     scala.setUserCol("user").setItemCol("item")
 
     def seconds(users: int) -> float:
-        some = session.range(users).selectExpr("cast(id as int) as user")
+        user_table = session.range(users).selectExpr("cast(id as int) as user")
         start = time.perf_counter()
-        model.recommendForUserSubset(some, options.k).write.format("noop").mode("overwrite").save()
+        model.recommendForUserSubset(user_table, options.k).write.format("noop").mode("overwrite").save()
         return time.perf_counter() - start
 
     def scaled() -> float:

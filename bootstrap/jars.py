@@ -93,8 +93,8 @@ def lock(sh: Shell) -> None:
 
 def check_against_lock(folder: Path, lock: Path) -> None:
     """Raises SetupError unless the folder holds exactly the jars of the lock."""
-    found, expected = checksums(folder).splitlines(), lock.read_text().splitlines()
-    if differing := sorted({line.split()[1] for line in {*found} ^ {*expected}}):
+    actual, expected = checksums(folder).splitlines(), lock.read_text().splitlines()
+    if differing := sorted({line.split()[1] for line in {*actual} ^ {*expected}}):
         raise SetupError(
             f"{folder} differs from {lock.name} in {', '.join(differing)}; remove it and run again, "
             "or if pyspark or delta-spark changed in pyproject.toml, `./run lock` writes new locks"

@@ -67,8 +67,8 @@ def progress(log: Path) -> str:
         file.seek(max(0, log.stat().st_size - 4000))
         text = file.read().decode(errors="replace")
     if percentages := re.findall(r"^\s*\[ *(\d+)%\]", text, re.MULTILINE):
-        done = int(percentages[-1])
-        return f"[{'#' * (done // 5):.<20}] {done}%"
+        percent = int(percentages[-1])
+        return f"[{'#' * (percent // 5):.<20}] {percent}%"
     lines = text.split()
     return text.rstrip().splitlines()[-1].strip()[:60] if lines else ""
 

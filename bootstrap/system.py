@@ -75,14 +75,14 @@ def missing_tools() -> list[str]:
     if not wheel_folder().is_dir():
         header = Path(sysconfig.get_path("include"), "Python.h")
         tools |= {"g++": shutil.which("g++"), "make": shutil.which("make"), f"{python}-dev": header.exists()}
-    return [package for package, found in tools.items() if not found]
+    return [package for package, present in tools.items() if not present]
 
 
 def java_command() -> Path | None:
     """The java that Spark will use."""
     home = os.environ.get("JAVA_HOME")
-    found = shutil.which(f"{home}/bin/java" if home else "java")
-    return Path(found).resolve() if found else None
+    java = shutil.which(f"{home}/bin/java" if home else "java")
+    return Path(java).resolve() if java else None
 
 
 def java_version() -> int:

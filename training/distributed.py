@@ -79,9 +79,9 @@ class Group:
             checkpoints.restore(last, model, optimizers)
         else:
             self.share_weights(model)
-        done = last["epochs"] if last else 0
-        checkpoints.reseed(self._seed, done, self.rank)
-        return int(done)
+        epochs_done = last["epochs"] if last else 0
+        checkpoints.reseed(self._seed, epochs_done, self.rank)
+        return int(epochs_done)
 
     def save_checkpoint(self, epochs: int, model: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> None:
         """Save the state after `epochs` epochs: a lost rank costs only later ones. New ranks join here."""
@@ -174,11 +174,11 @@ def configured_ranks(training: Training) -> int:
 
 def default_ranks() -> int:
     """Number of GPUs that this process may use, 2 without a GPU."""
-    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        gpus = len([device for device in chosen.split(",") if device])
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        gpus = len([device for device in visible.split(",") if device])
     elif shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-        gpus = listed.stdout.count("GPU ")
+        gpu_list = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+        gpus = gpu_list.stdout.count("GPU ")
     else:
         gpus = 0
     return gpus or 2

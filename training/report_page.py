@@ -90,8 +90,8 @@ def _list_changes(
     same_T = overlap(before.lists_TK, after.lists_TK)
     new_first = float((before.lists_TK[:, 0] != after.lists_TK[:, 0]).mean())
     changed = np.flatnonzero(same_T < 1)[np.argsort(same_T[same_T < 1], kind="stable")]
-    chosen = changed[np.unique(np.linspace(0, len(changed) - 1, EXAMPLES).astype(int))] if len(changed) else changed
-    titles = _titles(night, comparison.evaluation.holdout.item_ids, [before.lists_TK[chosen], after.lists_TK[chosen]])
+    users = changed[np.unique(np.linspace(0, len(changed) - 1, EXAMPLES).astype(int))] if len(changed) else changed
+    titles = _titles(night, comparison.evaluation.holdout.item_ids, [before.lists_TK[users], after.lists_TK[users]])
     return {
         "before": f"champion {champion.name} v{champion.version}" if champion else "floor popularity",
         "after": names[version],
@@ -105,7 +105,7 @@ def _list_changes(
                 "before": _titles_with_overlap(before.lists_TK[user], after.lists_TK[user], titles),
                 "after": _titles_with_overlap(after.lists_TK[user], before.lists_TK[user], titles),
             }
-            for user in chosen
+            for user in users
         ],
     }
 

@@ -112,11 +112,11 @@ def beyond_accuracy(ids_TK: I32, evaluation: EvaluationSet) -> dict[str, float]:
     items, popularity_I = len(evaluation.holdout.item_ids), evaluation.popularity_I
     targets = evaluation.holdout.targets
     liked_T = np.add.reduceat(popularity_I[targets.indices], targets.indptr[:-1]) / np.diff(targets.indptr)
-    listed, liked = _nan_mean(average_popularity(ids_TK, popularity_I)), float(liked_T.mean())
+    listed_mean, liked_mean = _nan_mean(average_popularity(ids_TK, popularity_I)), float(liked_T.mean())
     return {
         "coverage": coverage(ids_TK, items),
         "gini": gini(ids_TK, items),
         "novelty": _nan_mean(novelty(ids_TK, popularity_I, evaluation.user_count)),
-        "popularity": listed,
-        "popularity_lift": listed / liked - 1 if liked else float("nan"),
+        "popularity": listed_mean,
+        "popularity_lift": listed_mean / liked_mean - 1 if liked_mean else float("nan"),
     }

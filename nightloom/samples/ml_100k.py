@@ -38,10 +38,10 @@ def fetch(cache: Path) -> Path:
     if not wheel.exists():
         cache.mkdir(parents=True, exist_ok=True)
         _download(wheel)
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != SHA256:
+    checksum = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if checksum != SHA256:
         raise SampleError(
-            f"{wheel} has sha256 {found}, expected {SHA256}: it is damaged or not the published file; "
+            f"{wheel} has sha256 {checksum}, expected {SHA256}: it is damaged or not the published file; "
             "move it away and run again to download it again"
         )
     return wheel

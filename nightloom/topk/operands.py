@@ -94,24 +94,25 @@ def _quantise_items(rows_SD: F32, bias_S: F32, tiles_TX: NDArray[np.uint8], boun
             for d in range(factors):
                 largest = max(largest, abs(rows_SD[s, d]))
         scale = np.float64(largest) / 127 if largest > 0 else 1.0
-        norm = residual = held = size = 0.0
+        norm = residual = coarse_square = size = 0.0
         bias = -np.inf
         for s in range(first, last):
-            norms = residuals = helds = 0.0
+            squares = residual_squares = coarse_squares = 0.0
             strip = s % TILE // STRIP * STRIP
             for d in range(factors):
                 value = np.float64(rows_SD[s, d])
                 number = np.rint(value / scale)
-                norms += value * value
-                residuals += (value - scale * number) ** 2
-                helds += number * number
+                squares += value * value
+                residual_squares += (value - scale * number) ** 2
+                coarse_squares += number * number
                 place = (strip * steps + d // 4 * STRIP + s % STRIP) * 4 + d % 4
                 tiles_TX[s // TILE, place] = np.uint8(np.int64(number) + 128)
-            norm, residual, held = max(norm, norms), max(residual, residuals), max(held, helds)
+            norm, residual = max(norm, squares), max(residual, residual_squares)
+            coarse_square = max(coarse_square, coarse_squares)
             bias, size = max(bias, np.float64(bias_S[s])), max(size, abs(np.float64(bias_S[s])))
         bounds_6C[0, c], bounds_6C[4, c], bounds_6C[5, c] = scale, bias, size
         bounds_6C[1, c], bounds_6C[2, c] = SLACK * np.sqrt(norm), SLACK * np.sqrt(residual)
-        bounds_6C[3, c] = SLACK * scale * np.sqrt(held)
+        bounds_6C[3, c] = SLACK * scale * np.sqrt(coarse_square)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -122,12 +123,12 @@ def _tile_items(rows_SD: F32, bias_S: F32, tiles_TX: F32, bounds_6C: F64) -> Non
         norm = size = 0.0
         bias = -np.inf
         for s in range(c * BLOCK * TILE, min((c + 1) * BLOCK * TILE, items)):
-            norms = 0.0
+            squares = 0.0
             strip = s % TILE // STRIP * STRIP
             for d in range(factors):
-                norms += np.float64(rows_SD[s, d]) ** 2
+                squares += np.float64(rows_SD[s, d]) ** 2
                 tiles_TX[s // TILE, strip * factors + d * STRIP + s % STRIP] = rows_SD[s, d]
-            norm, bias = max(norm, norms), max(bias, np.float64(bias_S[s]))
+            norm, bias = max(norm, squares), max(bias, np.float64(bias_S[s]))
             size = max(size, abs(np.float64(bias_S[s])))
         norm = SLACK * np.sqrt(norm)
         bounds_6C[0, c], bounds_6C[1, c], bounds_6C[2, c] = 1.0, norm, (2 * factors + 4) * 2.0**-24 * norm

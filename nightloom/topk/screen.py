@@ -110,13 +110,13 @@ def top_keys_of_rows(scores_BI: F32, allowed_I: NDArray[np.bool_], indptr: I64, 
     for b in range(users):
         lowest = np.float32(-np.inf)
         for first in range(0, items, TILE):
-            some, allowed = scores_BI[b, first : first + TILE], allowed_I[first : first + TILE]
+            block, allowed = scores_BI[b, first : first + TILE], allowed_I[first : first + TILE]
             hits, number = np.int32(0), 0
-            for score in some:
+            for score in block:
                 hits += np.int32(score >= lowest)
-            for n in range(len(some) if hits else 0):
-                keys[number] = _key_of(some[n], np.int64(first + n))
-                number += allowed[n] and some[n] >= lowest
+            for n in range(len(block) if hits else 0):
+                keys[number] = _key_of(block[n], np.int64(first + n))
+                number += allowed[n] and block[n] >= lowest
             if _insert(keys, number, seen, b, best, k):
                 lowest = _score_of(best.floor_B[b])
     return _collect_keys(best, k)
@@ -264,22 +264,22 @@ def _insert(keys: I64, number: int, seen: _SeenFilter, b: int, best: _TopBuffer,
 @numba.njit(nogil=True)
 def _compact(best: _TopBuffer, b: int, k: int, more: int) -> None:
     """Drop all keys but the k best and at most `more`; needs at least k keys."""
-    keys, kept = best.keys_BN[b, : best.count_B[b]], best.count_B[b]
+    keys, remaining = best.keys_BN[b, : best.count_B[b]], best.count_B[b]
     low, high = keys.min(), keys.max() + 1  # at least k keys are >= low, fewer than k are >= high
-    while kept > k + more:
+    while remaining > k + more:
         middle = (low >> 1) + (high >> 1) + (low & high & 1)
         above = 0
         for key in keys:
             above += key >= middle
         if above >= k:
-            low, kept = middle, above
+            low, remaining = middle, above
         else:
             high = middle
     number = 0
     for key in keys:
         keys[number] = key
         number += key >= low
-    best.count_B[b], best.floor_B[b] = kept, low - 1
+    best.count_B[b], best.floor_B[b] = remaining, low - 1
 
 
 @numba.njit(nogil=True)

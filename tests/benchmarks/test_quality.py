@@ -26,9 +26,9 @@ def histories(split: Split) -> list[list[str]]:
 
 
 def targets(split: Split) -> dict[str, list[str]]:
-    users, items, wanted = split.holdout.user_ids.tolist(), split.holdout.item_ids, split.holdout.targets
+    users, items, targets = split.holdout.user_ids.tolist(), split.holdout.item_ids, split.holdout.targets
     return {
-        user: items[wanted.indices[wanted.indptr[n] : wanted.indptr[n + 1]]].tolist() for n, user in enumerate(users)
+        user: items[targets.indices[targets.indptr[n] : targets.indptr[n + 1]]].tolist() for n, user in enumerate(users)
     }
 
 
@@ -85,7 +85,7 @@ def test_the_baseline_ranks_by_co_occurrence_or_by_transition(tmp_path: Path) ->
 
 def bench(*arguments: str) -> dict[str, Any]:
     """The last line of the command."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.quality", *arguments],
         cwd=ROOT,
         capture_output=True,
@@ -93,8 +93,8 @@ def bench(*arguments: str) -> dict[str, Any]:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stdout + process.stderr
+    last: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return last
 
 

@@ -24,8 +24,8 @@ def test_the_lock_names_no_registry_and_every_package_has_a_hash(lock: Path) -> 
 
 def test_every_direct_dependency_is_locked() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    for wanted in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
-        name = re.split(r"[\[=<>]", wanted)[0]
+    for requirement in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
+        name = re.split(r"[\[=<>]", requirement)[0]
         assert version_of(name)
 
 

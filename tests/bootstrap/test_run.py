@@ -19,9 +19,9 @@ def run(*words: str, path: str | None = None, script: Path = CHECKOUT / "run") -
 def tools(tmp_path: Path) -> Path:
     """A PATH with only the programs that the script calls, without Python."""
     for name in ("dirname", "readlink", "cat"):
-        found = shutil.which(name)
-        assert found
-        (tmp_path / name).symlink_to(found)
+        program = shutil.which(name)
+        assert program
+        (tmp_path / name).symlink_to(program)
     return tmp_path
 
 

@@ -211,10 +211,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def peak_mib(folder: Path, events: int) -> float:
     """Peak memory of a process that writes the sample."""
     arguments = f"synthetic --users 500 --items 100 --days 2 --seed 1 --dirt 0.02 --events {events} --to {folder}"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PEAK, *arguments.split()], check=True, capture_output=True, text=True, timeout=120
     )
-    return int(done.stdout.splitlines()[-1]) / 1024  # Linux counts in KiB
+    return int(process.stdout.splitlines()[-1]) / 1024  # Linux counts in KiB
 
 
 def test_four_times_the_events_need_no_more_memory(tmp_path: Path) -> None:

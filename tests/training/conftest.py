@@ -1,4 +1,4 @@
-"""Small projects in scratch folders: a real lake, a real MLflow on SQLite."""
+"""Fixtures: small projects in temporary folders, with a real lake and a real MLflow on SQLite."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from tests.training.small import TOML, MakeProject, Row, Track, night_of
 
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds, copying it none."""
+    """An empty MLflow database: creating one takes seconds, copying it takes none."""
     home = tmp_path_factory.mktemp("mlflow")
     file = home / "nightloom.toml"
     file.write_text(TOML + '[[models]]\nname = "popularity"')
-    made = settings_module.load(file)
-    registry.client(made).search_experiments()
-    return made.place("home") / "mlflow.db"
+    settings = settings_module.load(file)
+    registry.client(settings).search_experiments()
+    return settings.place("home") / "mlflow.db"
 
 
 @pytest.fixture
 def tracked(mlflow_database: Path) -> Track:
-    """Gives a project MLflow, still empty."""
+    """A function that gives a project an empty MLflow database."""
 
     def give(settings: Settings) -> Settings:
         settings.place("home").mkdir(exist_ok=True)
@@ -38,14 +38,14 @@ def tracked(mlflow_database: Path) -> Track:
 
 @pytest.fixture
 def project(tmp_path: Path) -> MakeProject:
-    """Makes a project of models and rows: project(["als"], rows) -> its settings."""
+    """A function that makes a project of models and rows: project(["als"], rows) -> its settings."""
 
     def make(models: Sequence[str], rows: Sequence[Row], more: str = "") -> Settings:
         file = tmp_path / "nightloom.toml"
         sections = [name if "\n" in name else f'[[models]]\nname = "{name}"' for name in models]
         file.write_text("\n".join([TOML, *sections, more]))
-        made = settings_module.load(file)
-        night_of(made).lake.append(INTERACTIONS, rows)
-        return made
+        settings = settings_module.load(file)
+        night_of(settings).lake.append(INTERACTIONS, rows)
+        return settings
 
     return make

@@ -23,9 +23,9 @@ def test_an_interval_contains_the_mean_shrinks_with_more_users_and_is_reproducib
 def test_a_true_mean_is_outside_as_often_as_the_level_says() -> None:
     rng = np.random.default_rng(3)
     missed = [
-        not found.low <= 0.5 <= found.high
+        not interval.low <= 0.5 <= interval.high
         for trial in range(100)
-        for found in bootstrap_intervals(rng.random((60, 2)), seed=trial, draws=400, level=0.8)
+        for interval in bootstrap_intervals(rng.random((60, 2)), seed=trial, draws=400, level=0.8)
     ]
     assert np.mean(missed) == pytest.approx(0.2, abs=0.06)
 
@@ -42,8 +42,8 @@ def test_columns_are_independent_and_users_without_a_value_do_not_count() -> Non
 
 
 def test_a_column_without_values_has_no_interval() -> None:
-    (found,) = bootstrap_intervals(np.full((3, 1), np.nan), seed=0)
-    assert all(math.isnan(value) for value in (found.low, found.mean, found.high))
+    (interval,) = bootstrap_intervals(np.full((3, 1), np.nan), seed=0)
+    assert all(math.isnan(value) for value in (interval.low, interval.mean, interval.high))
 
 
 def test_the_text_of_an_interval_has_signs() -> None:

@@ -26,9 +26,9 @@ def results() -> Results:
     """The results of tests/training/rank_process.py on two ranks."""
     command = distributed.command(2, "tests.training.rank_process", str(ROWS))
     environment = os.environ | distributed.environment(2, Training()) | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = [json.loads(line) for line in re.findall(r"<stdout>:({.*})", done.stdout)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    lines = [json.loads(line) for line in re.findall(r"<stdout>:({.*})", process.stdout)]
     return sorted(lines, key=lambda one: int(one["rank"]))
 
 

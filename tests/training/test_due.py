@@ -39,7 +39,7 @@ def visits(items: Iterable[str], days_before: float, kind: str = "like") -> list
 
 
 def drift_by_kind(night: Night) -> dict[str, tuple[bool, str]]:
-    return {said.split(":")[0]: (holds, said) for holds, said in input_drift(night, TRAINED_ON)}
+    return {text.split(":")[0]: (holds, text) for holds, text in input_drift(night, TRAINED_ON)}
 
 
 ITEMS = [f"i{n:02}" for n in range(20)]
@@ -54,32 +54,32 @@ def past() -> list[Row]:
 
 def test_the_same_behaviour_is_no_drift(project: MakeProject, past: list[Row]) -> None:
     liked = [item for n, item in enumerate(ITEMS) for _ in range(40 - n)]
-    found = drift_by_kind(night_of(project(["popularity"], past + visits(liked, 0.5))))
-    assert found.keys() == {"drift of items by popularity"}  # of event types there is one
-    holds, said = found["drift of items by popularity"]
+    drift = drift_by_kind(night_of(project(["popularity"], past + visits(liked, 0.5))))
+    assert drift.keys() == {"drift of items by popularity"}  # of event types there is one
+    holds, text = drift["drift of items by popularity"]
     assert not holds
-    assert said.startswith("drift of items by popularity: 0.000, 0.250 is due")
+    assert text.startswith("drift of items by popularity: 0.000, 0.250 is due")
 
 
 def test_likes_of_items_without_past_events_are_drift(project: MakeProject, past: list[Row]) -> None:
     now = visits(["brand new"] * 300 + ITEMS * 15, 0.5)
-    holds, said = drift_by_kind(night_of(project(["popularity"], past + now)))["drift of items by popularity"]
+    holds, text = drift_by_kind(night_of(project(["popularity"], past + now)))["drift of items by popularity"]
     assert holds
-    assert said.endswith("most in items of no past event: 0.1% before, 49.6% now")
+    assert text.endswith("most in items of no past event: 0.1% before, 49.6% now")
 
 
 def test_another_mix_of_event_types_is_drift(project: MakeProject, past: list[Row]) -> None:
     now = visits(ITEMS * 20, 0.5) + visits(ITEMS * 20, 0.6, kind="view")
-    holds, said = drift_by_kind(night_of(project(["popularity"], past + now)))["drift of event types"]
+    holds, text = drift_by_kind(night_of(project(["popularity"], past + now)))["drift of event types"]
     assert holds
-    assert "most in view: 0.1% before, 50.0% now" in said
+    assert "most in view: 0.1% before, 50.0% now" in text
 
 
 def test_few_users_with_the_same_taste_are_no_drift(project: MakeProject) -> None:
     rng = np.random.default_rng(1)
     rows = visits(rng.choice(ITEMS, 2000), 10) + visits(rng.choice(ITEMS, 12), 6.5) + visits(rng.choice(ITEMS, 12), 0.5)
-    holds, said = drift_by_kind(night_of(project(["popularity"], rows)))["drift of items by popularity"]
-    assert float(said.split(": ")[1].split(",")[0]) > 0.25  # above the declared limit, below the critical value
+    holds, text = drift_by_kind(night_of(project(["popularity"], rows)))["drift of items by popularity"]
+    assert float(text.split(": ")[1].split(",")[0]) > 0.25  # above the declared limit, below the critical value
     assert not holds
 
 
@@ -113,10 +113,10 @@ def test_due_if_lists_are_liked_less_on_two_of_five_days_and_the_newest(
     trained = night.date - timedelta(days=len(hits) + 1)
     first = [outcome(trained + timedelta(days=1), 199)]  # lists of the previous model
     night.lake.append(OUTCOMES, first + [outcome(trained + timedelta(days=2 + n), hit) for n, hit in enumerate(hits)])
-    found, said = summary(list(outcome_drift(night, trained)))
-    assert found is due
+    holds, text = summary(list(outcome_drift(night, trained)))
+    assert holds is due
     if due:
-        assert said == (
+        assert text == (
             "outcomes: 20.0% of the active users of 2026-03-01 liked an item of their list, 40.0% on the first days; "
             "2 of the last 5 days are worse by 20%"
         )

@@ -36,12 +36,12 @@ def lake(project: MakeProject) -> Lake:
 
 def histories(examples: Examples) -> list[list[tuple[str, float, int]]]:
     """Each user's events as (item, weight, second), the histories sorted."""
-    found, events = [], examples.histories
+    users, events = [], examples.histories
     for first, last in zip(events.indptr, events.indptr[1:], strict=False):
         here = slice(first, last)
         items = examples.item_ids[events.items[here]].tolist()
-        found.append(list(zip(items, events.weights[here].tolist(), events.times[here].tolist(), strict=True)))
-    return sorted(found)
+        users.append(list(zip(items, events.weights[here].tolist(), events.times[here].tolist(), strict=True)))
+    return sorted(users)
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
@@ -94,8 +94,8 @@ print(likes, (peak() - before) // 1024)
 def read_in_process(lake: Lake, what: str) -> tuple[int, int]:
     """Read a shard or the whole log in a process of its own -> likes, and MB by which the process grew at most."""
     command = [sys.executable, "-c", READER, str(lake.root), what]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    likes, megabytes = done.stdout.split()
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    likes, megabytes = process.stdout.split()
     return int(likes), int(megabytes)
 
 

@@ -25,19 +25,19 @@ def test_a_hit_is_a_listed_target_and_an_empty_place_is_no_hit() -> None:
 
 
 def test_metrics_of_a_list_with_known_values() -> None:
-    found, wanted = hits(LISTS, TARGETS), np.array([4, 1])
-    assert recall(found, wanted).tolist() == [0.5, 1.0]
-    assert mrr(found, wanted).tolist() == [0.5, 1.0]
-    assert hit_rate(found, wanted).tolist() == [1.0, 1.0]
+    hits_TK, targets_T = hits(LISTS, TARGETS), np.array([4, 1])
+    assert recall(hits_TK, targets_T).tolist() == [0.5, 1.0]
+    assert mrr(hits_TK, targets_T).tolist() == [0.5, 1.0]
+    assert hit_rate(hits_TK, targets_T).tolist() == [1.0, 1.0]
     first = (1 / math.log2(3) + 1 / math.log2(4)) / (1 + 1 / math.log2(3) + 1 / math.log2(4))
-    np.testing.assert_allclose(ndcg(found, wanted), [first, 1.0])
+    np.testing.assert_allclose(ndcg(hits_TK, targets_T), [first, 1.0])
 
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 8))), st.integers(0, 5))
-def test_metrics_equal_their_slow_definitions(found: NDArray[np.bool_], beyond: int) -> None:
-    wanted = found.sum(axis=1) + beyond + 1
+def test_metrics_equal_their_slow_definitions(hits_TK: NDArray[np.bool_], beyond: int) -> None:
+    targets_T = hits_TK.sum(axis=1) + beyond + 1
     for row, targets, a, b, c in zip(
-        found, wanted, ndcg(found, wanted), recall(found, wanted), mrr(found, wanted), strict=True
+        hits_TK, targets_T, ndcg(hits_TK, targets_T), recall(hits_TK, targets_T), mrr(hits_TK, targets_T), strict=True
     ):
         places = [place for place, hit in enumerate(row.tolist(), 1) if hit]
         best = sum(1 / math.log2(place + 1) for place in range(1, min(len(row), targets) + 1))

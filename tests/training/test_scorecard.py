@@ -60,5 +60,5 @@ def test_a_scorecard_has_each_segments_users_and_in_the_tail_only_tail_targets(e
     np.testing.assert_equal(recall[TAIL], [1, 0, 1, 0])  # dan's other target is of the head
     assert card.mean("recall", HOT) == 1
     assert card.beyond_accuracy["coverage"] == 0.75
-    listed, wanted = (2 + 2 + 0 + 15) / 4, (2 + 1 + 0 + 16 / 2) / 4
-    assert card.beyond_accuracy["popularity_lift"] == pytest.approx(listed / wanted - 1)
+    listed, liked = (2 + 2 + 0 + 15) / 4, (2 + 1 + 0 + 16 / 2) / 4
+    assert card.beyond_accuracy["popularity_lift"] == pytest.approx(listed / liked - 1)

@@ -42,12 +42,12 @@ def test_the_gain_must_be_as_large_as_declared(min_gain: float, promoted: bool) 
     assert verdict.promoted is promoted
 
 
-@pytest.mark.parametrize(("left", "promoted"), [(0.28, True), (0.26, False)])
-def test_a_segment_may_lose_as_much_as_declared(left: float, promoted: bool) -> None:
+@pytest.mark.parametrize(("value", "promoted"), [(0.28, True), (0.26, False)])
+def test_a_segment_may_lose_as_much_as_declared(value: float, promoted: bool) -> None:
     """0.3 for the champion: a tenth less is 0.27."""
-    verdict = decide(comparison({"7": card(0.4, tail_items=left)}, card(0.3, tail_items=0.3)), RULES, seed=0)
+    verdict = decide(comparison({"7": card(0.4, tail_items=value)}, card(0.3, tail_items=0.3)), RULES, seed=0)
     assert verdict.promoted is promoted
-    assert verdict.gains["7"][TAIL].mean == pytest.approx(left - 0.3)
+    assert verdict.gains["7"][TAIL].mean == pytest.approx(value - 0.3)
 
 
 def test_a_loss_on_a_segment_that_is_not_significant_is_tolerated() -> None:
