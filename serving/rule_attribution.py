@@ -54,18 +54,18 @@ def attribute_rank(
             f"nightloom.toml or the code has changed since {run.night} (settings {run.config}, now "
             f"{settings.digest}), so what its rules did cannot be replayed",
         )
-    made = replay(settings, model, plan, who)
-    if (place := made.place(item)) != rank:
+    replayed = replay(settings, model, plan, who)
+    if (place := replayed.place(item)) != rank:
         found = f"has it at rank {place}" if place else "does not have it"
         return Attribution(
             False, f"rebuilt, the list {found}, and it was served at {rank}: what the rules did is not known"
         )
-    return _attribution(made, item)
+    return _attribution(replayed, item)
 
 
-def _attribution(made: Replay, item: str) -> Attribution:
-    by_score, moves = made.by_score(item), made.moves(item)
-    beyond = f"by score alone it is not among the user's {made.plan.pool} best, from which the rules choose"
+def _attribution(replayed: Replay, item: str) -> Attribution:
+    by_score, moves = replayed.by_score(item), replayed.moves(item)
+    beyond = f"by score alone it is not among the user's {replayed.plan.pool} best, from which the rules choose"
     return Attribution(True, "" if by_score and moves else beyond if moves else "no rule moved it", by_score, moves)
 
 

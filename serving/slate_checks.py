@@ -1,4 +1,4 @@
-"""The lists of a night, measured as a whole against histories, items and the version served now -> checks for gate 3.
+"""The lists of a night, all together, against histories, items and the version served now -> checks for gate 3.
 
 Everything is counted by DuckDB over all users; nothing is sampled, no Python per user.
 """
@@ -24,23 +24,29 @@ from serving.slate_served import served_checks
 
 
 @contextmanager
-def measured(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with the night's lists and what they are judged against: `lists`, `histories`, `items`, `popular`, ..."""
+def lists_database(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the night's lists and the tables they are checked against: `histories`, `items`, `popular`, ..."""
     with spilling_duckdb(night.settings.place("home")) as db:
-        _tables(night, db)
+        _load_tables(night, db)
         yield db
 
 
 def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
-    """Every check of this gate but the tables' own expectations."""
+    """The checks of this gate, without the expectations of the tables."""
     slate = night.settings.slate
     # A rule may end a list: it is full then when its first page is.
     length = slate.k if slate.rules else slate.stored
-    found = _lists(db) | _against_histories(db, length) | _against_items(db) | _of_the_active(night, db)
+    found = _count_lists(db) | _count_users(db, length) | _count_items(db) | _count_active_users(night, db)
     night.counts |= {"lists": found["rows"], "known_users": found["known"]}
     if slate.by_score:
         found["order"] = found["rising"]
-    return [*_exact(found), *_shares(night, found), *_similar(db), *_rule_checks(night, db), *served_checks(night, db)]
+    return [
+        *_exact_checks(found),
+        *_share_checks(night, found),
+        *_similar_items_check(db),
+        *_rule_checks(night, db),
+        *served_checks(night, db),
+    ]
 
 
 def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
@@ -52,18 +58,18 @@ def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]
             yield Check(found.name, found.passed, found.observed, found.expected, found.severity)
 
 
-def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
-    """Pin the inputs and copy what is needed of them into DuckDB, which spills to disk: each is read once."""
+def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
+    """Pin the inputs and copy the needed columns into DuckDB, which spills to disk: each table is read once."""
     of_night = f"night = DATE '{night.date}'"
     lists = nightly_lists(night.lake, night.date, night.pin(RECOMMENDATIONS))
-    _take(db, "lists", _stream(night, RECOMMENDATIONS, f"SELECT {LIST} FROM ({lists})"))
+    _store(db, "lists", _stream(night, RECOMMENDATIONS, f"SELECT {LIST} FROM ({lists})"))
     for name, table, columns, where in (
         ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),
         ("items", ITEMS, "item_id, available, categories", "true"),
     ):
         _copy(night, db, name, table, columns, where)
     _optional(night, db, "popular", POPULAR, "items", f"{of_night} AND segment = 'all'", "items VARCHAR[]")
-    _optional(night, db, "besides", SIMILAR_ITEMS, "item_id, items", of_night, "item_id VARCHAR, items VARCHAR[]")
+    _optional(night, db, "similar", SIMILAR_ITEMS, "item_id, items", of_night, "item_id VARCHAR, items VARCHAR[]")
     if night.settings.slate.user_attributes:
         _optional(night, db, "people", USERS, "user_id, attributes", "true", PEOPLE)
     else:
@@ -75,7 +81,7 @@ def _tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
         max(list_max(list_filter("at", lambda moment: moment < {end}))) AS last_at
         FROM weeks GROUP BY user_id HAVING min("at"[1]) < {end}"""
     )
-    # An item that nobody described may be listed, one that is not available may not.
+    # An item that no source described may be listed; an item that is not available may not.
     db.execute(
         f"""CREATE TEMP TABLE listed AS
         SELECT item, count(*) AS times, bool_or(rank < {night.settings.slate.k}) AS first
@@ -88,7 +94,7 @@ PEOPLE = "user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR)"
 
 
 def _copy(night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str) -> None:
-    _take(db, name, _stream(night, table, f"SELECT {columns} FROM t WHERE {where}"))
+    _store(db, name, _stream(night, table, f"SELECT {columns} FROM t WHERE {where}"))
 
 
 def _stream(night: Night, table: Table, sql: str) -> pa.RecordBatchReader:
@@ -96,7 +102,7 @@ def _stream(night: Night, table: Table, sql: str) -> pa.RecordBatchReader:
     return night.lake.stream_query(sql, ("t", night.lake.open(table, night.pin(table))))
 
 
-def _take(db: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader) -> None:
+def _store(db: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader) -> None:
     db.register("incoming", rows)
     db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
 
@@ -104,15 +110,15 @@ def _take(db: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader) 
 def _optional(
     night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str, shape: str
 ) -> None:
-    """The same for a table that the lake may lack."""
+    """Copy a table that the lake may lack."""
     if night.lake.exists(table):
         _copy(night, db, name, table, columns, where)
     else:
         db.execute(f"CREATE TEMP TABLE {name} ({shape})")
 
 
-def _lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """What a list must hold by itself."""
+def _count_lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Counts of lists by their own content."""
     return _one(
         db,
         """WITH finite AS (SELECT *, [s FOR s IN scores IF isfinite(s)] AS good FROM lists)
@@ -124,10 +130,10 @@ def _lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )
 
 
-def _against_histories(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
-    """Coverage, seen items, and lists shorter than they could be: min(stored, items that anybody is listed, unseen).
+def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
+    """Coverage, seen items, and lists shorter than they could be: min(stored, unseen items that some list holds).
 
-    What no list holds, the model may not know yet: nobody's list is short for want of it.
+    The model may not know yet an item that no list holds: no list is short for lack of it.
     """
     return _one(
         db,
@@ -142,8 +148,8 @@ def _against_histories(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, 
     )
 
 
-def _against_items(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Entries that may not be, and how much of the catalogue (described or listed, available) somebody sees first."""
+def _count_items(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Entries that must not be listed; how much of the catalogue (described or listed, available) first pages show."""
     return _one(
         db,
         """WITH known AS (SELECT coalesce(item, item_id) AS item, times, first, coalesce(available, true) AS available
@@ -153,8 +159,8 @@ def _against_items(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )
 
 
-def _of_the_active(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Users who came lately: those who have a list, and those who get what a stranger gets."""
+def _count_active_users(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Recently active users: those with a list, and those whose list is that of an unknown user."""
     k, since = night.settings.slate.k, night.end - timedelta(days=night.settings.gates.slate.active_days)
     return _one(
         db,
@@ -168,13 +174,13 @@ def _of_the_active(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str, Any
     )
 
 
-def _exact(measured: dict[str, Any]) -> list[Check]:
-    """What must hold for every list."""
-    rows, users = measured["rows"], measured["users"]
+def _exact_checks(counted: dict[str, Any]) -> list[Check]:
+    """Checks that every list must pass."""
+    rows, users = counted["rows"], counted["users"]
     return [
         Check("rows", rows == users > 0, f"{rows:,} lists of {users:,} users", "one list a user, at least one"),
         *(
-            Check(name.replace(" ", "_"), measured[count] == 0, f"{measured[count]:,} {unit}", f"no {name}")
+            Check(name.replace(" ", "_"), counted[count] == 0, f"{counted[count]:,} {unit}", f"no {name}")
             for name, count, unit in (
                 ("duplicates within a list", "duplicates", "lists"),
                 ("list with unequal items and scores", "unequal", "lists"),
@@ -183,42 +189,43 @@ def _exact(measured: dict[str, Any]) -> list[Check]:
                 ("seen item", "seen", "lists"),
                 ("unavailable item", "unavailable", "entries"),
             )
-            if count in measured
+            if count in counted
         ),
     ]
 
 
-def _similar(db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
-    """What goes beside an item; nothing where the night has no such lists."""
+def _similar_items_check(db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
+    """Lists of similar items; no check where the night has none."""
     found = _one(
         db,
-        """WITH entries AS (SELECT item_id AS beside, unnest(items) AS item FROM besides)
-        SELECT (SELECT count(*) FROM besides) AS rows, count(*) FILTER (beside = item) AS itself,
+        """WITH entries AS (SELECT item_id AS owner, unnest(items) AS item FROM similar)
+        SELECT (SELECT count(*) FROM similar) AS rows, count(*) FILTER (owner = item) AS itself,
         count(*) FILTER (NOT available) AS unavailable FROM entries LEFT JOIN items ON item = items.item_id""",
     )
     if found["rows"]:
-        said = f"{found['itself']:,} beside themselves, {found['unavailable']:,} unavailable"
-        yield Check("similar_items", not found["itself"] + found["unavailable"], said, "available items, not itself")
+        observed = f"{found['itself']:,} similar to themselves, {found['unavailable']:,} unavailable"
+        passed = not found["itself"] + found["unavailable"]
+        yield Check("similar_items", passed, observed, "available items, not itself")
 
 
-def _shares(night: Night, measured: dict[str, Any]) -> list[Check]:
-    """What must hold for most."""
+def _share_checks(night: Night, counted: dict[str, Any]) -> list[Check]:
+    """Checks that most lists must pass."""
     gate = night.settings.gates.slate
     return [
-        _share("coverage", measured["covered"], measured["known"], gate.min_coverage, "known users have a list"),
-        *_active(night, measured),
-        _share("fill", measured["covered"] - measured["short"], measured["covered"], gate.min_fill, "lists are full"),
-        _share("catalogue", measured["shown"], measured["available"], gate.min_catalogue, "items are in a first page"),
+        _share("coverage", counted["covered"], counted["known"], gate.min_coverage, "known users have a list"),
+        *_active_checks(night, counted),
+        _share("fill", counted["covered"] - counted["short"], counted["covered"], gate.min_fill, "lists are full"),
+        _share("catalogue", counted["shown"], counted["available"], gate.min_catalogue, "items are in a first page"),
     ]
 
 
-def _active(night: Night, measured: dict[str, Any]) -> Iterator[Check]:
-    """What must hold for users who came lately; nothing where nobody did."""
-    gate, active = night.settings.gates.slate, measured["active"]
+def _active_checks(night: Night, counted: dict[str, Any]) -> Iterator[Check]:
+    """Checks over recently active users; none where there are none."""
+    gate, active = night.settings.gates.slate, counted["active"]
     if active:
         what = f"users of the last {gate.active_days} days have a list"
-        yield _share("active_coverage", measured["active_covered"], active, gate.min_coverage, what)
-        alike = measured["fallback"]
+        yield _share("active_coverage", counted["active_covered"], active, gate.min_coverage, what)
+        alike = counted["fallback"]
         words = f"{alike / active:.4f} ({alike:,} of {active:,} active users get what a stranger gets)"
         severity = "stop" if "fallback" in gate.stop_on else "warn"
         yield Check("fallback", alike <= gate.max_fallback * active, words, f"at most {gate.max_fallback}", severity)

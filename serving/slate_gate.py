@@ -1,4 +1,4 @@
-"""GATE 3, over the whole slate: gold.recommendations of the night, before anybody can read it -> ops.gates, or exit 3.
+"""GATE 3, over the whole slate: gold.recommendations of the night, before it is published -> ops.gates, or exit 3.
 
 Reads gold.recommendations, gold.popular, gold.similar_items, gold.histories, silver.items and the version served now;
 with slate rules also silver.users, gold.item_stats, ops.slate_rules. The report is a page: HOME/reports/slate-D.html.
@@ -13,17 +13,17 @@ from nightloom.night.context import Night
 from nightloom.night.gates import record_and_enforce
 from nightloom.night.run import run_stage
 from serving import slate_page
-from serving.slate_checks import measured, slate_checks
+from serving.slate_checks import lists_database, slate_checks
 
 PUBLISHED = (HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS)
-"""What goes to readers, and what it is made of."""
+"""Tables that are published, and their inputs."""
 
 
 def main(night: Night) -> None:
     """GATE 3: judge the night's lists as a whole before they are published."""
-    with measured(night) as db:
+    with lists_database(night) as db:
         checks = [*slate_checks(night, db), *validate(night, PUBLISHED)]
-        file = slate_page.write(night, db, checks)
+        file = slate_page.write_page(night, db, checks)
     night.tags["page"] = str(file.relative_to(night.settings.place("home")))
     print(f"{night.stage}: {file}")
     record_and_enforce(night, stages.SLATE_GATE, checks)

@@ -28,8 +28,8 @@ CATEGORIES = 15
 """Categories shown, the most frequent on first pages."""
 
 
-def write(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Path:
-    """`db` is slate_checks.measured()'s after slate_checks(). Returns the file."""
+def write_page(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Path:
+    """`db` is slate_checks.lists_database()'s after slate_checks(). Returns the file."""
     rules = _rules(night)
     page = render(
         TEMPLATE,
@@ -59,7 +59,7 @@ def _verdict(night: Night, checks: Sequence[Check]) -> str:
 
 
 def _rules(night: Night) -> list[dict[str, Any]]:
-    """Rows of ops.slate_rules: what each rule did when the lists were made."""
+    """Rows of ops.slate_rules: the effect of each rule on the night's lists."""
     if not night.settings.slate.rules or not night.lake.exists(SLATE_RULES):
         return []
     found = night.lake.rows(SLATE_RULES, f"night = DATE '{night.date}'", version=night.pin(SLATE_RULES)).to_pylist()

@@ -58,7 +58,7 @@ class Preview:
     steps: list[Step]
 
 
-def preview(settings: Settings, user: str, night: date | None = None, k: int | None = None) -> Preview:
+def build_preview(settings: Settings, user: str, night: date | None = None, k: int | None = None) -> Preview:
     """The first `k` (slate.k) places. Raises UnknownUserError for a user without a history on that night."""
     lake = Lake(settings.place("lake"))
     night = night or _newest(lake)
@@ -70,10 +70,10 @@ def preview(settings: Settings, user: str, night: date | None = None, k: int | N
     if (found := champion(settings)) is None:
         raise RegistryError(f"there is no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")
     plan = compile_slate(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
-    made = replay(settings, found.model, plan, who)
-    titles, rules = _titles(lake, made), range(len(plan.names))
-    before, after = (_lines(made, step, k or settings.slate.k, titles) for step in (0, len(rules)))
-    steps = [_step(made, number, titles) for number in rules]
+    replayed = replay(settings, found.model, plan, who)
+    titles, rules = _titles(lake, replayed), range(len(plan.names))
+    before, after = (_lines(replayed, step, k or settings.slate.k, titles) for step in (0, len(rules)))
+    steps = [_step(replayed, number, titles) for number in rules]
     return Preview(user, night, f"{found.name} version {found.version}", before, after, steps)
 
 
@@ -85,23 +85,25 @@ def _newest(lake: Lake) -> date:
     return found
 
 
-def _titles(lake: Lake, made: Replay) -> dict[str, str]:
-    """Titles of all that any of the lists holds; the id where nobody described an item."""
-    ids = sorted({item for step in range(len(made.plan.names) + 1) for item in made.items(step)})
+def _titles(lake: Lake, replayed: Replay) -> dict[str, str]:
+    """Titles of the items in any of the lists; the id where no source described an item."""
+    ids = sorted({item for step in range(len(replayed.plan.names) + 1) for item in replayed.items(step)})
     rows = lake.rows(ITEMS, one_of("item_id", ids), ("item_id", "title")).to_pylist()
     return {one: one for one in ids} | {str(row["item_id"]): str(row["title"]) for row in rows}
 
 
-def _step(made: Replay, number: int, titles: dict[str, str]) -> Step:
-    k, name = made.plan.k, made.plan.names[number]
-    before, after = made.items(number), made.items(number + 1)
+def _step(replayed: Replay, number: int, titles: dict[str, str]) -> Step:
+    k, name = replayed.plan.k, replayed.plan.names[number]
+    before, after = replayed.items(number), replayed.items(number + 1)
     brought, took = (
         [titles[item] for item in one[:k] if item not in other[:k]] for one, other in ((after, before), (before, after))
     )
-    lost = float(made.slates.rule_statistics[number, 3])
-    return Step(name, made.rules[name].kind(), made.plan.rules[number].items, brought, took, before != after, lost)
+    lost = float(replayed.slates.rule_statistics[number, 3])
+    return Step(
+        name, replayed.rules[name].kind(), replayed.plan.rules[number].items, brought, took, before != after, lost
+    )
 
 
-def _lines(made: Replay, step: int, k: int, titles: dict[str, str]) -> list[Line]:
-    shown = list(zip(made.items(step), made.scores(step), strict=True))[:k]
-    return [Line(item, titles[item], score, made.lifted_by(item) if step else None) for item, score in shown]
+def _lines(replayed: Replay, step: int, k: int, titles: dict[str, str]) -> list[Line]:
+    shown = list(zip(replayed.items(step), replayed.scores(step), strict=True))[:k]
+    return [Line(item, titles[item], score, replayed.lifted_by(item) if step else None) for item, score in shown]

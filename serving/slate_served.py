@@ -37,7 +37,7 @@ def served_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
 
 
 def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
-    """Of users whose list the same model made: overlap of first pages, and mean score now and as served."""
+    """Users whose list comes from the same model: overlap of first pages, mean score now and as served."""
     found = db.sql(
         """SELECT len(list_intersect(first, was)) / least(k, len(was)) AS shared, list_avg(scores[1:k]) AS now, before
         FROM pages JOIN served USING (user_id, model_version) WHERE len(was) > 0 AND len(first) > 0 ORDER BY user_id"""
@@ -75,7 +75,7 @@ def _overlap_severity(night: Night) -> str:
 
 
 def _overlap(night: Night, shared: NDArray[np.float64], snapshot: Snapshot) -> Iterator[Check]:
-    """Mean share of the first k that a user with the same model version still has; stops only where it is asked for."""
+    """Mean share of the first k that a user with the same model version still has; stops only where settings say so."""
     least, severity = night.settings.gates.slate.min_overlap, _overlap_severity(night)
     if not len(shared):
         yield Check("overlap", True, "no list of the same model version is served", f"at least {least}", severity)

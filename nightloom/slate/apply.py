@@ -23,8 +23,8 @@ SPARE = 4
 """So many times the places are offered of items without a score: some of them the user has seen or may not see."""
 
 
-class Best(Protocol):
-    """Each user's k best items by a model -> (B x k items, -1 where there is none; scores). `rows`: some users only."""
+class Ranker(Protocol):
+    """Gives the k best items of some users (`rows`) by a model: B x k items, -1 where there is none, and scores."""
 
     def __call__(self, k: int, rows: I64, allowed: Bools, /) -> tuple[I32, F32]: ...
 
@@ -37,7 +37,7 @@ class Block:
     """Over a model's items and then the others."""
     known: int
     """How many items the model knows."""
-    best: Best
+    best: Ranker
     users: Users
 
     @cached_property
@@ -64,7 +64,7 @@ class Block:
         return max(last, default=0)
 
     def slates(self) -> Slates:
-        """Candidates by score, then what rules need besides, then each rule in its turn."""
+        """Each user's lists after every rule: candidates by score, items that rules ask for, then rule by rule."""
         plan, everybody = self.plan, np.arange(len(self.users.ids))
         best = self.best(min(plan.pool, self.known), everybody, plan.available[: self.known])
         first = Candidates(*best, np.full(best[0].shape[1], True))

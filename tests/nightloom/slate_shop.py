@@ -75,14 +75,14 @@ name = "popularity"
 
 @dataclass
 class Shop:
-    """Items a, b, c, ... of scores 100, 99, 98, ...; what is said of each, and the rules."""
+    """Items a, b, c, ... of scores 100, 99, 98, ...; the description of each, and the rules."""
 
     root: Path
     rules: str = ""
     items: int = 12
     k: int = 4
     stored: int = 8
-    said: dict[str, dict[str, Any]] = field(default_factory=dict)
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Item -> available, categories, events and attributes."""
     unknown: Sequence[str] = ()
     """Items that are described and that the model does not know."""
@@ -103,17 +103,17 @@ class Shop:
         lake = Lake(settings.place("lake"))
         if not lake.exists(ITEMS):
             lake.append(ITEMS, [self._row(item) for item in [*self.known, *self.unknown]])
-            stats = [self._stats(item, said["events"]) for item, said in self.said.items() if "events" in said]
+            stats = [self._stats(item, row["events"]) for item, row in self.described.items() if "events" in row]
             lake.append(ITEM_STATS, stats or [self._stats("nobody's", 1)])
         return compile_slate(lake, settings, NIGHT, lake.version(ITEMS), lake.version(ITEM_STATS))
 
     def _row(self, item: str) -> dict[str, Any]:
-        said = dict(self.said.get(item, {}))
-        fixed = {name: said.pop(name, default) for name, default in (("categories", []), ("available", True))}
-        said.pop("events", None)
+        described = dict(self.described.get(item, {}))
+        fixed = {name: described.pop(name, default) for name, default in (("categories", []), ("available", True))}
+        described.pop("events", None)
         at = datetime(2024, 1, 1, tzinfo=UTC)
         named = {"item_id": item, "title": f"Item {item}", "updated_at": at, "row_id": item, "night": NIGHT}
-        return named | fixed | {"attributes": [(name, str(value)) for name, value in said.items()]}
+        return named | fixed | {"attributes": [(name, str(value)) for name, value in described.items()]}
 
     def _stats(self, item: str, events: int) -> dict[str, Any]:
         at = datetime(2024, 2, 1, tzinfo=UTC)
@@ -140,7 +140,7 @@ class Shop:
         def best(k: int, rows: I64, allowed: Bools) -> tuple[I32, F32]:
             return topk_of_scores(scores_BI[rows], k, seen=seen_BA[rows, : self.items].tocsr(), allowed_I=allowed)
 
-        words = [[f"{name}={value}" for name, value in said.items()] for said in users.values()]
+        words = [[f"{name}={value}" for name, value in attributes.items()] for attributes in users.values()]
         block = Users(pa.array(list(users), pa.string()), pa.array(words, pa.list_(pa.string())), seen_BA)
         self.ids = plan.ids.to_pylist()
         return Block(plan, self.items, best, block).slates()

@@ -31,7 +31,7 @@ CAP = '[[slate.caps]]\nname = "c"\nat_most = 1\nby = "makr"\n'
 
 
 @pytest.mark.parametrize(
-    ("rules", "line", "said"),
+    ("rules", "line", "words"),
     [
         (CAP, 4, "slate.caps.0.by: names the attribute 'makr'; items have .* Did you mean 'maker'?"),
         (FILTER + 'user = "markt"\n', 4, "slate.filters.0.user: .*; users have age, market. Did you mean 'market'?"),
@@ -49,17 +49,17 @@ CAP = '[[slate.caps]]\nname = "c"\nat_most = 1\nby = "makr"\n'
         (FLOOR.format("year"), 4, "'year' is INTEGER; expected a condition"),
     ],
 )
-def test_a_wrong_rule_is_told_with_its_line(rules: str, line: int, said: str, tmp_path: Path) -> None:
+def test_a_wrong_rule_is_an_error_that_names_its_line(rules: str, line: int, words: str, tmp_path: Path) -> None:
     found = message(tmp_path, rules)
     assert f"nightloom.toml, line {LINE + line}: " in found
-    assert re.search(said.replace("?", r"\?"), found, re.DOTALL), found
+    assert re.search(words.replace("?", r"\?"), found, re.DOTALL), found
 
 
-def test_a_category_that_no_item_has_and_a_condition_that_none_meets_are_told(
+def test_a_category_that_no_item_has_and_a_condition_that_none_meets_are_warnings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules = FLOOR.format("'Horor' IN categories") + PIN.replace('"a"', '"q"')
-    plan = Shop(tmp_path, rules, said={"a": {"categories": ["Horror"]}}).plan()
+    plan = Shop(tmp_path, rules, described={"a": {"categories": ["Horror"]}}).plan()
     start, near = "warning: nightloom.toml, line", "Did you mean 'Horror'?"
     assert capsys.readouterr().err.splitlines() == [
         f"{start} {LINE + 4}: slate.floors.0.when: names the category 'Horor', which no item has. {near}",

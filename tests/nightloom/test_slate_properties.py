@@ -32,7 +32,7 @@ VALUES = {
 USERS: dict[str, dict[str, str]] = {"de": {"market": "DE"}, "at": {"market": "AT"}, "nobody": {}}
 
 
-def said(draw: st.DrawFn) -> dict[str, Any]:
+def described(draw: st.DrawFn) -> dict[str, Any]:
     row: dict[str, Any] = {"available": draw(st.sampled_from([True, True, True, False]))}
     row["categories"] = draw(st.lists(st.sampled_from("XYZ"), unique=True, max_size=2))
     for name, values in VALUES.items():
@@ -46,7 +46,7 @@ def shops(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str], F32]:
     items = draw(st.integers(1, 14))
     every = [*(chr(ord("a") + n) for n in range(items)), *UNKNOWN]
     chosen = [rule for name, rule in RULES.items() if draw(st.booleans()) or name == "cap"]
-    shop = {"items": items, "k": 4, "unknown": UNKNOWN, "said": {each: said(draw) for each in every}}
+    shop = {"items": items, "k": 4, "unknown": UNKNOWN, "described": {each: described(draw) for each in every}}
     shop |= {"stored": draw(st.integers(6, 10)), "rules": f"candidates = {draw(st.integers(1, 3))}\n" + "".join(chosen)}
     touched = st.lists(st.sampled_from(every), unique=True, max_size=6).map("".join)
     seen = {user: draw(touched) for user in USERS}
@@ -62,7 +62,7 @@ def test_no_rule_lets_in_what_may_not_be_listed(drawn: tuple[dict[str, Any], dic
         shop = Shop(Path(folder) / "shop", **arguments)
         made = shop.slates(users=USERS, seen=seen, scores=scores)
         lists, rules = shop.texts(made), arguments["rules"]
-    what = arguments["said"]
+    what = arguments["described"]
     for (user, has), text in zip(USERS.items(), lists, strict=True):
         rows = [what[item] for item in text]
         assert len(set(text)) == len(text) <= arguments["stored"]

@@ -29,6 +29,7 @@ from nightloom.slate.rules import find_kinds
 from nightloom.slate.slates import Slates
 from tests.nightloom.slate_shop import NIGHT, Shop
 
+ROOT = Path(__file__).parents[2]
 KINDS = find_kinds()
 EACH_KIND = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.kind()) for kind in KINDS])
 USERS = {"de": {"market": "DE", "age": "30"}, "at": {"market": "AT", "age": "9"}, "nobody": {}}
@@ -54,7 +55,7 @@ def shop(root: Path, rules: str = "") -> Shop:
             "min_age": 18 if item in "bd" else 6,
             "released": "2024-02-28" if item in "ghij" else "2024-01-01",
         }
-    return Shop(root, rules, said=described)
+    return Shop(root, rules, described=described)
 
 
 def applied(at: Shop) -> Slates:
@@ -189,3 +190,11 @@ def test_two_rules_that_compare_items_on_a_page_are_refused(tmp_path: Path) -> N
     twice: Any = SimpleNamespace(located_rules=[(("slate", name), rule) for name in ("one", "other")], k=4)
     with described(at) as db, pytest.raises(SettingsError, match=r"slate\.other: a rule above compares items"):
         compile_rules(db, twice, NIGHT, lambda *location: ".".join(location))
+
+
+def test_stages_and_serving_call_the_engine_and_name_no_kind() -> None:
+    sections = "|".join(kind.section for kind in KINDS)
+    naming = re.compile(rf"nightloom\.slate\.rules|slate\.({sections})\b|isinstance\(rule")
+    files = [file for name in ("serving", "spark_jobs", "expectations", "dags") for file in (ROOT / name).rglob("*.py")]
+    assert files
+    assert [file.name for file in files if naming.search(file.read_text(encoding="utf8"))] == []

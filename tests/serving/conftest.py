@@ -33,7 +33,7 @@ from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
 from nightloom.settings import Settings
 from serving import api, publish
-from serving.slate_checks import measured, slate_checks
+from serving.slate_checks import lists_database, slate_checks
 from serving.stores import Store, open_store
 
 CONFIG = """
@@ -206,14 +206,14 @@ class Project:
     def checks(self, day: date = D) -> dict[str, Check]:
         """Gate 3's own checks by name."""
         night = self.night(day, stages.SLATE_GATE)
-        with measured(night) as db:
+        with lists_database(night) as db:
             return {check.name: check for check in slate_checks(night, db)}
 
     def judge(self, day: date = D, **arguments: Any) -> None:
         """Gate 3 without the tables' expectations, recorded as its stage records it."""
 
         def body(night: Night) -> None:
-            with measured(night) as db:
+            with lists_database(night) as db:
                 checks = slate_checks(night, db)
             record_and_enforce(night, stages.SLATE_GATE, checks)
 

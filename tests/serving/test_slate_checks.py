@@ -53,7 +53,7 @@ def test_an_item_beside_itself_or_beside_one_that_cannot_be_had_closes_the_gate(
     project.plant_histories()
     project.plant_lists()
     project.plant_similar(i3=["3", "1"])
-    assert failing(project) == {"similar_items": "1 beside themselves, 1 unavailable"}
+    assert failing(project) == {"similar_items": "1 similar to themselves, 1 unavailable"}
 
 
 def test_users_without_a_list_close_the_gate_by_coverage(project: Project) -> None:

@@ -10,7 +10,7 @@ import pytest
 from nightloom.contracts import ITEMS, SLATE_RULES, USERS
 from nightloom.night import stages
 from serving import slate_page
-from serving.slate_checks import measured, slate_checks
+from serving.slate_checks import lists_database, slate_checks
 from tests.serving.conftest import CONFIG, D, moment
 
 if TYPE_CHECKING:
@@ -148,8 +148,8 @@ def test_the_page_says_the_verdict_and_draws_the_lists(project: Project) -> None
     night.lake.append(
         SLATE_RULES, [row | lost | {"rule": rule, "kind": kind, "place": place} for rule, kind, place in named]
     )
-    with measured(night) as db:
-        page = slate_page.write(night, db, slate_checks(night, db)).read_text(encoding="utf8")
+    with lists_database(night) as db:
+        page = slate_page.write_page(night, db, slate_checks(night, db)).read_text(encoding="utf8")
     assert "<h1>Gate 3, night of 1998-04-21: overridden by ann: known</h1>" in page
     assert page.count("<svg ") == 3  # what the rules did, the lists, against what is served
     assert "<td class='no'>no</td>" in page
