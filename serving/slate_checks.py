@@ -69,7 +69,7 @@ def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     ):
         _copy(night, db, name, table, columns, where)
     _optional(night, db, "popular", POPULAR, "items", f"{of_night} AND segment = 'all'", "items VARCHAR[]")
-    _optional(night, db, "similar", SIMILAR_ITEMS, "item_id, items", of_night, "item_id VARCHAR, items VARCHAR[]")
+    _optional(night, db, "similar_lists", SIMILAR_ITEMS, "item_id, items", of_night, "item_id VARCHAR, items VARCHAR[]")
     if night.settings.slate.user_attributes:
         _optional(night, db, "people", USERS, "user_id, attributes", "true", PEOPLE)
     else:
@@ -198,8 +198,8 @@ def _similar_items_check(db: duckdb.DuckDBPyConnection) -> Iterator[Check]:
     """Lists of similar items; no check where the night has none."""
     found = _one(
         db,
-        """WITH entries AS (SELECT item_id AS owner, unnest(items) AS item FROM similar)
-        SELECT (SELECT count(*) FROM similar) AS rows, count(*) FILTER (owner = item) AS itself,
+        """WITH entries AS (SELECT item_id AS owner, unnest(items) AS item FROM similar_lists)
+        SELECT (SELECT count(*) FROM similar_lists) AS rows, count(*) FILTER (owner = item) AS itself,
         count(*) FILTER (NOT available) AS unavailable FROM entries LEFT JOIN items ON item = items.item_id""",
     )
     if found["rows"]:
