@@ -10,11 +10,11 @@ import pytest
 from nightloom.night import stages
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [
-    file
-    for folder in ("nightloom", "models", "spark_jobs", "training", "expectations", "serving", "dags", "benchmarks")
-    for file in sorted((ROOT / folder).rglob("*.py"))
-]
+FOLDERS = (
+    "bootstrap", "nightloom", "models", "spark_jobs", "training", "expectations", "serving", "dags", "benchmarks",
+    "docs",
+)  # fmt: skip
+SOURCES = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 LIST = ROOT / "nightloom" / "night" / "stages.py"
 NAMES = re.compile("|".join(rf"\b{re.escape(stage.name)}\b(?!\.)" for stage in stages.ALL))
 
