@@ -20,7 +20,7 @@ from spark_jobs.slate_scoring import make_slates
 
 BATCH = pa.schema([
     ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
-    ("seconds", pa.list_(pa.int64())), ("words", pa.list_(pa.string())),
+    ("seconds", pa.list_(pa.int64())), ("attributes", pa.list_(pa.string())),
 ])  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def replay(settings: Settings, model: Model, plan: Plan, who: UserProfile) -> Re
     row = {
         "user_id": who.user, "items": [event["item_id"] for event in who.events],
         "weights": [event["weight"] for event in who.events],
-        "seconds": [int(event["at"].timestamp()) for event in who.events], "words": who.attributes,
+        "seconds": [int(event["at"].timestamp()) for event in who.events], "attributes": who.attributes,
     }  # fmt: skip
     mine = plan.for_items(model.item_ids)
     slates = make_slates(model, mine, pa.RecordBatch.from_pylist([row], schema=BATCH))

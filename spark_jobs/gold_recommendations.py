@@ -52,23 +52,25 @@ def recommendations(
 def in_batches(histories: DataFrame, users: int) -> DataFrame:
     """Histories as score() expects them, spread over tasks."""
     return (
-        histories.select("user_id", "items", "weights", F.col("at").cast("array<bigint>").alias("seconds"), "words")
+        histories.select(
+            "user_id", "items", "weights", F.col("at").cast("array<bigint>").alias("seconds"), "attributes"
+        )
         .repartition(ceil(users / USERS_PER_TASK) or 1, "user_id")
         .sortWithinPartitions("user_id")
     )
 
 
 def with_attributes(histories: DataFrame, described: DataFrame | None, *, without_history: bool = False) -> DataFrame:
-    """Histories with each user's attributes of silver.users, as words `name=value`; without silver.users, none.
+    """Histories with each user's attributes of silver.users, as `NAME=VALUE`; without silver.users, none.
 
     `without_history` adds the users of silver.users who have no history.
     """
     if described is None:
-        return histories.withColumn("words", F.array().cast("array<string>"))
+        return histories.withColumn("attributes", F.array().cast("array<string>"))
     entries = F.map_entries("attributes")
-    words = F.transform(entries, lambda entry: F.concat(entry["key"], F.lit("="), entry["value"]))
+    attributes = F.transform(entries, lambda entry: F.concat(entry["key"], F.lit("="), entry["value"]))
     both = histories.join(
-        described.select("user_id", words.alias("words")), "user_id", "full" if without_history else "left"
+        described.select("user_id", attributes.alias("attributes")), "user_id", "full" if without_history else "left"
     )
     arrays = [(name, kind) for name, kind in both.dtypes if kind.startswith("array")]
     return both.select("user_id", *(F.coalesce(name, F.array().cast(kind)).alias(name) for name, kind in arrays))
@@ -83,8 +85,8 @@ def main(night: SparkNight) -> None:
     """Score the users with a changed input, or everybody."""
     model, slate = night_model(night), night.settings.slate
     without_history = models.definition(model.name).user_features and night.lake.exists(USERS)
-    words = without_history or (bool(slate.user_attributes) and night.lake.exists(USERS))
-    inputs = [HISTORIES, ITEMS, *([USERS] if words else []), *([ITEM_STATS] if slate.rules else [])]
+    with_users = without_history or (bool(slate.user_attributes) and night.lake.exists(USERS))
+    inputs = [HISTORIES, ITEMS, *([USERS] if with_users else []), *([ITEM_STATS] if slate.rules else [])]
     for table in inputs:
         night.pin(table)
     note_interactions(night)
@@ -99,7 +101,9 @@ def main(night: SparkNight) -> None:
         return
     with (
         scoring_scope(night, lambda: model.model.item_ids, without_history=without_history) as scope,
-        _lists(night, model, plan, *_histories(night, scope, words=words, without_history=without_history)) as lists,
+        _lists(
+            night, model, plan, *_histories(night, scope, with_users=with_users, without_history=without_history)
+        ) as lists,
     ):
         _write(night, with_generated_at(lists, now()), scope)
     print(f"{night.stage}: scored {scope.reason}")
@@ -124,9 +128,11 @@ def _store(night: SparkNight, rows: DataFrame, columns: dict[str, date], *, in_p
         night.overwrite(RECOMMENDATIONS, rows, f"night = {sql_date(columns['night'])}")
 
 
-def _histories(night: SparkNight, scope: ScoringScope, *, words: bool, without_history: bool) -> tuple[DataFrame, int]:
+def _histories(
+    night: SparkNight, scope: ScoringScope, *, with_users: bool, without_history: bool
+) -> tuple[DataFrame, int]:
     """The histories of the users who are scored, with their attributes; about how many users they are."""
-    described = night.frame(USERS) if words else None
+    described = night.frame(USERS) if with_users else None
     if described is not None and scope.users is not None:
         described = described.join(F.broadcast(scope.users), "user_id", "left_semi")
     histories = with_attributes(histories_until(scope.histories, night.end), described, without_history=without_history)

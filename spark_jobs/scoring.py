@@ -22,7 +22,7 @@ SCHEMA = pa.schema([("user_id", pa.string()), ("items", pa.list_(pa.string())), 
 def score(
     batches: Iterator[pa.RecordBatch], folder: str, hidden: Collection[str], length: int
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of (user_id, items, weights, seconds, words) -> batches of LISTS: nothing touched, nothing hidden.
+    """Batches of (user_id, items, weights, seconds, attributes) -> batches of LISTS: nothing touched, nothing hidden.
 
     A user has fewer than `length` items only where the model knows no more. `folder` is a model's, on this machine.
     """
@@ -34,8 +34,8 @@ def score(
 def lists(model: Model, batch: pa.RecordBatch, hidden: Collection[str], length: int) -> pa.RecordBatch:
     """One batch, see score()."""
     touched = batch["items"].to_pylist()
-    weights, seconds, words = (batch[name].to_pylist() for name in ("weights", "seconds", "words"))
-    liked = Histories.from_lists(model.item_ids, touched, weights, seconds, words)
+    weights, seconds, attributes = (batch[name].to_pylist() for name in ("weights", "seconds", "attributes"))
+    liked = Histories.from_lists(model.item_ids, touched, weights, seconds, attributes)
     allowed_I = ~np.isin(model.item_ids, list(hidden))
     found_BK, scores_BK = recommend(model, liked, length, seen=_seen(model, touched), allowed_I=allowed_I)
     there = found_BK >= 0

@@ -38,11 +38,11 @@ def score_by_rules(batches: Iterator[pa.RecordBatch], folder: str, plan: Plan) -
 
 def make_slates(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
     """The lists of one batch by a plan in the model's item order."""
-    weights, seconds, words = (batch[name].to_pylist() for name in ("weights", "seconds", "words"))
-    liked = Histories.from_lists(model.item_ids, batch["items"].to_pylist(), weights, seconds, words)
+    weights, seconds, attributes = (batch[name].to_pylist() for name in ("weights", "seconds", "attributes"))
+    liked = Histories.from_lists(model.item_ids, batch["items"].to_pylist(), weights, seconds, attributes)
     seen, known = _seen(plan, batch["items"]), len(model.item_ids)
     best = ranker(model, liked, seen[:, :known])
-    return Block(plan, known, best, Users(batch["user_id"], batch["words"], seen)).slates()
+    return Block(plan, known, best, Users(batch["user_id"], batch["attributes"], seen)).slates()
 
 
 def slate_rows(slates: Slates, ids: pa.Array, batch: pa.RecordBatch) -> pa.RecordBatch:

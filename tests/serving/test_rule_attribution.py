@@ -118,7 +118,7 @@ def history(night: Night, user: str) -> dict[str, Any]:
     """A row of BATCH."""
     events = read_history(night.lake, str(night.date), user, night.reads[HISTORIES.full_name])
     columns = {"items": [event["item_id"] for event in events], "weights": [event["weight"] for event in events]}
-    return columns | {"user_id": user, "words": [], "seconds": [int(event["at"].timestamp()) for event in events]}
+    return columns | {"user_id": user, "attributes": [], "seconds": [int(event["at"].timestamp()) for event in events]}
 
 
 @pytest.fixture(scope="module")

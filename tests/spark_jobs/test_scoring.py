@@ -27,14 +27,14 @@ def model() -> Popularity:
 
 def batch(**touched: list[str]) -> pa.RecordBatch:
     rows = [
-        {"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items), "words": []}
+        {"user_id": user, "items": items, "weights": [0.0] * len(items), "seconds": [0] * len(items), "attributes": []}
         for user, items in touched.items()
     ]
     return pa.RecordBatch.from_pylist(
         rows,
         schema=pa.schema([
             ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
-            ("seconds", pa.list_(pa.int64())), ("words", pa.list_(pa.string())),
+            ("seconds", pa.list_(pa.int64())), ("attributes", pa.list_(pa.string())),
         ]),
     )  # fmt: skip
 
@@ -76,14 +76,14 @@ def test_spark_scores_every_user_of_the_histories(spark: SparkSession, tmp_path:
     assert {row["model_version"] for row in found} == {"7"}
 
 
-def test_histories_get_the_words_of_their_users_or_none(spark: SparkSession) -> None:
+def test_histories_get_the_attributes_of_their_users_or_none(spark: SparkSession) -> None:
     people = [{"user_id": user, "items": ["a"], "weights": [1.0], "at": [NOON], "event_ids": ["e"]} for user in "uvw"]
     described: list[Row] = [{"user_id": "u", "attributes": {"city": "Ulm", "age": "30"}}, {"user_id": "x"}]
     histories = frame(spark, people, HISTORIES)
     found = with_attributes(histories, frame(spark, described, USERS)).orderBy("user_id").collect()
-    assert [(row["user_id"], sorted(row["words"])) for row in found] == [
+    assert [(row["user_id"], sorted(row["attributes"])) for row in found] == [
         ("u", ["age=30", "city=Ulm"]),
         ("v", []),
         ("w", []),
     ]
-    assert [row["words"] for row in with_attributes(histories, None).collect()] == [[]] * 3
+    assert [row["attributes"] for row in with_attributes(histories, None).collect()] == [[]] * 3
