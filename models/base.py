@@ -1,9 +1,7 @@
-"""What every model is: trained on interactions, then an encoder of histories.
+"""What all models have in common: they are trained on examples, and then score items for histories.
 
-Shapes: B users, I items, D factors, N events.
-
-Words: a *hot* user or item has many events in training, a *warm* one few, a *cold* one none. Each model's docstring
-says what it does for them.
+Shapes: B users, I items, D factors, N events. A *hot* user or item has many events in training, a *warm* one few, a
+*cold* one none: the docstring of each model says what they get.
 """
 
 import json
@@ -52,7 +50,7 @@ class Histories:
         return np.repeat(np.arange(len(self)), self.lengths_B)
 
     def of(self, rows: I64) -> Self:
-        """The histories of some users, in the order asked for."""
+        """The histories of some users, in the order of `rows`."""
         lengths = self.lengths_B[rows]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         events = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
@@ -60,11 +58,11 @@ class Histories:
         return type(self)(indptr, self.items[events], self.weights[events], self.times[events], features)
 
     def reindexed(self, index: I64) -> Self:
-        """The same in another item order: `index` gives each item's new index, -1 where it has none (dropped)."""
+        """The same histories in another item order: `index` has each item's new index, -1 for an item to drop."""
         items = index[self.items]
         keep = items >= 0
-        kept = self._of(len(self), self.rows_N[keep], items[keep], self.weights[keep], self.times[keep])
-        return replace(kept, user_features=self.user_features)
+        reindexed = self._of(len(self), self.rows_N[keep], items[keep], self.weights[keep], self.times[keep])
+        return replace(reindexed, user_features=self.user_features)
 
     def matrix(self, items: int, weights: F32 | None = None) -> csr_array:
         """B x `items` float32, the weights (or others given for the events) summed where events repeat."""
@@ -94,8 +92,8 @@ class Histories:
         flat_weights = np.fromiter(chain.from_iterable(weights), np.float32)
         flat_times = np.fromiter(chain.from_iterable(times), np.int64)
         keep = (indices >= 0) & (flat_weights > 0)
-        kept = cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
-        return kept if features is None else replace(kept, user_features=Features.from_lists(features))
+        histories = cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
+        return histories if features is None else replace(histories, user_features=Features.from_lists(features))
 
     @classmethod
     def from_events(cls, users: int, rows: I32 | I64, items: I32, weights: F32, times: I64) -> Self:
@@ -156,8 +154,10 @@ def positions(item_ids: Strings) -> Mapping[str, int]:
     return {item: index for index, item in enumerate(item_ids.tolist())}
 
 
-class ModelBase(Protocol):
-    """What is saved of any model besides its arrays."""
+class TrainedModel(Protocol):
+    """What both shapes promise. Scores compare within one user only. Every history gets a ranking, the empty one too.
+    Immutable once trained.
+    """
 
     name: ClassVar[str]
     """As in nightloom.toml; the name of the model's file."""
@@ -169,12 +169,6 @@ class ModelBase(Protocol):
     def item_ids(self) -> Strings:
         """The model's item order: items that somebody liked before the training's cut."""
         ...
-
-
-class _TrainedModel(ModelBase, Protocol):
-    """What both shapes promise. Scores compare within one user only. Every history gets a ranking, the empty one too.
-    Immutable once trained.
-    """
 
     def contributions(self, history: Histories, item: int) -> F32:
         """How much each event of one user's history adds to the score of `item`: N numbers, may be negative."""
@@ -191,7 +185,7 @@ class _TrainedModel(ModelBase, Protocol):
 
 
 @runtime_checkable
-class FactorModel(_TrainedModel, Protocol):
+class FactorModel(TrainedModel, Protocol):
     """Score of item i for user b = encode(histories)[b] . items_ID[i] + bias_I[i]."""
 
     @property
@@ -206,8 +200,8 @@ class FactorModel(_TrainedModel, Protocol):
 
 
 @runtime_checkable
-class BlockModel(_TrainedModel, Protocol):
-    """Scores every item for a block of users at once; no vector of a user says it all."""
+class BlockModel(TrainedModel, Protocol):
+    """Scores every item for a block of users at once, where no vector of a user is enough."""
 
     def scores(self, histories: Histories) -> F32:
         """B x I. A batch gives what its users give one by one, up to float32 rounding."""
@@ -216,10 +210,10 @@ class BlockModel(_TrainedModel, Protocol):
 
 @runtime_checkable
 class MixedModel(BlockModel, Protocol):
-    """Made of models whose scores have a scale of their own for each user: those of two users cannot be compared."""
+    """Made of models whose scores have a scale of their own for each user: two users' scores do not compare."""
 
     def lift(self, histories: Histories) -> F32:
-        """B x I, what each history adds to the scores; see models.recommend.lift()."""
+        """B x I: what each history adds to the scores; see models.recommend.lift()."""
         ...
 
 
@@ -229,7 +223,7 @@ Model: TypeAlias = FactorModel | BlockModel
 def leave_one_out(model: FactorModel, history: Histories, item: int) -> F32:
     """Contributions of any factor model: the score of `item` with the history, less that without each event, N numbers.
 
-    They need not add up to the score: where two events say the same, either alone looks useless.
+    They need not add up to the score: of two events that say the same, each looks useless.
     """
     events = len(history.items)
     if not events:
@@ -242,7 +236,7 @@ def leave_one_out(model: FactorModel, history: Histories, item: int) -> F32:
     return np.asarray(found[0] - found[1:], np.float32)
 
 
-def write(folder: Path, model: ModelBase, **arrays: NDArray[Any]) -> None:
+def write(folder: Path, model: TrainedModel, **arrays: NDArray[Any]) -> None:
     """model.json (name, params) and one .npy per array; no pickle, so that loading runs no code."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in {"item_ids": model.item_ids, **arrays}.items():
@@ -252,7 +246,7 @@ def write(folder: Path, model: ModelBase, **arrays: NDArray[Any]) -> None:
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What write() wrote: the params, and the arrays by name, mapped and not loaded."""
+    """What write() wrote: the params, and the arrays by name, mapped rather than loaded."""
     arrays = {
         RENAMED.get(file.stem, file.stem): np.load(file, mmap_mode="r", allow_pickle=False)
         for file in sorted(folder.glob("*.npy"))

@@ -1,4 +1,4 @@
-"""What EASE, the graph filter and item-to-item are once trained: what a like of each item says for each other item.
+"""Weights between items, which EASE, the graph filter and item-to-item train: what a like of one adds to the other.
 
 Scores are sums over a history, so contributions are exact. Shapes: B users or items of a block, I items, N events.
 """
@@ -37,7 +37,7 @@ class ItemWeights:
     params: ItemWeightsParams
     item_ids: Strings
     weights_II: F32 | csr_array
-    """Row i: what a like of item i says for each item."""
+    """Row i: what a like of item i adds to the score of each item."""
     bias_I: F32
 
     @classmethod
@@ -82,9 +82,9 @@ class ItemWeights:
 
 
 def nearest(items: int, neighbours: int, weights_of: Callable[[I64], F32]) -> csr_array:
-    """I x I: for each item those that a like of it says most for, not itself, none that it speaks against.
+    """I x I: for each item its `neighbours` largest weights, without itself and without negative ones.
 
-    `weights_of` gives for some items what a like of them says for each item, B x I; no I x I array is ever whole.
+    `weights_of` gives the weights of some items to all, B x I, so that no full I x I array is ever in memory.
     """
     step = max(1, min(ITEMS_PER_BLOCK, CELLS_PER_BLOCK // items))
 

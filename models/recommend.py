@@ -31,7 +31,7 @@ def recommend(
 ) -> tuple[I32, F32]:
     """Each user's k best items as nightloom.topk gives them: (ids_BK int32, -1 where none is left; scores_BK).
 
-    The one way to lists for either shape, in bounded memory. `seen` (B x I, what is stored) is left out for its user,
+    The only way to lists for either shape, in bounded memory. `seen` (B x I, what is stored) is left out for its user,
     items outside `allowed_I` for everybody.
     """
     if isinstance(model, FactorModel):
@@ -52,8 +52,8 @@ ITEMS_AT_A_TIME = 16_384
 def similar_items(model: Model, at: int, k: int, allowed_I: Bools) -> Iterator[tuple[I32, I32, F32]]:
     """For each item the k others that gain most by it: blocks of (items_B, ids_BK, lift_BK), as recommend() gives them.
 
-    The lift of somebody who likes just this item (at `at`, Unix seconds) and not the scores, which would be those of
-    popular items beside every item; of a row of EASE or of neighbours it leaves just the weights.
+    They are ranked by the lift for somebody who likes only this item (at `at`, Unix seconds). By their scores popular
+    items would be similar to every item. For EASE and the neighbours of items the lift is the weight between both.
     """
     count = len(model.item_ids)
     step = ITEMS_AT_A_TIME if isinstance(model, FactorModel) else max(1, SCORES_PER_BLOCK // count)
@@ -71,7 +71,7 @@ def similar_items(model: Model, at: int, k: int, allowed_I: Bools) -> Iterator[t
 
 
 def lift(model: Model, histories: Histories) -> F32:
-    """B x I: how much higher items are scored for these histories than for somebody of whom nothing is known."""
+    """B x I: how much higher items are scored for these histories than for somebody without history and features."""
     if isinstance(model, MixedModel):
         return model.lift(histories)
     return scores(model, histories) - scores(model, _nobody(model))
@@ -82,7 +82,7 @@ def _nobody(model: Model) -> Histories:
 
 
 class Ranker(Protocol):
-    """The k best of some users (`rows`), by the items that are allowed to all of them: as recommend() gives them."""
+    """The k best items of some users (`rows`), among those allowed to all of them: as recommend() gives them."""
 
     def __call__(self, k: int, rows: I64, allowed_I: Bools) -> tuple[I32, F32]: ...
 
@@ -90,7 +90,7 @@ class Ranker(Protocol):
 def ranker(model: Model, histories: Histories, seen: csr_array) -> Ranker:
     """recommend() for several selections of the same users: a factor model encodes them once.
 
-    Where few items are allowed, no others are looked at.
+    Where few items are allowed, only these are scored.
     """
     if not isinstance(model, FactorModel):
         return lambda k, rows, allowed_I: recommend(model, histories.of(rows), k, seen=seen[rows], allowed_I=allowed_I)
