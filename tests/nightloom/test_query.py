@@ -56,7 +56,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 @pytest.fixture
 def ask(lake: Lake) -> Ask:
-    """Run a command of nightloom's; returns what it printed, raises what it raised."""
+    """Run a command of nightloom -> its output; its errors are raised."""
 
     def said(*words: str) -> str:
         result = CliRunner().invoke(nightloom, words, catch_exceptions=False)
@@ -275,7 +275,7 @@ def test_plot_says_what_it_cannot_draw(statement: str, said: str, ask: Ask) -> N
 
 @pytest.fixture
 def typed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[str, str]]:
-    """Type keys at the prompt of `nightloom sql` until it ends -> what it printed, and what it said of errors."""
+    """Type keys at the prompt of `nightloom sql` until it ends -> its output and its errors."""
 
     def said(keys: str) -> tuple[str, str]:
         with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=DummyOutput()):
@@ -306,7 +306,7 @@ def test_the_prompt_draws_explains_tables_and_ends_with_the_input(typed: Callabl
 
 
 def completed(text: str) -> list[str]:
-    """What the prompt offers at the end of a text."""
+    """The completions of the prompt at the end of a text."""
     found = SqlCompleter(TABLES).get_completions(Document(text, len(text)), CompleteEvent(completion_requested=True))
     return [completion.text for completion in found]
 

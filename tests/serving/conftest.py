@@ -1,4 +1,4 @@
-"""A small project whose gold tables are planted by nightloom.lake: what Spark and training would have left."""
+"""A small project whose gold tables are written by nightloom.lake, in place of Spark and training."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class Project:
         self.night().lake.append(POPULAR, [popular, of_market])
 
     def plant_similar(self, day: date = D, **lists: list[str]) -> None:
-        """What goes beside some items: beside 1 are 2 and 4, beside 2 is 1, or as `lists` says (`i1=...`)."""
+        """Similar items: 2 and 4 are similar to 1, and 1 to 2; or as `lists` says (`i1=...`)."""
         given = lists or {"i1": ["2", "4"], "i2": ["1"]}
         rows = [
             {

@@ -1,4 +1,4 @@
-"""A store of each kind on its real server, and the rows of small versions that say which they are."""
+"""A store of each kind on its real server, and small versions whose rows name their version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDERS, ALL = ("lmdb", "files"), tuple(STORE_CLASSES)
 
 @contextmanager
 def start_server(kind: str, folder: Path) -> Iterator[str]:
-    """A server's address. Where it is not installed the test is skipped and says so; in CI that is a failure."""
+    """A server's address. Where the server is not installed, the test is skipped; in CI that is a failure."""
     make = {"redis": lambda: redis_server(folder), "redis-cluster": lambda: redis_cluster(folder)}
     try:
         server = make.get(kind, postgresql)()
@@ -45,7 +45,7 @@ def open_store_at(kind: str, place: str) -> Store:
 
 
 def sample_rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Values in which every list says its version once more, so that a mixed list would show."""
+    """Values in which every list names its version again, so that a mixed list shows."""
     ids = IDS[kind] if ids is None else ids
     body = {"items": f'"title":"t{version}"'}.get(kind, f'"items":["{version}"],"scores":[1.0]')
     values = [

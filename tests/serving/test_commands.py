@@ -1,4 +1,4 @@
-"""commands.py: what a person at a terminal sees of the published lists."""
+"""commands.py: the published lists at a terminal."""
 
 from __future__ import annotations
 

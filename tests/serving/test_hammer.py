@@ -32,7 +32,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def hammer(place: Place, stop: Event, answers: multiprocessing.Queue[tuple[int, set[int], list[str]]]) -> None:
-    """Read random users until told to stop; report reads, versions seen, and everything that was wrong."""
+    """Read random users until `stop` is set; report the number of reads, the versions seen, and every wrong row."""
     reader, reads, seen, wrong = Reader(open_store_at(*place)), 0, set(), []
     while not stop.is_set():
         users = random.choices(USERS, k=20)

@@ -1,4 +1,4 @@
-"""stores/lmdb.py, what only it does: a map that grows, an environment that is opened once."""
+"""stores/lmdb.py, its own features: a map that grows, an environment that is opened once."""
 
 from __future__ import annotations
 

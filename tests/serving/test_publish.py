@@ -1,4 +1,4 @@
-"""publish.py: only what gate 3 let through is published, once, whole, and never over a newer night."""
+"""publish.py: only lists that gate 3 has passed are published, once, completely, and never over a newer night."""
 
 from __future__ import annotations
 

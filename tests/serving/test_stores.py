@@ -1,4 +1,4 @@
-"""Every kind of store, on its real server, does the same: what stores/base.py says of it."""
+"""Every kind of store, on its real server, fulfils the interface of stores/base.py."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def store(place: tuple[str, str]) -> Store:
 
 
 def measure_sizes(users: int) -> dict[str, RowSizes]:
-    """What `rows_of` makes, measured."""
+    """The sizes of the rows of `rows_of`."""
     found = {}
     for kind in KINDS:
         batches = list(rows_of(1, kind, users))
@@ -223,7 +223,7 @@ def test_a_load_that_stopped_goes_on_and_ends_as_if_it_had_not(store: Store, tmp
 
 
 def store_is_idempotent(store: Store) -> bool:
-    """LMDB appends only; it begins anew instead."""
+    """LMDB only appends: it starts a load again instead."""
     return type(store).__name__ != "LmdbStore"
 
 

@@ -1,4 +1,4 @@
-"""stores/versions.py: push records, pointer, lock, and what a kill leaves."""
+"""stores/versions.py: push records, pointer, lock, and recovery after a kill."""
 
 from __future__ import annotations
 

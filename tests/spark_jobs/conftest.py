@@ -1,4 +1,4 @@
-"""The small lake, made once for all tests that only read it; and Spark without its compiler, for tiny statements."""
+"""The two-day lake, built once for all tests that only read it; and Spark without its compiler, for tiny statements."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -70,7 +70,7 @@ class Broker:
         assert left == 0, f"{left} messages were not sent"
 
     def messages(self, topic: str) -> list[str]:
-        """What there is to read, as bronze names it, sorted: kafka:TOPIC/PARTITION/OFFSET."""
+        """The readable messages under bronze's names, sorted: kafka:TOPIC/PARTITION/OFFSET."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "tests"})
         named = []
         for number in consumer.list_topics(topic, SECONDS).topics[topic].partitions:

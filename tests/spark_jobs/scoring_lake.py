@@ -54,7 +54,7 @@ class ScoringLake:
         self.lake.update(ITEMS, [row | {"available": yes}])
 
     def score(self, day: date, **arguments: Any) -> str:
-        """Histories and lists of a night -> who was scored, in words."""
+        """Build the histories and lists of a night -> a description of the users who were scored."""
         self.at.run(gold_histories.main, day=day)
         night = self.at.night(day)
         vars(night.arguments).update(arguments)
@@ -79,7 +79,7 @@ class ScoringLake:
         return ScoringLake(project(scratch, self.at.spark, self.at.settings.file.read_text() + more))
 
     def of_everybody(self, day: date, scratch: Path) -> Lists:
-        """What a night of everybody gives, made in a copy of the lake."""
+        """The lists of a full night, computed in a copy of the lake."""
         twin = self.twin(scratch)
         assert twin.score(day, full=True) == "everybody: --full"
         return twin.lists(day)

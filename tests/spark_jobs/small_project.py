@@ -1,4 +1,4 @@
-"""A small project in a folder, bronze rows with defaults, nights on it: so that a test shows only what matters."""
+"""A small project in a folder, bronze rows with defaults, and nights on it: a test shows only what matters."""
 
 import gzip
 import json
@@ -160,7 +160,7 @@ class Project:
         return file
 
     def ingest(self, *raws: Row | str, kind: str = "events", file: str = "a.jsonl", **columns: Any) -> None:
-        """Append records to a bronze table, as bronze.py would: most tests are about what becomes of them."""
+        """Append records to a bronze table in place of bronze.py: most tests are about the stages after it."""
         table, source = BRONZE[kind], {"events": "ratings", "items": "catalogue", "users": "members"}[kind]
         night = self.night()
         night.create(table)

@@ -1,4 +1,4 @@
-"""A stage as a process group of its own, ended by SIGKILL at random moments, run on until it comes through.
+"""A stage in its own process group, ended by SIGKILL at random moments, then run again until it succeeds.
 
     life = run_undisturbed(twin, "spark_jobs.bronze", D)                      # a project that nobody disturbs
     kills = kill_until_done(root, "spark_jobs.bronze", D, kills=5, seed=1, life=life)
@@ -24,13 +24,13 @@ from nightloom.settings import CONFIG_VARIABLE
 
 CHECKOUT = Path(__file__).parents[2]
 TIME_COLUMNS = ("ingested_at", "generated_at", "reopened_at", "decided_at")
-"""Columns that say when a row was written, and so differ from run to run."""
+"""Columns with the time of a write, which differ from run to run."""
 SECONDS = 180  # a stage that takes longer hangs
 Stage = subprocess.Popen[bytes]
 
 
 def start(root: Path, module: str, day: date) -> Stage:
-    """`python -m MODULE --date DAY` in a session of its own; what it prints goes to ROOT/stage-PID.log."""
+    """Start `python -m MODULE --date DAY` in its own session; its output goes to ROOT/stage-PID.log."""
     command = [sys.executable, "-m", module, "--date", day.isoformat()]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTLOOM_", "AIRFLOW"))}
     environment = inherited | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
@@ -41,18 +41,18 @@ def start(root: Path, module: str, day: date) -> Stage:
 
 
 def log_file(root: Path, stage: Stage) -> Path:
-    """The file with what the stage printed."""
+    """The file with the stage's output."""
     return root / f"stage-{stage.pid}.log"
 
 
 def kill(stage: Stage) -> None:
-    """SIGKILL to the whole group, Python and Java alike: nobody can clean up."""
+    """Send SIGKILL to the whole group, Python and Java: no process can clean up."""
     os.killpg(stage.pid, signal.SIGKILL)
     stage.wait()
 
 
 def finish(root: Path, stage: Stage) -> None:
-    """Wait for the end, which must be a good one."""
+    """Wait for the end; the stage must succeed."""
     try:
         code = stage.wait(SECONDS)
     except subprocess.TimeoutExpired:
@@ -62,7 +62,7 @@ def finish(root: Path, stage: Stage) -> None:
 
 
 def run_undisturbed(root: Path, module: str, day: date) -> float:
-    """Run the stage to its good end -> seconds from the moment that Spark was up."""
+    """Run the stage until it succeeds -> seconds since Spark had started."""
     stage = _start_spark(root, module, day)
     up = time.monotonic()
     finish(root, stage)
@@ -91,7 +91,7 @@ def kill_until_done(root: Path, module: str, day: date, kills: int, seed: int, l
 
 
 def content(root: Path, table: Table, without: tuple[str, ...] = TIME_COLUMNS) -> list[str]:
-    """The table's rows now, one text each, sorted: as often as they are there."""
+    """The table's rows as sorted texts, with duplicates."""
     lake = Lake(settings_module.load(root / "nightloom.toml").place("lake"))
     names = [name for name in table.column_names if name not in without]
     rows = lake.rows(table, columns=[f'"{name}"' for name in names]).to_pylist()

@@ -1,4 +1,4 @@
-"""A row that its contract forbids: Delta refuses it, from Spark and from delta-rs, and the error says what is wrong."""
+"""delta_errors.py: Delta refuses a row that breaks its contract, and the error names the fault; also by delta-rs."""
 
 from datetime import date
 from pathlib import Path

@@ -46,7 +46,7 @@ def test_the_busiest_user_is_told_with_what_they_did_and_are_shown(lake: Project
 
 
 def plain(value: Any) -> Any:
-    """A value as every reader's value is when it is told in Python's own types."""
+    """A value in Python's own types, equal for every reader."""
     if isinstance(value, np.ndarray | list | tuple):
         return [plain(each) for each in value]
     if isinstance(value, dict) and value.keys() == {"key", "value"}:  # Polars reads a map as a list of such

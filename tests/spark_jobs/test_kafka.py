@@ -131,7 +131,7 @@ def test_a_topic_that_is_not_there_and_a_broker_that_is_down_or_hangs_are_clear_
 
 
 def files(root: Path) -> list[str]:
-    """Where each row of bronze came from, sorted: TOPIC/PARTITION/OFFSET says what is there twice, or missing."""
+    """The origin of each row of bronze, sorted: TOPIC/PARTITION/OFFSET shows duplicate and missing messages."""
     return sorted(Lake(root / "data/lake").rows(BRONZE_EVENTS, columns=["file"])["file"].to_pylist())
 
 

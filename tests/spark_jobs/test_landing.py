@@ -1,4 +1,4 @@
-"""landing.py: which files are taken, when, and what a listing says."""
+"""landing.py: which files are listed, and when; the content of a listing."""
 
 import os
 import threading
@@ -26,7 +26,7 @@ def pending(listings: Path, since: int = 0) -> list[Row]:
 
 
 def taken(root: Path, listings: Path) -> list[Row]:
-    """What a run takes when the one before was through."""
+    """The files that a run lists after the run before has finished."""
     before = max((row["number"] for row in listed_files(listings)), default=0) if listings.exists() else 0
     update_listing(RATINGS, root, listings)
     return pending(listings, before)

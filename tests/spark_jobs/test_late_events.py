@@ -1,4 +1,4 @@
-"""Late data: in whatever order the days come in, and however often, the tables are the same; too late is said."""
+"""Late data: any order and any number of deliveries give the same tables; events that are too late go to quarantine."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""maintenance.py: what is tidied away, what must stay, and that no stage takes it for a change."""
+"""maintenance.py: what is deleted and compacted, what must stay, and that no stage sees a change."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def with_history_days(at: Project, days: int) -> Project:
 
 
 def run_maintenance(at: Project) -> dict[str, str]:
-    """Run the maintenance -> what it did, by table."""
+    """Run the maintenance -> its actions by table."""
     at.run(maintenance.main)
     last = max(row["measured_at"] for row in at.rows(STORAGE))
     return {row["table"]: row["actions"] for row in at.rows(STORAGE) if row["measured_at"] == last}
@@ -63,7 +63,7 @@ def record_run(at: Project, stage: str, **columns: Any) -> None:
 
 
 def publish(at: Project, inputs: dict[str, int]) -> Push:
-    """A serving version that says that it was made from these table versions."""
+    """A serving version whose record names these table versions as its inputs."""
     store = open_store(at.settings)
     with store.exclusive_lock():
         meta = {"inputs": inputs, "night": str(D), "published_at": now().isoformat(), "model_version": "1"}

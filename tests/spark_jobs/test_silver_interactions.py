@@ -28,7 +28,7 @@ def clean(at: Project, day: date = D) -> dict[str, int]:
 
 
 def accounted(at: Project, counts: dict[str, int]) -> bool:
-    """Whether what the stage counted is what the tables hold."""
+    """Check that the stage's counts are those of the tables."""
     used = sum(counts[what] for what in ("inserted", "updated", "duplicates", "quarantined", "skipped"))
     assert counts["inserted"] == len(at.rows(INTERACTIONS))
     assert counts["quarantined"] == len(at.rows(QUARANTINE_ROWS))

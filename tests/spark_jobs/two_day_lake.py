@@ -1,4 +1,4 @@
-"""A lake of two days for the marts and for whoever reads tables: rows in every table, written as stages would have."""
+"""A lake of two days for tests of the marts and of table readers: rows in every table, as the stages write them."""
 
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -28,13 +28,13 @@ def like(day: date, n: int, user: str, **columns: Any) -> Row:
 
 
 def add_events(at: Project, *events: Row, day: date = NEXT) -> None:
-    """Events come into silver, and the night's item days are made."""
+    """Add events to silver and build the night's item days."""
     at.night().lake.append(T.INTERACTIONS, events)
     at.run(gold_item_days.main, day=day)
 
 
 def lists(at: Project, night: date, of_users: dict[str, list[str]]) -> None:
-    """gold.recommendations of a night, instead of what there was."""
+    """Replace a night's rows of gold.recommendations."""
     fixed = {"night": night, "model_version": "1", "generated_at": now(), "full_night": night}
     rows = [fixed | {"user_id": user, "items": items, "scores": [1.0] * len(items)} for user, items in of_users.items()]
     table, lake = T.RECOMMENDATIONS, at.night().lake
@@ -43,7 +43,7 @@ def lists(at: Project, night: date, of_users: dict[str, list[str]]) -> None:
 
 
 def bronze_and_gates(at: Project, night: date, rows: int, *faults: tuple[str, str]) -> None:
-    """Event rows of a night in bronze, some in quarantine as (kind, reason), and what a gate said, asked twice."""
+    """Event rows of a night in bronze, some in quarantine as (kind, reason), and a gate's results of two attempts."""
     fixed = {"source": "ratings", "raw": "{}", "file": "f", "night": night}
     moments = {"file_modified_at": now(), "ingested_at": now()}
     taken = [fixed | moments | {"row_id": sha256(f"{night}{n}".encode()).hexdigest()} for n in range(rows)]
