@@ -58,12 +58,12 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 def ask(lake: Lake) -> Ask:
     """Run a command of nightloom -> its output; its errors are raised."""
 
-    def said(*words: str) -> str:
+    def run(*words: str) -> str:
         result = CliRunner().invoke(nightloom, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    return said
+    return run
 
 
 def test_a_statement_gives_a_table(ask: Ask) -> None:
@@ -138,7 +138,7 @@ def test_a_state_that_cannot_be_meant_is_a_usage_error(words: tuple[str, ...], l
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         ("SELECT * FROM silver.itmes", r"no table silver\.itmes in the lake; did you mean silver\.items\?"),
         ("SELECT * FROM items", r"no table items in the lake; did you mean bronze\.items or silver\.items\?"),
@@ -154,8 +154,8 @@ def test_a_state_that_cannot_be_meant_is_a_usage_error(words: tuple[str, ...], l
         ("", "found nothing, expected one SELECT"),
     ],
 )
-def test_what_cannot_be_run_says_why_and_what_is_near(statement: str, said: str, ask: Ask) -> None:
-    with pytest.raises(QueryError, match=said):
+def test_what_cannot_be_run_says_why_and_what_is_near(statement: str, message: str, ask: Ask) -> None:
+    with pytest.raises(QueryError, match=message):
         ask("sql", statement)
 
 
@@ -170,12 +170,12 @@ def test_a_version_needs_one_table(statement: str, ask: Ask) -> None:
         ask("sql", statement, "--version", "1")
 
 
-def test_a_table_that_no_night_wrote_yet_is_told_so(ask: Ask) -> None:
+def test_a_table_that_no_night_wrote_yet_is_an_error_that_says_so(ask: Ask) -> None:
     with pytest.raises(MissingTableError, match=r"gold\.popular is not in .* yet"):
         ask("sql", "SELECT * FROM gold.popular")
 
 
-def test_names_are_found_whole_in_any_case_and_not_inside_others() -> None:
+def test_complete_names_are_found_in_any_case_and_not_inside_others() -> None:
     found = tables_in(
         'SELECT * FROM Silver.ITEMS JOIN "gold" . "item_stats" USING (item_id), xsilver.users, silver.users2 '
         "WHERE x = 'gold.popular' -- and silver.users",
@@ -210,7 +210,7 @@ def test_a_table_is_described_by_key_columns_and_what_is_personal(ask: Ask) -> N
 
 
 @pytest.mark.parametrize(("name", "near"), [("silver.itmes", "silver.items"), ("histories", "gold.histories")])
-def test_a_table_nobody_knows_is_told_with_the_nearest(name: str, near: str, ask: Ask) -> None:
+def test_the_error_for_an_unknown_table_names_the_nearest(name: str, near: str, ask: Ask) -> None:
     with pytest.raises(QueryError, match=f"no table {name}; did you mean {near}"):
         ask("tables", name)
 
@@ -261,15 +261,15 @@ def test_plot_draws_a_bar_for_each_text_as_long_as_its_number(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         ("SELECT title, title FROM silver.items", "needs a number after its first column, found title is text"),
         ("SELECT title, 1 FROM silver.items WHERE false", "no rows"),
         ("SELECT title, NULL AS n FROM silver.items", "n is empty"),
     ],
 )
-def test_plot_says_what_it_cannot_draw(statement: str, said: str, ask: Ask) -> None:
-    with pytest.raises(PlotError, match=said):
+def test_plot_says_what_it_cannot_draw(statement: str, message: str, ask: Ask) -> None:
+    with pytest.raises(PlotError, match=message):
         ask("sql", statement, "--plot")
 
 
@@ -277,14 +277,14 @@ def test_plot_says_what_it_cannot_draw(statement: str, said: str, ask: Ask) -> N
 def typed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[str, str]]:
     """Type keys at the prompt of `nightloom sql` until it ends -> its output and its errors."""
 
-    def said(keys: str) -> tuple[str, str]:
+    def run(keys: str) -> tuple[str, str]:
         with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=DummyOutput()):
             keyboard.send_text(keys)
             run_prompt(Catalog.from_settings(load()), Path("data/sql-history"), "csv")
         printed = capsys.readouterr()
         return printed.out.removeprefix(HELP + "\n"), printed.err
 
-    return said
+    return run
 
 
 def test_the_prompt_answers_statements_of_several_lines_and_goes_on_after_an_error(

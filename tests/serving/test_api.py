@@ -77,7 +77,7 @@ def test_popular_items_and_status_answer(client: Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok", "slate_version": "v000001"}
 
 
-def test_what_goes_beside_an_item_and_the_popular_list_where_nothing_does(client: Client) -> None:
+def test_similar_items_and_the_popular_list_where_there_are_none(client: Client) -> None:
     answer = client.get("/v1/items/1/similar").json()
     assert answer["items"][0] == {"item_id": "2", "title": 'Film "2" <é>', "score": 2.0}
     assert (answer["item"], answer["source"], answer["model_version"], ids(answer)) == ("1", "similar", "7", ["2", "4"])

@@ -30,7 +30,7 @@ def page(project: Project, path: str = "/", code: int = 200) -> str:
     return unescape(answer.text)
 
 
-def test_data_quality_is_a_page_and_data_docs_are_beside_it(project: Project) -> None:
+def test_data_quality_and_data_docs_are_pages(project: Project) -> None:
     assert "No gate has checked the data yet." in page(project, "/quality")
     project.plant_items()
     validate(project.night(), [ITEMS], [Measure(ITEMS, "rows of items", 3.0, "3 rows", 5.0, 9.0)])

@@ -103,7 +103,7 @@ def test_by_each_kind_of_model_the_likes_of_the_items_own_taste_weigh_most(publi
     assert sum(cause.share for cause in found if cause.share > 0) == pytest.approx(1)
 
 
-def test_what_the_model_does_not_know_has_no_causes(published: Project) -> None:
+def test_an_item_that_the_model_does_not_know_has_no_causes(published: Project) -> None:
     ids = np.array(["1", "2"])
     examples = Examples(ids, Histories.from_lists(ids, [["1", "2"]], [[1.0, 1.0]], [[0, 1]]), cut=10, seed=3)
     model = trainers.fit("ease", examples, PARAMS["ease"])
@@ -111,7 +111,7 @@ def test_what_the_model_does_not_know_has_no_causes(published: Project) -> None:
     assert find_causes(published.night().lake, Reader(published.store).now(), model, history, "3") == []
 
 
-def test_what_is_not_in_the_list_cannot_be_explained(project: Project) -> None:
+def test_an_item_outside_the_list_cannot_be_explained(project: Project) -> None:
     project.plant_all().judge()
     project.publish()
     with pytest.raises(UnknownUserError, match="item 1 is not in the personal list of user u1 in v000001"):
@@ -122,7 +122,7 @@ def members(events: list[dict[str, Any]], *words: str) -> UserProfile:
     return UserProfile("u1", events, list(words))
 
 
-def test_each_word_that_moves_an_item_is_told_with_the_rank_without_it(published: Project) -> None:
+def test_each_attribute_that_moves_an_item_is_shown_with_the_rank_without_it(published: Project) -> None:
     ids = np.array(["1", "2", "3"])
     liked, words = [["1"]] * 9 + [["2"]] * 6 + [["3"]] * 5, [["sex=F"]] * 9 + [["sex=M", "city=Ulm"]] * 11
     ones, times = [[1.0]] * 20, [[0]] * 20

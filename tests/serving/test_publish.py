@@ -56,7 +56,7 @@ def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Pr
     assert run.reads.keys() >= {"gold.recommendations", "gold.popular", "gold.similar_items", "silver.items"}
 
 
-def test_a_night_that_scored_one_user_is_judged_and_published_whole(project: Project) -> None:
+def test_a_night_that_scored_one_user_is_judged_and_published_completely(project: Project) -> None:
     project.plant_all()
     project.plant_histories(NEXT)
     project.plant_lists(NEXT, {"u1": ["9", "10", "11", "12"]}, only=["u1"], full_night=D)
@@ -164,7 +164,7 @@ def test_a_disk_without_room_stops_the_push_before_it_writes(
     assert versions.read_push(project.store, 1).reason == "quota"
 
 
-def test_a_push_while_another_runs_is_told_and_leaves_nothing(
+def test_a_push_while_another_runs_fails_and_leaves_nothing(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.plant_all().judge()

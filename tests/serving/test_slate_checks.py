@@ -48,7 +48,7 @@ def test_an_item_that_is_no_longer_available_closes_the_gate(project: Project) -
     assert failing(project) == {"unavailable_item": "2 entries"}
 
 
-def test_an_item_beside_itself_or_beside_one_that_cannot_be_had_closes_the_gate(project: Project) -> None:
+def test_an_item_similar_to_itself_or_to_an_unavailable_one_closes_the_gate(project: Project) -> None:
     project.plant_items(unavailable=("1",))
     project.plant_histories()
     project.plant_lists()

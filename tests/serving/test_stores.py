@@ -85,7 +85,7 @@ def rows_of(version: int, kind: str, users: int) -> Iterator[pa.RecordBatch]:
         yield with_hashes([base.encode_key(each) for each in some], [value.encode() for value in values])
 
 
-def test_what_was_published_is_read_by_key_and_as_a_whole(store: Store, tmp_path: Path) -> None:
+def test_published_rows_are_read_by_key_and_by_scan(store: Store, tmp_path: Path) -> None:
     publish_sample(store, tmp_path)
     snapshot = Reader(store).now()
     assert snapshot.get("users", "u0007") == {
@@ -97,7 +97,7 @@ def test_what_was_published_is_read_by_key_and_as_a_whole(store: Store, tmp_path
     assert snapshot.meta["k"] == 1
 
 
-def test_a_version_of_before_there_was_a_kind_is_read_measured_and_cleared(
+def test_a_version_from_before_a_kind_existed_is_read_measured_and_deleted(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tuple(kind for kind in KINDS if kind != "similar")
@@ -135,7 +135,7 @@ def reads_within_two_seconds(reader: Reader, version: int) -> bool:
     return found == version
 
 
-def test_what_is_pruned_leaves_nothing_and_whoever_reads_it_asks_again(store: Store, tmp_path: Path) -> None:
+def test_a_pruned_version_leaves_nothing_and_its_readers_ask_again(store: Store, tmp_path: Path) -> None:
     publish_sample(store, tmp_path)
     first = Reader(store).now()
     for _ in range(3):
@@ -157,7 +157,7 @@ def test_before_the_first_publish_there_is_nothing(store: Store) -> None:
         Reader(store).now()
 
 
-def test_a_note_is_replaced_whole_and_can_be_taken_away(store: Store) -> None:
+def test_a_note_is_replaced_completely_and_can_be_deleted(store: Store) -> None:
     with store.exclusive_lock():
         store.write_note("one", "é\n")
         store.write_note("one", "more")
@@ -168,7 +168,7 @@ def test_a_note_is_replaced_whole_and_can_be_taken_away(store: Store) -> None:
     assert (store.read_note("one"), store.read_note("two")) == (None, "")
 
 
-def test_of_two_pushes_at_once_one_is_told_and_by_whom(store: Store, place: tuple[str, str]) -> None:
+def test_of_two_pushes_at_once_one_fails_and_names_the_other(store: Store, place: tuple[str, str]) -> None:
     with store.exclusive_lock(), pytest.raises(PushError, match=r"another push is under way .*process") as told:
         open_store_at(*place).exclusive_lock().__enter__()
     assert told.value.reason == FailureReason.CONCURRENT_PUSH
@@ -205,7 +205,7 @@ def wait_for_the_lock(store: Store) -> None:
             time.sleep(0.1)
 
 
-def test_a_load_that_stopped_goes_on_and_ends_as_if_it_had_not(store: Store, tmp_path: Path) -> None:
+def test_an_interrupted_load_continues_to_the_same_result(store: Store, tmp_path: Path) -> None:
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run", source="the same")
         store.begin_load(push.version)
@@ -240,7 +240,7 @@ def test_a_value_of_another_version_fails_by_its_stamp(store: Store, tmp_path: P
     assert failed.value.reason == FailureReason.CHECKSUM
 
 
-def test_content_that_reads_back_otherwise_fails_by_checksum(store: Store, tmp_path: Path) -> None:
+def test_content_that_reads_back_differently_fails_by_checksum(store: Store, tmp_path: Path) -> None:
     with store.exclusive_lock():
         done = load_sample(store, 1)
         done.sums["users"] += 1
@@ -248,7 +248,7 @@ def test_content_that_reads_back_otherwise_fails_by_checksum(store: Store, tmp_p
             loader.verify(store, 1, done, tmp_path)
 
 
-def test_without_a_popular_list_for_everybody_a_version_is_not_good(store: Store, tmp_path: Path) -> None:
+def test_a_version_without_everybodys_popular_list_fails(store: Store, tmp_path: Path) -> None:
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run")
         done = load_sample(store, push.version, {"popular": iter([])})
@@ -257,7 +257,7 @@ def test_without_a_popular_list_for_everybody_a_version_is_not_good(store: Store
 
 
 @pytest.mark.parametrize("user", ["", "x" * 5000, "é\x00\n", "a/b?c=d"])
-def test_any_text_can_be_asked_for_and_be_an_id(store: Store, tmp_path: Path, user: str) -> None:
+def test_any_text_may_be_an_id(store: Store, tmp_path: Path, user: str) -> None:
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run")
         done = load_sample(store, push.version, {"users": sample_rows(1, "users", [user])})
@@ -273,7 +273,7 @@ def test_predicted_bytes_are_within_5_per_cent(store: Store) -> None:
         assert store.predict_bytes(measure_sizes(users)) == pytest.approx(store.version_bytes(1), rel=0.05)
 
 
-def test_a_rate_is_kept_to(store: Store) -> None:
+def test_a_load_respects_its_rate(store: Store) -> None:
     begun = time.monotonic()
     with store.exclusive_lock():
         loader.load(store, 1, {kind: sample_rows(1, kind) for kind in KINDS}, 400, no_progress)

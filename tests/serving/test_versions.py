@@ -43,14 +43,14 @@ def test_a_flip_makes_the_version_before_a_backup(store: FilesStore) -> None:
     assert states(store) == {1: PushState.BACKUP, 2: PushState.CURRENT}
 
 
-def test_what_is_not_verified_cannot_become_current(store: FilesStore) -> None:
+def test_an_unverified_version_cannot_become_current(store: FilesStore) -> None:
     with pytest.raises(StoreError, match="LOADED; only a VERIFIED version"):
         versions.flip(store, push_until(store, PushState.LOADED))
     assert versions.current_version(store) is None
 
 
 @pytest.mark.parametrize("state", [PushState.STARTED, PushState.LOADED, PushState.VERIFIED])
-def test_what_a_killed_push_left_is_cleared_by_the_next_and_its_number_is_not_used_again(
+def test_the_next_push_deletes_what_a_killed_one_left_and_does_not_reuse_its_number(
     store: FilesStore, state: PushState
 ) -> None:
     push_until(store)
@@ -60,7 +60,7 @@ def test_what_a_killed_push_left_is_cleared_by_the_next_and_its_number_is_not_us
     assert not store.folder(2).exists()
 
 
-def test_killed_while_clearing_the_rest_is_cleared_later_and_is_no_version_meanwhile(store: FilesStore) -> None:
+def test_a_killed_deletion_is_finished_later_and_the_rest_is_no_version_meanwhile(store: FilesStore) -> None:
     push_until(store)
     push_until(store)
     store.write_note("gone-v000001", "")
@@ -70,7 +70,7 @@ def test_killed_while_clearing_the_rest_is_cleared_later_and_is_no_version_meanw
     assert not store.folder(1).exists()
 
 
-def test_killed_right_after_the_flip_the_records_catch_up(store: FilesStore) -> None:
+def test_after_a_kill_right_after_the_flip_the_records_catch_up(store: FilesStore) -> None:
     push_until(store)
     push = push_until(store, PushState.VERIFIED)
     store.write_note("CURRENT", version_name(push.version))
@@ -99,7 +99,7 @@ def test_a_rollback_killed_before_its_flip_is_finished_by_the_next_push(store: F
     assert states(store) == {1: PushState.CURRENT, 2: PushState.ROLLED_BACK}
 
 
-def test_only_so_many_versions_are_kept(store: FilesStore) -> None:
+def test_only_the_configured_number_of_versions_is_retained(store: FilesStore) -> None:
     for _ in range(5):
         push_until(store)
     assert versions.prune(store, keep=3) == [1, 2]
@@ -139,7 +139,7 @@ def test_a_pinned_version_outlives_those_that_are_newer_than_it(store: FilesStor
     assert states(store) == {1: PushState.CURRENT, 3: PushState.BACKUP, 4: PushState.BACKUP}
 
 
-def test_only_what_was_served_can_be_pinned(store: FilesStore) -> None:
+def test_only_a_version_that_was_served_can_be_pinned(store: FilesStore) -> None:
     push_until(store)
     versions.fail_push(store, push_until(store, PushState.LOADED), FailureReason.CHECKSUM, "bad disk")
     with pytest.raises(StoreError, match="v000002 is FAILED; only a version that was once served can be pinned"):

@@ -54,7 +54,7 @@ def test_a_file_of_events_that_has_grown_brings_what_is_new_in_it(spark: SparkSe
     assert sorted(found) == [("a", f"e{n}") for n in (1, 2, 3, 4)] + [("b", "e2"), ("c", "e5")]
 
 
-def test_a_catalogue_that_is_rewritten_counts_as_a_whole_so_that_what_was_so_before_can_be_so_again(
+def test_a_rewritten_catalogue_counts_completely_so_that_an_old_state_can_return(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark)
@@ -80,7 +80,7 @@ def test_a_project_that_has_moved_takes_nothing_twice(spark: SparkSession, tmp_p
     assert [row["file"] for row in moved.rows(BRONZE_EVENTS)] == ["landing/events/a.jsonl", "landing/events/b.jsonl"]
 
 
-def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_file_that_disappears_before_it_is_read_becomes_a_record(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     file = at.land("events/a.jsonl", [event(1)])
     landing.update_listing(
@@ -91,7 +91,7 @@ def test_a_file_that_is_gone_before_it_is_read_is_a_record_that_says_so(spark: S
     assert "No such file" in at.rows(BRONZE_EVENTS, "raw")[0]["raw"]
 
 
-def test_a_file_that_cannot_be_read_is_named_and_taken_once_it_can(spark: SparkSession, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named_and_ingested_once_it_is_readable(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     file = at.land("events/a.jsonl", [event(1)])
     landing.update_listing(

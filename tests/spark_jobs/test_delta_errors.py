@@ -43,7 +43,7 @@ def test_spark_is_refused_a_row_without_a_required_value(at: Project) -> None:
         at.night().overwrite(INTERACTIONS, events(at.spark, row_id=None))
 
 
-def test_a_merge_is_refused_too_and_marks_nothing_as_taken(at: Project) -> None:
+def test_a_merge_is_refused_too_and_marks_nothing_as_consumed(at: Project) -> None:
     at.ingest({"user_id": "u1"}, kind="users")
     night = at.night()
     row = {"user_id": "u1", "attributes": {}, "updated_at": NOON, "row_id": "r", "night": D}
@@ -56,7 +56,7 @@ def test_a_merge_is_refused_too_and_marks_nothing_as_taken(at: Project) -> None:
     assert [each["user_id"] for each in at.rows(USERS)] == ["u1"]
 
 
-def test_lists_of_two_lengths_are_refused_by_spark_and_by_delta_rs_whoever_made_the_table(at: Project) -> None:
+def test_lists_of_two_lengths_are_refused_by_spark_and_delta_rs_whichever_created_the_table(at: Project) -> None:
     row: dict[str, Any] = {"night": date(2024, 3, 1), "segment": "all", "items": ["a", "b"], "scores": [1.0]}
     made = at.spark.range(1).select(
         F.lit("all").alias("segment"),

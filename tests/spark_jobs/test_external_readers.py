@@ -35,7 +35,7 @@ def test_a_question_of_the_page_has_an_answer(question: str, lake: Project) -> N
     assert list(answer.rows), question
 
 
-def test_the_busiest_user_is_told_with_what_they_did_and_are_shown(lake: Project) -> None:
+def test_the_busiest_user_is_found_with_their_events_and_their_list(lake: Project) -> None:
     found = list(
         run_query(
             Catalog.from_settings(lake.settings), QUESTIONS["10. What did a user do, and what are they shown?"]

@@ -190,7 +190,7 @@ def written(at: Project, day: date) -> list[Row]:
     return [row for row in pa.table(feed).to_pylist() if row["day"] == day]
 
 
-def test_all_makes_silver_and_gold_anew_from_bronze_alone(spark: SparkSession, tmp_path: Path) -> None:
+def test_all_rebuilds_silver_and_gold_from_bronze_alone(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     at.ingest(*(event(n, user_id=f"u{n % 3}") for n in range(5)), event(9, event="teleport"), event(5))
     at.run(*SILVER[1:], *GOLD[:2])
@@ -205,7 +205,7 @@ def test_all_makes_silver_and_gold_anew_from_bronze_alone(spark: SparkSession, t
     assert [at.rows(table) for table in tables] == before
 
 
-def test_rows_that_a_mended_rule_lets_through_leave_quarantine_when_all_is_judged_anew(
+def test_rows_that_a_mended_rule_accepts_leave_quarantine_when_all_rows_are_checked_again(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark)

@@ -25,26 +25,26 @@ def pending(listings: Path, since: int = 0) -> list[Row]:
     return [{name: row[name] for name in NAMED} for row in listed_files(listings) if row["number"] > since]
 
 
-def taken(root: Path, listings: Path) -> list[Row]:
+def listed(root: Path, listings: Path) -> list[Row]:
     """The files that a run lists after the run before has finished."""
     before = max((row["number"] for row in listed_files(listings)), default=0) if listings.exists() else 0
     update_listing(RATINGS, root, listings)
     return pending(listings, before)
 
 
-def test_a_file_is_taken_once_and_again_when_it_has_changed(tmp_path: Path, listings: Path) -> None:
+def test_a_file_is_listed_once_and_again_when_it_has_changed(tmp_path: Path, listings: Path) -> None:
     file = tmp_path / "in" / "a.jsonl"
     file.write_text("one\n")
     os.utime(file, (0, 7))
-    assert taken(tmp_path, listings) == [{"file": "in/a.jsonl", "modified": 7_000_000, "length": 4, "again": False}]
-    assert taken(tmp_path, listings) == []
+    assert listed(tmp_path, listings) == [{"file": "in/a.jsonl", "modified": 7_000_000, "length": 4, "again": False}]
+    assert listed(tmp_path, listings) == []
     file.write_text("one\ntwo\n")
     os.utime(file, (0, 7))
-    assert taken(tmp_path, listings) == [{"file": "in/a.jsonl", "modified": 7_000_000, "length": 8, "again": True}]
+    assert listed(tmp_path, listings) == [{"file": "in/a.jsonl", "modified": 7_000_000, "length": 8, "again": True}]
     os.utime(file, (0, 8))
-    assert [row["again"] for row in taken(tmp_path, listings)] == [True]
+    assert [row["again"] for row in listed(tmp_path, listings)] == [True]
     assert relisted_files(listings) == ["in/a.jsonl"]
-    assert taken(tmp_path, listings) == []
+    assert listed(tmp_path, listings) == []
 
 
 NAMES = (".a.jsonl", "_a.jsonl", "a.jsonl.tmp", "a.jsonl.PART", "a.crdownload", "a~", ".day/a.jsonl", "_day/b/a.jsonl")
@@ -55,9 +55,9 @@ def test_an_unfinished_or_hidden_file_is_left_until_it_has_its_name(name: str, t
     file = tmp_path / "in" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
-    assert taken(tmp_path, listings) == []
+    assert listed(tmp_path, listings) == []
     file.rename(tmp_path / "in" / "a.jsonl")
-    assert [row["file"] for row in taken(tmp_path, listings)] == ["in/a.jsonl"]
+    assert [row["file"] for row in listed(tmp_path, listings)] == ["in/a.jsonl"]
 
 
 def test_files_in_folders_and_behind_links_are_found_wherever_they_lie(tmp_path: Path, listings: Path) -> None:
@@ -66,10 +66,10 @@ def test_files_in_folders_and_behind_links_are_found_wherever_they_lie(tmp_path:
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "b.jsonl").touch()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "far")
-    assert [row["file"] for row in taken(tmp_path, listings)] == ["in/2024/a.jsonl", "in/link/b.jsonl"]
+    assert [row["file"] for row in listed(tmp_path, listings)] == ["in/2024/a.jsonl", "in/link/b.jsonl"]
 
 
-def test_a_file_outside_the_project_has_its_whole_path(tmp_path: Path, listings: Path) -> None:
+def test_a_file_outside_the_project_has_its_absolute_path(tmp_path: Path, listings: Path) -> None:
     (tmp_path / "in" / "a.jsonl").touch()
     update_listing(source(path=tmp_path / "in", settle_seconds=0), tmp_path / "project", listings)
     assert [row["file"] for row in pending(listings)] == [str(tmp_path / "in" / "a.jsonl")]
@@ -125,7 +125,7 @@ def test_a_large_landing_is_several_listings(tmp_path: Path, listings: Path) -> 
     for name in ("a", "b", "c"):
         with (tmp_path / "in" / name).open("wb") as out:
             out.truncate(BYTES_PER_COMMIT // 2)
-    assert len(taken(tmp_path, listings)) == 3
+    assert len(listed(tmp_path, listings)) == 3
     assert {row["number"] for row in listed_files(listings)} == {1, 2}
 
 

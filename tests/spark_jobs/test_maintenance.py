@@ -71,7 +71,7 @@ def publish(at: Project, inputs: dict[str, int]) -> Push:
         return versions.flip(store, versions.set_state(store, push, PushState.VERIFIED, **meta))
 
 
-def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
+def test_small_files_are_compacted_and_no_stage_sees_a_change(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "EXCESS", 1)
@@ -95,7 +95,7 @@ def test_small_files_are_put_together_and_no_stage_takes_it_for_a_change(
     assert {did for name, did in run_maintenance(at).items() if name.split(".")[0] != "ops"} == {"nothing"}
 
 
-def test_old_versions_go_but_for_those_that_a_kept_list_was_made_from_and_changes_still_to_be_taken(
+def test_old_versions_go_except_those_behind_a_retained_list_and_unconsumed_changes(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = with_history_days(project(tmp_path, spark), days=0)
@@ -188,9 +188,7 @@ def aged(log: Path, up_to: int, days: int) -> None:
             os.utime(file, (moment, moment))
 
 
-def test_what_changed_and_was_not_taken_yet_can_still_be_taken_when_nothing_else_is_kept(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_unconsumed_changes_stay_readable_when_nothing_else_is_retained(spark: SparkSession, tmp_path: Path) -> None:
     at = with_history_days(project(tmp_path, spark), days=0)
     at.ingest({"item_id": "i1", "title": "One"}, kind="items", file="a.jsonl")
     at.run(silver_items.main)

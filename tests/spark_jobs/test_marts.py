@@ -124,7 +124,7 @@ def test_events_that_come_late_end_in_the_marts_that_they_would_have_made_in_tim
     assert {("gold.user_days", D), ("gold.outcomes", NEXT)} <= reopened
 
 
-def test_lists_made_anew_after_their_day_are_judged_anew_and_lists_that_are_gone_stay_judged(
+def test_lists_rebuilt_after_their_day_are_judged_again_and_deleted_lists_stay_judged(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = project(tmp_path, spark, TOML + SLATE)
@@ -238,7 +238,7 @@ def test_a_section_of_the_file_is_a_table_with_its_contract(mine: Project) -> No
     assert busiest.columns[0].personal
 
 
-def test_a_mart_is_left_alone_while_nothing_below_it_changes_and_made_anew_when_its_sql_does(mine: Project) -> None:
+def test_a_mart_is_rebuilt_only_when_an_input_or_its_sql_changes(mine: Project) -> None:
     lake, names = mine.night().lake, ("likes", "busiest", "sizes")
     versions = [lake.version(table_of(mine, name)) for name in names]
     own(mine)
@@ -263,7 +263,7 @@ WRONG = {
 }
 
 
-def test_a_mart_that_cannot_be_made_is_told_with_its_line_and_the_others_are_made(
+def test_a_failed_mart_is_reported_with_its_line_and_the_others_are_built(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = "\n[[marts]]\nname = 'm{}'\ngrain = 'One row per user.'\nkey = ['user_id']\n"

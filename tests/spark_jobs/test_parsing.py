@@ -96,7 +96,7 @@ def test_an_expression_that_fails_on_one_value_costs_one_row_and_not_the_night(s
     assert (bad.verdict.reason, good.verdict.outcome) == ("missing", "good")
 
 
-def test_rows_of_a_source_that_was_taken_out_of_the_settings_are_not_lost(spark: SparkSession) -> None:
+def test_rows_of_a_source_that_was_removed_from_the_settings_are_not_lost(spark: SparkSession) -> None:
     (row,) = verdicts(spark, [event()], source(name="clicks"))
     assert row.verdict.detail == "its source is not in nightloom.toml any more"
 

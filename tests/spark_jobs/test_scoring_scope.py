@@ -38,7 +38,7 @@ KNOWN = [f"i{n}" for n in range(9)]
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringLake]:
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringLake]:
     """Twelve users, nine items, and the lists of D; user n likes items n, n + 1 and n + 3, modulo 9."""
     with interpreted(spark):
         shop = ScoringLake(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
@@ -50,89 +50,89 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield shop
 
 
-def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(made: ScoringLake, tmp_path: Path) -> None:
-    made.likes(("u1", "i7"), ("new", "i2"), at=NOON + timedelta(days=1))
-    assert made.score(after(1)) == "2 users changed since 2024-03-01"
-    assert made.scored(after(1)) == {"u1", "new"}
-    assert made.lists(after(1)) == made.of_everybody(after(1), tmp_path)
-    assert made.lists(after(1))["u1"] != made.lists(D)["u1"]
-    assert "new" not in made.lists(D)
-    assert made.score(after(1)) == "settled"
+def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(shop: ScoringLake, tmp_path: Path) -> None:
+    shop.likes(("u1", "i7"), ("new", "i2"), at=NOON + timedelta(days=1))
+    assert shop.score(after(1)) == "2 users changed since 2024-03-01"
+    assert shop.scored(after(1)) == {"u1", "new"}
+    assert shop.lists(after(1)) == shop.of_everybody(after(1), tmp_path)
+    assert shop.lists(after(1))["u1"] != shop.lists(D)["u1"]
+    assert "new" not in shop.lists(D)
+    assert shop.score(after(1)) == "settled"
 
 
-def test_similar_items_are_written_once_for_a_model_and_a_catalogue(made: ScoringLake) -> None:
-    made.at.run(gold_similar_items.main)
-    rows, version = made.at.rows(SIMILAR_ITEMS), made.lake.version(SIMILAR_ITEMS)
+def test_similar_items_are_written_once_for_a_model_and_a_catalogue(shop: ScoringLake) -> None:
+    shop.at.run(gold_similar_items.main)
+    rows, version = shop.at.rows(SIMILAR_ITEMS), shop.lake.version(SIMILAR_ITEMS)
     assert {row["item_id"] for row in rows} == set(KNOWN)
     assert all(len(row["items"]) == 2 and row["item_id"] not in row["items"] for row in rows)
     assert {(row["night"], row["model_version"]) for row in rows} == {(D, "1")}
-    made.at.run(gold_similar_items.main)
-    assert made.lake.version(SIMILAR_ITEMS) == version
+    shop.at.run(gold_similar_items.main)
+    assert shop.lake.version(SIMILAR_ITEMS) == version
 
 
 def test_users_with_a_newly_hidden_item_are_scored_and_others_keep_their_list(
-    made: ScoringLake, tmp_path: Path
+    shop: ScoringLake, tmp_path: Path
 ) -> None:
-    listed = {item: {user for user, (items, _, _) in made.lists(after(1)).items() if item in items} for item in KNOWN}
-    made.rare, holders = min(((item, users) for item, users in listed.items() if users), key=lambda each: len(each[1]))
+    listed = {item: {user for user, (items, _, _) in shop.lists(after(1)).items() if item in items} for item in KNOWN}
+    shop.rare, holders = min(((item, users) for item, users in listed.items() if users), key=lambda each: len(each[1]))
     assert len(holders) < 5
-    made.available(made.rare, yes=False)
-    assert made.score(after(2)) == f"{len(holders):,} users changed since {after(1)}"
-    assert made.scored(after(2)) == holders | {
+    shop.available(shop.rare, yes=False)
+    assert shop.score(after(2)) == f"{len(holders):,} users changed since {after(1)}"
+    assert shop.scored(after(2)) == holders | {
         "u1",
         "new",
     }  # these differ from the full night's, as the night before
-    assert made.lists(after(2)) == made.of_everybody(after(2), tmp_path)
-    assert all(made.rare not in items for items, _, _ in made.lists(after(2)).values())
+    assert shop.lists(after(2)) == shop.of_everybody(after(2), tmp_path)
+    assert all(shop.rare not in items for items, _, _ in shop.lists(after(2)).values())
 
 
-def test_a_night_without_events_is_in_the_table_anyway(made: ScoringLake, tmp_path: Path) -> None:
-    assert made.score(after(3)) == f"0 users changed since {after(2)}"
-    assert made.scored(after(3)) == made.scored(after(2))
-    assert made.lists(after(3)) == made.lists(after(2)) == made.of_everybody(after(3), tmp_path)
+def test_a_night_without_events_is_in_the_table_anyway(shop: ScoringLake, tmp_path: Path) -> None:
+    assert shop.score(after(3)) == f"0 users changed since {after(2)}"
+    assert shop.scored(after(3)) == shop.scored(after(2))
+    assert shop.lists(after(3)) == shop.lists(after(2)) == shop.of_everybody(after(3), tmp_path)
 
 
-def test_an_item_that_is_available_again_could_be_in_any_list(made: ScoringLake, tmp_path: Path) -> None:
-    made.available(made.rare, yes=True)
-    assert made.score(after(4)) == f"everybody: 1 items are available again, {made.rare} the first of them"
-    assert made.scored(after(4)) == set(made.lists(after(4)))
-    assert made.lists(after(4)) == made.of_everybody(after(4), tmp_path)
+def test_an_item_that_is_available_again_could_be_in_any_list(shop: ScoringLake, tmp_path: Path) -> None:
+    shop.available(shop.rare, yes=True)
+    assert shop.score(after(4)) == f"everybody: 1 items are available again, {shop.rare} the first of them"
+    assert shop.scored(after(4)) == set(shop.lists(after(4)))
+    assert shop.lists(after(4)) == shop.of_everybody(after(4), tmp_path)
 
 
-def test_an_event_counts_from_the_night_of_its_own_day(made: ScoringLake, tmp_path: Path) -> None:
-    assert "late" not in made.lists(after(4))
-    assert made.score(after(5)) == f"1 users changed since {after(4)}"
-    assert made.scored(after(5)) == {"late"}
-    assert made.lists(after(5)) == made.of_everybody(after(5), tmp_path)
+def test_an_event_counts_from_the_night_of_its_own_day(shop: ScoringLake, tmp_path: Path) -> None:
+    assert "late" not in shop.lists(after(4))
+    assert shop.score(after(5)) == f"1 users changed since {after(4)}"
+    assert shop.scored(after(5)) == {"late"}
+    assert shop.lists(after(5)) == shop.of_everybody(after(5), tmp_path)
 
 
-def test_a_quiet_night_after_a_full_one_has_one_row(made: ScoringLake, tmp_path: Path) -> None:
-    full = ScoringLake(made.at)
+def test_a_quiet_night_after_a_full_one_has_one_row(shop: ScoringLake, tmp_path: Path) -> None:
+    full = ScoringLake(shop.at)
     assert full.score(after(6), full=True) == "everybody: --full"
-    assert made.score(after(7)) == f"nobody changed since {after(6)}"
-    assert len(made.scored(after(7))) == 1
-    assert made.lists(after(7)) == made.lists(after(6)) == made.of_everybody(after(7), tmp_path)
+    assert shop.score(after(7)) == f"nobody changed since {after(6)}"
+    assert len(shop.scored(after(7))) == 1
+    assert shop.lists(after(7)) == shop.lists(after(6)) == shop.of_everybody(after(7), tmp_path)
 
 
-def test_a_full_refresh_that_later_nights_depend_on_may_be_rebuilt(made: ScoringLake) -> None:
-    before = made.lists(after(7))
-    made.likes(("u2", "i8"), at=NOON + timedelta(days=6))
-    assert made.score(after(6), full=True) == "everybody: --full"
-    assert made.lists(after(6))["u2"] != before["u2"]
-    assert made.lists(after(7)) == before
-    assert made.scored(after(7)) == set(before)
+def test_a_full_refresh_that_later_nights_depend_on_may_be_rebuilt(shop: ScoringLake) -> None:
+    before = shop.lists(after(7))
+    shop.likes(("u2", "i8"), at=NOON + timedelta(days=6))
+    assert shop.score(after(6), full=True) == "everybody: --full"
+    assert shop.lists(after(6))["u2"] != before["u2"]
+    assert shop.lists(after(7)) == before
+    assert shop.scored(after(7)) == set(before)
 
 
-def test_sql_by_the_tables_name_gives_every_list_of_every_night(made: ScoringLake) -> None:
+def test_sql_by_the_tables_name_gives_every_list_of_every_night(shop: ScoringLake) -> None:
     answer = run_query(
-        Catalog.from_settings(made.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL"
+        Catalog.from_settings(shop.at.settings), "SELECT night, count(*) FROM gold.recommendations GROUP BY ALL"
     )
-    sizes = {night: len(made.lists(night)) for night in map(after, range(8))}
+    sizes = {night: len(shop.lists(night)) for night in map(after, range(8))}
     assert dict(answer.rows) == sizes
-    made.lake.open(RECOMMENDATIONS)
-    frame = made.at.spark.read.format("delta").load(made.lake.path(RECOMMENDATIONS))
+    shop.lake.open(RECOMMENDATIONS)
+    frame = shop.at.spark.read.format("delta").load(shop.lake.path(RECOMMENDATIONS))
     frame.createOrReplaceTempView("raw")
-    counted = made.at.spark.sql(logical_rows(RECOMMENDATIONS, "raw")).groupBy("night").count().collect()
+    counted = shop.at.spark.sql(logical_rows(RECOMMENDATIONS, "raw")).groupBy("night").count().collect()
     assert {row["night"]: row["count"] for row in counted} == sizes
 
 
@@ -149,8 +149,8 @@ half_life_days = 3
 """
 
 
-def test_unchanged_rules_leave_lists_as_they_are(made: ScoringLake, tmp_path: Path) -> None:
-    ruled = made.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
+def test_unchanged_rules_leave_lists_as_they_are(shop: ScoringLake, tmp_path: Path) -> None:
+    ruled = shop.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
     ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
     assert ruled.score(after(8)) == f"everybody: the model or a rule changed since {after(7)}"
     ruled.likes(("u5", "i0"), at=NOON + timedelta(days=9))
@@ -159,8 +159,8 @@ def test_unchanged_rules_leave_lists_as_they_are(made: ScoringLake, tmp_path: Pa
     assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
 
 
-def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: ScoringLake, tmp_path: Path) -> None:
-    ruled = made.twin(tmp_path / "ruled", RULES)
+def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(shop: ScoringLake, tmp_path: Path) -> None:
+    ruled = shop.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(after(8))])
     ruled.score(after(8))
     stamp = json.loads(ruled.lake.open(RECOMMENDATIONS).history(1)[0]["userMetadata"])
@@ -176,8 +176,8 @@ def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(made: S
         assert anew.scores() == pytest.approx(scores, abs=1e-6)
 
 
-def test_a_rule_that_moves_with_the_date_is_another_one_each_night(made: ScoringLake, tmp_path: Path) -> None:
-    ruled = made.twin(tmp_path / "ruled", RULES)
+def test_a_rule_that_moves_with_the_date_is_another_one_each_night(shop: ScoringLake, tmp_path: Path) -> None:
+    ruled = shop.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
     ruled.score(after(8))
     assert ruled.score(after(9)) == f"everybody: the model or a rule changed since {after(8)}"
@@ -188,15 +188,15 @@ def stats(night: date) -> dict[str, Any]:
     return numbers | {"night": night, "item_id": "i1", "first_at": NOON, "last_at": NOON}
 
 
-def test_everybody_is_scored_where_the_changed_users_are_not_known(made: ScoringLake, tmp_path: Path) -> None:
-    assert made.score(after(14)) == f"everybody: the last full refresh was on {after(7)}, 7 days ago or more"
-    made.lake.open(HISTORIES).delete("user_id = 'u3'")
-    assert made.score(after(15)) == "everybody: a user has no history any more"
-    assert "u3" not in made.lists(after(15))
-    made.likes(*((user, "i0") for user in USERS[4:]), at=NOON + timedelta(days=16))
-    assert made.score(after(16)).startswith("everybody: 8 users changed and 0 did before, of ")
-    made.champion("popularity", "2")
-    assert made.score(after(17)) == f"everybody: the model or a rule changed since {after(16)}"
-    made.lake.open(RECOMMENDATIONS).delete("user_id = 'u4'")
-    assert made.score(after(18)).startswith("everybody: the table's log does not say for certain")
-    assert "u4" in made.lists(after(18))
+def test_everybody_is_scored_where_the_changed_users_are_not_known(shop: ScoringLake, tmp_path: Path) -> None:
+    assert shop.score(after(14)) == f"everybody: the last full refresh was on {after(7)}, 7 days ago or more"
+    shop.lake.open(HISTORIES).delete("user_id = 'u3'")
+    assert shop.score(after(15)) == "everybody: a user has no history any more"
+    assert "u3" not in shop.lists(after(15))
+    shop.likes(*((user, "i0") for user in USERS[4:]), at=NOON + timedelta(days=16))
+    assert shop.score(after(16)).startswith("everybody: 8 users changed and 0 did before, of ")
+    shop.champion("popularity", "2")
+    assert shop.score(after(17)) == f"everybody: the model or a rule changed since {after(16)}"
+    shop.lake.open(RECOMMENDATIONS).delete("user_id = 'u4'")
+    assert shop.score(after(18)).startswith("everybody: the table's log does not say for certain")
+    assert "u4" in shop.lists(after(18))

@@ -105,7 +105,7 @@ def test_a_night_that_was_cleaned_late_is_caught_up_by_the_next(spark: SparkSess
     assert (counts["read"], counts["inserted"], counts["quarantined"]) == (3, 2, 1)
 
 
-def test_fields_that_nobody_declared_are_kept_and_said(spark: SparkSession, tmp_path: Path) -> None:
+def test_undeclared_fields_are_stored_and_reported(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark, EVENTS_ONLY)
     at.ingest(event(1, trace="t", more=1), event(2), file="a")
     night = at.night()

@@ -29,7 +29,7 @@ def test_the_latest_description_of_an_item_wins_in_any_order(
     assert [(row["kind"], row["reason"]) for row in at.rows(QUARANTINE_ROWS)] == [("items", "type")]
 
 
-def test_what_is_not_said_of_an_item_is_filled_in(spark: SparkSession, tmp_path: Path) -> None:
+def test_missing_fields_of_an_item_get_defaults(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     at.ingest(OLD, kind="items", file="a")
     at.run(silver_items.main)

@@ -33,7 +33,7 @@ def member(user: str, city: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringLake]:
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringLake]:
     """Ten users of Ulm like the first items, ten of Jena the last; two are described and did nothing yet."""
     with interpreted(spark):
         shop = ScoringLake(project(tmp_path_factory.mktemp("shop") / "at", spark, EVENTS_ONLY + MODELS))
@@ -48,56 +48,56 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield shop
 
 
-def test_who_did_nothing_yet_gets_what_their_segment_likes(made: ScoringLake) -> None:
-    assert len(made.lists(D)) == 22
-    assert made.lists(D)["ulm"][0] == ["i0", "i1"]
-    assert made.lists(D)["jena"][0] == ["i3", "i4"]
+def test_who_did_nothing_yet_gets_what_their_segment_likes(shop: ScoringLake) -> None:
+    assert len(shop.lists(D)) == 22
+    assert shop.lists(D)["ulm"][0] == ["i0", "i1"]
+    assert shop.lists(D)["jena"][0] == ["i3", "i4"]
 
 
-def test_who_registers_is_scored_and_nobody_else(made: ScoringLake, tmp_path: Path) -> None:
-    made.lake.append(USERS, [member("newcomer", "Jena")])
-    assert made.score(after(1)) == f"1 users changed since {D}"
-    assert made.scored(after(1)) == {"newcomer"}
-    assert made.lists(after(1)) == made.of_everybody(after(1), tmp_path)
-    assert made.lists(after(1))["newcomer"][0] == ["i3", "i4"]
+def test_who_registers_is_scored_and_nobody_else(shop: ScoringLake, tmp_path: Path) -> None:
+    shop.lake.append(USERS, [member("newcomer", "Jena")])
+    assert shop.score(after(1)) == f"1 users changed since {D}"
+    assert shop.scored(after(1)) == {"newcomer"}
+    assert shop.lists(after(1)) == shop.of_everybody(after(1), tmp_path)
+    assert shop.lists(after(1))["newcomer"][0] == ["i3", "i4"]
 
 
-def test_who_moves_gets_another_list(made: ScoringLake, tmp_path: Path) -> None:
-    made.lake.update(USERS, [member("newcomer", "Ulm")])
-    assert made.score(after(2)) == f"1 users changed since {after(1)}"
-    assert made.lists(after(2))["newcomer"][0] == ["i0", "i1"]
-    assert made.lists(after(2)) == made.of_everybody(after(2), tmp_path)
+def test_who_moves_gets_another_list(shop: ScoringLake, tmp_path: Path) -> None:
+    shop.lake.update(USERS, [member("newcomer", "Ulm")])
+    assert shop.score(after(2)) == f"1 users changed since {after(1)}"
+    assert shop.lists(after(2))["newcomer"][0] == ["i0", "i1"]
+    assert shop.lists(after(2)) == shop.of_everybody(after(2), tmp_path)
 
 
-def test_a_first_like_is_not_listed_again(made: ScoringLake, tmp_path: Path) -> None:
-    made.likes(("newcomer", "i0"), at=NOON + timedelta(days=3))
-    assert made.score(after(3)) == f"1 users changed since {after(2)}"
-    assert "i0" not in made.lists(after(3))["newcomer"][0]
-    assert made.lists(after(3)) == made.of_everybody(after(3), tmp_path)
+def test_a_first_like_is_not_listed_again(shop: ScoringLake, tmp_path: Path) -> None:
+    shop.likes(("newcomer", "i0"), at=NOON + timedelta(days=3))
+    assert shop.score(after(3)) == f"1 users changed since {after(2)}"
+    assert "i0" not in shop.lists(after(3))["newcomer"][0]
+    assert shop.lists(after(3)) == shop.of_everybody(after(3), tmp_path)
 
 
-def test_an_item_that_is_hidden_goes_from_their_lists_too(made: ScoringLake, tmp_path: Path) -> None:
-    made.available("i3", yes=False)
-    made.score(after(4))
-    assert made.lists(after(4))["jena"][0] == ["i4", "i5"]
-    assert made.lists(after(4)) == made.of_everybody(after(4), tmp_path)
+def test_an_item_that_is_hidden_goes_from_their_lists_too(shop: ScoringLake, tmp_path: Path) -> None:
+    shop.available("i3", yes=False)
+    shop.score(after(4))
+    assert shop.lists(after(4))["jena"][0] == ["i4", "i5"]
+    assert shop.lists(after(4)) == shop.of_everybody(after(4), tmp_path)
 
 
-def test_who_is_described_no_more_and_did_nothing_has_no_list(made: ScoringLake) -> None:
-    made.lake.open(USERS).delete("user_id = 'ulm'")
-    assert made.score(after(5)) == "everybody: a user has no history or description any more"
-    assert "ulm" not in made.lists(after(5))
-    assert "jena" in made.lists(after(5))
+def test_who_is_described_no_more_and_did_nothing_has_no_list(shop: ScoringLake) -> None:
+    shop.lake.open(USERS).delete("user_id = 'ulm'")
+    assert shop.score(after(5)) == "everybody: a user has no history or description any more"
+    assert "ulm" not in shop.lists(after(5))
+    assert "jena" in shop.lists(after(5))
 
 
-def test_a_quiet_night_has_one_row_be_it_of_somebody_who_did_nothing(made: ScoringLake) -> None:
-    assert made.score(after(6)) == f"nobody changed since {after(5)}"
-    assert len(made.scored(after(6))) == 1
-    assert made.lists(after(6)) == made.lists(after(5))
+def test_a_quiet_night_has_one_row_be_it_of_somebody_who_did_nothing(shop: ScoringLake) -> None:
+    assert shop.score(after(6)) == f"nobody changed since {after(5)}"
+    assert len(shop.scored(after(6))) == 1
+    assert shop.lists(after(6)) == shop.lists(after(5))
 
 
-def test_a_model_that_takes_no_words_has_no_list_for_them(made: ScoringLake) -> None:
-    made.champion("popularity", "2")
-    assert made.score(after(7)).startswith("everybody: the model")
-    assert {"jena", "ulm"} & made.lists(after(7)).keys() == set()
-    assert len(made.lists(after(7))) == 21
+def test_a_model_that_takes_no_words_has_no_list_for_them(shop: ScoringLake) -> None:
+    shop.champion("popularity", "2")
+    assert shop.score(after(7)).startswith("everybody: the model")
+    assert {"jena", "ulm"} & shop.lists(after(7)).keys() == set()
+    assert len(shop.lists(after(7))) == 21
