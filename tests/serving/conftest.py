@@ -138,7 +138,11 @@ class Project:
                 for user, items in seen.items()
             ],
         )  # fmt: skip
-        touched = Counter(chain.from_iterable(seen.values()))
+        self._plant_item_statistics(day, Counter(chain.from_iterable(seen.values())), at)
+
+    def _plant_item_statistics(self, day: date, touched: Counter[str], at: date) -> None:
+        """`touched`: item -> number of events."""
+        lake = self.night().lake
         lake.append(
             ITEM_DAYS,
             [
