@@ -1,9 +1,9 @@
-"""What a night of scoring costs by the share of users for whom something has changed, against a night of everybody.
+"""Cost of an incremental night of scoring, by the share of changed users, relative to a night that scores all users.
 
-Synthetic likes of many users, the stages as the night runs them: histories, ALS, lists of everybody; then a day on
-which some users like something new, in one warm Spark session. Each such night is scored twice: those who changed, and
-everybody, and both give the same lists. Seconds are those of the scoring stage, of both cores' processes by the clock.
-Last line: JSON, cost by share of changed users, of a night of everybody.
+Synthetic likes of many users, and the stages as the night runs them: histories, ALS, lists of all users. Then come
+days on which some users like something new, in one warm Spark session. Each of these nights is scored twice, for the
+changed users and for all, and both must give the same lists. Seconds are the wall time of the scoring stage. Last line:
+JSON, cost by share of changed users, relative to a night of all users.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from spark_jobs.context import SparkNight
 from training import registration
 
 FIRST = date(2025, 11, 28)
-"""The last day of the likes that are made."""
+"""Last day of the first night's likes."""
 CONFIG = """
 sources = []
 signals = []
@@ -56,57 +56,57 @@ def main() -> None:
     for name, default in (("users", 1_000_000), ("items", 50_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--shares", type=float, nargs="*", default=[0.01, 0.05], help="of users who change in a night")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         (Path(root) / "nightloom.toml").write_text(CONFIG)
         settings = settings_module.load(Path(root) / "nightloom.toml")
-        lake = prepared(settings, asked.users, asked.items)
+        lake = prepare(settings, options.users, options.items)
         with peak_memory(settings) as peak:
-            first = scored(settings, FIRST, full=True)
+            first = score(settings, FIRST, full=True)
         print(f"everybody: {first:.1f} s, at most {peak.gib:.1f} GiB in all processes", flush=True)
-        found = []
-        for number, share in enumerate(asked.shares, 1):
+        costs = []
+        for number, share in enumerate(options.shares, 1):
             night = FIRST + timedelta(days=number)
-            likes(lake, night, round(share * asked.users), asked)
-            stage(settings, night, gold_histories.main)
-            changed = scored(settings, night)
-            lists = kept(lake, night)
-            began = now()
-            everybody = scored(settings, night, full=True)
-            same(lake, lists, night, began)
-            found.append((share, changed, everybody))
-            print(f"{share:.1%} of users: {changed:.1f} s, everybody {everybody:.1f} s; equal lists", flush=True)
-    show(asked, first, peak.gib, found)
-    print(json.dumps({f"share_{share * 100:g}pct": float(f"{one / all_:.3g}") for share, one, all_ in found}))
+            add_likes(lake, night, round(share * options.users), options)
+            run_body(settings, night, gold_histories.main)
+            changed = score(settings, night)
+            lists = list_digests(lake, night)
+            start = now()
+            all_users = score(settings, night, full=True)
+            check_equal(lake, lists, night, start)
+            costs.append((share, changed, all_users))
+            print(f"{share:.1%} of users: {changed:.1f} s, all users {all_users:.1f} s; equal lists", flush=True)
+    print_table(options, first, peak.gib, costs)
+    print(json.dumps({f"share_{share * 100:g}pct": float(f"{one / all_:.3g}") for share, one, all_ in costs}))
 
 
-def prepared(settings: settings_module.Settings, users: int, items: int) -> Lake:
-    """Likes, items, histories and a champion."""
+def prepare(settings: settings_module.Settings, users: int, items: int) -> Lake:
+    """Write likes and items, run gold.histories, train and promote a champion."""
     lake = write_likes(settings.place("lake"), users * LIKES_PER_USER, items)
-    made = datetime(2025, 1, 1, tzinfo=UTC)
-    card = {"categories": [], "attributes": [], "available": True, "updated_at": made, "night": FIRST}
+    updated_at = datetime(2025, 1, 1, tzinfo=UTC)
+    card = {"categories": [], "attributes": [], "available": True, "updated_at": updated_at, "night": FIRST}
     names = [f"item-{number}" for number in range(items)]
     lake.append(ITEMS, [{"item_id": name, "title": name, "row_id": name} | card for name in names])
-    print(f"gold.histories: {stage(settings, FIRST, gold_histories.main):.1f} s", flush=True)
-    began = time.perf_counter()
-    # In a process of its own, as in a night: what it took of memory is not counted as scoring's.
+    print(f"gold.histories: {run_body(settings, FIRST, gold_histories.main):.1f} s", flush=True)
+    start = time.perf_counter()
+    # In a process of its own, as in a night: its memory does not count as scoring's.
     argv = ["--date", str(FIRST), "--config", str(settings.file)]
     subprocess.run([sys.executable, "-m", stages.TRAIN.name, *argv], check=True)
     registration.set_alias(settings, registry.CHAMPION, "1")
-    print(f"training: {time.perf_counter() - began:.1f} s", flush=True)
+    print(f"training: {time.perf_counter() - start:.1f} s", flush=True)
     return lake
 
 
-def likes(lake: Lake, day: date, users: int, asked: argparse.Namespace) -> None:
-    """So many users like one item more, on that day."""
+def add_likes(lake: Lake, day: date, users: int, options: argparse.Namespace) -> None:
+    """`users` users like one more item on a day."""
     rng, schema = np.random.default_rng(day.toordinal()), arrow_schema(INTERACTIONS)
-    names = rng.choice(asked.users, users, replace=False).astype(str)
+    names = rng.choice(options.users, users, replace=False).astype(str)
     ids = pa.array(np.char.add(f"{day}-", names))
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     columns = {
         "event_id": ids,
         "user_id": pa.array(np.char.add("user-", names)),
-        "item_id": pa.array(np.char.add("item-", rng.integers(0, asked.items, users).astype(str))),
+        "item_id": pa.array(np.char.add("item-", rng.integers(0, options.items, users).astype(str))),
         "event": pa.repeat("like", users),
         "value": pa.nulls(users, pa.float64()),
         "weight": pa.repeat(1.0, users),
@@ -118,39 +118,39 @@ def likes(lake: Lake, day: date, users: int, asked: argparse.Namespace) -> None:
     write_deltalake(lake.path(INTERACTIONS), pa.table(columns, schema=schema), mode="append")
 
 
-def stage(settings: settings_module.Settings, night: date, body: Any, **arguments: Any) -> float:
-    """Seconds of a stage in this process and its Spark session, which stays for the next."""
+def run_body(settings: settings_module.Settings, night: date, body: Any, **arguments: Any) -> float:
+    """Run a stage's body in this process and its Spark session -> seconds."""
     run = SparkNight(date=night, settings=settings, run_id=f"bench-{time.time_ns()}", stage=body.__module__)
     vars(run.arguments).update(arguments)
-    began = time.perf_counter()
+    start = time.perf_counter()
     body(run)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def scored(settings: settings_module.Settings, night: date, *, full: bool = False) -> float:
-    return stage(settings, night, gold_recommendations.main, full=full)
+def score(settings: settings_module.Settings, night: date, *, full: bool = False) -> float:
+    return run_body(settings, night, gold_recommendations.main, full=full)
 
 
-def kept(lake: Lake, night: date) -> pa.Table:
-    """The night's lists, whole, by a number for each that items and scores decide; sorted by user."""
+def list_digests(lake: Lake, night: date) -> pa.Table:
+    """user_id and an md5 of items and scores for each of the night's lists, sorted by user."""
     lists = nightly_lists(lake, night)
     sql = f"SELECT user_id, md5(array_to_string(items, ' ') || array_to_string(scores, ' ')) AS list FROM ({lists})"
     return lake.query(f"{sql} ORDER BY user_id", ("t", lake.open(RECOMMENDATIONS)))
 
 
-def same(lake: Lake, before: pa.Table, night: date, began: datetime) -> None:
+def check_equal(lake: Lake, before: pa.Table, night: date, start: datetime) -> None:
     select = f"SELECT min(generated_at) AS first FROM ({nightly_lists(lake, night)})"
-    assert lake.query(select, ("t", lake.open(RECOMMENDATIONS)))["first"][0].as_py() >= began, (
+    assert lake.query(select, ("t", lake.open(RECOMMENDATIONS)))["first"][0].as_py() >= start, (
         "not everybody was scored"
     )
-    assert before.equals(kept(lake, night)), "users who were left alone have another list than in a night of everybody"
+    assert before.equals(list_digests(lake, night)), "an unchanged user has another list than in a night of all users"
 
 
-def show(asked: argparse.Namespace, first: float, gib: float, found: list[tuple[float, float, float]]) -> None:
-    size = f"{asked.users:,} users, {asked.users * LIKES_PER_USER:,} likes, {asked.items:,} items"
+def print_table(options: argparse.Namespace, first: float, gib: float, costs: list[tuple[float, float, float]]) -> None:
+    size = f"{options.users:,} users, {options.users * LIKES_PER_USER:,} likes, {options.items:,} items"
     title = f"{size}; first night {first:.1f} s, at most {gib:.1f} GiB in all processes"
     table = Table("users changed", "seconds", "everybody", "share of the cost", title=title)
-    for share, one, all_ in found:
+    for share, one, all_ in costs:
         table.add_row(f"{share:.1%}", f"{one:.1f}", f"{all_:.1f}", f"{one / all_:.3f}")
     Console(width=120).print(table)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pyspark", "deltalake", "numba"))

@@ -1,9 +1,9 @@
-"""A night's lists into LMDB, Redis and PostgreSQL: sized, loaded, read back, flipped; beside each store's own loader.
+"""Publishing a night's lists to LMDB, Redis and PostgreSQL, compared with each store's own bulk loader.
 
-`publish` is the stage as the night runs it, from Delta tables to the flip, with its interpreter's start. `load` is our
-loader on rows that lie ready in memory, `loader` the store's own on the same rows that lie ready in its own format:
-LMDB's append loop in one transaction a batch, or mdb_load, whichever is quicker; redis-cli --pipe; COPY by psql with
-the index after it. Last line: JSON, with rows_s of the stage, vs_loader = load / loader, size = predicted / taken.
+`publish` is the stage as the night runs it, from Delta tables to the pointer flip, with the interpreter's start. `load`
+is our loader on prepared rows in memory. The store's own loader gets the same rows in its own format: LMDB's append
+loop with one transaction per batch, or mdb_load, whichever is faster; redis-cli --pipe; COPY by psql, then the index.
+Last line: JSON with rows_s of the stage, vs_loader = load / loader, and size = predicted / used bytes.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from serving.stores.postgresql import encode_copy
 from serving.stores.redis import BUCKETS
 
 D = date(2026, 3, 1)
-ROWS = 50_000
-"""Of a file of the lake."""
+FILE_ROWS = 50_000
+"""Rows per file of the lake."""
 CONFIG = """
 sources = []
 models = []
@@ -70,63 +70,63 @@ kind = "{kind}"
 Batches = list[pa.RecordBatch]
 
 
-def lake_of(root: Path, users: int, items: int, k: int) -> None:
-    """A night's lists, cards and popular list, as scoring leaves them."""
-    lake, draw, made = Lake(root / "home" / "lake"), np.random.default_rng(0), datetime(2026, 3, 1, tzinfo=UTC)
+def write_lake(root: Path, users: int, items: int, k: int) -> None:
+    """Write a night's lists, items and popular list, as scoring does."""
+    lake, rng, generated_at = Lake(root / "home" / "lake"), np.random.default_rng(0), datetime(2026, 3, 1, tzinfo=UTC)
     names = [str(number) for number in range(items)]
-    card = {"categories": ["Drama", "Comedy"], "attributes": [], "available": True, "updated_at": made, "night": D}
-    lake.append(
-        ITEMS, [{"item_id": one, "title": f"Item {one}, which everybody likes", "row_id": one} | card for one in names]
-    )
+    shared = {"attributes": [], "available": True, "updated_at": generated_at, "night": D}
+    shared["categories"] = ["Drama", "Comedy"]
+    titles = {item: f"Item {item}, which everybody likes" for item in names}
+    lake.append(ITEMS, [{"item_id": item, "title": titles[item], "row_id": item} | shared for item in names])
     lake.append(POPULAR, [{"night": D, "segment": "all", "items": names[:k], "scores": [1.0] * k}])
     lake.create(RECOMMENDATIONS)
-    for first in range(0, users, ROWS):
-        n = min(ROWS, users - first)
-        ids = pa.DictionaryArray.from_arrays(pa.array(draw.integers(0, items, n * k, np.int32)), pa.array(names))
+    for first in range(0, users, FILE_ROWS):
+        n = min(FILE_ROWS, users - first)
+        ids = pa.DictionaryArray.from_arrays(pa.array(rng.integers(0, items, n * k, np.int32)), pa.array(names))
         offsets = pa.array(np.arange(0, n * k + 1, k, dtype=np.int32))
-        scores = -np.sort(-draw.gamma(2.0, 1.0, (n, k)).astype(np.float32), axis=1)
+        scores = -np.sort(-rng.gamma(2.0, 1.0, (n, k)).astype(np.float32), axis=1)
         columns = {
             "user_id": pa.array(np.char.add("user-", np.arange(first, first + n).astype(str))),
             "items": pa.ListArray.from_arrays(offsets, ids.cast(pa.string())),
             "scores": pa.ListArray.from_arrays(offsets, pa.array(scores.ravel())),
             "model_version": pa.repeat("7", n),
-            "generated_at": pa.repeat(pa.scalar(made, pa.timestamp("us", "UTC")), n),
+            "generated_at": pa.repeat(pa.scalar(generated_at, pa.timestamp("us", "UTC")), n),
         }
         columns |= {name: pa.repeat(pa.scalar(value), n) for name, value in night_columns(D).items()}
         rows = pa.table(columns, schema=arrow_schema(RECOMMENDATIONS))
         write_deltalake(lake.path(RECOMMENDATIONS), rows, mode="append")
 
 
-def judged(night: Night) -> None:
-    """Gate 3's word; what it would measure is not what is measured here."""
+def pass_gate(night: Night) -> None:
+    """Record a passed gate 3, without its checks: this benchmark does not measure them."""
     for table in (RECOMMENDATIONS, POPULAR, ITEMS):
         night.pin(table)
     record_and_enforce(night, stages.SLATE_GATE, [Check("planted", True, "planted", "planted")])
 
 
-def published(config: Path) -> float:
-    """Seconds of the stage, as the night starts it."""
+def time_publish(config: Path) -> float:
+    """Seconds of the stage, started as the night starts it."""
     command = [sys.executable, "-m", stages.PUBLISH.name, "--date", str(D), "--config", str(config)]
     return seconds(lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
 
 
-def loaded(store: Store, batches: Batches) -> float:
-    """Seconds of our loader on rows that are ready."""
+def time_load(store: Store, batches: Batches) -> float:
+    """Seconds of our loader on prepared rows."""
     with store.exclusive_lock():
-        took = seconds(lambda: loader.load(store, 999_999, {"users": iter(batches)}, None, lambda kind, rows: None))
+        duration = seconds(lambda: loader.load(store, 999_999, {"users": iter(batches)}, None, lambda kind, rows: None))
         store.delete_rows(999_999)
-    return took
+    return duration
 
 
 def lmdb_append(server: Server, folder: Path, batches: Batches) -> float:
-    """An append loop, as short as it can be."""
+    """The shortest possible append loop."""
     ready = [base.key_value_pairs(batch) for batch in batches]
 
     def loop() -> None:
         with lmdb.open(str(folder / "append"), map_size=1 << 36, sync=False, lock=False) as env:
-            for some in ready:
+            for pairs in ready:
                 with env.begin(write=True) as txn:
-                    txn.cursor().putmulti(some, append=True)
+                    txn.cursor().putmulti(pairs, append=True)
             env.sync(True)
 
     return seconds(loop)
@@ -148,7 +148,7 @@ def mdb_load(server: Server, folder: Path, batches: Batches) -> float:
 
 
 def redis_pipe(server: Server, folder: Path, batches: Batches) -> float:
-    """redis-cli --pipe on ready commands, the same hashes as ours."""
+    """redis-cli --pipe on prepared commands, which write the same hashes as our loader."""
     file, port = folder / "users.redis", server.address.rsplit(":", 1)[1]
     with file.open("wb") as commands:
         for batch in batches:
@@ -161,14 +161,14 @@ def redis_pipe(server: Server, folder: Path, batches: Batches) -> float:
                 commands.writelines(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
     command = [program("redis-cli"), "-p", port, "--pipe"]
     with file.open("rb") as ready:
-        took = seconds(lambda: subprocess.run(command, check=True, stdin=ready, capture_output=True))
+        duration = seconds(lambda: subprocess.run(command, check=True, stdin=ready, capture_output=True))
     with redis.Redis.from_url(server.address) as client:
         client.flushall()
-    return took
+    return duration
 
 
 def psql_copy(server: Server, folder: Path, batches: Batches) -> float:
-    """COPY of a ready binary file into a table like ours, then its index."""
+    """COPY of a prepared binary file into a table like ours, then the index."""
     file = folder / "users.copy"
     with file.open("wb") as ready:
         for number, batch in enumerate(batches):
@@ -186,20 +186,20 @@ def psql_copy(server: Server, folder: Path, batches: Batches) -> float:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 LOADERS = {"lmdb": (lmdb_append, mdb_load), "redis": (redis_pipe,), "postgresql": (psql_copy,)}
 
 
-def measured(kind: str, root: Path, server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One kind of store: the stage, then the loaders on the same rows."""
+def measure(kind: str, root: Path, server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure one kind of store: the stage, then the loaders on the same rows."""
     config = root / "nightloom.toml"
     config.write_text(CONFIG.format(kind=kind, stored=arguments.k), encoding="utf8")
     settings = settings_module.load(config)
-    stage = published(config)
+    stage = time_publish(config)
     store = open_store(settings)
     push = versions.list_pushes(store)[-1]
     with store.exclusive_lock():
@@ -207,26 +207,26 @@ def measured(kind: str, root: Path, server: Server, arguments: argparse.Namespac
     lake = Lake(settings.place("lake"))
     rows = StoreRows(lake, D, push.facts["source"]["inputs"], root)
     batches = list(rows.batches("users", 999_999, push.facts["moment"]))
-    took = {"publish": stage, "load": loaded(store, batches)}
+    durations = {"publish": stage, "load": time_load(store, batches)}
     for own_loader in LOADERS[kind]:
         folder = Path(tempfile.mkdtemp(dir=root))
-        took[own_loader.__name__] = own_loader(server, folder, batches)
+        durations[own_loader.__name__] = own_loader(server, folder, batches)
         shutil.rmtree(folder)
-    quickest = min(took[own_loader.__name__] for own_loader in LOADERS[kind])
-    return took | {
-        "rows_s": round(arguments.users / stage), "vs_loader": round(took["load"] / quickest, 3),
+    fastest = min(durations[own_loader.__name__] for own_loader in LOADERS[kind])
+    return durations | {
+        "rows_s": round(arguments.users / stage), "vs_loader": round(durations["load"] / fastest, 3),
         "gb": push.facts["bytes"] / 1e9, "size": round(push.facts["predicted_bytes"] / push.facts["bytes"], 3),
     }  # fmt: skip
 
 
 @contextmanager
-def place_of(kind: str, root: Path) -> Iterator[Server]:
-    """A server of its own, in the variable that says where; for LMDB nothing."""
-    made = {"redis": lambda: redis_server(root / "redis"), "postgresql": postgresql}
-    if kind not in made:
+def running_server(kind: str, root: Path) -> Iterator[Server]:
+    """Start a server and set the environment variable of its address; LMDB needs none."""
+    servers = {"redis": lambda: redis_server(root / "redis"), "postgresql": postgresql}
+    if kind not in servers:
         yield Server("", [])
         return
-    with made[kind]() as server:
+    with servers[kind]() as server:
         os.environ["NIGHTLOOM_PLACES__STORE_URL"] = server.address
         yield server
         del os.environ["NIGHTLOOM_PLACES__STORE_URL"]
@@ -238,17 +238,17 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--stores", default=",".join(LOADERS))
     arguments = parser.parse_args()
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory(prefix="nightloom-bench-") as folder:
         root = Path(folder)
         (root / "nightloom.toml").write_text(CONFIG.format(kind="lmdb", stored=arguments.k), encoding="utf8")
-        lake_of(root, arguments.users, arguments.items, arguments.k)
-        run_stage(stages.SLATE_GATE, judged, argv=["--date", str(D), "--config", str(root / "nightloom.toml")])
+        write_lake(root, arguments.users, arguments.items, arguments.k)
+        run_stage(stages.SLATE_GATE, pass_gate, argv=["--date", str(D), "--config", str(root / "nightloom.toml")])
         for kind in arguments.stores.split(","):
-            with place_of(kind, root) as server:
-                found[kind] = measured(kind, root, server, arguments)
+            with running_server(kind, root) as server:
+                results[kind] = measure(kind, root, server, arguments)
     table = Table("store", "", "seconds", title=f"{arguments.users:,} users x {arguments.k} items")
-    for kind, each in found.items():
+    for kind, each in results.items():
         for name in ("publish", "load", *(own_loader.__name__ for own_loader in LOADERS[kind])):
             table.add_row(kind, name, f"{each[name]:.1f}")
         table.add_row(kind, f"{each['gb']:.2f} GB, predicted {each['size']:.1%} of it", "")
@@ -256,7 +256,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, lmdb {lmdb.__version__}")
     print(
         json.dumps(
-            {kind: {name: each[name] for name in ("rows_s", "vs_loader", "size")} for kind, each in found.items()}
+            {kind: {name: each[name] for name in ("rows_s", "vs_loader", "size")} for kind, each in results.items()}
         )
     )
 
