@@ -10,7 +10,7 @@ from models import registry
 from nightloom import settings as settings_module
 from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
-from tests.training.small import TOML, MakeProject, Row, Track, night_of
+from tests.training.small_project import TOML, MakeProject, Row, Track, night_of
 
 
 @pytest.fixture(scope="session")

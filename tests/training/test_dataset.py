@@ -6,7 +6,7 @@ import pytest
 
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night
-from tests.training.small import MakeProject, event, night_of
+from tests.training.small_project import MakeProject, event, night_of
 from training.dataset import count_rows_before, holdout_after, read_log, training_examples
 
 CutNight = tuple[Night, datetime]

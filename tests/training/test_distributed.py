@@ -14,7 +14,7 @@ import pytest
 from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
 from nightloom.settings import Training
-from tests.training.small import TOML
+from tests.training.small_project import TOML
 from training import distributed
 
 ROWS = 10_000_000

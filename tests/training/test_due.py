@@ -9,13 +9,13 @@ import pytest
 from nightloom.contracts import OUTCOMES
 from nightloom.night.context import Night
 from nightloom.settings import Training
-from tests.training.small import DAY, MakeProject, Row, event, night_of
+from tests.training.small_project import DAY, MakeProject, Row, event, night_of
 from training.drift import input_drift, outcome_drift
 from training.due import schedule_reason, summary, volume_reason
 
 RULES = Training(every_days=7, new_rows_share=0.2)
 TRAINED_ON = DAY.date() - timedelta(days=6)
-"""The night of the last training; windows are of two days (tests/training/small.py)."""
+"""The night of the last training; windows are of two days (tests/training/small_project.py)."""
 
 
 @pytest.mark.parametrize(

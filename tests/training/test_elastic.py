@@ -1,4 +1,4 @@
-"""Ranks and whole trainings that are ended by SIGKILL: what was committed is not lost, and the end is as good."""
+"""Ranks and trainings that SIGKILL ends: checkpoints are not lost, and the model is as good."""
 
 import re
 from pathlib import Path
@@ -9,55 +9,64 @@ import pytest
 
 from nightloom.contracts import INTERACTIONS
 from nightloom.settings import Settings
-from tests.training.ranks import chain, kill, ndcg, of_ranks, said, sequence, training, weights
-from tests.training.small import MakeProject, night_of
+from tests.training.rank_launcher import (
+    cyclic_likes,
+    kill,
+    ndcg,
+    rank_processes,
+    read_output,
+    sequence_section,
+    training,
+    weights,
+)
+from tests.training.small_project import MakeProject, night_of
 from training import checkpoints, fit
 
 
-def test_a_training_left_in_the_middle_goes_on_to_the_weights_of_one_undisturbed(
+def test_an_interrupted_training_resumes_to_the_weights_of_an_uninterrupted_one(
     project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = project([sequence(epochs=6)], chain(users=40))
+    settings = project([sequence_section(epochs=6)], cyclic_likes(users=40))
     night = night_of(settings)
     task, spec = fit.task_of(night, night.lake.version(INTERACTIONS)), settings.models[0]
-    fit.fit(task, spec, tmp_path / "calm")
+    fit.fit(task, spec, tmp_path / "uninterrupted")
     write = checkpoints.write
 
-    def left(folder: Path, epochs: int, *state: Any) -> None:
+    def interrupted_write(folder: Path, epochs: int, *state: Any) -> None:
         if epochs == 4:
             raise KeyboardInterrupt
         write(folder, epochs, *state)
 
-    monkeypatch.setattr(checkpoints, "write", left)
+    monkeypatch.setattr(checkpoints, "write", interrupted_write)
     with pytest.raises(KeyboardInterrupt):
-        fit.fit(task, spec, tmp_path / "left")
+        fit.fit(task, spec, tmp_path / "interrupted")
     monkeypatch.setattr(checkpoints, "write", write)
     capsys.readouterr()
-    fit.fit(task, spec, tmp_path / "left")
+    fit.fit(task, spec, tmp_path / "interrupted")
     assert epochs_of(capsys.readouterr().out) == [4, 5, 6]
-    assert [one["epoch"] for one in fit.read(tmp_path / "left").curve] == [1, 2, 3, 4, 5, 6]
-    same(tmp_path / "calm", tmp_path / "left")
+    assert [one["epoch"] for one in fit.read(tmp_path / "interrupted").curve] == [1, 2, 3, 4, 5, 6]
+    assert_same_weights(tmp_path / "uninterrupted", tmp_path / "interrupted")
 
 
 @pytest.mark.slow
-def test_ranks_that_were_killed_together_go_on_to_the_weights_of_undisturbed_ones(
+def test_ranks_that_were_killed_together_resume_to_the_weights_of_uninterrupted_ones(
     project: MakeProject, tmp_path: Path
 ) -> None:
-    settings = project([sequence(epochs=8)], chain(users=40))
-    with training(settings, 2, tmp_path / "calm") as calm:
-        said(calm)
+    settings = project([sequence_section(epochs=8)], cyclic_likes(users=40))
+    with training(settings, 2, tmp_path / "uninterrupted") as uninterrupted:
+        read_output(uninterrupted)
     with training(settings, 2, tmp_path / "killed") as first:
-        said(first, until="epoch 3,")
+        read_output(first, until="epoch 3,")
         kill(first)
     with training(settings, 2, tmp_path / "killed") as second:
-        told = said(second)
-    assert "epoch 2," not in told
+        output = read_output(second)
+    assert "epoch 2," not in output
     assert [one["epoch"] for one in fit.read(tmp_path / "killed").curve] == [1, 2, 3, 4, 5, 6, 7, 8]
-    same(tmp_path / "calm", tmp_path / "killed")
+    assert_same_weights(tmp_path / "uninterrupted", tmp_path / "killed")
 
 
-def same(one: Path, other: Path) -> None:
-    """Two trained models are bit for bit the same."""
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Two trained models have equal arrays, bit for bit."""
     found = weights(one), weights(other)
     assert found[0].keys() == found[1].keys()
     for name, array in found[0].items():
@@ -70,35 +79,33 @@ def elastic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("elastic")
-def test_a_rank_killed_in_the_middle_leaves_the_others_to_end_as_well(project: MakeProject, tmp_path: Path) -> None:
-    settings = project([sequence(epochs=30)], chain(users=200))
-    told = with_a_rank_killed(settings, 1, tmp_path / "model")
-    assert epochs_of(told)[0] in (10, 11)  # the last commit, and not the start
+def test_after_a_rank_is_killed_the_others_finish_with_a_good_model(project: MakeProject, tmp_path: Path) -> None:
+    settings = project([sequence_section(epochs=30)], cyclic_likes(users=200))
+    output = train_and_kill(settings, 1, tmp_path / "model")
+    assert epochs_of(output)[0] in (10, 11)  # from the last checkpoint, not from the start
     assert ndcg(settings, tmp_path / "model") > 0.99
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("elastic")
-def test_rank_0_is_replaced_when_lost_and_the_end_is_as_good_as_undisturbed(
-    project: MakeProject, tmp_path: Path
-) -> None:
-    settings = project([sequence(epochs=300)], chain(users=300))
-    with training(settings, 2, tmp_path / "calm") as calm:
-        said(calm)
-    told = with_a_rank_killed(settings, 0, tmp_path / "model")
-    assert "rank 0 of 1:" in told
-    assert "rank 1 of 2:" in told  # the one that came for it
+def test_a_lost_rank_0_is_replaced_and_the_model_is_as_good(project: MakeProject, tmp_path: Path) -> None:
+    settings = project([sequence_section(epochs=300)], cyclic_likes(users=300))
+    with training(settings, 2, tmp_path / "uninterrupted") as uninterrupted:
+        read_output(uninterrupted)
+    output = train_and_kill(settings, 0, tmp_path / "model")
+    assert "rank 0 of 1:" in output
+    assert "rank 1 of 2:" in output  # the rank that replaced it
     assert [one["epoch"] for one in fit.read(tmp_path / "model").curve] == list(range(1, 301))
-    assert ndcg(settings, tmp_path / "model") == pytest.approx(ndcg(settings, tmp_path / "calm"), rel=0.01)
+    assert ndcg(settings, tmp_path / "model") == pytest.approx(ndcg(settings, tmp_path / "uninterrupted"), rel=0.01)
 
 
-def with_a_rank_killed(settings: Settings, rank: int, folder: Path) -> str:
-    """Train on two ranks, kill one after the tenth epoch; what was said from then on."""
+def train_and_kill(settings: Settings, rank: int, folder: Path) -> str:
+    """Train on two ranks, kill one after the tenth epoch -> output from then on."""
     with training(settings, 2, folder) as process:
-        said(process, until="epoch 10,")
-        of_ranks(process)[rank].kill()
-        return said(process)
+        read_output(process, until="epoch 10,")
+        rank_processes(process)[rank].kill()
+        return read_output(process)
 
 
-def epochs_of(told: str) -> list[int]:
-    return [int(found) for found in re.findall(r"epoch (\d+),", told)]
+def epochs_of(output: str) -> list[int]:
+    return [int(found) for found in re.findall(r"epoch (\d+),", output)]

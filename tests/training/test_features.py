@@ -9,7 +9,7 @@ import pytest
 from models.features import Features, hash_features
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.lake import Lake
-from tests.training.small import DAY, MakeProject, Row, event, night_of
+from tests.training.small_project import DAY, MakeProject, Row, event, night_of
 from training.features import FeatureVersions, features_of, item_features, positions_in, user_features
 from training.rank_shards import read_shard
 

@@ -1,4 +1,4 @@
-"""Gate 2 by real trainings, on data where the right winner is known: two tastes, and new likes that follow them."""
+"""Gate 2 on real trainings, with data whose right winner is known: two tastes, and later likes that follow them."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from nightloom.contracts import GATES, ITEMS, MODEL_VERDICTS
 from nightloom.errors import GateClosedError
 from nightloom.night.context import Night, NothingToDo
 from nightloom.settings import Settings
-from tests.training.small import DAY, MakeProject, Row, Track, event, night_of
+from tests.training.small_project import DAY, MakeProject, Row, Track, event, night_of
 from training import due, model_gate, registration, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
@@ -29,15 +29,15 @@ GOOD = """
 name = "als"
 params = { factors = 2, regularisation = 0.1, popularity = 0.1 }
 """
-DEAF = """
+NO_POPULARITY = """
 [[models]]
 name = "als"
 params = { factors = 2, regularisation = 0.1, popularity = 0.0 }
 """
-"""To newcomers it has nothing to say: all scores are equal, and the items come in the order of their names."""
+"""For new users all its scores are equal, and the items come in the order of their names."""
 
 
-Judged = Callable[..., Night]
+RunGate = Callable[..., Night]
 
 
 def liked(user: str, taste: str, rng: np.random.Generator) -> list[Row]:
@@ -56,14 +56,14 @@ def tastes() -> list[Row]:
 
 @pytest.fixture
 def newcomers() -> list[Row]:
-    """12 users of no past who like the third most popular item: places one and two go to others."""
+    """12 users without history who like the third most popular item; two other items are more popular."""
     fans = [event(f"fan{fan:02}", item, days) for fan in range(45) for item, days in (("zx", 4), ("zy", 5), ("zz", 6))]
     return fans + [event(f"new{user:02}", "zz", 1) for user in range(12)]
 
 
 @pytest.fixture
-def judged() -> Judged:
-    """Train the project's models (or one of them), then ask the gate; returns the gate's night."""
+def run_gate() -> RunGate:
+    """A function that trains the project's models (or one of them) and runs the gate; returns the gate's night."""
 
     def run(settings: Settings, model: str | None = None, override: str | None = None) -> Night:
         train.main(night_of(settings, when="always", model=model))
@@ -82,7 +82,7 @@ def film(item: str) -> Row:
 
 
 def failed(night: Night) -> dict[str, str]:
-    """The checks of the gate's last rows in ops.gates that did not hold, and what they found."""
+    """Failed checks of the gate's last rows in ops.gates -> what they observed."""
     rows = night.lake.rows(GATES).to_pylist()
     last = max(row["checked_at"] for row in rows)
     return {row["check"]: row["observed"] for row in rows if row["checked_at"] == last and not row["passed"]}
@@ -97,8 +97,8 @@ def verdict(night: Night, version: str) -> dict[str, Any]:
 
 def page(settings: Settings) -> str:
     """The page of the last comparison in MLflow."""
-    asked = registry.client(settings)
-    (run, *_) = asked.search_runs(
+    client = registry.client(settings)
+    (run, *_) = client.search_runs(
         [registration.experiment_id(settings)], "tags.gate = 'model'", order_by=["start_time DESC"]
     )
     found: str = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/comparison.html")
@@ -110,15 +110,15 @@ def champion(settings: Settings) -> str | None:
     return found.version if found else None
 
 
-def test_a_better_challenger_is_promoted_a_tie_and_a_worse_one_keep_the_champion(
-    project: MakeProject, tastes: list[Row], tracked: Track, judged: Judged
+def test_a_better_challenger_is_promoted_and_after_a_tie_or_a_worse_one_the_champion_stays(
+    project: MakeProject, tastes: list[Row], tracked: Track, run_gate: RunGate
 ) -> None:
     settings = tracked(project(["popularity", GOOD], tastes))
     night_of(settings).lake.append(ITEMS, [film(f"{taste}{item:02}") for taste in "ab" for item in range(12)])
-    night = judged(settings, model="popularity")
+    night = run_gate(settings, model="popularity")
     assert (night.tags["verdict"], night.tags["model_version"]) == ("promoted version 1", "1")
 
-    night = judged(settings, model="als")
+    night = run_gate(settings, model="als")
     assert night.tags["verdict"] == "promoted version 2"
     assert failed(night) == {}
     found = registry.champion(settings)
@@ -133,14 +133,14 @@ def test_a_better_challenger_is_promoted_a_tie_and_a_worse_one_keep_the_champion
     assert "als v2: loss" in shown
     assert shown.count("<svg ") == 4  # metric by segment, gains, learning curve, how much of the lists stays
     assert "<b>Film b" in shown
-    assert not re.search(r"\bu\d\d\b", shown)  # nobody's id
+    assert not re.search(r"\bu\d\d\b", shown)  # no user id
 
-    night = judged(settings, model="als")  # the same data, the same seed: the same model
+    night = run_gate(settings, model="als")  # the same data, the same seed: the same model
     assert night.tags["verdict"] == "kept version 2"
     assert failed(night) == {"better_than_champion": "ndcg@10 +0.0000 [+0.0000, +0.0000]"}
     assert champion(settings) == "2"
 
-    night = judged(settings, model="popularity")
+    night = run_gate(settings, model="popularity")
     assert night.tags["verdict"] == "kept version 2"
     row = verdict(night, "4")
     assert row["outcome"] == "refused"
@@ -154,39 +154,39 @@ def test_a_better_challenger_is_promoted_a_tie_and_a_worse_one_keep_the_champion
 
 
 def test_a_challenger_that_is_better_but_fails_one_segment_is_refused(
-    project: MakeProject, tastes: list[Row], newcomers: list[Row], tracked: Track, judged: Judged,
+    project: MakeProject, tastes: list[Row], newcomers: list[Row], tracked: Track, run_gate: RunGate,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    settings = tracked(project(["popularity", DEAF], tastes + newcomers))
-    judged(settings, model="popularity")
-    night = judged(settings, model="als")
+    settings = tracked(project(["popularity", NO_POPULARITY], tastes + newcomers))
+    run_gate(settings, model="popularity")
+    night = run_gate(settings, model="als")
     assert night.tags["verdict"] == "kept version 1"
     assert failed(night) == {"no_loss_on_new_users": "ndcg@10 -0.5000 [-0.5000, -0.5000], 12 users"}
     row = verdict(night, "2")
     assert row["outcome"] == "refused"
-    assert row["gain_low"] > 0  # better on the whole, with certainty
+    assert row["gain_low"] > 0  # significantly better over all users
     assert dict(row["segments"])["new users"] == 0
     assert "no_loss_on_new_users" in row["why"]
 
     monkeypatch.setenv("NIGHTLOOM_GATES__MODEL__SEGMENT_LOSS", "1")
-    assert judged(settings_module.load(settings.file), model="als").tags["verdict"] == "promoted version 3"
+    assert run_gate(settings_module.load(settings.file), model="als").tags["verdict"] == "promoted version 3"
 
 
-def test_nobody_below_popularity_is_promoted_and_with_nobody_to_serve_the_gate_closes(
-    project: MakeProject, tracked: Track, judged: Judged
+def test_no_model_below_popularity_is_promoted_and_without_a_champion_the_gate_closes(
+    project: MakeProject, tracked: Track, run_gate: RunGate
 ) -> None:
     rows = [event(f"u{user}", item, 5) for user in range(30) for item in (f"a{user:02}", "zz")]
     newcomers = [event(f"new{user}", "zz", 1) for user in range(10)]
-    settings = tracked(project([DEAF], rows + newcomers))
+    settings = tracked(project([NO_POPULARITY], rows + newcomers))
     with pytest.raises(GateClosedError, match="not_below_popularity"):
-        judged(settings)
+        run_gate(settings)
     assert champion(settings) is None
-    night = judged(settings, override="ann: nothing else there is")
+    night = run_gate(settings, override="ann: nothing else there is")
     assert night.tags["verdict"] == "promoted version 2"
     assert verdict(night, "2")["outcome"] == "promoted"
 
 
-def test_with_nothing_trained_and_no_champion_the_gate_closes(
+def test_without_challengers_and_without_a_champion_the_gate_closes(
     project: MakeProject, tastes: list[Row], tracked: Track
 ) -> None:
     settings = tracked(project(["popularity"], tastes))
@@ -194,12 +194,12 @@ def test_with_nothing_trained_and_no_champion_the_gate_closes(
         model_gate.main(night_of(settings, override=None))
 
 
-def test_when_nobody_can_be_judged_the_gate_closes_and_says_so(
-    project: MakeProject, tracked: Track, judged: Judged
+def test_without_evaluation_users_the_gate_closes_and_says_so(
+    project: MakeProject, tracked: Track, run_gate: RunGate
 ) -> None:
     settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
     with pytest.raises(GateClosedError, match="later_users is 0 users"):
-        judged(settings)
+        run_gate(settings)
 
 
 def in_mode(settings: Settings, mode: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -207,29 +207,29 @@ def in_mode(settings: Settings, mode: str, monkeypatch: pytest.MonkeyPatch) -> S
     return settings_module.load(settings.file)
 
 
-def test_a_dry_run_judges_alike_each_time_and_moves_nothing(
-    project: MakeProject, tastes: list[Row], tracked: Track, judged: Judged, monkeypatch: pytest.MonkeyPatch
+def test_a_dry_run_gives_the_same_verdict_each_time_and_moves_no_alias(
+    project: MakeProject, tastes: list[Row], tracked: Track, run_gate: RunGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tracked(project(["popularity", GOOD], tastes))
     dry = in_mode(settings, "dry_run", monkeypatch)
     with pytest.raises(GateClosedError, match="nightloom model promote VERSION"):
-        judged(dry, model="popularity")
-    judged(settings, model="popularity")
-    nights = [judged(dry, model="als") for _ in range(2)]
+        run_gate(dry, model="popularity")
+    run_gate(settings, model="popularity")
+    nights = [run_gate(dry, model="als") for _ in range(2)]
     assert nights[0].tags["verdict"] == "dry run: would promote version 3, kept version 2"
     assert champion(settings) == "2"
     rows = [verdict(nights[-1], version) for version in ("3", "4")]
-    told = [{name: value for name, value in row.items() if name not in ("version", "judged_at")} for row in rows]
-    assert told[0] == told[1]  # the same data, the same decision, to the last digit of the interval
-    assert told[0]["outcome"] == "passed"
+    decisions = [{name: value for name, value in row.items() if name not in ("version", "judged_at")} for row in rows]
+    assert decisions[0] == decisions[1]  # the same data, the same decision, to the last digit of the interval
+    assert decisions[0]["outcome"] == "passed"
 
 
-def test_where_the_gate_is_disabled_the_newest_challenger_is_promoted_and_ops_gates_says_so(
-    project: MakeProject, tastes: list[Row], tracked: Track, judged: Judged, monkeypatch: pytest.MonkeyPatch
+def test_a_disabled_gate_promotes_the_newest_challenger_with_a_warning_in_ops_gates(
+    project: MakeProject, tastes: list[Row], tracked: Track, run_gate: RunGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tracked(project(["popularity", GOOD], tastes))
     settings = in_mode(settings, "disabled", monkeypatch)
-    judged(settings, model="als")
-    night = judged(settings, model="popularity")
+    run_gate(settings, model="als")
+    night = run_gate(settings, model="popularity")
     assert night.tags["verdict"] == "promoted version 2"
     assert failed(night) == {"judged": "gates.model.mode is disabled"}

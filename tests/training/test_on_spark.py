@@ -1,4 +1,4 @@
-"""Ranks inside a Spark cluster of this machine: a master and two workers of a core each, real ones."""
+"""Ranks inside a real Spark cluster on this machine: a master and two workers with one core each."""
 
 import os
 import socket
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from nightloom import settings as settings_module
-from tests.training.ranks import chain, said, sequence, training
-from tests.training.small import MakeProject
-from tests.training.test_elastic import same
+from tests.training.rank_launcher import cyclic_likes, read_output, sequence_section, training
+from tests.training.small_project import MakeProject
+from tests.training.test_elastic import assert_same_weights
 
-SECONDS = 60  # a cluster that takes longer to come up does not come up
+TIMEOUT_SECONDS = 60  # time-out of the cluster's start
 DEPLOY = "org.apache.spark.deploy"
 
 
@@ -31,10 +31,10 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     master = [f"{DEPLOY}.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(others[0])]
     commands = [master]
     for number in range(2):
-        places = ["--port", str(others[1 + number]), "--webui-port", str(others[3 + number])]
+        ports = ["--port", str(others[1 + number]), "--webui-port", str(others[3 + number])]
         folder = str(tmp_path / f"worker-{number}")
         size = ["-c", "1", "-m", "1g", "-d", folder, f"spark://127.0.0.1:{port}"]
-        commands.append([f"{DEPLOY}.worker.Worker", "--host", "127.0.0.1", *places, *size])
+        commands.append([f"{DEPLOY}.worker.Worker", "--host", "127.0.0.1", *ports, *size])
     with ExitStack() as running:
         log = running.enter_context((tmp_path / "cluster.log").open("wb"))
         for command in commands:
@@ -43,7 +43,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             )
             running.callback(process.wait)
             running.callback(process.kill)
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while (tmp_path / "cluster.log").read_text().count("Registering worker") < 2:
             assert time.monotonic() < deadline, (tmp_path / "cluster.log").read_text()
             time.sleep(0.1)
@@ -57,14 +57,14 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-def test_ranks_inside_a_spark_cluster_train_the_model_of_horovodrun(
+def test_ranks_inside_a_spark_cluster_train_the_same_model_as_horovodrun(
     project: MakeProject, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = project([sequence(epochs=3)], chain(users=40))
+    settings = project([sequence_section(epochs=3)], cyclic_likes(users=40))
     with training(settings, 2, tmp_path / "horovodrun") as process:
-        said(process)
+        read_output(process)
     monkeypatch.setenv("NIGHTLOOM_PLACES__SPARK", cluster)
     monkeypatch.setenv("NIGHTLOOM_TRAINING__LAUNCHER", "spark")
     with training(settings_module.load(settings.file), 2, tmp_path / "spark") as process:
-        said(process)
-    same(tmp_path / "horovodrun", tmp_path / "spark")
+        read_output(process)
+    assert_same_weights(tmp_path / "horovodrun", tmp_path / "spark")

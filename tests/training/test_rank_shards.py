@@ -12,7 +12,7 @@ from benchmarks.likes import write_likes
 from models.base import Examples
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
-from tests.training.small import DAY, MakeProject, Row, event, night_of
+from tests.training.small_project import DAY, MakeProject, Row, event, night_of
 from training.dataset import read_log, training_examples
 from training.rank_shards import read_shard
 

@@ -1,4 +1,4 @@
-"""The search, on days where the best half-life is known, and is another one on the days that gate 2 judges on."""
+"""The search, on data whose best half-life is known, and differs from the best on the holdout of gate 2."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from nightloom import settings as settings_module
 from nightloom.contracts import INTERACTIONS
 from nightloom.errors import SettingsError
 from nightloom.settings import Settings
-from tests.training.small import MakeProject, Row, Track, event, night_of
+from tests.training.small_project import MakeProject, Row, Track, event, night_of
 from training import fit, registration, search, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
@@ -57,22 +57,22 @@ def test_the_challenger_is_trained_with_what_is_best_on_validation_and_the_study
 ) -> None:
     settings = tracked(project([POPULARITY], fashion))
     train.main(night_of(settings, when="always", model=None))
-    asked = registry.client(settings)
-    version = asked.get_model_version("small", "1")
-    taken = float(asked.get_run(str(version.run_id)).data.params["half_life_days"])
+    client = registry.client(settings)
+    version = client.get_model_version("small", "1")
+    chosen_value = float(client.get_run(str(version.run_id)).data.params["half_life_days"])
     # `new` leads where 10 likes of 1 day before the validation's cut outweigh 30 of 56 days before.
-    assert 0.5 <= taken < 55 / 1.585
+    assert 0.5 <= chosen_value < 55 / 1.585
 
-    (study,) = asked.search_runs([registration.experiment_id(settings)], "tags.search = 'popularity'")
-    values = {one.step: one.value for one in asked.get_metric_history(study.info.run_id, "ndcg_at_1")}
+    (study,) = client.search_runs([registration.experiment_id(settings)], "tags.search = 'popularity'")
+    values = {one.step: one.value for one in client.get_metric_history(study.info.run_id, "ndcg_at_1")}
     assert len(values) == 8
     assert (values[0], max(values.values())) == (0, 1)  # as declared, and the best
-    assert float(study.data.params["half_life_days"]) == taken
+    assert float(study.data.params["half_life_days"]) == chosen_value
     trials = json.loads(mlflow.artifacts.load_text(f"{study.info.artifact_uri}/trials.json"))["trials"]
     assert {trial["state"] for trial in trials} == {"COMPLETE"}
 
     again = search.with_best_params(night_of(settings), task_of(settings), settings.models)
-    assert again[0].params == {"half_life_days": taken}  # the same data, the same trials
+    assert again[0].params == {"half_life_days": chosen_value}  # the same data, the same trials
 
 
 def test_nothing_is_searched_unless_minutes_are_given(project: MakeProject, fashion: list[Row]) -> None:
@@ -88,14 +88,14 @@ search = { regularisation = { low = 0.01, high = 1.0 } }
 """
 
 
-def test_the_time_bounds_a_trial_too(
+def test_the_time_limit_also_ends_a_trial(
     project: MakeProject, tracked: Track, fashion: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTLOOM_TRAINING__SEARCH_MINUTES", "0.01")
     settings = tracked(project([ENDLESS], fashion))
     registration.experiment_id(settings)
     night, task, started = night_of(settings), task_of(settings), time.monotonic()
-    assert search.with_best_params(night, task, settings.models) == list(settings.models)  # no trial came to its end
+    assert search.with_best_params(night, task, settings.models) == list(settings.models)  # no trial finished
     assert time.monotonic() - started < 20
 
 

@@ -19,13 +19,13 @@ SOME, D, P, N = 50, 8, 3, 600  # items, factors, periods, targets: more than a b
 
 def network() -> Network:
     torch.manual_seed(0)
-    made = new_network(SOME, SequenceParams(factors=D))
-    torch.nn.init.normal_(made.items.weight)
-    torch.nn.init.normal_(made.bias)
-    return made
+    net = new_network(SOME, SequenceParams(factors=D))
+    torch.nn.init.normal_(net.items.weight)
+    torch.nn.init.normal_(net.bias)
+    return net
 
 
-def asked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def loss_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """States, targets, weights, what was popular, periods."""
     torch.manual_seed(1)
     states = torch.randn(N, D, requires_grad=True)
@@ -33,7 +33,7 @@ def asked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, tor
 
 
 def test_the_loss_and_its_gradients_are_those_of_a_softmax_over_all_items() -> None:
-    ours, theirs, (states, targets, weights, popular, periods) = network(), network(), asked()
+    ours, theirs, (states, targets, weights, popular, periods) = network(), network(), loss_inputs()
     rng = np.random.default_rng(0)
     loss = weighted_cross_entropy(
         ours, states, targets, weights, popular, periods, bfloat16=False, negatives=0, rng=rng
@@ -50,23 +50,23 @@ def test_the_loss_and_its_gradients_are_those_of_a_softmax_over_all_items() -> N
 
 
 def test_in_bfloat16_the_loss_and_its_gradients_are_nearly_the_same() -> None:
-    found = []
+    results = []
     for half in (False, True):
-        made, (states, targets, weights, _, periods) = network(), asked()
-        loss = weighted_cross_entropy(made, states, targets, weights, None, periods, half, 0, np.random.default_rng(0))
+        net, (states, targets, weights, _, periods) = network(), loss_inputs()
+        loss = weighted_cross_entropy(net, states, targets, weights, None, periods, half, 0, np.random.default_rng(0))
         loss.backward()  # type: ignore[no-untyped-call]
         assert states.grad is not None
-        found.append((loss.detach(), states.grad, made.items.weight.grad))
-    for whole, rounded in zip(*found, strict=True):
-        assert (rounded - whole).norm() < 0.01 * whole.norm()
+        results.append((loss.detach(), states.grad, net.items.weight.grad))
+    for exact, rounded in zip(*results, strict=True):
+        assert (rounded - exact).norm() < 0.01 * exact.norm()
 
 
 def test_with_every_item_drawn_the_sampled_loss_is_the_full_one() -> None:
-    made, (states, targets, weights, popular, periods) = network(), asked()
+    net, (states, targets, weights, popular, periods) = network(), loss_inputs()
     few = slice(0, 20)  # so that not every item is a target anyway
     losses = [
         weighted_cross_entropy(
-            made, states[few], targets[few], weights[few], popular, periods[few], False, negatives, rng
+            net, states[few], targets[few], weights[few], popular, periods[few], False, negatives, rng
         )
         for negatives, rng in ((0, np.random.default_rng(0)), (10_000, np.random.default_rng(0)))
     ]

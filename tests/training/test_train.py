@@ -1,4 +1,4 @@
-"""training.train as a person runs it: Horovod and MLflow for real, then what MLflow holds."""
+"""The command training.train, with real Horovod and MLflow, and the runs and versions in MLflow."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from nightloom.contracts import INTERACTIONS, STAGES
 from nightloom.errors import SettingsError
 from nightloom.night.context import NothingToDo
 from nightloom.settings import Settings
-from tests.training.small import MakeProject, Track, event, night_of
+from tests.training.small_project import MakeProject, Track, event, night_of
 from training import fit, registration, train
 from training.declared_models import models_to_train
 
@@ -45,17 +45,17 @@ def trained(project: MakeProject, tracked: Track) -> tuple[Settings, str]:
     settings = tracked(project(["popularity", SEQUENCE], rows))
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "training.train", "--date", "2026-03-01", "--config", str(settings.file)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=root, env=dict(os.environ), capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return settings, done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return settings, process.stdout
 
 
 def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained: tuple[Settings, str]) -> None:
-    settings, said = trained
-    assert "sequence: 2 ranks" in said
-    assert "epoch 2, loss" in said
+    settings, output = trained
+    assert "sequence: 2 ranks" in output
+    assert "epoch 2, loss" in output
     found = {one.name: one for one in registry.versions_of_night(settings, night_of(settings).date)}
     assert found.keys() == {"popularity", "sequence"}
     tags = found["sequence"].tags
@@ -63,12 +63,12 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
         "silver.interactions", "2", "60", "2026-02-28",
     )  # fmt: skip
 
-    asked = registry.client(settings)
-    version = asked.get_model_version("small", found["sequence"].version)
+    client = registry.client(settings)
+    version = client.get_model_version("small", found["sequence"].version)
     assert version.run_id is not None
-    run = asked.get_run(version.run_id)
+    run = client.get_run(version.run_id)
     assert run.inputs is not None
-    losses = [metric.value for metric in asked.get_metric_history(version.run_id, "loss")]
+    losses = [metric.value for metric in client.get_metric_history(version.run_id, "loss")]
     assert len(losses) == 2
     assert run.data.params["factors"] == "8"
     assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["silver.interactions v2"]
@@ -78,8 +78,8 @@ def test_the_command_leaves_runs_curves_data_sets_and_versions_in_mlflow(trained
 
     # Any MLflow tool can serve it: a frame in, lists out, without what was liked.
     served = mlflow.pyfunc.load_model(f"models:/small/{found['sequence'].version}")
-    asked_for = pd.DataFrame({"user_id": ["new", "cold"], "items": [["i1", "i2"], []], "k": [3, 2]})
-    answer = served.predict(asked_for)
+    request = pd.DataFrame({"user_id": ["new", "cold"], "items": [["i1", "i2"], []], "k": [3, 2]})
+    answer = served.predict(request)
     assert [len(items) for items in answer["items"]] == [3, 2]
     assert not {"i1", "i2"} & set(answer["items"][0])
     assert all(np.diff(scores).max() <= 0 for scores in answer["scores"])
@@ -106,10 +106,10 @@ def test_a_blend_is_registered_with_its_members_and_lists_from_there(project: Ma
     train.main(night_of(settings, when="always", model=None))
     (found,) = registry.versions_of_night(settings, night_of(settings).date)
     assert (found.name, len(found.model.item_ids)) == ("blend", 8)
-    lists_elsewhere(settings, found.version)
+    assert_serves_without_checkout(settings, found.version)
 
 
-ELSEWHERE = """
+SERVE = """
 import sys
 from pathlib import Path
 import mlflow, pandas
@@ -123,15 +123,15 @@ print(models.__file__)
 """
 
 
-def lists_elsewhere(settings: Settings, version: str) -> None:
-    """A registered version lists in a process that has no checkout, by the code that was registered with it."""
-    command = [sys.executable, "-c", ELSEWHERE, settings.tracking_uri, f"models:/small/{version}"]
+def assert_serves_without_checkout(settings: Settings, version: str) -> None:
+    """A registered version gives lists in a process without the checkout, by the code registered with it."""
+    command = [sys.executable, "-c", SERVE, settings.tracking_uri, f"models:/small/{version}"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=settings.root, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
-    *_, imported, where = done.stdout.splitlines()
+    assert process.returncode == 0, process.stderr
+    *_, imported, where = process.stdout.splitlines()
     items, same_place, *modules = imported.split()
     assert (items, same_place) == ("3", "True")
     assert {module.split(".")[0] for module in modules} == {"models"}
@@ -149,20 +149,20 @@ params = { members = "popularity, sequence", held_out_days = 0, "sequence.factor
 """
 
 
-def test_a_member_of_a_blend_is_trained_anew_on_everything(project: MakeProject, tmp_path: Path) -> None:
+def test_a_member_of_a_blend_is_trained_again_on_all_data(project: MakeProject, tmp_path: Path) -> None:
     rows = [
         event(f"u{user}", f"i{item}", 5 + item / 100) for user in range(12) for item in range(8) if (user + item) % 4
     ]
     night = night_of(project([OF_SEQUENCES], rows))
     task = fit.task_of(night, night.lake.version(INTERACTIONS))
-    alone, blend = (
+    single, blend = (
         models.load(fit.fit(task, spec, tmp_path / spec.name).files) for spec in night.settings.models
     )  # fmt: skip
-    assert isinstance(alone, Sequence)
+    assert isinstance(single, Sequence)
     assert isinstance(blend, Blend)
     member = blend.members[1]
     assert isinstance(member, Sequence)
-    np.testing.assert_array_equal(member.items_ID, alone.items_ID)
+    np.testing.assert_array_equal(member.items_ID, single.items_ID)
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("magic", ""), ("secuence", r"\. Did you mean 'sequence'\?")])

@@ -12,7 +12,7 @@ import models
 from models.two_tower import TwoTower
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from tests.models.tastes import IDS, PEOPLE, fitted, newcomer, scores, taste_of, tastes
-from tests.training.small import MakeProject, event, night_of
+from tests.training.small_project import MakeProject, event, night_of
 from tests.training.test_features import item, user
 from training import distributed, fit
 from training.trainers.row_adagrad import RowAdagrad
@@ -24,7 +24,7 @@ def test_the_same_examples_give_the_same_bits() -> None:
     np.testing.assert_array_equal(again.user_features_WD, model.user_features_WD)
 
 
-def test_row_adagrad_moves_the_touched_rows_alone_by_their_own_squares() -> None:
+def test_row_adagrad_changes_only_rows_with_a_gradient_by_their_own_squares() -> None:
     table = torch.nn.Parameter(torch.zeros(1000, 2))
     optimizer = RowAdagrad([table], lr=0.5)
     for gradient in ([3.0, 4.0], [6.0, 8.0]):
@@ -60,8 +60,8 @@ def test_from_the_lake_on_any_number_of_ranks(ranks: int, project: MakeProject, 
         "--users", str(lake.version(USERS)), "--folder", str(tmp_path / "out"),
     )  # fmt: skip
     environment = os.environ | distributed.environment(ranks, settings.training)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
     model = models.load(fit.read(tmp_path / "out").files)
     assert isinstance(model, TwoTower)
     for taste in "ab":

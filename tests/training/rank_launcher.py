@@ -1,4 +1,4 @@
-"""What the tests of ranks share: a chain that a model can learn, trainings as processes, a hand that kills ranks."""
+"""Trainings of the sequence model as processes, for the tests of ranks: data that it can learn, output, kills."""
 
 import os
 import signal
@@ -16,17 +16,17 @@ import models
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 from nightloom.settings import Settings
-from tests.training.small import Row, event, night_of
+from tests.training.small_project import Row, event, night_of
 from training import distributed, fit, ranking_metrics
 from training.dataset import holdout_after, read_log
 
-SECONDS = 400  # a training that takes longer hangs
+TIMEOUT_SECONDS = 400  # time-out of a training
 ITEMS = 24
 Process = subprocess.Popen[str]
 
 
-def chain(users: int) -> list[Row]:
-    """Everybody likes one item after the other, round and round from some item on, the last two after the cut."""
+def cyclic_likes(users: int) -> list[Row]:
+    """Every user likes the items in one cyclic order, from a random start; the last two likes are after the cut."""
     rng = np.random.default_rng(0)
     rows = []
     for user in range(users):
@@ -36,8 +36,8 @@ def chain(users: int) -> list[Row]:
     return rows
 
 
-def sequence(epochs: int) -> str:
-    """The section of a model that learns the chain."""
+def sequence_section(epochs: int) -> str:
+    """Section of nightloom.toml for a model that learns the order."""
     return f"""
 [[models]]
 name = "sequence"
@@ -47,7 +47,7 @@ params = {{ factors = 16, length = 8, epochs = {epochs}, batch = 32, learning_ra
 
 @contextmanager
 def training(settings: Settings, ranks: int, folder: Path) -> Iterator[Process]:
-    """A training of the project's sequence model as a process group of its own; what is left of it is ended."""
+    """Run a training of the project's sequence model as its own process group; kill what is left of it at the end."""
     version = Lake(settings.place("lake")).version(INTERACTIONS)
     command = distributed.command(
         ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
@@ -57,31 +57,31 @@ def training(settings: Settings, ranks: int, folder: Path) -> Iterator[Process]:
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
-        hung = threading.Timer(SECONDS, kill, [process])
-        hung.start()
+        timer = threading.Timer(TIMEOUT_SECONDS, kill, [process])
+        timer.start()
         try:
             yield process
         finally:
-            hung.cancel()
+            timer.cancel()
             kill(process)
 
 
-def said(process: Process, until: str = "") -> str:
-    """What a process says up to a line with `until` in it; without, up to its end, which must be a good one."""
-    told = ""
+def read_output(process: Process, until: str = "") -> str:
+    """Output up to a line with `until`; without `until`, up to the process's end, which must be successful."""
+    output = ""
     assert process.stdout is not None
     for line in process.stdout:
-        told += line
+        output += line
         if until and until in line:
-            return told
-    assert process.wait() == 0, told
-    assert not until, f"ended without {until!r}:\n{told}"
-    return told
+            return output
+    assert process.wait() == 0, output
+    assert not until, f"ended without {until!r}:\n{output}"
+    return output
 
 
 def kill(process: Process) -> None:
-    """SIGKILL to a launcher's whole group and to its ranks, which are in groups of their own."""
-    ranks = of_ranks(process).values()
+    """Send SIGKILL to a launcher's process group, and to its ranks, which have their own groups."""
+    ranks = rank_processes(process).values()
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     for rank in ranks:
@@ -90,16 +90,16 @@ def kill(process: Process) -> None:
     process.wait()
 
 
-def of_ranks(process: Process) -> dict[int, psutil.Process]:
+def rank_processes(process: Process) -> dict[int, psutil.Process]:
     """Rank -> the training process that a launcher started for it."""
-    found = {}
+    processes = {}
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.Error):  # it has ended
+            with suppress(psutil.Error):  # the child has ended
                 rank = child.environ().get("HOROVOD_RANK")
                 if rank is not None and child.cmdline()[1:3] == ["-m", "training.fit"]:
-                    found[int(rank)] = child
-    return found
+                    processes[int(rank)] = child
+    return processes
 
 
 def weights(folder: Path) -> dict[str, NDArray[np.generic]]:
@@ -108,9 +108,11 @@ def weights(folder: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def ndcg(settings: Settings, folder: Path) -> float:
-    """NDCG@10 of a trained model on the days after the cut; 1 is the chain's right answer."""
+    """NDCG@10 of a trained model on the holdout; a model that has learned the order reaches 1."""
     night = night_of(settings)
     task = fit.task_of(night, night.lake.version(INTERACTIONS))
-    later = holdout_after(read_log(night.lake, task.version, night.end, only_likes=False), task.cut)
-    found = ranking_metrics.hits(ranking_metrics.ranked_lists(models.load(folder / "files"), later, 10), later.targets)
-    return float(ranking_metrics.ndcg(found, np.diff(later.targets.indptr)).mean())
+    holdout = holdout_after(read_log(night.lake, task.version, night.end, only_likes=False), task.cut)
+    hits_TK = ranking_metrics.hits(
+        ranking_metrics.ranked_lists(models.load(folder / "files"), holdout, 10), holdout.targets
+    )
+    return float(ranking_metrics.ndcg(hits_TK, np.diff(holdout.targets.indptr)).mean())

@@ -1,4 +1,4 @@
-"""What the tests of training share: a small project's settings and rows with a known structure."""
+"""A small project for the tests of training: settings, rows with known structure, and the night of a stage."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -36,7 +36,7 @@ holdout_days = 2
 
 
 def event(user: str, item: str, days_before: float, weight: float = 1.0) -> Row:
-    """One row of silver.interactions, so many days before the end of DAY."""
+    """One row of silver.interactions, `days_before` days before the end of DAY."""
     at = DAY + timedelta(days=1 - days_before)
     key = f"{user}-{item}-{at.isoformat()}"
     return {
@@ -49,5 +49,5 @@ LAST = DAY.date()
 
 
 def night_of(settings: Settings, day: date = LAST, **arguments: Any) -> Night:
-    """The night object that a stage would get."""
+    """The Night that a stage gets."""
     return Night(date=day, settings=settings, run_id="test", stage="test", arguments=Namespace(**arguments))
