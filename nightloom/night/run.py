@@ -86,7 +86,7 @@ def _run_and_record(night: Night, body: Callable[[Any], None]) -> None:
     finally:
         run = StageRun(
             run_id=night.run_id, night=night.date, stage=night.stage, status=status, started_at=started_at,
-            seconds=_process_seconds(), reads=night.reads, writes=night.writes, rows=night.counts, tags=night.tags,
+            seconds=process_seconds(), reads=night.reads, writes=night.writes, rows=night.counts, tags=night.tags,
             code=code_revision(), config=night.settings.digest, error=error or None,
         )  # fmt: skip
         records.append_run(night.lake, run)
@@ -106,6 +106,9 @@ def _run_with_retries(night: Night, body: Callable[[Any], None]) -> None:
             time.sleep(random.uniform(0.5, 2))
 
 
-def _process_seconds() -> float:
-    # The body starts later: a night's time is mostly interpreters that start.
-    return time.time() - psutil.Process().create_time()
+def process_seconds() -> float:
+    """Seconds since this process started. The body starts later: a night's time is mostly interpreters that start."""
+    started_at = psutil.Process().create_time()
+    if hasattr(time, "CLOCK_BOOTTIME"):  # Linux, where psutil adds a boot time of whole seconds
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - (started_at - psutil.boot_time())
+    return time.time() - started_at

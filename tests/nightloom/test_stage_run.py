@@ -1,7 +1,9 @@
 """A stage as a command: exit codes 0, 1, 2, 3 and 99, what its record holds, and what a gate decides."""
 
 import shutil
+import subprocess
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -97,6 +99,13 @@ def test_a_pinned_table_stays_at_its_version_for_the_whole_stage(run: Callable[.
         assert night.pin(USERS) == first < lake.version(USERS)
 
     assert run(body) == 0
+
+
+def test_the_time_of_a_stage_counts_from_the_start_of_its_process() -> None:
+    code = "import time; from nightloom.night.run import process_seconds; print(time.time() - process_seconds())"
+    before = time.time()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(before, abs=0.2)
 
 
 def test_our_own_error_is_exit_code_1_one_line_and_a_failed_row(
