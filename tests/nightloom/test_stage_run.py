@@ -105,7 +105,7 @@ def test_the_time_of_a_stage_counts_from_the_start_of_its_process() -> None:
     code = "import time; from nightloom.night.run import process_seconds; print(time.time() - process_seconds())"
     before = time.time()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(before, abs=0.2)
+    assert float(done.stdout) == pytest.approx(before, abs=0.4)
 
 
 def test_our_own_error_is_exit_code_1_one_line_and_a_failed_row(
