@@ -1,6 +1,8 @@
 """The pages made from the code are current, and every setting and table is explained in them."""
 
 import importlib.util
+import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,19 @@ from pydantic import BaseModel
 from nightloom.contracts import TABLES
 from nightloom.settings import Section
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PATH = re.compile(
+    r"`((?:nightloom|models|spark_jobs|training|expectations|serving|dags|benchmarks|tests|docs)/[\w./]*)`"
+)
+WRITTEN_BY_THE_READER = {
+    "spark_jobs/gold_streaks.py",
+    "expectations/suites/gold_streaks.py",
+    "models/next_item.py",
+    "nightloom/slate/rules/demotion.py",
+}
+"""Files of the examples in docs/authoring.md."""
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +64,15 @@ def test_every_table_and_column_is_on_the_page() -> None:
     for table in TABLES:
         assert f"### {table.full_name}\n" in page
         assert all(column.comment in page for column in table.columns)
+
+
+def test_the_picture_of_the_architecture_is_current() -> None:
+    made = runpy.run_path(str(DOCS / "draw_architecture.py"))["picture"]()
+    assert made == (DOCS / "images" / "architecture.svg").read_text(encoding="utf8"), "run docs/draw_architecture.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    named = set(PATH.findall(page.read_text(encoding="utf8"))) - WRITTEN_BY_THE_READER
+    examples = {name for name in named if re.search(r"[A-Z]{4}", name)}  # models/NAME.py
+    assert [name for name in sorted(named - examples) if not (ROOT / name).exists()] == []

@@ -11,77 +11,13 @@ from typing import Any
 import pytest
 
 from nightloom.contracts import GATES, ITEMS, RECOMMENDATIONS, SLATE_RULES
+from tests.authoring_page import examples
 from tests.first_night import SMALL, days_arrive
 from tests.scratch_checkout import ScratchCheckout
 
 NIGHT = date(2024, 1, 16)
-KIND = '''
-"""Demotions move items to the end of the list, and let at most so many of them onto a page. They apply after boosts."""
-
-from __future__ import annotations
-
-from datetime import date
-from typing import TYPE_CHECKING, ClassVar
-
-from pydantic import Field
-
-from nightloom.slate.checks import ENTRIES, NoRows
-from nightloom.slate.described import condition
-from nightloom.slate.effects import AtMost, RelevanceAddition
-from nightloom.slate.item_values import ItemValues
-from nightloom.slate.rule import CompiledRule, NamedRule
-
-if TYPE_CHECKING:
-    from nightloom.slate.described import Compilation
-
-
-class Demotion(NamedRule):
-    """Items that come after all others, at most so many of them on a page."""
-
-    section: ClassVar = "demotions"
-    order: ClassVar = 25
-    effects: ClassVar = (RelevanceAddition, AtMost)
-    breakable: ClassVar = "never: the list ends sooner"
-    example: ClassVar = """
-[[slate.demotions]]
-name = "dramas_last"
-when = "'Drama' IN categories"
-at_most = 2
-"""
-
-    when: str
-    """Condition on the item."""
-    at_most: int = Field(1, ge=1)
-    """Items of a page that may meet the condition."""
-
-    @property
-    def explanation(self) -> str:
-        return f"items with {self.when} come last, at most {self.at_most} on a page"
-
-    def compile(self, compilation: Compilation) -> CompiledRule:
-        import numpy as np
-
-        met = compilation.meeting(self.when)
-        owners = met.nonzero()[0]
-        groups = ItemValues.from_pairs(owners, np.zeros(len(owners), np.int64), len(met))
-        effects = RelevanceAddition(np.where(met, -10, 0).astype(np.float32)), AtMost(groups, self.at_most, False)
-        return CompiledRule(self.name, int(met.sum()), effects)
-
-    def check(self, k: int, night: date) -> NoRows:
-        met = f"(SELECT item_id FROM described WHERE {condition(self.when)})"
-        entries = f"(SELECT user_id, place, item_id IN {met} AS last FROM {ENTRIES})"
-        too_many = f"""SELECT 1 FROM {entries} WHERE last GROUP BY user_id, place // {k}
-            HAVING count(*) > {self.at_most}"""
-        above = f"""SELECT 1 FROM {entries} upper JOIN {entries} lower USING (user_id)
-            WHERE upper.place < lower.place AND upper.last AND NOT lower.last"""
-        return NoRows(f"{too_many} UNION ALL {above}", "pages or items that are not last")
-'''
-RULE = """
-[[slate.demotions]]
-name = "old_ones"
-when = "year < 2000"
-at_most = 2
-"""
+(KIND,) = examples("A kind of slate rule: one file", "python")
+(RULE,) = examples("A kind of slate rule: one file", "toml")
 TOML = (
     SMALL.replace('categories = "genres" }', 'categories = "genres" }\nattributes = { year = "year" }').replace(
         '[[models]]\nname = "als"\nparams = { factors = 8 }\n', ""

@@ -6,7 +6,6 @@ from datetime import date, datetime, timedelta
 import click
 
 from nightloom import settings as settings_module
-from nightloom.cli import nightloom
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import nightly_lists
@@ -52,7 +51,8 @@ def served_after(settings: Settings, day: date) -> date | None:
 
 def _run_command(*arguments: str) -> None:
     """Run another command of `nightloom` in this process."""
-    nightloom.main(arguments, prog_name="nightloom", standalone_mode=False)
+    root = click.get_current_context().find_root().command
+    root.main(arguments, prog_name="nightloom", standalone_mode=False)
 
 
 def _run_night(settings: Settings, day: date, peak: Peak) -> None:

@@ -1,8 +1,9 @@
-"""docs/authoring.md, done as it stands: a source, a mart and a table with code come to a small project."""
+"""docs/authoring.md as it stands: a source, a mart and a table with code come to a small project.
 
-import re
+tests/models/test_new_model.py and tests/test_new_slate_rule.py run the page's model and its rule.
+"""
+
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,25 +11,23 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from nightloom import contracts as T
+from nightloom.night.stages import Stage
 from nightloom.sql.marts import marts
 from spark_jobs import bronze, silver_interactions
 from spark_jobs.context import SparkNight
 from spark_jobs.marts import make_mart
+from tests.authoring_page import examples
 from tests.spark_jobs.small_project import TOML, D, Project, frame, project
 
-PAGE = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text(encoding="utf8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> list[str]:
-    return [text for found, text in BLOCKS if found == language]
+SOURCE, MART, TABLE = "A source: one section", "A mart: one section", "A table with code: one file and a contract"
 
 
 @pytest.fixture(scope="module")
 def grown(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The small project after the page's two sections, its visits cleaned."""
-    at = project(tmp_path_factory.mktemp("authoring"), spark, TOML + "\n".join(["", *blocks("toml")]))
-    (at.settings.root / "landing" / "visits" / "2024-03-01.csv").write_text(blocks("csv")[0])
+    sections = [*examples(SOURCE, "toml"), *examples(MART, "toml")]
+    at = project(tmp_path_factory.mktemp("authoring"), spark, "\n".join([TOML, *sections]))
+    (at.settings.root / "landing" / "visits" / "2024-03-01.csv").write_text(examples(SOURCE, "csv")[0])
     at.run(bronze.main, silver_interactions.main)
     return at
 
@@ -47,12 +46,14 @@ def test_the_new_mart_counts_them(grown: Project) -> None:
 
 
 def test_the_new_table_with_code_is_made_by_its_contract(grown: Project, spark: SparkSession) -> None:
-    contract, stage = blocks("python")
+    contract, stage, entry = examples(TABLE, "python")
     names: dict[str, Any] = dict(vars(T))
     exec(contract, names)
     names |= {"DataFrame": DataFrame, "Window": Window, "F": F, "SparkNight": SparkNight, "date": date}
     names["__name__"] = "gold_streaks"
     exec(stage, names)
+    exec(entry, listed := {"Stage": Stage})
+    assert listed["STREAKS"].writes == (names["STREAKS"].full_name,)
     rows = [{"user_id": user, "day": date(2024, day // 100, day % 100)} for user, days in DAYS.items() for day in days]
     made = names["streaks"](frame(spark, rows, T.USER_DAYS), D)
     assert {row["user_id"]: row["days"] for row in made.collect()} == {"u1": 2, "u3": 1}
