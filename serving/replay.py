@@ -87,7 +87,7 @@ class Replay:
         return None
 
 
-def replay(settings: Settings, model: Model, plan: Plan, who: UserProfile) -> Replay:
+def replay_list(settings: Settings, model: Model, plan: Plan, who: UserProfile) -> Replay:
     """The lists of a user by a night's whole plan."""
     row = {
         "user_id": who.user, "items": [event["item_id"] for event in who.events],

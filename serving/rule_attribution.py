@@ -44,7 +44,7 @@ def attribute_rank(
     if "rules" not in run.tags:
         return Attribution(True, f"the lists of {run.night} were made without slate rules", rank)
     from nightloom.lake.described_items import compile_slate  # numba, DuckDB, torch: only where there are rules
-    from serving.replay import replay
+    from serving.replay import replay_list
 
     versions = run.reads[ITEMS.full_name], run.reads[ITEM_STATS.full_name]
     plan = compile_slate(Lake(settings.place("lake")), settings, run.night, *versions)
@@ -54,7 +54,7 @@ def attribute_rank(
             f"nightloom.toml or the code has changed since {run.night} (settings {run.config}, now "
             f"{settings.digest}), so what its rules did cannot be replayed",
         )
-    replayed = replay(settings, model, plan, who)
+    replayed = replay_list(settings, model, plan, who)
     if (place := replayed.place(item)) != rank:
         found = f"has it at rank {place}" if place else "does not have it"
         return Attribution(

@@ -17,7 +17,7 @@ from nightloom.literals import one_of
 from nightloom.night import stages
 from nightloom.settings import Settings
 from serving.history import read_profile
-from serving.replay import Replay, replay
+from serving.replay import Replay, replay_list
 
 INPUTS = (HISTORIES, ITEMS, ITEM_STATS)
 
@@ -34,7 +34,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Step:
+class RuleEffect:
     """What one rule did to the first page."""
 
     rule: str
@@ -55,7 +55,7 @@ class Preview:
     model: str
     before: list[Line]
     after: list[Line]
-    steps: list[Step]
+    steps: list[RuleEffect]
 
 
 def build_preview(settings: Settings, user: str, night: date | None = None, k: int | None = None) -> Preview:
@@ -70,7 +70,7 @@ def build_preview(settings: Settings, user: str, night: date | None = None, k: i
     if (found := champion(settings)) is None:
         raise RegistryError(f"there is no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")
     plan = compile_slate(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
-    replayed = replay(settings, found.model, plan, who)
+    replayed = replay_list(settings, found.model, plan, who)
     titles, rules = _titles(lake, replayed), range(len(plan.names))
     before, after = (_lines(replayed, step, k or settings.slate.k, titles) for step in (0, len(rules)))
     steps = [_step(replayed, number, titles) for number in rules]
@@ -92,14 +92,14 @@ def _titles(lake: Lake, replayed: Replay) -> dict[str, str]:
     return {one: one for one in ids} | {str(row["item_id"]): str(row["title"]) for row in rows}
 
 
-def _step(replayed: Replay, number: int, titles: dict[str, str]) -> Step:
+def _step(replayed: Replay, number: int, titles: dict[str, str]) -> RuleEffect:
     k, name = replayed.plan.k, replayed.plan.names[number]
     before, after = replayed.items(number), replayed.items(number + 1)
     brought, took = (
         [titles[item] for item in one[:k] if item not in other[:k]] for one, other in ((after, before), (before, after))
     )
     lost = float(replayed.slates.rule_statistics[number, 3])
-    return Step(
+    return RuleEffect(
         name, replayed.rules[name].kind(), replayed.plan.rules[number].items, brought, took, before != after, lost
     )
 

@@ -14,8 +14,8 @@ from scipy.sparse import csr_array
 
 from models.base import Histories, Model
 from models.recommend import ranker
-from nightloom.slate.apply import Block
-from nightloom.slate.candidates import Users
+from nightloom.slate.apply import apply_rules
+from nightloom.slate.candidates import UserBlock
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import Slates
 from spark_jobs.scoring import LISTS, SCHEMA, by_rows, loaded
@@ -42,7 +42,7 @@ def make_slates(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
     liked = Histories.from_lists(model.item_ids, batch["items"].to_pylist(), weights, seconds, attributes)
     seen, known = _seen(plan, batch["items"]), len(model.item_ids)
     best = ranker(model, liked, seen[:, :known])
-    return Block(plan, known, best, Users(batch["user_id"], batch["attributes"], seen)).slates()
+    return apply_rules(plan, known, best, UserBlock(batch["user_id"], batch["attributes"], seen))
 
 
 def slate_rows(slates: Slates, ids: pa.Array, batch: pa.RecordBatch) -> pa.RecordBatch:

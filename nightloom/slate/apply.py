@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nightloom.slate.arrays import F32, I32, I64, Bools
-from nightloom.slate.candidates import Candidates, Scale, Users
+from nightloom.slate.candidates import Candidates, Scale, UserBlock
 from nightloom.slate.effects import Likeness, PinnedPlace, RelevanceAddition, ReservedPlaces
 from nightloom.slate.kernel import drop_seen, fill
 from nightloom.slate.plan import Plan
@@ -23,27 +23,32 @@ SPARE = 4
 """So many times the places are offered of items without a score: some of them the user has seen or may not see."""
 
 
-class Ranker(Protocol):
+class BestItems(Protocol):
     """Gives the k best items of some users (`rows`) by a model: B x k items, -1 where there is none, and scores."""
 
     def __call__(self, k: int, rows: I64, allowed: Bools, /) -> tuple[I32, F32]: ...
 
 
+def apply_rules(plan: Plan, known: int, best: BestItems, users: UserBlock) -> Slates:
+    """The users' lists after each rule of a plan, which is over the model's `known` items and then the others."""
+    return _Application(plan, known, best, users).slates()
+
+
 @dataclass(frozen=True)
-class Block:
+class _Application:
     """The rules at work for a block of users."""
 
     plan: Plan
     """Over a model's items and then the others."""
     known: int
     """How many items the model knows."""
-    best: Ranker
-    users: Users
+    best: BestItems
+    users: UserBlock
 
     @cached_property
     def user_values_BF(self) -> I32:
         """What each user's attributes say to each effect that hides items."""
-        return self.plan.user_values(self.users.words)
+        return self.plan.user_values(self.users.attributes)
 
     @cached_property
     def reserved(self) -> list[tuple[int, ReservedPlaces, Bools]]:

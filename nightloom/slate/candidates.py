@@ -16,11 +16,11 @@ from nightloom.slate.plan import attribute_values
 
 
 @dataclass(frozen=True)
-class Users:
+class UserBlock:
     """A block of users."""
 
     ids: pa.Array
-    words: pa.ListArray
+    attributes: pa.ListArray
     """attribute=value."""
     seen: csr_array
     """B x A, stored where a user has touched an item."""
@@ -29,7 +29,7 @@ class Users:
         """B: which users have all these (attribute, value)."""
         has_B = np.ones(len(self.ids), np.bool_)
         for name, value in wanted:
-            equal = pc.fill_null(pc.equal(attribute_values(self.words, name), value), False)
+            equal = pc.fill_null(pc.equal(attribute_values(self.attributes, name), value), False)
             has_B &= equal.to_numpy(zero_copy_only=False)
         return has_B
 

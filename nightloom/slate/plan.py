@@ -91,27 +91,27 @@ class Plan:
             keep_BX &= effect.keeps(items_BX, values_BF[:, number])
         return keep_BX
 
-    def user_values(self, words: pa.ListArray) -> I32:
-        """B x F: each user's value (of attribute=value) for each effect that hides items."""
-        none = np.zeros(len(words), np.int32)
+    def user_values(self, attributes: pa.ListArray) -> I32:
+        """B x F: each user's value for each effect that hides items; `attributes` are attribute=value."""
+        none = np.zeros(len(attributes), np.int32)
         columns = [
-            effect.user_values(attribute_values(words, effect.user)) if isinstance(effect, KeepForUser) else none
+            effect.user_values(attribute_values(attributes, effect.user)) if isinstance(effect, KeepForUser) else none
             for _, effect in self.keeps
         ]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(words), 0), np.int32)
+        return np.stack(columns, axis=1) if columns else np.zeros((len(attributes), 0), np.int32)
 
-    def visible_to_stranger(self, items: Sequence[str], words: Sequence[str] = ()) -> Bools:
-        """Which items no rule hides from a user of whom just these words (attribute=value) are known."""
-        mine, stranger = self.for_items(items), pa.array([words], pa.list_(pa.string()))
+    def visible_to_stranger(self, items: Sequence[str], attributes: Sequence[str] = ()) -> Bools:
+        """Which items no rule hides from a user of whom just these attributes (attribute=value) are known."""
+        mine, stranger = self.for_items(items), pa.array([attributes], pa.list_(pa.string()))
         shown_1X = mine.visible(np.arange(len(items), dtype=np.int32)[None], mine.user_values(stranger))
         return np.asarray(shown_1X[0], np.bool_)
 
 
-def attribute_values(words: pa.ListArray, name: str) -> pa.Array:
-    """The value of an attribute in each user's words (attribute=value), null where there is none."""
-    flat, rows = words.flatten(), pc.list_parent_indices(words)
+def attribute_values(attributes: pa.ListArray, name: str) -> pa.Array:
+    """The value of an attribute of each user (attribute=value), null where there is none."""
+    flat, rows = attributes.flatten(), pc.list_parent_indices(attributes)
     start = f"{name}="
     mine = pc.starts_with(flat, start)
-    found = np.full(len(words), None, object)
+    found = np.full(len(attributes), None, object)
     found[rows.filter(mine).to_numpy()] = pc.utf8_slice_codeunits(flat.filter(mine), len(start)).to_pylist()
     return pa.array(found, pa.string())

@@ -17,9 +17,9 @@ from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake
 from nightloom.lake.described_items import compile_slate
 from nightloom.settings import Settings
-from nightloom.slate.apply import Block
+from nightloom.slate.apply import apply_rules
 from nightloom.slate.arrays import F32, I32, I64, Bools
-from nightloom.slate.candidates import Users
+from nightloom.slate.candidates import UserBlock
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import Slates
 from nightloom.topk import topk_of_scores
@@ -141,9 +141,9 @@ class Shop:
             return topk_of_scores(scores_BI[rows], k, seen=seen_BA[rows, : self.items].tocsr(), allowed_I=allowed)
 
         words = [[f"{name}={value}" for name, value in attributes.items()] for attributes in users.values()]
-        block = Users(pa.array(list(users), pa.string()), pa.array(words, pa.list_(pa.string())), seen_BA)
+        block = UserBlock(pa.array(list(users), pa.string()), pa.array(words, pa.list_(pa.string())), seen_BA)
         self.ids = plan.ids.to_pylist()
-        return Block(plan, self.items, best, block).slates()
+        return apply_rules(plan, self.items, best, block)
 
     def lists(self, **asked: Any) -> list[str]:
         """Each user's list as one text, e.g. "abcd"."""

@@ -17,7 +17,7 @@ from nightloom.lake.described_items import compile_slate
 from nightloom.lake.recommendations import logical_rows
 from nightloom.sql.query import Catalog, run_query
 from serving.history import read_profile
-from serving.replay import replay
+from serving.replay import replay_list
 from spark_jobs import gold_similar_items
 from tests.spark_jobs.conftest import interpreted
 from tests.spark_jobs.scoring_lake import ScoringLake, after
@@ -171,7 +171,7 @@ def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(shop: S
     lists, model = ruled.lists(after(8)), registry.load_version(settings, "1")
     assert len(lists) > len(USERS)
     for user, (items, scores, _) in lists.items():
-        anew = replay(settings, model, plan, read_profile(ruled.lake, user, str(after(8)), reads))
+        anew = replay_list(settings, model, plan, read_profile(ruled.lake, user, str(after(8)), reads))
         assert anew.items() == items
         assert anew.scores() == pytest.approx(scores, abs=1e-6)
 
