@@ -18,9 +18,9 @@ from nightloom.slate.plan import Plan
 from nightloom.slate.slates import Slates
 
 DEEPER = 8
-"""So many times the candidates for a user whose list is short, or of whose candidates filters left few."""
+"""A user with a short list, or with few candidates that no rule hides, gets so many times the candidates."""
 SPARE = 4
-"""So many times the places are offered of items without a score: some of them the user has seen or may not see."""
+"""So many items without a score are offered for each place: the user may have seen some of them."""
 
 
 class BestItems(Protocol):
