@@ -1,7 +1,7 @@
 """One model, from a pinned version of silver.interactions: its files and its learning curve, in a folder.
 
-`python -m training.fit ...` is what each Horovod rank runs; training.train starts it, or calls fit() itself. Left in
-the middle, it goes on from the last commit in the folder when it is started again with the same arguments.
+`python -m training.fit ...` is what each Horovod rank runs; training.train starts it, or calls fit() itself. If it is
+killed, it goes on from the last checkpoint in the folder when it is started again with the same arguments.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from training.rank_shards import read_shard
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that decides what a model becomes, but for the code."""
+    """Everything besides the code that determines a trained model."""
 
     lake: Lake
     version: int
@@ -42,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A trained model's files in `folder`/model, and how the training went."""
+    """A trained model's files in `folder`, and how the training went."""
 
     name: str
     folder: Path
@@ -77,24 +77,24 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
     """
     started, group = time.monotonic(), distributed.group()
     folder.mkdir(parents=True, exist_ok=True)
-    known = examples_for(task, spec)
-    if not len(known.item_ids):
+    examples = examples_for(task, spec)
+    if not len(examples.item_ids):
         raise DataError(
             f"no likes before {task.cut:%Y-%m-%d}, so there is nothing to train on; give the project older events, "
             "or lower training.holdout_days"
         )
-    own = np.array([len(known.histories.items), len(known.histories)], np.float64)
+    own = np.array([len(examples.histories.items), len(examples.histories)], np.float64)
     print(f"{spec.name}: rank {group.rank} of {group.size}: {own[0]:,.0f} likes of {own[1]:,.0f} users", flush=True)
-    # Commits are of one network: a model that trains others in it, twice, must not go on from theirs.
+    # A checkpoint is of one network: a blend, which trains several, must not go on from that of a member.
     group.folder = folder if models.definition(spec.name).distributed else None
     try:
-        model = trainers.fit(spec.name, known, spec.params, _report(spec.name, folder))
+        model = trainers.fit(spec.name, examples, spec.params, _report(spec.name, folder))
     finally:
         group.folder = None
     likes, users = group.sum(own).astype(int)
     fitted = FittedModel(
-        spec.name, folder, model.params.model_dump(), _curve(folder), time.monotonic() - started,
-        int(likes), int(users), len(known.item_ids),
+        spec.name, folder, model.params.model_dump(), _read_curve(folder), time.monotonic() - started,
+        int(likes), int(users), len(examples.item_ids),
     )  # fmt: skip
     if group.rank == 0:
         model.save(fitted.files)
@@ -103,12 +103,12 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
 
 
 def _report(name: str, folder: Path) -> Report:
-    """Prints each epoch and adds it to the folder's curve, which an earlier attempt may have begun."""
+    """Print each epoch and add it to the folder's curve, which an earlier attempt may have begun."""
     lap = time.monotonic()
 
     def report(epoch: int, figures: dict[str, float]) -> None:
         nonlocal lap
-        before = [one for one in _curve(folder) if one["epoch"] < epoch]
+        before = [point for point in _read_curve(folder) if point["epoch"] < epoch]
         seconds = (before[-1]["seconds"] if before else 0.0) + time.monotonic() - lap
         lap = time.monotonic()
         unfinished = folder / "curve.json.unfinished"
@@ -120,19 +120,19 @@ def _report(name: str, folder: Path) -> Report:
     return report
 
 
-def _curve(folder: Path) -> list[dict[str, float]]:
+def _read_curve(folder: Path) -> list[dict[str, float]]:
     file = folder / "curve.json"
     return json.loads(file.read_text()) if file.exists() else []
 
 
 def read(folder: Path) -> FittedModel:
-    """What fit() left in a folder, maybe in another process."""
-    text = json.loads((folder / "fitted.json").read_text())
-    return FittedModel(**{**text, "folder": Path(text["folder"])})
+    """What fit() wrote into a folder, maybe in another process."""
+    fields = json.loads((folder / "fitted.json").read_text())
+    return FittedModel(**{**fields, "folder": Path(fields["folder"])})
 
 
 def task_of(night: Night, version: int) -> Task:
-    """The training of a night: everything before the days that gate 2 judges on."""
+    """The training of a night: all interactions before the days on which gate 2 compares models."""
     cut = night.end - timedelta(days=night.settings.training.holdout_days)
     return Task(night.lake, version, cut, night.settings.training.seed)
 

@@ -28,7 +28,7 @@ Params = dict[str, float | int | str | bool]
 
 
 def with_best_params(night: Night, task: Task, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """The models to train, those that have something to search with the best values found in the time there is."""
+    """The models to train; those with hyper-parameters to search get the best values that the time allows to find."""
     wanted = [spec for spec in specs if spec.search]
     if not (wanted and night.settings.training.search_minutes):
         return list(specs)
@@ -43,14 +43,14 @@ def with_best_params(night: Night, task: Task, specs: Sequence[ModelSpec]) -> li
 
 @dataclass(frozen=True)
 class Validation:
-    """What trials train on: a task that ends earlier; and the days after it."""
+    """What trials train on, a task that ends earlier, and the days after it that compare them."""
 
     task: Task
     evaluation: EvaluationSet
 
 
 def validation_days(night: Night, task: Task) -> Validation | None:
-    """The last `holdout_days` before the training's cut, and what was before them; None where nobody can judge."""
+    """The last `holdout_days` before the training's cut; None where nobody liked anything new in them."""
     cut = task.cut - timedelta(days=night.settings.training.holdout_days)
     evaluation = evaluation_set(read_log(task.lake, task.version, task.cut, only_likes=False), cut)
     if not (evaluation.user_count and len(evaluation.holdout.user_ids)):
@@ -61,15 +61,15 @@ def validation_days(night: Night, task: Task) -> Validation | None:
 
 
 def find_best_params(night: Night, held_out: Validation, spec: ModelSpec, seconds: float) -> Params:
-    """The model's params with the best values found; the first trial is the params as declared."""
+    """The model's params with the best values found; the first trial has the params as declared."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # a trial that fails is told as any other error
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # a failed trial raises as any other error does
     rules, deadline = night.settings.training, time.monotonic() + seconds
-    known = examples_for(held_out.task, spec)
+    examples = examples_for(held_out.task, spec)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=rules.seed))
     study.optimize(
-        lambda trial: run_trial(night, known, held_out.evaluation, spec, trial, deadline),
+        lambda trial: run_trial(night, examples, held_out.evaluation, spec, trial, deadline),
         n_trials=rules.search_trials,
         timeout=seconds,
     )
@@ -81,9 +81,9 @@ def find_best_params(night: Night, held_out: Validation, spec: ModelSpec, second
 
 
 def run_trial(
-    night: Night, known: Examples, evaluation: EvaluationSet, spec: ModelSpec, trial: "Trial", deadline: float
+    night: Night, examples: Examples, evaluation: EvaluationSet, spec: ModelSpec, trial: "Trial", deadline: float
 ) -> float:
-    """Gate 2's metric of one trial; a model that reports its epochs is given up at the first after the deadline."""
+    """Gate 2's metric of one trial. A model that reports its epochs is stopped at the first after the deadline."""
     from optuna import TrialPruned
 
     def report(epoch: int, figures: dict[str, float]) -> None:
@@ -92,7 +92,7 @@ def run_trial(
 
     rules = night.settings.gates.model
     params = dict(spec.params) | (suggest_params(spec, trial) if trial.number else {})
-    model = trainers.fit(spec.name, known, params, report)
+    model = trainers.fit(spec.name, examples, params, report)
     return scorecard(model, evaluation, rules.k).mean(rules.metric)
 
 

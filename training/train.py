@@ -30,28 +30,28 @@ from training.features import FeatureVersions
 
 
 class TrainingError(NightloomError):
-    """A training process ended badly."""
+    """A training process failed."""
 
 
 def main(night: Night) -> None:
-    """Train the models of nightloom.toml (or --model NAME) on what happened before the holdout; register each."""
+    """Train the models of nightloom.toml (or --model NAME) on the interactions before the holdout; register each."""
     if night.arguments.when == "first" and (champion := registry.champion(night.settings)):
         due = stages.TRAINING_DUE.name
         night.skip(f"version {champion.version} ({champion.name}) is champion; {due} says when to retrain")
     specs = models_to_train(night.settings, night.arguments.model)
     version = night.pin(INTERACTIONS)
-    # Every model that can be promoted is kept with the rows there were, for training.due to see how much is new.
+    # Every version has the number of rows there were: training.due compares later numbers with it.
     rows = count_rows_before(night.lake, version, night.end)
     task = replace(fit.task_of(night, version), features=feature_versions(night, specs))
     specs = search.with_best_params(night, task, specs)
-    scratch = training_folders(night, task, specs)
+    folders = training_folders(night, task, specs)
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
     versions = {}
     for spec in specs:
-        folder, ranked = scratch[spec.name], models.definition(spec.name).distributed
+        folder, ranked = folders[spec.name], models.definition(spec.name).distributed
         fitted = fit_on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
         versions[spec.name] = record.record(night, task, fitted, rows)
-    for folder in scratch.values():
+    for folder in folders.values():
         shutil.rmtree(folder)
     night.tags["model_versions"] = ",".join(versions.values())
     night.tags["models"] = ", ".join(f"{name} {number}" for name, number in versions.items())
@@ -70,9 +70,8 @@ def feature_versions(night: Night, specs: Sequence[ModelSpec]) -> FeatureVersion
 
 
 def training_folders(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Path]:
-    """A folder for each model's training: the same when all that decides it is, so that a training goes on from there.
-
-    What a training of the same model and night on other terms left there is removed.
+    """A folder for each model's training. The same task, settings and code have the same folder, so that a training
+    that was killed goes on. Folders of the same model and night for other ones are removed.
     """
     home, code = night.settings.place("home") / "training", code_revision()
     found = {}

@@ -10,11 +10,11 @@ from models.base import Examples, Report
 from models.sequence import Sequence, SequenceParams, new_network
 from models.sequence_network import Network
 from training import distributed
-from training.trainers.sequence_batches import batches, popularity_by_period, steps_of_an_epoch
+from training.trainers.sequence_batches import Batch, batches, popularity_by_period, steps_of_an_epoch
 from training.trainers.sequence_loss import weighted_cross_entropy
 
 PIECE = {"cpu": 16, "cuda": 1_000_000}
-"""Users that go through the network together; on a CPU so few that what is between two layers stays in the cache."""
+"""Users that go through the network together; on a CPU so few that the data between two layers stay in the cache."""
 
 
 def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
@@ -22,28 +22,20 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
 
     Reports `loss`, the mean cross-entropy of a target, and `learning_rate`.
     """
-    group = distributed.group()
-    gpu = torch.cuda.is_available()
+    group, gpu = distributed.group(), torch.cuda.is_available()
     device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
     bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and gpu)
     items = len(examples.item_ids)
-
-    def to_device(array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(device)
-
     torch.manual_seed(examples.seed)
-    network = new_network(items, params)
+    network = new_network(items, params).to(device)
     starts, popular_PI = np.empty(0, np.int64), None
     if params.popularity:
         starts, popular = popularity_by_period(examples, params.popularity_half_life_days, group)
-        popular_PI = to_device(popular)
+        popular_PI = torch.from_numpy(popular).to(device)
         network.popular_I = popular_PI[-1].clone()
-    network.to(device)
-
     steps_an_epoch = steps_of_an_epoch(examples.histories, params, group)
     steps = params.epochs * steps_an_epoch
     optimizers = [group.optimizer(adam, network) for adam in adams(network, params)]
-
     done = group.resume(network, *optimizers)
     step = done * steps_an_epoch
     for epoch in range(done + 1, params.epochs + 1):
@@ -54,26 +46,11 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
             examples.histories, items, params,
             steps=steps_an_epoch, piece=PIECE[device.type], starts_P=starts, rng=rng,
         ):  # fmt: skip
-            # The softmax is most of the work: only where there is a target.
-            found = [(piece, np.nonzero(piece.weights_GL)) for piece in pieces]
-            targets, periods, weights = (
-                to_device(np.concatenate([getattr(piece, name)[there] for piece, there in found]))
-                for name in ("targets_GL", "periods_GL", "weights_GL")
-            )
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                states = torch.cat([
-                    network(to_device(piece.inputs_GL), to_device(piece.shown_GL), rng)[there]
-                    for piece, there in found
-                ])  # fmt: skip
-            weights = weights / weights.sum().clamp_min(1e-12)  # so that the ranks' losses count alike
-            loss = weighted_cross_entropy(
-                network, states, targets, weights, popular_PI, periods, bfloat16, params.negatives, rng
-            )
+            loss = _loss(network, pieces, popular_PI, rng, bfloat16=bfloat16, negatives=params.negatives)
             for optimizer in optimizers:
                 optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            # A linear rise, then a linear fall.
-            learning_rate = params.learning_rate * min((step + 1) / (0.1 * steps + 1), 1 - step / steps)
+            learning_rate = params.learning_rate * _rise_and_fall(step, steps)
             for optimizer in optimizers:
                 optimizer.param_groups[0]["lr"] = learning_rate
                 optimizer.step()
@@ -84,6 +61,39 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
             report(epoch, {"loss": mean, "learning_rate": learning_rate})
         group.save_checkpoint(epoch, network, *optimizers)
     return Sequence(params, examples.item_ids, network)
+
+
+def _rise_and_fall(step: int, steps: int) -> float:
+    """Share of the peak learning rate: a linear rise over the first tenth of the steps, then a linear fall to zero."""
+    return min((step + 1) / (0.1 * steps + 1), 1 - step / steps)
+
+
+def _loss(
+    network: Network,
+    pieces: list[Batch],
+    popular_PI: torch.Tensor | None,
+    rng: np.random.Generator,
+    *,
+    bfloat16: bool,
+    negatives: int,
+) -> torch.Tensor:
+    """Mean cross-entropy of a step's targets, each by its weight."""
+
+    def to_device(array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(network.bias.device)
+
+    # The softmax is most of the work: only where there is a target.
+    found = [(piece, np.nonzero(piece.weights_GL)) for piece in pieces]
+    targets, periods, weights = (
+        to_device(np.concatenate([getattr(piece, name)[there] for piece, there in found]))
+        for name in ("targets_GL", "periods_GL", "weights_GL")
+    )
+    with torch.autocast(network.bias.device.type, torch.bfloat16, enabled=bfloat16):
+        states = torch.cat([
+            network(to_device(piece.inputs_GL), to_device(piece.shown_GL), rng)[there] for piece, there in found
+        ])  # fmt: skip
+    weights = weights / weights.sum().clamp_min(1e-12)  # so that the ranks' losses count equally
+    return weighted_cross_entropy(network, states, targets, weights, popular_PI, periods, bfloat16, negatives, rng)
 
 
 def adams(network: Network, params: SequenceParams) -> list[torch.optim.Optimizer]:

@@ -17,7 +17,7 @@ from training.distributed import Group
 
 @dataclass(frozen=True)
 class Batch:
-    """Some of a rank's users of a step, of like length; a target of weight 0 is padding."""
+    """Some of a rank's users of a step, with histories of similar length; a target of weight 0 is padding."""
 
     inputs_GL: I64
     targets_GL: I64
@@ -25,7 +25,7 @@ class Batch:
     """Period in which the user liked the target: what was popular then is part of why."""
     weights_GL: F32
     shown_GL: F32
-    """0 for a like that is hidden, a little over 1 for the others."""
+    """0 for a like that is dropped, a little over 1 for the others."""
 
 
 def steps_of_an_epoch(histories: Histories, params: SequenceParams, group: Group) -> int:
@@ -46,7 +46,7 @@ def batches(
 ) -> Iterator[list[Batch]]:
     """A rank's part of one epoch: each of its users once, with a window of at most `length` targets.
 
-    A step's users come in pieces of at most so many, those of like length together: less padding.
+    A step's users come in pieces of at most so many, those with histories of similar length together: less padding.
     """
     lengths_B = histories.lengths_B
     for rows in np.array_split(rng.permutation(len(histories)), steps):
@@ -69,7 +69,7 @@ def _batch(
 ) -> Batch:
     inputs_GL, lengths_G = windows(histories, rows, firsts, params.length, items)
     places_L = np.arange(inputs_GL.shape[1] - 1)
-    # What position l must foretell: one of the `horizon` likes that follow the l-th.
+    # What position l must predict: one of the `horizon` likes that follow the l-th.
     ends_G = histories.indptr[rows + 1]
     follows_GL = (histories.indptr[rows] + firsts)[:, None] + places_L
     ahead_GL = np.minimum(ends_G[:, None] - follows_GL, params.horizon)
@@ -109,7 +109,7 @@ def popularity_by_period(examples: Examples, half_life_days: float, group: Group
 
 
 def _starts(likes: Histories, group: Group, periods: int) -> I64:
-    """The mean of what each rank with likes finds, by a sample of its times."""
+    """Starts of periods with about equally many likes: the mean over the ranks that have likes, each by a sample."""
     times = np.sort(likes.times[:: -(-len(likes.times) // BLOCK) or 1])
     own = times[np.arange(periods) * len(times) // periods] if len(times) else np.zeros(periods)
     summed = group.sum(np.append(own, float(len(times) > 0)))

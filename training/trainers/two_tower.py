@@ -1,6 +1,6 @@
 """The training script of the two towers: one process or many ranks, CPU or GPU, the same lines.
 
-Shapes: G likes to foretell on a rank in a step, C items to choose from, I items, D factors.
+Shapes: G likes to predict on a rank in a step, C items to choose from, I items, D factors.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from models.popularity import decayed_likes
 from models.two_tower import TwoTower, TwoTowerParams
 from training import distributed
 from training.trainers.row_adagrad import RowAdagrad
-from training.trainers.two_tower_batches import Bag, Catalogue, batches
+from training.trainers.two_tower_batches import Bag, Batch, Catalogue, batches
 
 ITEMS_PER_BLOCK = 100_000
 
@@ -43,18 +43,7 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
         losses = []
         rng = np.random.default_rng((examples.seed, epoch, group.rank))
         for own in batches(likes, catalogue, params, steps_an_epoch, rng):
-            vectors_UD = network.items(own.items_U, catalogue, own.shown_U)
-            states_GD = network.users(vectors_UD, own.before, own.features)
-            items_U, place_C = (torch.from_numpy(array).to(device) for array in (own.items_U, own.choice_C))
-            choice_C = items_U[place_C]
-            scores_GC = (
-                states_GD @ vectors_UD[place_C].T + network.popularity_weight * popular_I[choice_C] - drawn_I[choice_C]
-            )
-            # An item that is there twice must not be held against itself.
-            own_GG = torch.eye(len(states_GD), scores_GC.shape[1], dtype=torch.bool, device=device)
-            twice_GC = (place_C[: len(states_GD), None] == place_C) & ~own_GG
-            logarithms_GC = scores_GC.masked_fill(twice_GC, -torch.inf).log_softmax(dim=1)
-            loss = -(logarithms_GC.diagonal() * torch.from_numpy(own.weights_G).to(device)).sum()
+            loss = _loss(network, own, catalogue, popular_I, drawn_I)
             for optimizer, rate in ((tables, params.learning_rate), (others, params.mixing_learning_rate)):
                 optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
                 optimizer.zero_grad()
@@ -67,7 +56,25 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
         if group.rank == 0:
             report(epoch, {"loss": mean, "learning_rate": params.learning_rate * (1 - step / steps)})
         group.save_checkpoint(epoch, network, tables, others)
-    return _trained(examples, params, network, catalogue, group)
+    return _model(examples, params, network, catalogue, group)
+
+
+def _loss(
+    network: "Towers", own: Batch, catalogue: Catalogue, popular_I: torch.Tensor, drawn_I: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of this rank's likes, each by its weight."""
+    device = popular_I.device
+    vectors_UD = network.items(own.items_U, catalogue, own.shown_U)
+    states_GD = network.users(vectors_UD, own.before, own.features)
+    items_U, place_C = (torch.from_numpy(array).to(device) for array in (own.items_U, own.choice_C))
+    choice_C = items_U[place_C]
+    popularity_C = network.popularity_weight * popular_I[choice_C]
+    scores_GC = states_GD @ vectors_UD[place_C].T + popularity_C - drawn_I[choice_C]
+    # An item that is there twice must not be held against itself.
+    own_GG = torch.eye(len(states_GD), scores_GC.shape[1], dtype=torch.bool, device=device)
+    twice_GC = (place_C[: len(states_GD), None] == place_C) & ~own_GG
+    logarithms_GC = scores_GC.masked_fill(twice_GC, -torch.inf).log_softmax(dim=1)
+    return -(logarithms_GC.diagonal() * torch.from_numpy(own.weights_G).to(device)).sum()
 
 
 class Towers(torch.nn.Module):
@@ -89,7 +96,7 @@ class Towers(torch.nn.Module):
         return popularity_weight
 
     def items(self, items_U: I64, catalogue: Catalogue, shown_U: F32) -> torch.Tensor:
-        """Vectors, U x D; the own parts count as `shown` says."""
+        """Vectors, U x D; `shown` has 0 for an item without its own part."""
         table = self.tables["ids"]
         rows_U, shown = (torch.from_numpy(array).to(table.device) for array in (catalogue.rows_I[items_U], shown_U))
         own_UD = torch.nn.functional.embedding(rows_U, table, padding_idx=0, sparse=True) * shown[:, None]
@@ -104,7 +111,7 @@ class Towers(torch.nn.Module):
 
 
 def _logarithm_of(likes_I: NDArray[np.floating]) -> F32:
-    """What is popular, on the scale of scores, around zero."""
+    """Logarithm of the popularity, with mean zero."""
     logarithms_I = np.log(likes_I + SMOOTH)
     return np.asarray(logarithms_I - logarithms_I.mean(), np.float32)
 
@@ -113,16 +120,16 @@ SMOOTH = 1.0
 
 
 def _logarithm_of_draws(likes_I: NDArray[np.floating], params: TwoTowerParams, ranks: int) -> F32:
-    """Of how often a step has each item among those to choose from; cold ones never are."""
+    """Logarithm of how often a step has each item among its choices; cold ones never are."""
     batch, liked_I = params.batch / ranks, likes_I > 0
     drawn_I = batch * likes_I / likes_I.sum() + params.negatives * liked_I / liked_I.sum()
     return np.asarray(np.log(drawn_I, out=np.zeros(len(likes_I)), where=liked_I), np.float32)
 
 
-def _trained(
+def _model(
     examples: Examples, params: TwoTowerParams, network: Towers, catalogue: Catalogue, group: distributed.Group
 ) -> TwoTower:
-    """The model, its item vectors made a block at a time."""
+    """The trained model; its item vectors are computed a block at a time."""
     items_ID = np.empty((len(examples.item_ids), params.factors), np.float32)
     with torch.inference_mode():
         for start in range(0, len(items_ID), ITEMS_PER_BLOCK):

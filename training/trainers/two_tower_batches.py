@@ -1,7 +1,7 @@
 """A rank's likes -> its part of the steps of an epoch, the same for the same seed and ranks.
 
-A step foretells some likes: from the likes before it and the words of its user, each among the items of the step's
-other likes and some drawn alike from all that somebody liked. Every rank cuts its likes into equally many parts.
+A step predicts some likes, each from the likes before it and the features of its user, among the items of the step's
+other likes and some drawn uniformly from all liked items. Every rank cuts its likes into the same number of parts.
 Shapes: G likes of a part, C items to choose from, U different items of a step, N places of a bag, I items.
 """
 
@@ -66,15 +66,15 @@ class Batch:
 
     items_U: I64
     shown_U: F32
-    """1 for an item with its own part, 0 for one by its words alone."""
+    """1 for an item with its own part, 0 for one by its features alone."""
     before: Bag
     """What each user liked before: rows are places in items_U, weights sum to 1."""
     features: Bag
     """Of each user."""
     choice_C: I64
-    """Places in items_U: of the likes' items, then of those drawn."""
+    """Places in items_U: of the likes' items, then of the drawn negatives."""
     weights_G: F32
-    """Sum to 1, so that the loss is a sum and not a mean; the ranks' losses count alike."""
+    """Sum to 1, so that the loss is a sum and not a mean, and the ranks' losses count equally."""
 
 
 def batches(
@@ -109,9 +109,9 @@ def _batch(
 def _before(
     likes: Histories, events_G: I64, users_G: I64, params: TwoTowerParams, rng: np.random.Generator
 ) -> tuple[I64, I64, F32]:
-    """The events before each like, as (events, indptr, shares of the user's weight); none where they are hidden."""
-    told_G = rng.random(len(events_G)) >= params.history_dropout
-    lengths_G = np.minimum(events_G - likes.indptr[users_G], params.length) * told_G
+    """The events before each like, as (events, indptr, shares of the user's weight); none where they are dropped."""
+    kept_G = rng.random(len(events_G)) >= params.history_dropout
+    lengths_G = np.minimum(events_G - likes.indptr[users_G], params.length) * kept_G
     indptr = np.concatenate([[0], np.cumsum(lengths_G)]).astype(np.int64)
     events_N = np.repeat(events_G - lengths_G - indptr[:-1], lengths_G) + np.arange(indptr[-1])
     worth_N, rows_N = likes.weights[events_N], np.repeat(np.arange(len(events_G)), lengths_G)
