@@ -1,8 +1,8 @@
 """How much the night's interactions differ from those of the nights before: event types, values, hours, categories.
 
-silver.interactions, silver.items -> one population stability index each (nightloom/psi.py). Counted by SQL: no row of
-the past comes into memory. Great Expectations' own expectation for this (Kullback-Leibler) wants the rows, and is
-infinite where a bin was empty before. A night is judged by the declared limit or by what chance does once in a thousand
+silver.interactions, silver.items -> one population stability index each (nightloom/psi.py). SQL counts them: no row of
+an earlier night comes into memory. Great Expectations' own expectation for this (Kullback-Leibler) needs the rows, and
+is infinite where a bin was empty before. The limit is the declared one, or what chance exceeds once in a thousand
 nights, whichever is larger.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from expectations.measures import Measure
+from expectations.measure import Measure
 from nightloom.contracts import INTERACTIONS, ITEMS
 from nightloom.night.context import Night
 from nightloom.psi import critical_psi, largest_change, psi
@@ -23,27 +23,27 @@ DECILES = 9
 
 
 def drift(night: Night, nights: Sequence[date]) -> Iterator[Measure]:
-    """A measure for each thing that has at least two bins; only noted where there are no `nights` to compare with."""
+    """A measure for each distribution with two bins or more; without `nights` to compare with, it is only recorded."""
     if not night.lake.exists(INTERACTIONS):
         return
     if not nights:
         for what in ("event types", "hours of the day"):
             yield Measure(INTERACTIONS, f"drift of {what}", None, "no past yet")
         return
-    people_now, people_before = _people(night, nights)
-    if not (people_now and people_before):
+    users_now, users_before = _users(night, nights)
+    if not (users_now and users_before):
         return
-    for what, (now, before) in _counted(night, nights).items():
+    for what, (now, before) in _bin_counts(night, nights).items():
         if (bins := len({**now, **before})) > 1:
-            limit = max(night.settings.gates.data.max_drift, critical_psi(bins, people_now, people_before))
+            limit = max(night.settings.gates.data.max_drift, critical_psi(bins, users_now, users_before))
             severity = "stop" if "drift" in night.settings.gates.data.stop_on else "warn"
-            told = f"{psi(now, before):.3f} against {len(nights)} nights; {largest_change(now, before)}"
-            yield Measure(INTERACTIONS, f"drift of {what}", psi(now, before), told, None, limit, severity)
+            observed = f"{psi(now, before):.3f} against {len(nights)} nights; {largest_change(now, before)}"
+            yield Measure(INTERACTIONS, f"drift of {what}", psi(now, before), observed, None, limit, severity)
 
 
-def _looked_at(night: Night, nights: Sequence[date]) -> str:
-    listed = ", ".join(f"DATE '{each}'" for each in [*nights, night.date])
-    return f"night IN ({listed})"
+def _of_nights(night: Night, nights: Sequence[date]) -> str:
+    dates = ", ".join(f"DATE '{each}'" for each in [*nights, night.date])
+    return f"night IN ({dates})"
 
 
 def _query(night: Night, sql: str) -> list[dict[str, Any]]:
@@ -54,25 +54,25 @@ def _query(night: Night, sql: str) -> list[dict[str, Any]]:
     return found
 
 
-def _people(night: Night, nights: Sequence[date]) -> tuple[int, int]:
+def _users(night: Night, nights: Sequence[date]) -> tuple[int, int]:
     """Distinct users of the night and of the nights before."""
     found = _query(
         night,
         f"""SELECT night = DATE '{night.date}' AS is_now, count(DISTINCT user_id) AS n
-            FROM t WHERE {_looked_at(night, nights)} GROUP BY 1""",
+            FROM t WHERE {_of_nights(night, nights)} GROUP BY 1""",
     )
-    people = {row["is_now"]: row["n"] for row in found}
-    return people.get(True, 0), people.get(False, 0)
+    users = {row["is_now"]: row["n"] for row in found}
+    return users.get(True, 0), users.get(False, 0)
 
 
-def _counted(night: Night, nights: Sequence[date]) -> dict[str, tuple[Counter[Any], Counter[Any]]]:
-    """What is compared -> events by bin, now and before. One pass over the interactions, one for categories."""
+def _bin_counts(night: Night, nights: Sequence[date]) -> dict[str, tuple[Counter[Any], Counter[Any]]]:
+    """Distribution -> events by bin, now and before. One pass over the interactions, one for categories."""
     rows = _query(
         night,
         f"""SELECT night = DATE '{night.date}' AS is_now, event,
                    concat('hour ', CAST(date_part('hour', occurred_at) AS INT)) AS hour,
                    {_bin(_edges(night, nights))} AS bin, count(*) AS n
-            FROM t WHERE {_looked_at(night, nights)} GROUP BY 1, 2, 3, 4""",
+            FROM t WHERE {_of_nights(night, nights)} GROUP BY 1, 2, 3, 4""",
     )
     counted = {
         "event types": _split(rows, "event"),
@@ -111,7 +111,7 @@ def _categories(night: Night, nights: Sequence[date]) -> str:
     """SQL: interactions by the categories of their items."""
     return f"""
         WITH touched AS (SELECT night = DATE '{night.date}' AS is_now, item_id, count(*) AS n
-                         FROM t WHERE {_looked_at(night, nights)} GROUP BY 1, 2),
+                         FROM t WHERE {_of_nights(night, nights)} GROUP BY 1, 2),
              named AS (SELECT is_now, n, unnest(i.categories) AS category
                        FROM touched JOIN i ON touched.item_id = i.item_id)
         SELECT is_now, category, sum(n) AS n FROM named GROUP BY 1, 2"""

@@ -1,4 +1,4 @@
-"""Gate 1, on what came in and what came out: suites of bronze, silver and quarantine, and the night's arithmetic.
+"""Gate 1, on the night's ingested and cleaned data: suites of bronze, silver and quarantine, and checks on counts.
 
 bronze.*, silver.*, quarantine.rows, the run records -> ops.gates, ops.expectations, Data Docs; exit code 3 when the
 gate is closed.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from expectations.past import measures
+from expectations.night_measures import night_measures
 from expectations.validate import validate
 from nightloom.contracts import (
     BRONZE,
     BRONZE_EVENTS,
     INTERACTIONS,
-    ITEMS,
     QUARANTINE_ROWS,
-    USERS,
+    SILVER,
     Table,
 )
 from nightloom.night import stages
@@ -25,36 +24,39 @@ from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import OK, Check, stage_runs
 from nightloom.night.run import run_stage
 
-SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
-RESCUED = "rescued:"
+RESCUED_TAG = "rescued:"
 """Prefix of the tag that names a source's undeclared fields."""
 OUTCOMES = ("inserted", "updated", "duplicates", "quarantined", "skipped")
-"""What can become of a bronze event row, as the cleaning stage counts it."""
+"""What a bronze event row can become, by the counts of the cleaning stage."""
 
 
 def main(night: Night) -> None:
-    """Check the night's data; a failed check that is no warning stops the night."""
-    checks = [*validate(night, guarded(night), measures(night)), *arithmetic(night), *undeclared(night)]
+    """Check the night's data. A failed check stops the night, unless it is a warning."""
+    checks = [
+        *validate(night, checked_tables(night), night_measures(night)),
+        *count_checks(night),
+        *undeclared_fields(night),
+    ]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
     record_and_enforce(night, stages.DATA_GATE, checks)
 
 
-def guarded(night: Night) -> list[Table]:
-    """Tables that this project has: those of the kinds its sources bring, and quarantine once something is in it."""
+def checked_tables(night: Night) -> list[Table]:
+    """Tables of the kinds that the project's sources deliver, and quarantine once it has rows."""
     kinds = {source.kind for source in night.settings.sources}
     tables = [layer[kind] for layer in (BRONZE, SILVER) for kind in layer if kind in kinds]
     return [*tables, *([QUARANTINE_ROWS] if night.lake.exists(QUARANTINE_ROWS) else [])]
 
 
-def arithmetic(night: Night) -> Iterator[Check]:
+def count_checks(night: Night) -> Iterator[Check]:
     """The gate's own checks, on counts."""
-    came = _count(night, BRONZE_EVENTS, _of_night(night))
-    yield Check("new event rows", came > 0, f"{came:,}", "at least 1", severity="warn")
-    yield _quarantined(night, came)
+    new_rows = _count(night, BRONZE_EVENTS, _of_night(night))
+    yield Check("new event rows", new_rows > 0, f"{new_rows:,}", "at least 1", severity="warn")
+    yield _quarantined(night, new_rows)
     least = night.settings.gates.data.min_rows
     usable = _count(night, INTERACTIONS, f"occurred_at < TIMESTAMP '{night.end:%Y-%m-%dT%H:%M:%SZ}'")
     yield Check(f"interactions up to {night.date}", usable >= least, f"{usable:,}", f"at least {least:,}")
-    yield from _nothing_lost(night)
+    yield from _no_row_lost(night)
 
 
 def _of_night(night: Night) -> str:
@@ -68,18 +70,18 @@ def _count(night: Night, table: Table, where: str) -> int:
     return int(found["n"][0].as_py())
 
 
-def _quarantined(night: Night, came: int) -> Check:
-    """Share of the night's new event rows that are in quarantine, with the commonest reasons."""
+def _quarantined(night: Night, new_rows: int) -> Check:
+    """Share of the night's new event rows that are in quarantine, with the most frequent reasons."""
     reasons = _reasons(night)
     bad, most = sum(reasons.values()), night.settings.gates.data.max_quarantined
-    share = bad / came if came else 0.0
+    share = bad / new_rows if new_rows else 0.0
     top = ", ".join(f"{reason} {rows:,}" for reason, rows in list(reasons.items())[:3])
-    observed = f"{share:.1%} ({bad:,} of {came:,} rows{f': {top}' if top else ''})"
+    observed = f"{share:.1%} ({bad:,} of {new_rows:,} rows{f': {top}' if top else ''})"
     return Check("event rows in quarantine", share <= most, observed, f"at most {most:.1%}")
 
 
 def _reasons(night: Night) -> dict[str, int]:
-    """Reason -> the night's event rows in quarantine for it, commonest first."""
+    """Reason -> the night's event rows in quarantine for it, most frequent first."""
     if not (night.lake.exists(QUARANTINE_ROWS) and night.lake.exists(BRONZE_EVENTS)):
         return {}
     found = night.lake.query(
@@ -92,26 +94,27 @@ def _reasons(night: Night) -> dict[str, int]:
     return dict(zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True))
 
 
-def _nothing_lost(night: Night) -> Iterator[Check]:
-    """Every bronze row became something, by the counts that the cleaning stage left.
+def _no_row_lost(night: Night) -> Iterator[Check]:
+    """The cleaning stage's counts account for every bronze row.
 
-    Counted from this night on: a night that is cleaned late may have had its rows taken by the run of a later one.
+    Counted from this night on: a later night's run may have cleaned the rows of a night that is cleaned late.
     """
     runs = stage_runs(night.lake, stages.SILVER_INTERACTIONS, statuses=OK, first=night.date)
     if runs:
         became = {outcome: sum(run.rows.get(outcome, 0) for run in runs) for outcome in OUTCOMES}
-        came = _count(night, BRONZE_EVENTS, f"night >= DATE '{night.date}'")
-        observed = f"{sum(became.values()):,} = {' + '.join(f'{rows:,} {what}' for what, rows in became.items())}"
-        yield Check("no event row lost", sum(became.values()) >= came, observed, f"{came:,} rows of bronze.events")
+        in_bronze = _count(night, BRONZE_EVENTS, f"night >= DATE '{night.date}'")
+        total, terms = sum(became.values()), " + ".join(f"{rows:,} {outcome}" for outcome, rows in became.items())
+        expected = f"{in_bronze:,} rows of bronze.events"
+        yield Check("no event row lost", total >= in_bronze, f"{total:,} = {terms}", expected)
 
 
-def undeclared(night: Night) -> Iterator[Check]:
-    """A warning for each source whose records had fields that nobody declared, as the cleaning stages noted it."""
+def undeclared_fields(night: Night) -> Iterator[Check]:
+    """A warning for each source whose records had undeclared fields, by the tags of the cleaning stages."""
     runs = stage_runs(
         night.lake, *(stage for stage in stages.NIGHT if stage.layer == "silver"), statuses=OK, night=night.date
     )
     for source in night.settings.sources:
-        names = [run.tags[tag] for run in runs if (tag := f"{RESCUED}{source.name}") in run.tags]
+        names = [run.tags[tag] for run in runs if (tag := f"{RESCUED_TAG}{source.name}") in run.tags]
         fields = sorted({field for each in names for field in each.split(", ")})
         if fields:
             observed = f"{', '.join(fields)} (kept in the column `rescued`)"

@@ -1,6 +1,6 @@
-"""The marts that there are, ours and the project's own: the night's rows -> ops.gates and ops.expectations, Data Docs.
+"""All existing marts, ours and the project's own: the night's rows -> ops.gates and ops.expectations, Data Docs.
 
-After the publish: nothing waits for it, so a failed expectation fails this stage and its alert, and closes nothing.
+It runs after the publish and nothing waits for it: a failed expectation fails this stage, alerts, and closes no gate.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class TableSuite:
 
     table: Table
     columns: Mapping[str, str]
-    suite: gx.ExpectationSuite
+    expectations: gx.ExpectationSuite
 
 
 class ExpectArrowType(gxe.ExpectColumnTypeToBe):

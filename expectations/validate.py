@@ -15,12 +15,10 @@ from great_expectations.data_context import AbstractDataContext
 from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
 
 from expectations import docs
-from expectations.measures import Measure
-from expectations.measures import outcomes as measured
-from expectations.measures import suite as of_measures
+from expectations.measure import Measure, measure_results, measure_suite
 from expectations.night_rows import frames
-from expectations.origin import files
-from expectations.outcomes import Outcome, asked_for, outcomes
+from expectations.results import ExpectationResult, result_format, table_results
+from expectations.source_files import source_files
 from expectations.table_suite import table_suite
 from nightloom.contracts import EXPECTATIONS, Table
 from nightloom.lake import now
@@ -33,31 +31,31 @@ Results = dict[ValidationResultIdentifier, ExpectationSuiteValidationResult]
 def validate(night: Night, tables: Sequence[Table], measures: Sequence[Measure] = ()) -> list[Check]:
     """Run the tables' suites on the night's rows, and one on the measures of the night as a whole.
 
-    Writes every outcome to ops.expectations, and Data Docs. A check a sound table, one a failed expectation, one a
-    measure. A check's severity is `warn` where the expectation's severity is warning, else `stop`.
+    Writes every result to ops.expectations, and Data Docs. Returns a check for each table without failures, for each
+    failed expectation, and for each measure. Its severity is `warn` where the expectation's is warning, else `stop`.
     """
-    # Great Expectations tells through its log what the checks below say better.
+    # Great Expectations logs what the checks below say better.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     run = _Run(docs.context(night.settings), RunIdentifier(run_name=f"night-{night.date}", run_time=datetime.now(UTC)))
-    by_table = {table: list(_table_outcomes(night, run, table)) for table in tables}
-    of_night = _measured(run, measures)
-    found = [outcome for each in by_table.values() for outcome in each] + of_night
-    came_from = files(night, found)
-    _keep(night, found, came_from)
+    by_table = {table: list(_table_results(night, run, table)) for table in tables}
+    of_night = _measure_results(run, measures)
+    results = [result for each in by_table.values() for result in each] + of_night
+    files = source_files(night, results)
+    _record(night, results, files)
     docs.write(run.project, night.settings, run.pages)
-    checks = [check for table, each in by_table.items() for check in _checks(table, each, came_from)]
-    return [*checks, *(_check(outcome, came_from) for outcome in of_night)]
+    checks = [check for table, each in by_table.items() for check in _checks(table, each, files)]
+    return [*checks, *(_check(result, files) for result in of_night)]
 
 
 class _Run:
-    """Great Expectations' context for one run of the gate, and the pages that came out of it."""
+    """Great Expectations' context for one run of the gate, and the pages that it has made."""
 
     def __init__(self, project: AbstractDataContext, run: RunIdentifier) -> None:
         self.project, self.run = project, run
         self.source: Any = project.data_sources.add_or_update_pandas("lake")
         self.pages: list[ValidationResultIdentifier] = []
 
-    def on(
+    def validate(
         self, suite: gx.ExpectationSuite, slices: Iterable[pd.DataFrame], result_format: dict[str, Any]
     ) -> list[ExpectationSuiteValidationResult]:
         """Run a suite as a checkpoint on each slice of rows."""
@@ -75,53 +73,54 @@ class _Run:
         return list(results.values())
 
 
-def _table_outcomes(night: Night, run: _Run, table: Table) -> Iterator[Outcome]:
+def _table_results(night: Night, run: _Run, table: Table) -> Iterator[ExpectationResult]:
     suite = table_suite(table, night.settings)
-    return outcomes(table, run.on(suite.suite, frames(night, suite), asked_for(table)))
+    return table_results(table, run.validate(suite.expectations, frames(night, suite), result_format(table)))
 
 
-def _measured(run: _Run, measures: Sequence[Measure]) -> list[Outcome]:
-    """Those with a limit are judged as one row of numbers."""
-    judged = [measure for measure in measures if measure.judged]
-    row = pd.DataFrame([{measure.column: measure.value for measure in judged}])
-    return measured(measures, run.on(of_measures(judged), [row], {"result_format": "SUMMARY"}) if judged else [])
+def _measure_results(run: _Run, measures: Sequence[Measure]) -> list[ExpectationResult]:
+    """Measures with a limit are validated as one row of numbers."""
+    limited = [measure for measure in measures if measure.has_limit]
+    row = pd.DataFrame([{measure.column: measure.value for measure in limited}])
+    summary = {"result_format": "SUMMARY"}
+    return measure_results(measures, run.validate(measure_suite(limited), [row], summary) if limited else [])
 
 
-def _keep(night: Night, found: Sequence[Outcome], came_from: Mapping[str, str]) -> None:
-    """Every outcome as a row of ops.expectations."""
+def _record(night: Night, results: Sequence[ExpectationResult], files: Mapping[str, str]) -> None:
+    """Write each result as a row of ops.expectations."""
     stamp = {"run_id": night.run_id, "night": night.date, "checked_at": now()}
     rows = [
         {
-            "table": outcome.table, "expectation": outcome.name, "severity": outcome.severity,
-            "passed": outcome.passed, "observed": outcome.observed, "observed_value": outcome.value,
-            "rows": outcome.rows, "failed": outcome.failed, "samples": list(outcome.samples),
-            "files": _files(outcome, came_from),
+            "table": result.table, "expectation": result.name, "severity": result.severity,
+            "passed": result.passed, "observed": result.observed, "observed_value": result.value,
+            "rows": result.rows, "failed": result.failed, "samples": list(result.samples),
+            "files": _files(result, files),
         }
-        for outcome in found
+        for result in results
     ]  # fmt: skip
     night.lake.append(EXPECTATIONS, [stamp | row for row in rows])
     night.record_write(EXPECTATIONS)
 
 
-def _files(outcome: Outcome, came_from: Mapping[str, str]) -> list[str]:
-    own = [row.get("file") or came_from.get(row.get("row_id", "")) for row in outcome.broke_it]
+def _files(result: ExpectationResult, files: Mapping[str, str]) -> list[str]:
+    own = [row.get("file") or files.get(row.get("row_id", "")) for row in result.failed_rows]
     return list(dict.fromkeys(file for file in own if file))
 
 
-def _checks(table: Table, found: Sequence[Outcome], came_from: Mapping[str, str]) -> list[Check]:
-    """One check that sums up a table without faults; else one for each expectation that failed."""
-    if failed := [outcome for outcome in found if not outcome.passed]:
-        return [_check(outcome, came_from) for outcome in failed]
-    all_met = f"{len(found)} expectations met"
+def _checks(table: Table, results: Sequence[ExpectationResult], files: Mapping[str, str]) -> list[Check]:
+    """One check for a table without failures; else one for each failed expectation."""
+    if failed := [result for result in results if not result.passed]:
+        return [_check(result, files) for result in failed]
+    all_met = f"{len(results)} expectations met"
     return [Check(f"{table.full_name} as declared", passed=True, observed=all_met, expected=all_met)]
 
 
-def _check(outcome: Outcome, came_from: Mapping[str, str]) -> Check:
-    """The check, with failing rows and the files they came out of."""
-    told = outcome.observed
-    if outcome.samples:
-        told += f", e.g. {'; '.join(outcome.samples)}"
-    if origin := _files(outcome, came_from):
-        told += f"; from {', '.join(origin)}"
-    name = f"{outcome.table}: {outcome.name}"
-    return Check(name, passed=outcome.passed, observed=told, expected=outcome.expected, severity=outcome.severity)
+def _check(result: ExpectationResult, files: Mapping[str, str]) -> Check:
+    """The check, with failed rows and the files that they came from."""
+    observed = result.observed
+    if result.samples:
+        observed += f", e.g. {'; '.join(result.samples)}"
+    if origins := _files(result, files):
+        observed += f"; from {', '.join(origins)}"
+    name = f"{result.table}: {result.name}"
+    return Check(name, passed=result.passed, observed=observed, expected=result.expected, severity=result.severity)

@@ -1,4 +1,4 @@
-"""Gate 1 as a whole: what opens it, what closes it, what it says, and the command's exit code."""
+"""Gate 1: what opens it, what closes it, its messages, and the command's exit code."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from expectations.gate import arithmetic, guarded, main
+from expectations.gate import checked_tables, count_checks, main
 from nightloom import contracts as T
 from nightloom.errors import GateClosedError
 from nightloom.night.context import Night
@@ -20,8 +20,8 @@ D = date(1998, 4, 21)
 Put = Callable[..., None]
 
 
-def said(night: Night) -> dict[str, Check]:
-    return {check.name: check for check in arithmetic(night)}
+def checks_by_name(night: Night) -> dict[str, Check]:
+    return {check.name: check for check in count_checks(night)}
 
 
 def digest(number: int) -> str:
@@ -29,7 +29,7 @@ def digest(number: int) -> str:
 
 
 def cleaned(night: Night, counts: dict[str, int], day: date = D, status: str = "ok") -> None:
-    """A row that the cleaning stage's frame would have left."""
+    """The run record of a cleaning stage."""
     row = dict.fromkeys(T.STAGES.column_names) | {
         "run_id": "r", "night": day, "stage": "spark_jobs.silver_interactions", "status": status, "seconds": 1.0,
         "started_at": datetime(1998, 4, 22, tzinfo=UTC), "reads": [], "writes": [], "rows": list(counts.items()),
@@ -67,11 +67,13 @@ def test_an_override_lets_the_night_pass_and_is_kept_beside_each_check(night: Ni
     assert not all(row["passed"] for row in kept)
 
 
-def test_more_bad_rows_than_allowed_close_the_gate_and_the_commonest_reasons_are_named(night: Night, put: Put) -> None:
+def test_more_bad_rows_than_allowed_close_the_gate_and_the_most_frequent_reasons_are_named(
+    night: Night, put: Put
+) -> None:
     put(T.BRONZE_EVENTS, *({"row_id": digest(n)} for n in range(10)))
     put(T.QUARANTINE_ROWS, *({"row_id": digest(n), "reason": "type"} for n in range(2)))
     put(T.QUARANTINE_ROWS, {"row_id": digest(2), "reason": "missing"})
-    check = said(night)["event rows in quarantine"]
+    check = checks_by_name(night)["event rows in quarantine"]
     assert not check.passed
     assert check.observed == "30.0% (3 of 10 rows: type 2, missing 1)"
     assert check.expected == "at most 20.0%"
@@ -80,22 +82,22 @@ def test_more_bad_rows_than_allowed_close_the_gate_and_the_commonest_reasons_are
 def test_bad_rows_of_other_nights_and_kinds_do_not_count_against_this_night(night: Night, put: Put) -> None:
     put(T.BRONZE_EVENTS, {"row_id": digest(1)}, {"row_id": digest(2), "night": date(1998, 4, 20)})
     put(T.QUARANTINE_ROWS, {"row_id": digest(2)}, {"row_id": digest(3), "kind": "items"})
-    check = said(night)["event rows in quarantine"]
+    check = checks_by_name(night)["event rows in quarantine"]
     assert check.passed
     assert check.observed == "0.0% (0 of 1 rows)"
 
 
 @pytest.mark.usefixtures("sound")
-def test_a_night_on_which_nothing_came_is_a_warning_and_the_gate_stays_open(night: Night) -> None:
+def test_a_night_without_new_rows_is_a_warning_and_the_gate_stays_open(night: Night) -> None:
     night.date = date(1998, 4, 22)
     main(night)
     kept = {row["check"]: row for row in night.lake.rows(T.GATES).to_pylist()}
     assert (kept["new event rows"]["passed"], kept["new event rows"]["severity"]) == (False, "warn")
 
 
-def test_fewer_interactions_than_asked_for_close_the_gate_and_later_ones_do_not_count(night: Night, put: Put) -> None:
+def test_fewer_interactions_than_required_close_the_gate_and_later_ones_do_not_count(night: Night, put: Put) -> None:
     put(T.INTERACTIONS, {"occurred_at": datetime(1998, 4, 22, tzinfo=UTC)})
-    check = said(night)["interactions up to 1998-04-21"]
+    check = checks_by_name(night)["interactions up to 1998-04-21"]
     assert (check.passed, check.observed, check.expected, check.severity) == (False, "0", "at least 1", "stop")
 
 
@@ -111,7 +113,7 @@ def test_bronze_rows_must_all_have_become_something(
 ) -> None:
     put(T.BRONZE_EVENTS, *({"row_id": digest(n)} for n in range(4)))
     cleaned(night, counts)
-    check = said(night)["no event row lost"]
+    check = checks_by_name(night)["no event row lost"]
     assert check.passed is passed
     assert check.expected == "4 rows of bronze.events"
     assert check.observed.startswith("4 = 1 inserted" if passed else "3 = 2 inserted")
@@ -122,27 +124,27 @@ def test_a_second_run_that_found_nothing_new_and_a_failed_one_lose_no_rows(night
     cleaned(night, {"inserted": 9}, status="failed")
     cleaned(night, {"inserted": 1})
     cleaned(night, {"inserted": 0})
-    assert said(night)["no event row lost"].observed.startswith("1 = 1 inserted")
+    assert checks_by_name(night)["no event row lost"].observed.startswith("1 = 1 inserted")
 
 
-def test_rows_that_the_next_night_took_are_not_lost(night: Night, put: Put) -> None:
+def test_rows_that_the_next_night_cleaned_are_not_lost(night: Night, put: Put) -> None:
     put(T.BRONZE_EVENTS, {"row_id": digest(1)}, {"row_id": digest(2), "night": date(1998, 4, 22)})
     cleaned(night, {"inserted": 2}, day=date(1998, 4, 22))
     cleaned(night, {"inserted": 0})
-    assert said(night)["no event row lost"].passed
+    assert checks_by_name(night)["no event row lost"].passed
 
 
 def test_without_counts_nothing_is_claimed_about_lost_rows(night: Night, put: Put) -> None:
     put(T.BRONZE_EVENTS, {})
-    assert "no event row lost" not in said(night)
+    assert "no event row lost" not in checks_by_name(night)
 
 
-def test_tables_of_kinds_that_no_source_brings_are_not_guarded(night: Night, put: Put) -> None:
+def test_tables_of_kinds_that_no_source_delivers_are_not_checked(night: Night, put: Put) -> None:
     events_only = tuple(source for source in night.settings.sources if source.kind == "events")
     night.settings = night.settings.model_copy(update={"sources": events_only})
-    assert guarded(night) == [T.BRONZE_EVENTS, T.INTERACTIONS]
+    assert checked_tables(night) == [T.BRONZE_EVENTS, T.INTERACTIONS]
     put(T.QUARANTINE_ROWS, {})
-    assert guarded(night) == [T.BRONZE_EVENTS, T.INTERACTIONS, T.QUARANTINE_ROWS]
+    assert checked_tables(night) == [T.BRONZE_EVENTS, T.INTERACTIONS, T.QUARANTINE_ROWS]
 
 
 @pytest.mark.usefixtures("sound")

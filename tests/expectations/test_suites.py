@@ -1,4 +1,4 @@
-"""Each suite on real Delta tables: rows that meet it pass, and each promise that a row breaks is told, with its key."""
+"""Each suite on real Delta tables: rows that meet it pass, and each failed expectation names the key of its row."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from expectations.measures import Measure
+from expectations.measure import Measure
 from expectations.validate import validate
 from nightloom import contracts as T
 from nightloom.night.context import Night

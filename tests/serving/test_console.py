@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from expectations.measures import Measure
+from expectations.measure import Measure
 from expectations.validate import validate
 from nightloom.contracts import ITEMS
 from nightloom.night import stages

@@ -1,4 +1,4 @@
-"""A night against the nights before it: what is usual, what is told, and what nobody can judge yet."""
+"""A night compared with the nights before it: what is usual, what is reported, and what has no limit yet."""
 
 import math
 import random
@@ -11,8 +11,14 @@ import pytest
 
 from expectations.drift import drift
 from expectations.gate import main
-from expectations.measures import Measure
-from expectations.past import age, measures, nights_before, rows, undescribed
+from expectations.measure import Measure
+from expectations.night_measures import (
+    newest_event_age,
+    night_measures,
+    nights_before,
+    source_rows,
+    undescribed_shares,
+)
 from nightloom import contracts as T
 from nightloom.night.context import Night
 from nightloom.psi import critical_psi, psi
@@ -31,10 +37,10 @@ def days(*counts: int) -> dict[date, int]:
 
 
 @pytest.fixture
-def came(night: Night, put: Put) -> Callable[[dict[date, int]], None]:
-    """Nights that ran, with so many rows of the source `ratings` each."""
+def ingested(night: Night, put: Put) -> Callable[[dict[date, int]], None]:
+    """Nights that ran, each with this many rows of the source `ratings`."""
 
-    def bring(counts: dict[date, int]) -> None:
+    def ingest(counts: dict[date, int]) -> None:
         ran(night, *counts)
         put(
             T.BRONZE_EVENTS,
@@ -45,11 +51,11 @@ def came(night: Night, put: Put) -> Callable[[dict[date, int]], None]:
             ),
         )
 
-    return bring
+    return ingest
 
 
 def rows_of_ratings(night: Night) -> Measure:
-    return by_name(rows(night, nights_before(night)))["rows of ratings"]
+    return by_name(source_rows(night, nights_before(night)))["rows of ratings"]
 
 
 def fits(measure: Measure) -> bool:
@@ -57,42 +63,44 @@ def fits(measure: Measure) -> bool:
     return (measure.low or 0) <= measure.value <= (math.inf if measure.high is None else measure.high)
 
 
-def test_a_first_night_has_no_past_and_passes(night: Night, came: Callable[..., None]) -> None:
-    came(days(100, 100, 7))
+def test_a_first_night_has_no_past_and_passes(night: Night, ingested: Callable[..., None]) -> None:
+    ingested(days(100, 100, 7))
     measure = rows_of_ratings(night)
-    assert (measure.value, measure.judged) == (7, False)
-    assert measure.told == "7 rows; no past yet (2 nights before, 3 are needed)"
+    assert (measure.value, measure.has_limit) == (7, False)
+    assert measure.observed == "7 rows; no past yet (2 nights before, 3 are needed)"
 
 
-def test_a_third_of_the_usual_rows_is_told_and_twice_the_half_is_not(night: Night, came: Callable[..., None]) -> None:
-    came(days(100, 90, 5000, 110, 30))
+def test_a_third_of_the_usual_rows_is_told_and_twice_the_half_is_not(
+    night: Night, ingested: Callable[..., None]
+) -> None:
+    ingested(days(100, 90, 5000, 110, 30))
     measure = rows_of_ratings(night)
     assert not fits(measure)
-    assert measure.told == "30 rows; the median of 4 nights before is 105"
+    assert measure.observed == "30 rows; the median of 4 nights before is 105"
     assert (measure.low, measure.high, measure.severity) == (52.5, 157.5, "warn")
 
 
-def test_the_same_weekday_is_what_counts_once_there_are_three(night: Night, came: Callable[..., None]) -> None:
+def test_the_same_weekday_is_what_counts_once_there_are_three(night: Night, ingested: Callable[..., None]) -> None:
     busy = {D - timedelta(days=n): 200 if n % 7 == 0 else 20 for n in range(22)}
-    came(busy)
+    ingested(busy)
     measure = rows_of_ratings(night)
     assert fits(measure)
-    assert measure.told == "200 rows; the median of 3 Tuesdays before is 200"
+    assert measure.observed == "200 rows; the median of 3 Tuesdays before is 200"
 
 
 def test_small_counts_may_swing_and_a_source_that_comes_now_and_then_is_not_judged(
-    night: Night, came: Callable[..., None]
+    night: Night, ingested: Callable[..., None]
 ) -> None:
-    came(days(4, 4, 4, 9))
+    ingested(days(4, 4, 4, 9))
     assert fits(rows_of_ratings(night))
     ran(night, *(D - timedelta(days=n) for n in range(4, 12)))
     measure = rows_of_ratings(night)
-    assert (measure.told, measure.judged) == ("9 rows; the median of 11 nights before is 0", False)
+    assert (measure.observed, measure.has_limit) == ("9 rows; the median of 11 nights before is 0", False)
 
 
-def test_a_night_that_did_not_run_is_not_a_night_without_rows(night: Night, came: Callable[..., None]) -> None:
-    came({D - timedelta(days=n): 100 for n in (0, 3, 6, 9)})
-    assert rows_of_ratings(night).told == "100 rows; the median of 3 nights before is 100"
+def test_a_night_that_did_not_run_is_not_a_night_without_rows(night: Night, ingested: Callable[..., None]) -> None:
+    ingested({D - timedelta(days=n): 100 for n in (0, 3, 6, 9)})
+    assert rows_of_ratings(night).observed == "100 rows; the median of 3 nights before is 100"
 
 
 def test_the_newest_event_is_timed_against_the_end_of_the_day(night: Night, put: Put) -> None:
@@ -101,9 +109,9 @@ def test_the_newest_event_is_timed_against_the_end_of_the_day(night: Night, put:
         {"occurred_at": NOON - timedelta(days=1)},
         {"event_id": "e2", "occurred_at": NOON + timedelta(days=9)},
     )
-    (measure,) = age(night)
+    (measure,) = newest_event_age(night)
     assert (measure.value, measure.high) == (36.0, 24.0)
-    assert measure.told == "36.0 hours before the day's end (1998-04-20 12:00 UTC)"
+    assert measure.observed == "36.0 hours before the day's end (1998-04-20 12:00 UTC)"
 
 
 def test_interactions_with_items_that_nobody_described_are_a_share_with_examples(night: Night, put: Put) -> None:
@@ -111,9 +119,9 @@ def test_interactions_with_items_that_nobody_described_are_a_share_with_examples
     put(T.USERS, {"user_id": "u1"})
     put(T.INTERACTIONS, *({"event_id": f"e{n}", "item_id": "i1" if n < 6 else "i9"} for n in range(8)))
     put(T.INTERACTIONS, {"event_id": "old", "item_id": "i8", "night": D - timedelta(days=1)})
-    found = by_name(undescribed(night))
+    found = by_name(undescribed_shares(night))
     assert found["items that nobody described"].value == 0.25
-    assert found["items that nobody described"].told == (
+    assert found["items that nobody described"].observed == (
         "25.0% of 8 interactions name items that are not in silver.items, e.g. i9"
     )
     assert found["users that nobody described"].value == 0.0
@@ -159,7 +167,7 @@ def test_a_night_that_is_like_its_past_does_not_drift_and_another_names_what_cha
     assert [name for name, measure in other.items() if not fits(measure)] == [
         "drift of values", "drift of hours of the day", "drift of categories",
     ]  # fmt: skip
-    assert "against 4 nights; most in drama: 50.0% before, 0.8% now" in other["drift of categories"].told
+    assert "against 4 nights; most in drama: 50.0% before, 0.8% now" in other["drift of categories"].observed
 
 
 def test_a_few_people_are_no_drift(night: Night, put: Put) -> None:
@@ -183,7 +191,7 @@ def test_what_the_settings_name_stops_the_night(night: Night, put: Put) -> None:
     gates = night.settings.gates.model_copy(update={"data": gate})
     night.settings = night.settings.model_copy(update={"gates": gates})
     put(T.INTERACTIONS, {"occurred_at": NOON - timedelta(days=3)})
-    assert by_name(measures(night))["age of the newest event"].severity == "stop"
+    assert by_name(night_measures(night))["age of the newest event"].severity == "stop"
 
 
 def test_fields_that_nobody_declared_are_a_warning_that_names_source_and_fields(night: Night, sound: None) -> None:
