@@ -67,9 +67,7 @@ def test_an_override_lets_the_night_pass_and_is_kept_beside_each_check(night: Ni
     assert not all(row["passed"] for row in kept)
 
 
-def test_more_bad_rows_than_allowed_close_the_gate_and_the_most_frequent_reasons_are_named(
-    night: Night, put: Put
-) -> None:
+def test_more_bad_rows_than_allowed_close_the_gate_and_name_the_most_frequent_reasons(night: Night, put: Put) -> None:
     put(T.BRONZE_EVENTS, *({"row_id": digest(n)} for n in range(10)))
     put(T.QUARANTINE_ROWS, *({"row_id": digest(n), "reason": "type"} for n in range(2)))
     put(T.QUARANTINE_ROWS, {"row_id": digest(2), "reason": "missing"})

@@ -70,9 +70,7 @@ def test_a_first_night_has_no_past_and_passes(night: Night, ingested: Callable[.
     assert measure.observed == "7 rows; no past yet (2 nights before, 3 are needed)"
 
 
-def test_a_third_of_the_usual_rows_is_told_and_twice_the_half_is_not(
-    night: Night, ingested: Callable[..., None]
-) -> None:
+def test_a_third_of_the_usual_rows_does_not_fit_the_limits(night: Night, ingested: Callable[..., None]) -> None:
     ingested(days(100, 90, 5000, 110, 30))
     measure = rows_of_ratings(night)
     assert not fits(measure)
