@@ -13,12 +13,12 @@ from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.gates import record_and_enforce
 from nightloom.night.run import run_stage
-from nightloom.sql.marts import marts
+from nightloom.sql.marts import all_marts
 
 
 def main(night: Night) -> None:
     """Check the marts; the error names each expectation that failed."""
-    tables = [mart.table for mart in marts(night.settings) if night.lake.exists(mart.table)]
+    tables = [mart.table for mart in all_marts(night.settings) if night.lake.exists(mart.table)]
     checks = [replace(check, severity="warn") for check in validate(night, tables)]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
     record_and_enforce(night, stages.MARTS_CHECK, checks)

@@ -18,7 +18,7 @@ from nightloom.contracts import EXPECTATIONS
 from nightloom.lake import Lake
 from nightloom.literals import sql_text
 from nightloom.settings import load
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 from nightloom.sql.names import nearest
 from nightloom.terminal import iso, screen
 
@@ -119,8 +119,8 @@ def quality(table: str | None, nights: int, as_json: bool) -> None:
     always held without a moving number is only counted.
     """
     settings = load()
-    if table is not None and table not in [each.full_name for each in tables(settings)]:
-        raise click.UsageError(f"There is no table {table}; {nearest(table, tables(settings))}")
+    if table is not None and table not in [each.full_name for each in all_tables(settings)]:
+        raise click.UsageError(f"There is no table {table}; {nearest(table, all_tables(settings))}")
     found = trends(Lake(settings.place("lake")), nights, table)
     if as_json:
         shown = [{"failed": trend.failed, "marks": trend.marks} | asdict(trend) for trend in found]

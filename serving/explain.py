@@ -79,7 +79,7 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
 
     Raises UnknownUserError when the item is not in their list, MissingTableError where this machine has no lake.
     """
-    snapshot, lake = reader.now(user), Lake(settings.place("lake"))
+    snapshot, lake = reader.current(user), Lake(settings.place("lake"))
     records.require(lake)  # without them the explanation would wrongly say that nothing was found
     own, meta = snapshot.get("users", user), snapshot.meta
     if own is not None and not own["items"]:

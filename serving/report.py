@@ -25,7 +25,7 @@ def main(night: Night) -> None:
     for table in RECORDS:
         night.pin(table)
     runs = last_attempts(stage_runs(night.lake, night=night.date))
-    snapshot = Reader(open_store(night.settings)).now()
+    snapshot = Reader(open_store(night.settings)).current()
     gates = gate_results_up_to(night.lake, night.date)
     summary = _summary(night, runs, snapshot)
     page = render(

@@ -48,7 +48,7 @@ def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
 
 def _take(night: Night, db: duckdb.DuckDBPyConnection) -> Snapshot:
     """Make the tables `served` (user_id, model_version, was, before) and `pages` of the night's lists."""
-    k, snapshot = night.settings.slate.k, Reader(open_store(night.settings)).now()
+    k, snapshot = night.settings.slate.k, Reader(open_store(night.settings)).current()
     db.register("_served", pa.RecordBatchReader.from_batches(SERVED, _values(snapshot)))
     db.execute(
         f"""CREATE TEMP TABLE served AS

@@ -21,7 +21,7 @@ import pyarrow as pa
 from nightloom.contracts import Table
 from nightloom.lake import MAINTENANCE_OPERATIONS, Lake
 from nightloom.night.context import Night
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 
 CODE = ("models", "nightloom", "spark_jobs")
 """Packages whose code can change a gold table's rows."""
@@ -90,7 +90,7 @@ def _same_inputs(night: Night, before: dict[str, Any]) -> bool:
 
 def have_same_rows(night: Night, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
     """Whether two sets of table versions hold the same rows: equal versions, or only upkeep between them."""
-    named = {table.full_name: table for table in tables(night.settings)}
+    named = {table.full_name: table for table in all_tables(night.settings)}
     return before.keys() == now.keys() and all(
         night.lake.same_rows(named[name], before[name], now[name]) for name in now
     )

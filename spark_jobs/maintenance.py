@@ -27,7 +27,7 @@ from nightloom.night import stages
 from nightloom.night.records import OK, last_attempts, stage_runs
 from nightloom.night.run import run_stage
 from nightloom.settings import Settings
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 from spark_jobs.context import SparkNight
 from spark_jobs.storage import SMALL, TableStorage, measure_storage
 
@@ -55,7 +55,7 @@ class Retention:
 
 def main(night: SparkNight) -> None:
     """Maintain all tables of the lake."""
-    existing = [table for table in tables(night.settings) if night.lake.exists(table)]
+    existing = [table for table in all_tables(night.settings) if night.lake.exists(table)]
     retentions, measured_at = _retentions(night, existing), now()
     rows: list[dict[str, Any]] = []
     for table in existing:

@@ -19,7 +19,7 @@ class MartError(NightloomError):
     """A mart cannot be built: its SQL is wrong, or its rows do not fit its contract."""
 
 
-def check_columns(rows: DataFrame, mart: Mart) -> DataFrame:
+def check_mart_columns(rows: DataFrame, mart: Mart) -> DataFrame:
     """The unchanged rows, if they have the contract's columns. Raises MartError that names each wrong column."""
     found = dict(rows.dtypes)
     declared = {c.name: c.type for c in mart.table.columns if (c.name, mart.table.period) != ("night", "night")}
@@ -32,7 +32,7 @@ def check_columns(rows: DataFrame, mart: Mart) -> DataFrame:
     ]
     faults += [f"{name} is not declared{nearest_key(name, declared)}" for name in found if name not in declared]
     if faults:
-        raise MartError(f"{mart.place()}: its SELECT gives other columns than declared: {'; '.join(faults)}")
+        raise MartError(f"{mart.location()}: its SELECT gives other columns than declared: {'; '.join(faults)}")
     return rows
 
 
@@ -41,12 +41,12 @@ def format_error(error: NightloomError | PySparkException, mart: Mart, tables: S
     if isinstance(error, MartError):
         return str(error)
     if isinstance(error, NightloomError):
-        return f"{mart.place()}: {error}"
+        return f"{mart.location()}: {error}"
     words = str(error)  # getMessage() leaves the place in the statement out
     for table in tables:
         words = words.replace(view(table), table.full_name)
     line = re.search(r"line (\d+),? pos", words)
-    return f"{mart.place(int(line[1]) if line else 1)}: {_describe_error(words, mart, tables)}"
+    return f"{mart.location(int(line[1]) if line else 1)}: {_describe_error(words, mart, tables)}"
 
 
 def _describe_error(words: str, mart: Mart, tables: Sequence[Table]) -> str:

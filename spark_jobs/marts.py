@@ -24,20 +24,20 @@ from nightloom.lake import now
 from nightloom.lake.recommendations import logical_rows
 from nightloom.night import records, stages
 from nightloom.night.run import run_stage
-from nightloom.sql.marts import Mart, marts, tables
+from nightloom.sql.marts import Mart, all_marts, all_tables
 from nightloom.sql.names import SPARK, tables_in, view, with_views
 from spark_jobs import periods
 from spark_jobs.commit_stamps import commits, have_same_rows, is_up_to_date
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.increments import refresh_periods
-from spark_jobs.mart_errors import MartError, check_columns, format_error
+from spark_jobs.mart_errors import MartError, check_mart_columns, format_error
 
 
 def main(night: SparkNight) -> None:
     """Build every mart whose inputs have changed."""
-    failed = [message for mart in marts(night.settings) if (message := _try_make(night, mart))]
-    if failed:
-        raise MartError(f"{len(failed)} of {len(marts(night.settings))} marts could not be made:\n" + "\n".join(failed))
+    marts = all_marts(night.settings)
+    if failed := [message for mart in marts if (message := _try_make(night, mart))]:
+        raise MartError(f"{len(failed)} of {len(marts)} marts could not be made:\n" + "\n".join(failed))
 
 
 def _try_make(night: SparkNight, mart: Mart) -> str | None:
@@ -48,7 +48,7 @@ def _try_make(night: SparkNight, mart: Mart) -> str | None:
     except ConcurrentRunError:
         raise  # the stage starts again
     except (NightloomError, PySparkException) as error:
-        message = format_error(error, mart, tables(night.settings))
+        message = format_error(error, mart, all_tables(night.settings))
         print(f"warning: {message}", file=sys.stderr)
         return message
     finally:
@@ -72,7 +72,7 @@ def make_mart(night: SparkNight, mart: Mart) -> None:
     recipe = mart.recipe(night.settings)
     night.tags["recipe"] = recipe
     changed = bool(before) and before["tags"]["recipe"] != recipe
-    inputs = [each for each in tables_in(mart.sql, tables(night.settings), SPARK) if night.lake.exists(each)]
+    inputs = [each for each in tables_in(mart.sql, all_tables(night.settings), SPARK) if night.lake.exists(each)]
     if changed:
         _reset_if_columns_changed(night, mart)
     if table.period == "night":
@@ -104,7 +104,7 @@ def _reset_if_columns_changed(night: SparkNight, mart: Mart) -> None:
         return
     if table.period == "night":
         raise MartError(
-            f"{mart.place()}: the table has the columns {', '.join(found)}, and other ones are declared now. Its "
+            f"{mart.location()}: the table has the columns {', '.join(found)}, and other ones are declared now. Its "
             f"earlier nights cannot be made again: give the mart another name, or remove {night.lake.path(table)}"
         )
     night.lake.reset(table)
@@ -176,16 +176,18 @@ def run_select(night: SparkNight, mart: Mart, interactions: DataFrame | None = N
 
     `interactions` replaces silver.interactions. Raises MartError that names the line and the nearest table or column.
     """
-    known = tables(night.settings)
+    known = all_tables(night.settings)
     for table in tables_in(mart.sql, known, SPARK):
         rows = interactions if table == INTERACTIONS and interactions is not None else _frame(night, table)
         rows.createOrReplaceTempView(f"{view(table)}_rows")
         night.spark.sql(logical_rows(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))
-    values = mart.values(night.settings) | ({"night": f"DATE '{night.date}'"} if mart.table.period == "night" else {})
-    made = check_columns(night.spark.sql(with_views(mart.sql, known, values)), mart)
+    values = mart.parameters(night.settings)
+    if mart.table.period == "night":
+        values |= {"night": f"DATE '{night.date}'"}
+    selected = check_mart_columns(night.spark.sql(with_views(mart.sql, known, values)), mart)
     if mart.line:
-        _check_keys(made, mart)
-    return made
+        _check_keys(selected, mart)
+    return selected
 
 
 def _frame(night: SparkNight, table: Table) -> DataFrame:
@@ -201,7 +203,7 @@ def _check_keys(rows: DataFrame, mart: Mart) -> None:
     empty = " OR ".join(f"`{name}` IS NULL" for name in key)
     if found := counted.where(f"_rows > 1 OR {empty}").limit(3).collect():
         shown = "; ".join(", ".join(f"{name} {row[name]}" for name in key) + f": {row['_rows']} rows" for row in found)
-        raise MartError(f"{mart.place()}: the key {', '.join(key)} must be there and stand once, found {shown}")
+        raise MartError(f"{mart.location()}: the key {', '.join(key)} must be there and stand once, found {shown}")
 
 
 if __name__ == "__main__":

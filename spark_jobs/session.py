@@ -20,7 +20,7 @@ from nightloom.errors import NightloomError
 from nightloom.lake import Lake
 from nightloom.literals import spark_text
 from nightloom.settings import Settings, load
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 from spark_jobs import server
 
 WARM = "warm"
@@ -53,7 +53,7 @@ def _classic_session(home: Path, master: str) -> SparkSession:
 def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
     """The session with the lake's tables under their names: `spark.sql("SELECT * FROM silver.items")`."""
     lake = Lake(settings.place("lake"))
-    for table in tables(settings):
+    for table in all_tables(settings):
         if lake.exists(table):
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {table.layer}")
             place = spark_text(lake.path(table))

@@ -14,7 +14,7 @@ from nightloom.errors import NightloomError
 from nightloom.lake import Lake
 from nightloom.settings import load
 from nightloom.sql import marts
-from nightloom.sql.dictionary import find_table, print_overview, print_table, table_info
+from nightloom.sql.dictionary import print_overview, print_table, require_table, table_info
 from nightloom.sql.output import print_result
 from nightloom.sql.query import Catalog, run_query
 
@@ -62,7 +62,7 @@ def parse_as_of(text: str) -> datetime:
 def _complete_table_name(context: click.Context, argument: click.Parameter, begun: str) -> list[CompletionItem]:
     """Table names for the shell's completion; none outside a project."""
     try:
-        known = marts.tables(load())
+        known = marts.all_tables(load())
     except NightloomError:
         return []
     return [CompletionItem(table.full_name, help=table.grain) for table in known if table.full_name.startswith(begun)]
@@ -74,11 +74,11 @@ def _complete_table_name(context: click.Context, argument: click.Parameter, begu
 def tables(name: str | None, as_json: bool) -> None:
     """The data dictionary: all tables, or one table's columns."""
     settings = load()
-    lake, known = Lake(settings.place("lake")), marts.tables(settings)
+    lake, known = Lake(settings.place("lake")), marts.all_tables(settings)
     if name is None:
         print(json.dumps([table_info(lake, each) for each in known], indent=1)) if as_json else print_overview(
             lake, known
         )
     else:
-        found = find_table(name, known)
+        found = require_table(name, known)
         print(json.dumps(table_info(lake, found), indent=1)) if as_json else print_table(lake, found)

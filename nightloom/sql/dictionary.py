@@ -14,7 +14,7 @@ from nightloom.sql.query import QueryError
 from nightloom.terminal import screen
 
 
-def find_table(name: str, known: Sequence[Table]) -> Table:
+def require_table(name: str, known: Sequence[Table]) -> Table:
     """The table of this name. Raises QueryError that names the nearest one."""
     found = next((each for each in known if each.full_name == name), None)
     if found is None:

@@ -36,20 +36,20 @@ class Mart:
     every_night: bool = False
     line: int | None = None
 
-    def place(self, line: int = 1) -> str:
+    def location(self, line: int = 1) -> str:
         """The place of a line of its SQL, for error messages."""
         if self.line is None:
             return f"nightloom/sql/marts.py: mart {self.table.full_name}, line {line} of its SQL"
         return f"nightloom.toml, line {self.line + line - 1}: mart {self.table.full_name}"
 
-    def values(self, settings: Settings) -> dict[str, str]:
+    def parameters(self, settings: Settings) -> dict[str, str]:
         """The values of `:k` and `:stored` in the SQL."""
         return {"k": str(settings.slate.k), "stored": str(settings.slate.stored)}
 
     def recipe(self, settings: Settings) -> str:
         """Twelve hex digits that change with its SQL, its parameters or its contract."""
         columns = [(column.name, column.type, column.required) for column in self.table.columns]
-        parts = (self.sql, self.values(settings), columns, self.table.key, self.table.period)
+        parts = (self.sql, self.parameters(settings), columns, self.table.key, self.table.period)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
@@ -196,12 +196,12 @@ MARTS = (
 )
 
 
-def marts(settings: Settings) -> tuple[Mart, ...]:
+def all_marts(settings: Settings) -> tuple[Mart, ...]:
     """Ours, then the project's in the order of the file: a mart may read those before it."""
     return (*MARTS, *(_mart(settings, number, each) for number, each in enumerate(settings.marts)))
 
 
-def tables(settings: Settings) -> tuple[Table, ...]:
+def all_tables(settings: Settings) -> tuple[Table, ...]:
     """Every table of the lake, the project's own among them."""
     return (*TABLES, *(_table(each) for each in settings.marts))
 

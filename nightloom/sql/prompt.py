@@ -15,7 +15,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from nightloom.contracts import Table
 from nightloom.errors import NightloomError
-from nightloom.sql.dictionary import find_table, print_overview, print_table
+from nightloom.sql.dictionary import print_overview, print_table, require_table
 from nightloom.sql.names import tables_in
 from nightloom.sql.output import print_result
 from nightloom.sql.query import Catalog, run_query
@@ -67,7 +67,7 @@ def _read_statements(session: PromptSession[str]) -> Iterator[str]:
 def _execute(catalog: Catalog, text: str, output_format: str) -> None:
     word, _, rest = text.partition(" ")
     if word.lower() == "tables" and (name := rest.strip()):
-        print_table(catalog.lake, find_table(name, catalog.tables))
+        print_table(catalog.lake, require_table(name, catalog.tables))
     elif word.lower() == "tables":
         print_overview(catalog.lake, catalog.tables)
     elif word.lower() == "plot":

@@ -41,7 +41,7 @@ class Catalog:
 
     @classmethod
     def from_settings(cls, settings: Settings, version: int | None = None, moment: datetime | None = None) -> Catalog:
-        return cls(Lake(settings.place("lake")), marts.tables(settings), version, moment)
+        return cls(Lake(settings.place("lake")), marts.all_tables(settings), version, moment)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def user_page(request: Request) -> Response:
     """One user: history with titles and weights, list with scores and links to the explanations."""
     settings, reader = _state(request)
     user = request.query_params.get("id", "").strip()
-    snapshot = reader.now(user)
+    snapshot = reader.current(user)
     answer = json.loads(answers.recommendations(snapshot, user, snapshot.meta["stored"]))
     history = read_history(Lake(settings.place("lake")), snapshot.meta["night"], user)
     newest = [event | {"title": snapshot.title(event["item_id"])} for event in history[::-1][:HISTORY_SHOWN]]
@@ -150,4 +150,4 @@ def _served(reader: Reader) -> Snapshot | None:
     """The current snapshot; None before the first publish."""
     if versions.current_version(reader.store) is None:
         return None
-    return reader.now()
+    return reader.current()

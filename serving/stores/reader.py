@@ -96,7 +96,7 @@ class Reader:
         self._canary: Snapshot | None = None  # a reference, so that it is opened once
         self._open_snapshots: WeakValueDictionary[int, Snapshot] = WeakValueDictionary()
 
-    def now(self, user: str | None = None) -> Snapshot:
+    def current(self, user: str | None = None) -> Snapshot:
         """The current version; during a canary its version for its users.
 
         With the store unreachable: the last good version, and `stale` is true. Raises StoreError before the first
@@ -121,7 +121,7 @@ class Reader:
 
     def ask(self, question: Callable[[Snapshot], Answer], user: str | None = None) -> Answer:
         """The current version's answer to a question; asked again when the version is pruned meanwhile."""
-        snapshot = self.now(user)
+        snapshot = self.current(user)
         for _ in range(TRIES):
             try:
                 return question(snapshot)

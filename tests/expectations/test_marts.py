@@ -12,7 +12,7 @@ from nightloom.errors import DataError
 from nightloom.lake import arrow
 from nightloom.night.context import Night
 from nightloom.settings import load
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 
 OWN = """
 [[marts]]
@@ -34,7 +34,7 @@ def own(night: Night) -> Night:
 
 def test_sound_marts_pass_and_are_written_down(own: Night, put: Callable[..., None]) -> None:
     put(T.DAILY_ACTIVITY, {})
-    own.lake.append(tables(own.settings)[-1], [{"item_id": "1", "score": 2.0}, {"item_id": "2", "score": None}])
+    own.lake.append(all_tables(own.settings)[-1], [{"item_id": "1", "score": 2.0}, {"item_id": "2", "score": None}])
     marts.main(own)
     gates = own.lake.rows(T.GATES).to_pylist()
     assert [(row["gate"], row["check"], row["passed"]) for row in gates] == [
@@ -43,7 +43,7 @@ def test_sound_marts_pass_and_are_written_down(own: Night, put: Callable[..., No
 
 
 def test_a_key_twice_in_a_mart_fails_the_stage_with_its_name(own: Night) -> None:
-    films = tables(own.settings)[-1]
+    films = all_tables(own.settings)[-1]
     rows = [{"item_id": "1", "score": 2.0}, {"item_id": "1", "score": 3.0}]
     write_deltalake(own.lake.path(films), arrow(films, rows))
     with pytest.raises(DataError, match=r"gold\.films: .*rows_with_this_key.* is 2 of 2 rows, e\.g\. item_id 1"):

@@ -237,12 +237,12 @@ class Client:
         self.app = api.create_app(project.settings)
 
     def get(self, path: str) -> httpx.Response:
-        async def asked() -> httpx.Response:
+        async def request() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as client:
                 return await client.get(path)
 
-        return asyncio.run(asked())
+        return asyncio.run(request())
 
 
 def run(project: Project, stage: Stage, body: Any, day: date, arguments: dict[str, Any]) -> None:

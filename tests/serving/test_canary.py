@@ -27,7 +27,7 @@ def load_verified(store: FilesStore) -> Push:
 
 
 def share_of_new(reader: Reader) -> float:
-    return sum(reader.now(user).version == 2 for user in USERS) / len(USERS)
+    return sum(reader.current(user).version == 2 for user in USERS) / len(USERS)
 
 
 def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(
     def look() -> None:
         time.sleep(0.3)
         shares.append(share_of_new(reader))
-        shares.append(float(reader.now().version == 2))
+        shares.append(float(reader.current().version == 2))
 
     with store.exclusive_lock():
         push = load_verified(store)

@@ -96,7 +96,7 @@ def test_by_each_kind_of_model_the_likes_of_the_items_own_taste_weigh_most(publi
     examples = Examples(ids, Histories.from_lists(ids, likes, ones, times), cut=10, seed=3)
     model = trainers.fit(kind, examples, PARAMS[kind])
     history = read_history(published.night().lake, str(D), "u1")
-    found = find_causes(published.night().lake, Reader(published.store).now(), model, history, "3")
+    found = find_causes(published.night().lake, Reader(published.store).current(), model, history, "3")
     assert {cause.item_id for cause in found[:2]} == {"1", "2"}
     assert (found[2].item_id, found[2].title, found[2].event) == ("7", 'Film "7" <é>', "rating")
     assert found[1].share > 0.15 > found[2].share
@@ -108,7 +108,7 @@ def test_an_item_that_the_model_does_not_know_has_no_causes(published: Project) 
     examples = Examples(ids, Histories.from_lists(ids, [["1", "2"]], [[1.0, 1.0]], [[0, 1]]), cut=10, seed=3)
     model = trainers.fit("ease", examples, PARAMS["ease"])
     history = read_history(published.night().lake, str(D), "u1")
-    assert find_causes(published.night().lake, Reader(published.store).now(), model, history, "3") == []
+    assert find_causes(published.night().lake, Reader(published.store).current(), model, history, "3") == []
 
 
 def test_an_item_outside_the_list_cannot_be_explained(project: Project) -> None:

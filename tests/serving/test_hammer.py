@@ -37,7 +37,7 @@ def hammer(place: Place, stop: Event, answers: multiprocessing.Queue[tuple[int, 
     while not stop.is_set():
         users = random.choices(USERS, k=20)
 
-        def asked(snapshot: Snapshot, users: list[str] = users) -> int:
+        def check(snapshot: Snapshot, users: list[str] = users) -> int:
             rows = snapshot.get_many("users", users[:10]) + [snapshot.get("users", user) for user in users[10:]]
             stamp = version_name(snapshot.version)
             for user, row in zip(users, rows, strict=True):
@@ -45,7 +45,7 @@ def hammer(place: Place, stop: Event, answers: multiprocessing.Queue[tuple[int, 
                     wrong.append(f"{stamp} {user}: {row}")
             return snapshot.version
 
-        seen.add(reader.ask(asked))
+        seen.add(reader.ask(check))
         reads += len(users)
         time.sleep(0.001)  # two readers on two cores would starve the publisher
     answers.put((reads, seen, wrong))

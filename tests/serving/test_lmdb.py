@@ -17,11 +17,11 @@ def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_bac
     store = LmdbStore(tmp_path)
     publish_sample(store, tmp_path)
     reader = Reader(store)
-    first = reader.now()
+    first = reader.current()
     publish_sample(store, tmp_path)
-    assert reader.now().version == 2
+    assert reader.current().version == 2
     versions.rollback(store, "test")
-    assert reader.now() is first
+    assert reader.current() is first
     for _ in range(4):
         publish_sample(store, tmp_path)
     assert not store.folder(1).exists()
@@ -34,11 +34,11 @@ def test_with_the_store_gone_the_last_good_version_is_served_and_marked(tmp_path
     store = LmdbStore(tmp_path / "store")
     publish_sample(store, tmp_path)
     reader = Reader(store)
-    assert (reader.now().version, reader.stale) == (1, False)
+    assert (reader.current().version, reader.stale) == (1, False)
     store.root.rename(tmp_path / "elsewhere")
-    assert (reader.now().version, reader.stale) == (1, True)
+    assert (reader.current().version, reader.stale) == (1, True)
     (tmp_path / "elsewhere").rename(store.root)
-    assert (reader.now().version, reader.stale) == (1, False)
+    assert (reader.current().version, reader.stale) == (1, False)
 
 
 def test_a_map_that_is_full_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def next_night(project: Project) -> None:
 def test_a_published_night_holds_every_list_item_and_the_meta_record(project: Project) -> None:
     project.plant_all().judge()
     project.publish()
-    snapshot = Reader(project.store).now()
+    snapshot = Reader(project.store).current()
     assert snapshot.get("users", "u2") == {
         "version": "v000001", "generated_at": "1998-04-21T12:00:05Z", "user": "u2", "model_version": "7",
         "items": ["4", "5", "6", "7"], "scores": [9.5, 8.5, 7.5, 6.5],
@@ -65,7 +65,7 @@ def test_a_night_that_scored_one_user_is_judged_and_published_completely(project
     judged = records.stage_runs(Lake(project.settings.place("lake")), stages.SLATE_GATE)[-1]
     assert judged.rows["lists"] == 8
     project.publish(NEXT)
-    snapshot = Reader(project.store).now()
+    snapshot = Reader(project.store).current()
     assert snapshot.meta["counts"]["users"] == 8
     lists = {user: snapshot.get("users", user) for user in ("u1", "u2")}
     assert [(each["items"], each["generated_at"]) for each in lists.values() if each] == [
@@ -109,7 +109,7 @@ def test_a_closed_gate_keeps_yesterdays_lists(project: Project, capsys: pytest.C
     code, line = stopped(project, capsys, NEXT)
     assert code == 3
     assert "the slate gate is closed for 1998-04-22 (seen_item)" in line
-    assert Reader(project.store).now().version == 1
+    assert Reader(project.store).current().version == 1
 
 
 def test_an_override_lets_a_closed_gate_pass_by_name(project: Project) -> None:
@@ -149,7 +149,7 @@ def test_an_older_night_never_replaces_a_newer_one_unless_forced_by_name(
     assert code == 1
     assert "v000001 serves the night of 1998-04-22, newer than 1998-04-21; nothing published" in line
     project.publish(force_older="ann: the newer one was a test")
-    assert Reader(project.store).now().meta["night"] == "1998-04-21"
+    assert Reader(project.store).current().meta["night"] == "1998-04-21"
 
 
 def test_a_disk_without_room_stops_the_push_before_it_writes(
@@ -235,6 +235,6 @@ def test_scores_read_back_as_they_were(project: Project) -> None:
     project.plant_lists(lists={"odd": ["3", "4", "5", "6"]}, only=["odd"], scores=scores)
     project.judge()
     project.publish()
-    row = Reader(project.store).now().get("users", "odd")
+    row = Reader(project.store).current().get("users", "odd")
     assert row is not None
     assert row["scores"] == pytest.approx(scores, rel=1e-7)

@@ -127,7 +127,7 @@ def client(shop: Project) -> Client:
     return shop.client()
 
 
-def told(client: Client, user: str, item: str) -> Explanation:
+def reasons(client: Client, user: str, item: str) -> Explanation:
     return build_explanation(client.app.state.settings, client.app.state.reader, user, item)
 
 
@@ -138,7 +138,7 @@ def steps(rules: Attribution) -> list[tuple[str, int | None, int | None]]:
 
 def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_and_after(client: Client) -> None:
     # By score u2 has 3 4 5 6 7 and then 8 9 10 11; rule by rule 3 4 6 7 8, 7 3 4 6 8, 7 3 6 8 9, 9 7 3 6 8, 9 7 3 12 6.
-    lists = {item: told(client, "u2", item).rules for item in ("9", "7", "3", "12", "6")}
+    lists = {item: reasons(client, "u2", item).rules for item in ("9", "7", "3", "12", "6")}
     assert {item: rules.by_score for item, rules in lists.items()} == {"9": 7, "7": 5, "3": 1, "12": None, "6": 4}
     assert {item: steps(rules) for item, rules in lists.items()} == {
         "9": [("one_of_two", None, 5), ("hero", 5, 1)],
@@ -148,20 +148,22 @@ def test_each_rule_that_moved_or_brought_an_item_is_named_with_its_rank_before_a
         "6": [("no_five", 4, 3), ("fresh", 3, 4), ("one_of_two", 4, 3), ("hero", 3, 4), ("newcomer", 4, 5)],
     }
     assert "by score alone it is not among the user's 20 best" in lists["12"].note
-    assert told(client, "u2", "12").uncaused == UNKNOWN_ITEM
+    assert reasons(client, "u2", "12").uncaused == UNKNOWN_ITEM
 
 
 def test_a_pin_lifts_an_item_to_the_first_place(client: Client) -> None:
-    assert told(client, "u6", "9").rules == Attribution(True, "", 3, [Move("hero", "pin", 3, 1, "item 9 at place 1")])
+    assert reasons(client, "u6", "9").rules == Attribution(
+        True, "", 3, [Move("hero", "pin", 3, 1, "item 9 at place 1")]
+    )
 
 
 def test_an_item_that_no_rule_moved_stands_by_its_score(client: Client) -> None:
-    assert told(client, "calm", "1").rules == Attribution(True, "no rule moved it", 1, [])
+    assert reasons(client, "calm", "1").rules == Attribution(True, "no rule moved it", 1, [])
 
 
 def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(client: Client) -> None:
     # Since then u2 has seen 7, which is in the list.
-    why, later = told(client, "u2", "7"), told(client, "u3", "9")
+    why, later = reasons(client, "u2", "7"), reasons(client, "u3", "9")
     assert why.scored is not None
     assert later.scored is not None
     assert (why.meta["night"], why.scored.night, later.scored.night) == (str(NEXT), D, NEXT)
@@ -171,14 +173,14 @@ def test_a_list_of_an_earlier_night_is_replayed_by_what_that_night_read(client: 
 
 
 def test_a_list_that_is_not_the_one_the_rules_give_is_not_accounted_for(client: Client) -> None:
-    rules = told(client, "u4", "7").rules
+    rules = reasons(client, "u4", "7").rules
     assert rules == Attribution(
         False, "rebuilt, the list has it at rank 2, and it was served at 1: what the rules did is not known"
     )
 
 
 def test_of_the_popular_list_it_is_said_which_filters_apply(client: Client) -> None:
-    rules = told(client, "nobody", "1").rules
+    rules = reasons(client, "nobody", "1").rules
     assert rules == Attribution(
         True, "only rules that hide items apply to the popular list: no_five; which items these hid is not recorded"
     )
@@ -217,7 +219,7 @@ Rules that moved it (rank before -> after)
 
 
 def test_where_nothing_can_be_told_the_text_says_why(client: Client) -> None:
-    assert "  rebuilt, the list has it at rank 2" in commands.format_explanation(told(client, "u4", "7"))
+    assert "  rebuilt, the list has it at rank 2" in commands.format_explanation(reasons(client, "u4", "7"))
     assert "which items these hid is not recorded." in client.get("/explain?user=nobody&item=1").text
 
 
@@ -256,7 +258,7 @@ def copied(shop: Project, to: Path) -> Project:
     return Project(shutil.copytree(shop.root, to / "copy"))
 
 
-def asked(project: Project, user: str, item: str = "9") -> Attribution:
+def rules_of(project: Project, user: str, item: str = "9") -> Attribution:
     return build_explanation(project.settings, Reader(project.store), user, item).rules
 
 
@@ -265,16 +267,16 @@ def test_rules_that_have_changed_since_are_not_replayed_and_other_settings_do_no
 ) -> None:
     changed = copied(shop, tmp_path)
     changed.configure("keep = 3", "keep = 4")
-    assert asked(changed, "u2").known
+    assert rules_of(changed, "u2").known
     changed.configure("place = 4", "place = 3")
-    rules = asked(changed, "u2")
+    rules = rules_of(changed, "u2")
     assert not rules.known
     assert rules.moves == []
     assert rules.note == (
         f"nightloom.toml or the code has changed since {D} (settings {shop.settings.digest}, now "
         f"{changed.settings.digest}), so what its rules did cannot be replayed"
     )
-    assert "nightloom.toml has changed since 1998-04-22" in asked(changed, "nobody", "1").note
+    assert "nightloom.toml has changed since 1998-04-22" in rules_of(changed, "nobody", "1").note
 
 
 def test_without_the_lake_an_explanation_is_refused_and_lists_are_served(shop: Project, tmp_path: Path) -> None:

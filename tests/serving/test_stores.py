@@ -87,7 +87,7 @@ def rows_of(version: int, kind: str, users: int) -> Iterator[pa.RecordBatch]:
 
 def test_published_rows_are_read_by_key_and_by_scan(store: Store, tmp_path: Path) -> None:
     publish_sample(store, tmp_path)
-    snapshot = Reader(store).now()
+    snapshot = Reader(store).current()
     assert snapshot.get("users", "u0007") == {
         "version": "v000001", "generated_at": "2026-01-01T00:00:00Z", "id": "u0007", "items": ["1"], "scores": [1.0],
     }  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_version_from_before_a_kind_existed_is_read_measured_and_deleted(
             before.setattr(f"serving.stores.{module}.KINDS", old)
         before.setattr("tests.serving.sample_stores.KINDS", old)
         publish_sample(store, tmp_path)
-    snapshot = Reader(store).now()
+    snapshot = Reader(store).current()
     assert snapshot.get_many("similar", ["1", "2"]) == [None, None]
     assert snapshot.get("popular", "all") is not None
     assert store.version_bytes(1) > 0
@@ -130,14 +130,14 @@ def test_a_reader_sees_a_flip_and_a_rollback(store: Store, tmp_path: Path) -> No
 def reads_within_two_seconds(reader: Reader, version: int) -> bool:
     """Whether a reader gets a version within two seconds; a folder's gets it at its next call."""
     deadline = time.monotonic() + (2 if reader.store.remote else 0)
-    while (found := reader.now().version) != version and time.monotonic() < deadline:
+    while (found := reader.current().version) != version and time.monotonic() < deadline:
         time.sleep(0.05)
     return found == version
 
 
 def test_a_pruned_version_leaves_nothing_and_its_readers_ask_again(store: Store, tmp_path: Path) -> None:
     publish_sample(store, tmp_path)
-    first = Reader(store).now()
+    first = Reader(store).current()
     for _ in range(3):
         publish_sample(store, tmp_path)
     assert [push.version for push in versions.list_pushes(store)] == [2, 3, 4]
@@ -154,7 +154,7 @@ def test_a_pruned_version_leaves_nothing_and_its_readers_ask_again(store: Store,
 def test_before_the_first_publish_there_is_nothing(store: Store) -> None:
     assert (versions.current_version(store), versions.list_pushes(store), store.read_note("other")) == (None, [], None)
     with pytest.raises(StoreError, match="nothing is published yet"):
-        Reader(store).now()
+        Reader(store).current()
 
 
 def test_a_note_is_replaced_completely_and_can_be_deleted(store: Store) -> None:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from nightloom import contracts as T
 from nightloom.night.stages import Stage
-from nightloom.sql.marts import marts
+from nightloom.sql.marts import all_marts
 from spark_jobs import bronze, silver_interactions
 from spark_jobs.context import SparkNight
 from spark_jobs.marts import make_mart
@@ -38,7 +38,7 @@ def test_the_new_sources_events_are_interactions(grown: Project) -> None:
 
 
 def test_the_new_mart_counts_them(grown: Project) -> None:
-    mart = marts(grown.settings)[-1]
+    mart = all_marts(grown.settings)[-1]
     make_mart(grown.night(), mart)
     assert [(row["item_id"], row["visits"], row["mean_seconds"]) for row in grown.rows(mart.table)] == [
         ("i1", 2, 26.0), ("i2", 1, 95.0),
@@ -57,7 +57,7 @@ def test_the_new_table_with_code_is_made_by_its_contract(grown: Project, spark: 
     rows = [{"user_id": user, "day": date(2024, day // 100, day % 100)} for user, days in DAYS.items() for day in days]
     made = names["streaks"](frame(spark, rows, T.USER_DAYS), D)
     assert {row["user_id"]: row["days"] for row in made.collect()} == {"u1": 2, "u3": 1}
-    make_mart(grown.night(), marts(grown.settings)[0])
+    make_mart(grown.night(), all_marts(grown.settings)[0])
     names["main"](grown.night())
     assert [(row["user_id"], row["days"]) for row in grown.rows(names["STREAKS"])] == [("u1", 1), ("u7", 1)]
 

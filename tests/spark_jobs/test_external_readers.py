@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from nightloom.contracts import Table
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 from nightloom.sql.query import Catalog, run_query
 from spark_jobs.session import with_tables
 from tests.spark_jobs.small_project import Project
@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else float(value) if isinstance(value, Decimal) else value
 
 
-def told(names: list[str], rows: Any) -> list[str]:
+def comparable_rows(names: list[str], rows: Any) -> list[str]:
     """Rows as sorted texts; a map's pairs are sorted, for it has no order."""
     return sorted(repr([plain(value) for _, value in sorted(zip(names, row, strict=True))]) for row in rows)
 
@@ -71,7 +71,7 @@ def told(names: list[str], rows: Any) -> list[str]:
 def by_spark(at: Project, table: Table) -> list[str]:
     spark = with_tables(at.spark, at.settings)
     found = spark.sql(f"SELECT * FROM {table.full_name}")
-    return told(found.columns, found.collect())
+    return comparable_rows(found.columns, found.collect())
 
 
 def by_duckdb(at: Project, table: Table) -> list[str]:
@@ -79,22 +79,22 @@ def by_duckdb(at: Project, table: Table) -> list[str]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         found = connection.register("t", data).execute("SELECT * FROM t")
-        return told([column[0] for column in found.description], found.fetchall())
+        return comparable_rows([column[0] for column in found.description], found.fetchall())
 
 
 def by_polars(at: Project, table: Table) -> list[str]:
     found = pl.scan_delta(at.night().lake.path(table)).collect()
-    return told(found.columns, found.iter_rows())
+    return comparable_rows(found.columns, found.iter_rows())
 
 
 def by_pandas(at: Project, table: Table) -> list[str]:
     query = QueryBuilder().register("t", DeltaTable(at.night().lake.path(table)))
     found = pa.table(query.execute("SELECT * FROM t").read_all()).to_pandas(types_mapper=pd.ArrowDtype)
-    return told(list(found.columns), found.itertuples(index=False, name=None))
+    return comparable_rows(list(found.columns), found.itertuples(index=False, name=None))
 
 
 def test_spark_duckdb_polars_and_pandas_read_the_same_rows_of_every_table(lake: Project) -> None:
-    known = [table for table in tables(lake.settings) if table.layer in ("silver", "gold")]
+    known = [table for table in all_tables(lake.settings) if table.layer in ("silver", "gold")]
     for table in known:
         readers: list[Callable[[Project, Table], list[str]]] = [by_spark, by_duckdb, by_polars, by_pandas]
         first, *others = (reader(lake, table) for reader in readers)

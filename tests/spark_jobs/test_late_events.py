@@ -28,8 +28,8 @@ def lines(day: date) -> list[Row]:
     """A day's events; some of them also tell of the day before, two are alike."""
     number = (day - D).days * 10
     at = [f"{day}T{hour:02}:00:00Z" for hour in (0, 9, 23)] + [f"{day - timedelta(days=1)}T23:59:59Z"]
-    told = [event(number + n, user_id=f"u{n % 2}", at=moment) for n, moment in enumerate(at)]
-    return [*told, told[0]]
+    events = [event(number + n, user_id=f"u{n % 2}", at=moment) for n, moment in enumerate(at)]
+    return [*events, events[0]]
 
 
 def content(at: Project, delivered: dict[date, list[tuple[str, date]]]) -> dict[str, list[str]]:
@@ -39,10 +39,10 @@ def content(at: Project, delivered: dict[date, list[tuple[str, date]]]) -> dict[
             at.land(f"events/{name}.jsonl.gz", lines(day))
         at.run(*STAGES, day=night)
     tables = (INTERACTIONS, HISTORIES, ITEM_DAYS)
-    return {table.full_name: [told(row) for row in at.rows(table)] for table in tables}
+    return {table.full_name: [as_text(row) for row in at.rows(table)] for table in tables}
 
 
-def told(row: Row) -> str:
+def as_text(row: Row) -> str:
     return json.dumps({name: value for name, value in row.items() if name not in ("night", "row_id")}, default=str)
 
 

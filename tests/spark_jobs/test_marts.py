@@ -14,8 +14,7 @@ from nightloom import contracts as T
 from nightloom.contracts import Table
 from nightloom.lake import now
 from nightloom.settings import load
-from nightloom.sql.marts import MARTS
-from nightloom.sql.marts import marts as marts_of
+from nightloom.sql.marts import MARTS, all_marts
 from spark_jobs import marts
 from spark_jobs.mart_errors import MartError
 from tests.spark_jobs.small_project import NEXT, TOML, D, Project, Row, project
@@ -196,7 +195,7 @@ sql = "SELECT 'users by :night' AS what, count(DISTINCT user_id) AS users FROM g
 
 def own(at: Project, day: date = NEXT) -> None:
     """Make user days and the project's own marts."""
-    for mart in marts_of(at.settings):
+    for mart in all_marts(at.settings):
         if mart.line or mart.table == T.USER_DAYS:
             marts.make_mart(at.night(day), mart)
 
@@ -223,7 +222,7 @@ def mine(quick: None, spark: SparkSession, tmp_path_factory: pytest.TempPathFact
 
 
 def table_of(at: Project, name: str) -> Table:
-    return next(mart.table for mart in marts_of(at.settings) if mart.table.name == name)
+    return next(mart.table for mart in all_marts(at.settings) if mart.table.name == name)
 
 
 def test_a_section_of_the_file_is_a_table_with_its_contract(mine: Project) -> None:
@@ -271,7 +270,7 @@ def test_a_failed_mart_is_reported_with_its_line_and_the_others_are_built(
     wrong = "".join((section + columns).format(number, sql) for number, sql in enumerate(WRONG))
     at = project(tmp_path, spark, TOML + wrong + OWN)
     add_events(at, like(D, 1, "u1"), day=D)
-    monkeypatch.setattr("spark_jobs.marts.marts", lambda settings: [m for m in marts_of(settings) if m.line])
+    monkeypatch.setattr("spark_jobs.marts.marts", lambda settings: [m for m in all_marts(settings) if m.line])
     with pytest.raises(MartError) as failed:
         at.run(marts.main)
     first, *told = str(failed.value).split("\nnightloom.toml")

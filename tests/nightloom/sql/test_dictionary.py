@@ -8,7 +8,7 @@ import pytest
 from nightloom.contracts import TABLES
 from nightloom.lake import Lake
 from nightloom.settings import load
-from nightloom.sql.marts import tables
+from nightloom.sql.marts import all_tables
 from nightloom.sql.query import QueryError
 from tests.nightloom.sql.conftest import Run
 
@@ -52,7 +52,7 @@ sql = "SELECT item_id, 1.0D AS score FROM silver.items"
 def test_a_mart_of_the_projects_own_is_a_table_like_any_other(run: Run, lake: Lake) -> None:
     file = Path("nightloom.toml")
     file.write_text(file.read_text() + OWN)
-    films = tables(load())[-1]
+    films = all_tables(load())[-1]
     lake.append(films, [{"item_id": "1", "score": 1.5}])
     assert run("sql", "SELECT title, score FROM gold.films JOIN silver.items USING (item_id)", "--csv").endswith(
         "1.5\n"
