@@ -18,7 +18,7 @@ from nightloom.night.context import Night
 from spark_jobs.commit_stamps import commit_stamp, rows_written, sql_date
 from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.session import session
-from spark_jobs.table_ddl import check_columns, create_table
+from spark_jobs.table_ddl import check_contract, create_table
 
 METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 ALL = {"--all": {"action": "store_true", "help": "rebuild the table from all rows of the tables below it"}}
@@ -79,7 +79,7 @@ class SparkNight(Night):
     def overwrite(self, table: Table, rows: DataFrame, where: str = "true") -> None:
         """Put `rows` in the place of those that meet `where` (SQL), all of them by default."""
         self.create(table)
-        check_columns(table, rows)
+        check_contract(table, rows)
         self.write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
         self.record_write(table, rows_written(self.lake.open(table).history(1)[0]))
 

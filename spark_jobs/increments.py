@@ -20,7 +20,7 @@ from spark_jobs.commit_stamps import commit_stamp, commits, rows_written
 from spark_jobs.context import METADATA, SparkNight
 from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.periods import Change
-from spark_jobs.table_ddl import check_columns
+from spark_jobs.table_ddl import check_contract
 
 ONE_PARTITION, MANY, PARTITIONS = 150_000, 1_000_000, 2
 """Rows: up to the first number one task is quickest, as it needs no shuffle; the second come in many files."""
@@ -66,7 +66,7 @@ def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Cal
         rows, where = rows.where(periods.period_filter(table, changes)), periods.period_sql(table, changes)
         late = _late(night, table, changes)
     made = rows_of(rows)
-    check_columns(table, made)
+    check_contract(table, made)
     ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
     night.write(table, ordered, "overwrite", _transaction(night, source, table), replaceWhere=where)
     night.record_write(table, rows_written(night.lake.open(table).history(1)[0]))
@@ -109,7 +109,7 @@ def merge(
     transaction lets only one of them in.
     """
     night.create(table)
-    check_columns(table, rows)
+    check_contract(table, rows)
     new, transaction = rows.select(*table.column_names), _transaction(night, source, table)
     known = None
     if night.lake.version(table) > 0 and not night.everything:
@@ -171,7 +171,7 @@ def append_new(night: SparkNight, table: Table, rows: DataFrame, *, source: Tabl
     keeps apart two runs of one stage.
     """
     night.create(table)
-    check_columns(table, rows)
+    check_contract(table, rows)
     there = night.spark.read.format("delta").load(night.lake.path(table)).select(*table.key)
     new = rows.select(*table.column_names).dropDuplicates(list(table.key)).join(there, list(table.key), "left_anti")
     night.write(table, new, "append", {} if night.everything else _transaction(night, source, table))

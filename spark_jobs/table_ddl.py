@@ -1,4 +1,4 @@
-"""A contract for Spark: the statement that creates its table, and the check of a frame's columns."""
+"""A contract for Spark: the statement that creates its table, and the check that a frame fits it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def create_table(table: Table, path: str) -> str:
     )
 
 
-def check_columns(table: Table, rows: DataFrame) -> None:
+def check_contract(table: Table, rows: DataFrame) -> None:
     """Raises DataError unless the frame has the contract's columns, by name and type."""
     found, expected = dict(rows.dtypes), {column.name: column.type for column in table.columns}
     if wrong := {name: found.get(name, "nothing") for name, type in expected.items() if found.get(name) != type}:

@@ -14,6 +14,7 @@ from nightloom import contracts as T
 from nightloom.night.stages import Stage
 from nightloom.sql.marts import all_marts
 from spark_jobs import bronze, silver_interactions
+from spark_jobs.commit_stamps import is_up_to_date
 from spark_jobs.context import SparkNight
 from spark_jobs.marts import make_mart
 from tests.authoring_page import examples
@@ -50,6 +51,7 @@ def test_the_new_table_with_code_is_made_by_its_contract(grown: Project, spark: 
     names: dict[str, Any] = dict(vars(T))
     exec(contract, names)
     names |= {"DataFrame": DataFrame, "Window": Window, "F": F, "SparkNight": SparkNight, "date": date}
+    names["is_up_to_date"] = is_up_to_date
     names["__name__"] = "gold_streaks"
     exec(stage, names)
     exec(entry, listed := {"Stage": Stage})
