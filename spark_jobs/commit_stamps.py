@@ -47,7 +47,7 @@ def commit_stamp(night: Night) -> str:
     return json.dumps(stamp, sort_keys=True)
 
 
-def commits(lake: Lake, table: Table) -> Iterator[Commit]:
+def recent_commits(lake: Lake, table: Table) -> Iterator[Commit]:
     """The newest commits of a table, newest first; of no table, none."""
     for entry in lake.open(table).history(LOOK_BACK) if lake.exists(table) else ():
         yield Commit(entry["operation"], rows_written(entry), json.loads(entry.get("userMetadata") or "{}"))
@@ -58,7 +58,7 @@ def newest_commit(lake: Lake, table: Table, night: date) -> Commit | None:
 
     It is not certain after a commit without a stamp: somebody has changed rows by hand.
     """
-    for commit in commits(lake, table):
+    for commit in recent_commits(lake, table):
         if commit.stamp.get("night") == night.isoformat():
             return commit
         if not commit.stamp and commit.operation not in MAINTENANCE_OPERATIONS:

@@ -16,7 +16,7 @@ from nightloom.contracts import QUARANTINE_ROWS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError
 from nightloom.lake import now, transaction_id
 from spark_jobs import periods
-from spark_jobs.commit_stamps import commit_stamp, commits, rows_written
+from spark_jobs.commit_stamps import commit_stamp, recent_commits, rows_written
 from spark_jobs.context import METADATA, SparkNight
 from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.periods import Change
@@ -180,7 +180,7 @@ def append_new(night: SparkNight, table: Table, rows: DataFrame, *, source: Tabl
 
 def _rows_of_run(night: SparkNight, table: Table) -> int:
     """Rows of the commit that this run has just made. Raises ConcurrentRunError where Delta left the write out."""
-    for commit in commits(night.lake, table):
+    for commit in recent_commits(night.lake, table):
         if commit.stamp.get("run_id") == night.run_id:
             return commit.rows
     raise _consumed_elsewhere(table)

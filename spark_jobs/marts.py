@@ -27,7 +27,7 @@ from nightloom.night.run import run_stage
 from nightloom.sql.marts import Mart, all_marts, all_tables
 from nightloom.sql.names import SPARK, tables_in, view, with_views
 from spark_jobs import periods
-from spark_jobs.commit_stamps import commits, have_same_rows, is_up_to_date
+from spark_jobs.commit_stamps import have_same_rows, is_up_to_date, recent_commits
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.increments import refresh_periods
 from spark_jobs.mart_errors import MartError, check_mart_columns, format_error
@@ -90,7 +90,7 @@ NOT_DELETED = "_change_type <> 'delete'"
 
 def _last_stamp(night: SparkNight, table: Table) -> dict[str, Any]:
     """The stamp of the last commit of rows; empty when there is none."""
-    for commit in commits(night.lake, table):
+    for commit in recent_commits(night.lake, table):
         if "recipe" in commit.stamp.get("tags", {}):
             return commit.stamp
     return {}

@@ -79,16 +79,16 @@ ITEM_STATS = Table(
 RECOMMENDATIONS = Table(
     "gold",
     "recommendations",
-    "One row per night and user: the list to publish, best first. In its files a night has rows just of users whose "
-    "list is not that of `full_night`; SQL by this name gives all of them.",
+    "One row per night and user: the list to publish, best first. A night stores only the lists that differ from "
+    "those of its `full_night`; SQL by this name gives every user's list.",
     (
         NIGHT,
         required("user_id", "string", "The user", personal=True),
         required("items", "array<string>", "Items, best first; none seen before, all available", personal=True),
         required("scores", "array<float>", "Score of each, same order; comparable within one list only"),
         required("model_version", "string", "Version of the registered model that scored it"),
-        required("generated_at", "timestamp", "When it was scored: earlier where nothing has changed for the user"),
-        required("full_night", "date", "The night, this or an earlier one, in which everybody was scored last"),
+        required("generated_at", "timestamp", "When it was scored: on an earlier night for an unchanged user"),
+        required("full_night", "date", "The newest night, this or an earlier one, in which everybody was scored"),
     ),
     key=("night", "user_id"),
     period="night",
