@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from models.base import Model, Params
+from models.base import RENAMED, Model, Params
 from nightloom.section import listed, nearest_key
 
 
@@ -30,6 +30,7 @@ class Definition:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
-            known = self.params.model_fields
-            return name, f"unknown hyper-parameter; {self.model.name} has {listed(known)}{nearest_key(name, known)}"
+            known, renamed = self.params.model_fields, RENAMED.get(name)
+            nearest = f". Its name is now '{renamed}'" if renamed in known else nearest_key(name, known)
+            return name, f"unknown hyper-parameter; {self.model.name} has {listed(known)}{nearest}"
         return name, first["msg"].removeprefix("Value error, ")

@@ -165,6 +165,24 @@ def test_a_member_of_a_blend_is_trained_again_on_all_data(project: MakeProject, 
     np.testing.assert_array_equal(member.items_ID, single.items_ID)
 
 
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("params = { factor = 8 }", r"params\.factor: unknown hyper-parameter; .*\. Did you mean 'factors'\?"),
+        ("params = { rate = 0.1 }", r"params\.rate: unknown hyper-parameter; .*\. Its name is now 'learning_rate'"),
+        ("params = { factors = 0 }", r"params\.factors: .* greater than or equal to 1"),
+        ("search = { heads = { low = 0, high = 2 } }", r"search\.heads: .* greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_hyper_parameter_is_an_error_with_its_line_before_anything_is_trained(
+    project: MakeProject, section: str, problem: str
+) -> None:
+    settings = project(["popularity", f'[[models]]\nname = "sequence"\n{section}'], [event("ann", "x", 5)])
+    line = settings.file.read_text().splitlines().index(section) + 1
+    with pytest.raises(SettingsError, match=rf"nightloom.toml, line {line}: models\.1\.{problem}"):
+        models_to_train(settings, None)
+
+
 @pytest.mark.parametrize(("name", "nearest"), [("magic", ""), ("secuence", r"\. Did you mean 'sequence'\?")])
 def test_an_unknown_model_is_an_error_with_its_line_and_the_nearest_name(
     project: MakeProject, name: str, nearest: str
