@@ -19,7 +19,7 @@ from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
-from nightloom.slate.checks import check_rules
+from nightloom.slate.rule_checks import check_rules
 from serving.slate_served import served_checks
 
 

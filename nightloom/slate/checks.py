@@ -6,18 +6,11 @@ DuckDB has `lists` (user_id, items), `popular` (items), `histories` (user_id, it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING, Literal
 
 from nightloom.literals import sql_text
 from nightloom.slate.described import condition
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from nightloom.slate.settings import Slate
 
 ENTRIES = "(SELECT user_id, unnest(items) AS item_id, unnest(range(len(items))) AS place FROM lists)"
 """A row per user and listed item; places count from 0."""
@@ -40,35 +33,6 @@ class FewMissed:
 
     sql: str
     """One row: how many first pages the rule holds for, and how many of them lack a place."""
-
-
-@dataclass(frozen=True)
-class RuleCheck:
-    """What gate 3 found about one rule, or about all reserved places."""
-
-    name: str
-    passed: bool
-    observed: str
-    expected: str
-    severity: Literal["stop", "warn"] = "stop"
-
-
-def check_rules(
-    db: duckdb.DuckDBPyConnection, slate: Slate, night: date, max_missed: float, severity: Literal["stop", "warn"]
-) -> Iterator[RuleCheck]:
-    """One check for each rule that must not be broken; one for all reserved places, of which a share may be missed."""
-    found = [(name, rule.check(slate.k, night)) for name, rule in slate.rules]
-    for name, check in found:
-        if isinstance(check, NoRows):
-            ((rows,),) = db.sql(f"SELECT count(*) FROM ({check.sql})").fetchall()
-            yield RuleCheck(f"rule_{name}", rows == 0, f"{rows:,} {check.what}", "none")
-    reserved = {name: db.sql(check.sql).fetchall()[0] for name, check in found if isinstance(check, FewMissed)}
-    if reserved:
-        pages, missed = (sum(row[n] for row in reserved.values()) for n in (0, 1))
-        share = missed / pages if pages else 0.0
-        each = ", ".join(f"{name} {lacking:,} of {all_:,}" for name, (all_, lacking) in reserved.items())
-        observed = f"{share:.4f} of first pages lack a place ({each})"
-        yield RuleCheck("places", share <= max_missed, observed, f"at most {max_missed}", severity)
 
 
 def missed_places(when: str, places: int, k: int, users: Mapping[str, str] | None = None) -> FewMissed:

@@ -21,10 +21,10 @@ from nightloom.lake import Lake
 from nightloom.lake.described_items import describe_items
 from nightloom.lake.duck import spilling_duckdb
 from nightloom.slate import rules as folder
-from nightloom.slate.checks import RuleCheck, check_rules
 from nightloom.slate.compile import compile_rules
 from nightloom.slate.effects import Likeness, RelevanceAddition
 from nightloom.slate.rule import AudienceRule, NamedRule, SlateRule
+from nightloom.slate.rule_checks import RuleCheck, check_rules
 from nightloom.slate.rules import find_kinds
 from nightloom.slate.slates import Slates
 from tests.nightloom.slate_shop import NIGHT, Shop
