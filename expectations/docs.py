@@ -1,4 +1,4 @@
-"""Data Docs: validation results and suites -> static pages under settings.place("docs"), kept from night to night."""
+"""Data Docs: validation results and suites -> static pages under settings.place("docs"), which keep the last runs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from nightloom.settings import Settings
 
 SITE = "nightloom"
 RUNS_KEPT = 20
-"""Validation pages kept for each suite: some three weeks of nights. The verdicts themselves stay in ops.gates."""
+"""Validation pages kept for each suite: some three weeks of nights. The results themselves stay in ops.expectations."""
 
 
 def context(settings: Settings) -> AbstractDataContext:
     """A Great Expectations context with its suites, results and pages on disk.
 
-    Suites are made anew each night; they are on disk because a page whose suite is in no store is taken off the site.
+    Suites are rebuilt each night. They are on disk because the site drops a page whose suite is in no store.
     """
     docs = settings.place("docs")
     project = gx.get_context(
@@ -62,9 +62,9 @@ def _site(docs: Path) -> dict[str, Any]:
 
 
 class Page(DefaultJinjaPageView):
-    """A page made with our frame and style (pages/).
+    """A page with our frame and style (pages/).
 
-    The built-in ones fetch scripts, styles and a counted logo from seven other hosts, and show next to nothing without.
+    The built-in pages load scripts, styles and a tracking logo from seven other hosts, and show almost nothing without.
     """
 
     def __init__(self, **folders: Any) -> None:
@@ -74,7 +74,7 @@ class Page(DefaultJinjaPageView):
 
     @pass_context
     def render_content_block(self, context: Any, content_block: Any, *rest: Any, **more: Any) -> Any:
-        """As built in, with plain text escaped: it may be a sampled value, so whatever somebody sent as an event."""
+        """As built in, with plain text escaped: it may be a sampled value, so anything that a sender put into an event."""
         return super().render_content_block(context, _escaped(content_block), *rest, **more)
 
 
@@ -94,8 +94,10 @@ def _folder(path: Path) -> dict[str, str]:
     return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(path)}
 
 
-def write(project: AbstractDataContext, settings: Settings, results: Sequence[ValidationResultIdentifier]) -> Path:
-    """Write the pages of these results and of their suites and the index anew, drop the oldest; returns the index."""
+def write_pages(
+    project: AbstractDataContext, settings: Settings, results: Sequence[ValidationResultIdentifier]
+) -> Path:
+    """Write the pages of these results and of their suites, and the index; drop the oldest. Returns the index."""
     _prune(project)
     suites = {result.expectation_suite_identifier.name for result in results}
     identifiers: list[Any] = [*results]

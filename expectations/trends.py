@@ -1,4 +1,4 @@
-"""`nightloom quality`: ops.expectations -> each expectation's last nights: held or not, how its number moved."""
+"""`nightloom quality`: ops.expectations -> each expectation over the last nights: passed or failed, and its numbers."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from nightloom.sql.marts import all_tables
 from nightloom.sql.names import nearest
 from nightloom.terminal import iso, screen
 
-HELD, WARNED, STOPPED, NOT_ASKED = "·", "!", "✗", " "
+PASSED, WARNED, STOPPED, NOT_CHECKED = "·", "!", "✗", " "
 BARS = "▁▂▃▄▅▆▇█"
 
-LATEST = """
+LAST_RESULTS = """
 WITH nights AS (SELECT DISTINCT night FROM e ORDER BY night DESC LIMIT {nights}),
-asked AS (
-    SELECT *, row_number() OVER (PARTITION BY night, "table", expectation ORDER BY checked_at DESC) AS place
+ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY night, "table", expectation ORDER BY checked_at DESC) AS rank
     FROM e WHERE night IN (SELECT night FROM nights) AND {where}
 )
-SELECT * FROM asked WHERE place = 1 ORDER BY "table", expectation, night"""
-"""Each expectation's last verdict of each of the last nights."""
+SELECT * FROM ranked WHERE rank = 1 ORDER BY "table", expectation, night"""
+"""Each expectation's last result of each of the last nights."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One night's last word on an expectation."""
+    """One night's last result of an expectation."""
 
     night: date
     passed: bool
@@ -49,12 +49,12 @@ class Verdict:
 
     @property
     def mark(self) -> str:
-        return HELD if self.passed else WARNED if self.severity == "warn" else STOPPED
+        return PASSED if self.passed else WARNED if self.severity == "warn" else STOPPED
 
 
 @dataclass(frozen=True)
 class Trend:
-    """One expectation over the last nights; a night on which it was not asked is not in `verdicts`."""
+    """One expectation over the last nights; `verdicts` has no entry for a night without a check."""
 
     table: str
     expectation: str
@@ -71,19 +71,19 @@ class Trend:
         return not all(verdict.passed for verdict in self.verdicts)
 
     @property
-    def worth_telling(self) -> bool:
-        """Whether it failed, or its number moved, on these nights."""
-        return self.failed or bool(self.moved)
+    def notable(self) -> bool:
+        """Whether it failed, or its number changed, on these nights."""
+        return self.failed or bool(self.sparkline)
 
     @property
     def marks(self) -> str:
         """One character a night, oldest first."""
-        said = {verdict.night: verdict.mark for verdict in self.verdicts}
-        return "".join(said.get(night, NOT_ASKED) for night in self.nights)
+        marks = {verdict.night: verdict.mark for verdict in self.verdicts}
+        return "".join(marks.get(night, NOT_CHECKED) for night in self.nights)
 
     @property
-    def moved(self) -> str:
-        """The numbers found as bars, oldest first; empty where there are fewer than two, or all are equal."""
+    def sparkline(self) -> str:
+        """The numbers as bars, oldest first; empty where there are fewer than two, or all are equal."""
         values = {verdict.night: verdict.value for verdict in self.verdicts if verdict.value is not None}
         if len(set(values.values())) < 2:
             return ""
@@ -93,19 +93,19 @@ class Trend:
 
 
 def trends(lake: Lake, nights: int, table: str | None = None) -> list[Trend]:
-    """All expectations that were asked on the last nights, by table; none when no gate ever asked."""
+    """All expectations of the last nights, by table; none before the first run of a gate."""
     if not lake.exists(EXPECTATIONS):
         return []
     where = "true" if table is None else f'"table" = {sql_text(table)}'
-    rows = lake.query(LATEST.format(nights=nights, where=where), ("e", lake.open(EXPECTATIONS))).to_pylist()
-    asked = tuple(sorted({row["night"] for row in rows}))
+    rows = lake.query(LAST_RESULTS.format(nights=nights, where=where), ("e", lake.open(EXPECTATIONS))).to_pylist()
+    dates = tuple(sorted({row["night"] for row in rows}))
     by_name = groupby(rows, lambda row: (row["table"], row["expectation"]))
-    return [Trend(*name, asked, tuple(map(_verdict, of_name))) for name, of_name in by_name]
+    return [Trend(*name, dates, tuple(map(_verdict, of_name))) for name, of_name in by_name]
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:
-    same = {name: row[name] for name in ("night", "passed", "severity", "observed")}
-    return Verdict(**same, value=row["observed_value"], samples=tuple(row["samples"]), files=tuple(row["files"]))
+    common = {name: row[name] for name in ("night", "passed", "severity", "observed")}
+    return Verdict(**common, value=row["observed_value"], samples=tuple(row["samples"]), files=tuple(row["files"]))
 
 
 @click.command()
@@ -113,10 +113,10 @@ def _verdict(row: dict[str, Any]) -> Verdict:
 @click.option("--nights", type=click.IntRange(min=1), default=14, show_default=True, help="How many, newest last.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 def quality(table: str | None, nights: int, as_json: bool) -> None:
-    """What the gates expected of the data on the last nights: nightloom quality silver.interactions.
+    """The gates' expectations of the data over the last nights: nightloom quality silver.interactions.
 
-    A character a night: · it held, ! it failed and warned, ✗ it failed and stopped the night. Without TABLE, what
-    always held without a moving number is only counted.
+    A character per night: · passed, ! failed and warned, ✗ failed and stopped the night. Without TABLE, expectations
+    that always passed with an unchanged number are only counted.
     """
     settings = load()
     if table is not None and table not in [each.full_name for each in all_tables(settings)]:
@@ -132,23 +132,23 @@ def quality(table: str | None, nights: int, as_json: bool) -> None:
 
 
 def _show(name: str, found: Sequence[Trend], *, everything: bool) -> None:
-    """A table's expectations, and of the newest night's failures the rows and where they came from."""
-    told = [trend for trend in found if everything or trend.worth_telling]
+    """A table's expectations; for failures of the newest night, some rows and the files that they came from."""
+    shown = [trend for trend in found if everything or trend.notable]
     nights = found[0].nights
     console = screen()
     console.print(f"[bold]{name}[/bold]  {nights[0]} to {nights[-1]}")
-    grid = Grid("expectation", "nights", "moved", "last found", box=None, padding=(0, 2, 0, 0))
-    for trend in told:
+    grid = Grid("expectation", "nights", "numbers", "last found", box=None, padding=(0, 2, 0, 0))
+    for trend in shown:
         marks = "".join(_coloured(mark) for mark in trend.marks)
-        grid.add_row(escape(trend.expectation), marks, trend.moved, escape(trend.last.observed))
-    if told:
+        grid.add_row(escape(trend.expectation), marks, trend.sparkline, escape(trend.last.observed))
+    if shown:
         console.print(grid)
-    for trend in told:
+    for trend in shown:
         if not trend.last.passed and trend.last.samples:
             origin = f"; from {', '.join(trend.last.files)}" if trend.last.files else ""
             console.print(f"  {trend.expectation}: e.g. {'; '.join(trend.last.samples)}{origin}", markup=False)
-    if others := len(found) - len(told):
-        console.print(f"{others} {'others' if told else 'expectations'} held every night.")
+    if others := len(found) - len(shown):
+        console.print(f"{others} {'others' if shown else 'expectations'} passed every night.")
     console.print()
 
 

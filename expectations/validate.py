@@ -42,7 +42,7 @@ def validate(night: Night, tables: Sequence[Table], measures: Sequence[Measure] 
     results = [result for each in by_table.values() for result in each] + of_night
     files = source_files(night, results)
     _record(night, results, files)
-    docs.write(run.project, night.settings, run.pages)
+    docs.write_pages(run.project, night.settings, run.pages)
     checks = [check for table, each in by_table.items() for check in _checks(table, each, files)]
     return [*checks, *(_check(result, files) for result in of_night)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from expectations.trends import HELD, NOT_ASKED, STOPPED, WARNED, trends
+from expectations.trends import NOT_CHECKED, PASSED, STOPPED, WARNED, trends
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
 from nightloom.pages.html import render
@@ -16,7 +16,7 @@ from nightloom.settings import Settings
 
 TEMPLATE = Path(__file__).parent / "templates" / "quality.html"
 NIGHTS_SHOWN = 28
-TONES = {HELD: "held", WARNED: "mild", STOPPED: "failed", NOT_ASKED: "none"}
+TONES = {PASSED: "held", WARNED: "mild", STOPPED: "failed", NOT_CHECKED: "none"}
 """A night's mark -> its class on the page."""
 
 

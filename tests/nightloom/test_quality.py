@@ -43,9 +43,9 @@ def test_a_night_is_a_character_and_a_number_a_bar(lake: Lake) -> None:
     for day, value in enumerate([10, 20, 45, 80], start=1):
         asked(lake, day, observed_value=value, passed=day != 3, severity="stop" if day == 3 else "warn")
     (trend,) = trends(lake, 14)
-    assert (trend.marks, trend.moved, trend.failed) == ("··✗·", "▁▂▅█", True)
+    assert (trend.marks, trend.sparkline, trend.failed) == ("··✗·", "▁▂▅█", True)
     (newest,) = trends(lake, 2)
-    assert (newest.marks, newest.moved) == ("✗·", "▁█")
+    assert (newest.marks, newest.sparkline) == ("✗·", "▁█")
 
 
 def test_the_last_word_of_a_night_counts_and_a_night_that_was_not_asked_is_empty(lake: Lake) -> None:
@@ -54,7 +54,7 @@ def test_the_last_word_of_a_night_counts_and_a_night_that_was_not_asked_is_empty
     asked(lake, 2, "other")
     asked(lake, 3, passed=False)
     one = next(trend for trend in trends(lake, 14) if trend.expectation == "rows of ratings")
-    assert (one.marks, one.moved) == ("· !", "")
+    assert (one.marks, one.sparkline) == ("· !", "")
 
 
 def test_what_always_held_is_counted_and_a_named_table_shows_all_of_it(lake: Lake) -> None:
@@ -65,7 +65,7 @@ def test_what_always_held_is_counted_and_a_named_table_shows_all_of_it(lake: Lak
     assert "bronze.events  1998-04-01 to 1998-04-02" in said
     assert "rows of ratings" in said
     assert "not_be_null" not in said
-    assert "1 others held every night." in said
+    assert "1 others passed every night." in said
     assert "column_values_to_not_be_null(row_id)  ··" in run("bronze.events").output
 
 

@@ -37,7 +37,7 @@ def test_data_quality_and_data_docs_are_pages(project: Project) -> None:
     text = page(project, "/quality")
     assert "rows of items" in text
     assert 'class="mark-of mild" title="1998-04-21"' in text
-    assert re.search(r"\d+ others held every night", text)
+    assert re.search(r"\d+ others passed every night", text)
     docs = page(project, "/data-docs/index.html")
     assert "silver.items" in docs
     assert "no page of Data Docs" in page(project, "/data-docs/%2e%2e/secret.html", 404)
