@@ -74,7 +74,7 @@ class Page(DefaultJinjaPageView):
 
     @pass_context
     def render_content_block(self, context: Any, content_block: Any, *rest: Any, **more: Any) -> Any:
-        """As built in, with plain text escaped: it may be a sampled value, so anything that a sender put into an event."""
+        """As built in, with plain text escaped: it may be a sampled value, so anything that somebody sent."""
         return super().render_content_block(context, _escaped(content_block), *rest, **more)
 
 
