@@ -12,7 +12,7 @@ from pathlib import Path
 from models.base import Model
 from models.definition import Definition
 from nightloom.errors import NightloomError
-from nightloom.section import listed, nearest_key
+from nightloom.section import join_names, suggest_key
 
 FOLDER = Path(__file__).parent
 
@@ -31,7 +31,9 @@ def names() -> tuple[str, ...]:
 def definition(name: str) -> Definition:
     """What models/NAME.py says of itself. Raises UnknownModelError."""
     if name not in names():
-        raise UnknownModelError(f"no model is called '{name}'; there are {listed(names())}{nearest_key(name, names())}")
+        raise UnknownModelError(
+            f"no model is called '{name}'; there are {join_names(names())}{suggest_key(name, names())}"
+        )
     found: Definition = import_module(f"models.{name}").MODEL
     return found
 

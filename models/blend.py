@@ -16,7 +16,7 @@ from models.base import F32, Histories, Model, Params, Strings, read, write
 from models.definition import Definition
 from models.recommend import lift, scores
 from models.segments import Segments
-from nightloom.section import listed
+from nightloom.section import join_names
 
 
 class BlendParams(Params):
@@ -56,7 +56,7 @@ class BlendParams(Params):
     def _can_be_members(cls, members: str) -> str:
         for name in members.split(","):
             if not can_be_member(name.strip()):
-                there = listed(name for name in models.names() if can_be_member(name))
+                there = join_names(name for name in models.names() if can_be_member(name))
                 raise ValueError(f"no member can be '{name.strip()}'; there are {there}")
         return members
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from models.base import RENAMED, Model, Params
-from nightloom.section import listed, nearest_key
+from nightloom.section import join_names, suggest_key
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class Definition:
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             known, renamed = self.params.model_fields, RENAMED.get(name)
-            nearest = f". Its name is now '{renamed}'" if renamed in known else nearest_key(name, known)
-            return name, f"unknown hyper-parameter; {self.model.name} has {listed(known)}{nearest}"
+            nearest = f". Its name is now '{renamed}'" if renamed in known else suggest_key(name, known)
+            return name, f"unknown hyper-parameter; {self.model.name} has {join_names(known)}{nearest}"
         return name, first["msg"].removeprefix("Value error, ")

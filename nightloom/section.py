@@ -1,7 +1,7 @@
 """The base of every section of nightloom.toml, and what its error messages need."""
 
 import difflib
-from typing import Any
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,12 +12,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def listed(names: Any) -> str:
-    """Names as one says them, sorted."""
+def join_names(names: Iterable[str]) -> str:
+    """Names in alphabetical order, with commas between."""
     return ", ".join(sorted(names))
 
 
-def nearest_key(name: str, known: Any) -> str:
-    """`. Did you mean 'k'?`, or nothing."""
+def suggest_key(name: str, known: Iterable[str]) -> str:
+    """`. Did you mean 'k'?` for the nearest known key, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f". Did you mean '{match[0]}'?" if match else ""

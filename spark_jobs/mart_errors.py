@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from nightloom.contracts import Table
 from nightloom.errors import NightloomError
-from nightloom.section import nearest_key
+from nightloom.section import suggest_key
 from nightloom.sql.marts import Mart
 from nightloom.sql.names import SPARK, nearest, tables_in, view
 
@@ -26,11 +26,11 @@ def check_mart_columns(rows: DataFrame, mart: Mart) -> DataFrame:
     faults = [
         f"{name} is {found[name]}, declared {type}"
         if name in found
-        else f"{name} is not among them{nearest_key(name, found)}"
+        else f"{name} is not among them{suggest_key(name, found)}"
         for name, type in declared.items()
         if found.get(name) != type
     ]
-    faults += [f"{name} is not declared{nearest_key(name, declared)}" for name in found if name not in declared]
+    faults += [f"{name} is not declared{suggest_key(name, declared)}" for name in found if name not in declared]
     if faults:
         raise MartError(f"{mart.location()}: its SELECT gives other columns than declared: {'; '.join(faults)}")
     return rows
@@ -57,5 +57,5 @@ def _describe_error(words: str, mart: Mart, tables: Sequence[Table]) -> str:
     if missing := re.search(r"\[UNRESOLVED_COLUMN.*?with name (\S+) cannot", words):
         name = missing[1].replace("`", "").rpartition(".")[2]
         known = {column for table in tables_in(mart.sql, tables, SPARK) for column in table.column_names}
-        return f"no column {name}{nearest_key(name, known)}"
+        return f"no column {name}{suggest_key(name, known)}"
     return " ".join(re.split(r"; line \d|\n\n|\n==|;\n'", words)[0].split())

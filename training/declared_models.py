@@ -5,7 +5,7 @@ from pydantic import ValidationError
 import models
 from models.definition import Definition
 from nightloom.errors import SettingsError
-from nightloom.section import listed, nearest_key
+from nightloom.section import join_names, suggest_key
 from nightloom.settings import ModelSpec, Settings, place_of
 
 
@@ -20,8 +20,8 @@ def models_to_train(settings: Settings, name: str | None) -> list[ModelSpec]:
     found = [spec for spec in settings.models if name in (None, spec.name)]
     if not found:
         declared = [spec.name for spec in settings.models]
-        nearest = nearest_key(str(name), declared)
-        raise SettingsError(f"--model {name}: nightloom.toml declares {listed(declared)}{nearest}")
+        nearest = suggest_key(str(name), declared)
+        raise SettingsError(f"--model {name}: nightloom.toml declares {join_names(declared)}{nearest}")
     return found
 
 

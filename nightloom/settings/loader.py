@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from nightloom.errors import SettingsError
-from nightloom.section import Section, listed, nearest_key
+from nightloom.section import Section, join_names, suggest_key
 from nightloom.settings.locations import find_line, place_of
 from nightloom.settings.settings import Settings
 from nightloom.slate.settings import find_misnamed
@@ -48,7 +48,7 @@ def _explained(item: Any, file: Path) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         known = _keys_beside(location)
-        message = f"unknown key; known here are {listed(known)}{nearest_key(str(location[-1]), known)}"
+        message = f"unknown key; known here are {join_names(known)}{suggest_key(str(location[-1]), known)}"
     return f"{file.name}{f', line {line}' if line else ''}: {where}: {message}" if where else f"{file.name}: {message}"
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from nightloom.contracts import TABLES, TYPES
-from nightloom.section import Section, listed, nearest_key
+from nightloom.section import Section, join_names, suggest_key
 
 
 class MartColumn(Section):
@@ -29,7 +29,7 @@ class MartColumn(Section):
         inner = re.fullmatch(r"array<(\w+)>|map<(\w+),\s*(\w+)>|(\w+)", self.type)
         for name in (found for found in inner.groups() if found) if inner else (self.type,):
             if name not in TYPES:
-                raise ValueError(f"type '{name}' is not known; known are {listed(TYPES)}{nearest_key(name, TYPES)}")
+                raise ValueError(f"type '{name}' is not known; known are {join_names(TYPES)}{suggest_key(name, TYPES)}")
         return self
 
 
@@ -61,8 +61,8 @@ class Mart(Section):
     @model_validator(mode="after")
     def _key_and_period(self) -> Self:
         if strange := [name for name in self.key if name not in self.columns]:
-            near = nearest_key(strange[0], self.columns)
-            raise ValueError(f"key has '{strange[0]}'; columns are {listed(self.columns)}{near}")
+            near = suggest_key(strange[0], self.columns)
+            raise ValueError(f"key has '{strange[0]}'; columns are {join_names(self.columns)}{near}")
         if self.period == "night" and "night" in self.columns:
             raise ValueError("columns has 'night'; with period = 'night' Nightloom adds it by itself, take it out")
         if self.period in ("day", "week", "month") and (

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from nightloom.section import listed
+from nightloom.section import join_names
 from nightloom.settings.gates import Gates
 from nightloom.settings.late import Late
 from nightloom.settings.marts import Mart
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
             ("marts", [mart.name for mart in self.marts]),
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"{what} has {listed(twice)} more than once; names are unique")
+                raise ValueError(f"{what} has {join_names(twice)} more than once; names are unique")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from nightloom.section import Section, listed, nearest_key
+from nightloom.section import Section, join_names, suggest_key
 
 SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "events": (frozenset({"user_id", "item_id", "event", "occurred_at"}), frozenset({"event_id", "value"})),
@@ -62,9 +62,9 @@ class Source(Section):
         files, kafka = {"path", "settle_seconds"}, {"servers", "topic"}
         own, others = (kafka, files) if self.format == "kafka" else (files, kafka)
         if missing := [name for name in own if getattr(self, name) is None]:
-            raise ValueError(f"format is '{self.format}', so it needs {listed(missing)}")
+            raise ValueError(f"format is '{self.format}', so it needs {join_names(missing)}")
         if strange := self.model_fields_set & others:
-            raise ValueError(f"format is '{self.format}', which has no {listed(strange)}; it has {listed(own)}")
+            raise ValueError(f"format is '{self.format}', which has no {join_names(strange)}; it has {join_names(own)}")
         return self
 
     @model_validator(mode="after")
@@ -73,7 +73,9 @@ class Source(Section):
         for name in self.columns:
             if name not in required | optional:
                 known = required | optional
-                raise ValueError(f"columns has '{name}'; {self.kind} have {listed(known)}{nearest_key(name, known)}")
+                raise ValueError(
+                    f"columns has '{name}'; {self.kind} have {join_names(known)}{suggest_key(name, known)}"
+                )
         if missing := required - self.columns.keys():
-            raise ValueError(f"columns lacks {listed(missing)}; a source of {self.kind} must say how it is made")
+            raise ValueError(f"columns lacks {join_names(missing)}; a source of {self.kind} must say how it is made")
         return self

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nightloom.errors import SettingsError
-from nightloom.section import nearest_key
+from nightloom.section import suggest_key
 from nightloom.slate.item_values import ItemValues
 
 if TYPE_CHECKING:
@@ -134,4 +134,4 @@ class Compilation:
             rows = self.items.db.sql("SELECT DISTINCT unnest(categories) FROM described").fetchall()
             known = [row[0] for row in rows]
             for category in sorted(named - set(known)):
-                self.warn(key, f"names the category '{category}', which no item has{nearest_key(category, known)}")
+                self.warn(key, f"names the category '{category}', which no item has{suggest_key(category, known)}")

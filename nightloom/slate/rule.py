@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from nightloom.section import Section, listed, nearest_key
+from nightloom.section import Section, join_names, suggest_key
 from nightloom.slate.checks import FewMissed, NoRows
 from nightloom.slate.effects import Effect
 
@@ -46,8 +46,8 @@ class AttributeName:
         known = sorted({*(users if self.owner == "users" else items), *self.columns})
         if self.name in known:
             return None
-        has = f"{self.owner} have {listed(known)}" if known else f"no source of {self.owner} declares any"
-        return f"names the attribute '{self.name}'; {has}{nearest_key(self.name, known)}"
+        has = f"{self.owner} have {join_names(known)}" if known else f"no source of {self.owner} declares any"
+        return f"names the attribute '{self.name}'; {has}{suggest_key(self.name, known)}"
 
 
 class SlateRule(Section):

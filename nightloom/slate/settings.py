@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
-from nightloom.section import Section, listed
+from nightloom.section import Section, join_names
 from nightloom.slate.effects import KEEP
 from nightloom.slate.rule import AttributeName, NamedRule, SlateRule
 from nightloom.slate.rules import find_kinds
@@ -48,7 +48,7 @@ class SlateSection(Section):
         names = [name for name, _ in self.rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             single = " and ".join(kind.kind() for kind in KINDS if not issubclass(kind, NamedRule))
-            raise ValueError(f"two rules are called {listed(twice)}; names are unique, and {single} name rules of "
+            raise ValueError(f"two rules are called {join_names(twice)}; names are unique, and {single} name rules of "
                              "their own")  # fmt: skip
         return self
 
@@ -60,7 +60,7 @@ class SlateSection(Section):
             if words := rule.misfit(self.k, self.stored):
                 raise ValueError(f"{location[1]} has {rule.rule_name}, {words}")
         if (total := sum(places.values())) > self.k:
-            asking = listed(section for section, number in places.items() if number)
+            asking = join_names(section for section, number in places.items() if number)
             raise ValueError(f"{asking} ask for {total} places of a page; it has k = {self.k}")
         return self
 
