@@ -60,6 +60,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
+    """Run all methods, and print the table and the last line."""
     write_likes(options)
     runs = [{name: run_method(name, options) for name in ("ours", "implicit")} for _ in range(options.rounds)]
     last = {**runs[-1], "spark": run_method("spark", options)}
@@ -79,6 +80,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def params_of(options: argparse.Namespace) -> ALSParams:
+    """Parameters of our ALS with the shared objective."""
     return ALSParams(factors=options.factors, **OBJECTIVE)
 
 
@@ -100,6 +102,7 @@ def write_likes(options: argparse.Namespace) -> None:
 
 
 def read_likes(folder: Path) -> csr_array:
+    """The likes of write_likes(), users x items."""
     arrays = np.load(folder / "likes.npz")
     return csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
 
@@ -114,11 +117,13 @@ def run_method(method: str, options: argparse.Namespace) -> Factors:
 
 
 def initial_factors(options: argparse.Namespace) -> Sequence[F32]:
+    """Start of our solver and of `implicit`: (users x factors, items x factors)."""
     rng = np.random.default_rng(1)
     return [rng.normal(0, 0.1, (rows, options.factors)).astype(np.float32) for rows in (options.users, options.items)]
 
 
 def ours(options: argparse.Namespace) -> Factors:
+    """nightloom: seconds per epoch, and the factors."""
     from models.als_solver import sweep
 
     likes, params = read_likes(options.folder), params_of(options)
@@ -136,6 +141,7 @@ def ours(options: argparse.Namespace) -> Factors:
 
 
 def implicit(options: argparse.Namespace) -> Factors:
+    """implicit: seconds per epoch, and the factors."""
     from implicit.cpu.als import AlternatingLeastSquares
 
     likes, params, seconds = read_likes(options.folder), params_of(options), list[float]()
@@ -186,6 +192,7 @@ def _matrix(factors: "DataFrame", rows: int) -> F32:
 def print_table(
     options: argparse.Namespace, likes: csr_array, epochs: dict[str, list[float]], objectives: dict[str, float]
 ) -> None:
+    """Print a row per method, and the machine with versions."""
     title = f"{likes.nnz:,} likes of {options.users:,} users and {options.items:,} items, {options.factors} factors"
     table = Table("method", "seconds per epoch", "epochs", "objective", title=title)
     for name, seconds in epochs.items():

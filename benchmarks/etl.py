@@ -101,6 +101,7 @@ def main() -> None:
 
 
 def run(folder: Path, events: int) -> None:
+    """Measure the nights and the plain script, and print the table and the last line."""
     settings = project(folder)
     write_events(folder, events)
     with peak_memory(settings) as peak, warm_spark(settings):
@@ -123,6 +124,7 @@ def run(folder: Path, events: int) -> None:
 
 
 def project(folder: Path) -> Settings:
+    """Write nightloom.toml, and select it for all stages."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "nightloom.toml").write_text(TOML, encoding="utf8")
     os.environ[CONFIG_VARIABLE] = str(folder / "nightloom.toml")
@@ -130,6 +132,7 @@ def project(folder: Path) -> Settings:
 
 
 def silver_and_gold(night: dict[str, float]) -> float:
+    """Seconds of a night's silver and gold layers."""
     return night["silver"] + night["gold"]
 
 
@@ -148,6 +151,7 @@ def write_events(folder: Path, events: int) -> None:
 
 
 def hold_back(folder: Path, day: date) -> None:
+    """Move a day's files out of the landing folder."""
     for file in (folder / "landing").glob(f"*/{day}.jsonl.gz"):
         target = folder / "held" / file.parent.name
         target.mkdir(parents=True, exist_ok=True)
@@ -155,12 +159,14 @@ def hold_back(folder: Path, day: date) -> None:
 
 
 def deliver(folder: Path, day: date) -> None:
+    """Move a day's files into the landing folder."""
     for file in (folder / "held").glob(f"*/{day}.jsonl.gz"):
         file.rename(folder / "landing" / file.parent.name / file.name)
 
 
 @contextmanager
 def warm_spark(settings: Settings) -> Iterator[None]:
+    """A running Spark server for the stages."""
     session = [sys.executable, "-m", "spark_jobs.session"]
     subprocess.run([*session, "start"], check=True)
     try:
@@ -183,6 +189,7 @@ def run_layer(layer: str, day: date) -> float:
 
 
 def count_rows(settings: Settings) -> dict[str, int]:
+    """Rows of the compared tables, by name."""
     lake = Lake(settings.place("lake"))
     return {table.full_name: lake.open(table).count() for table in (BRONZE_EVENTS, QUARANTINE_ROWS, INTERACTIONS)}
 
@@ -231,6 +238,7 @@ def print_table(
     lines: dict[str, int],
     after: dict[str, int],
 ) -> None:
+    """Print seconds and rows per second of each layer, and the versions."""
     events = lines[BRONZE_EVENTS.full_name]
     added = (after[BRONZE_EVENTS.full_name] - events) / NIGHTS
     title = f"{events:,} lines; then {NIGHTS} nights of {added:,.0f} more, {added / events:.2%}"

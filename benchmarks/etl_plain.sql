@@ -1,7 +1,7 @@
--- What the lakehouse does with a folder of event files, by hand in DuckDB: files -> Parquet, no night, no history, no
--- second run, no contract. {landing} and {out} are folders. etl.py runs it and compares the counts.
+-- The work of the lakehouse on a folder of event files, in plain DuckDB: files -> Parquet, without nights, history,
+-- incremental runs or contracts. {landing} and {out} are folders. etl.py runs it and compares the counts.
 
--- Bronze: every line as it came, with an id and its file.
+-- Bronze: every line unchanged, with an id and its file.
 COPY (
     SELECT sha256(concat_ws('|', 'events', filename, raw)) AS row_id, 'events' AS source, raw, filename AS file,
         now() AS ingested_at
@@ -9,7 +9,7 @@ COPY (
         quote = '', escape = '', filename = true, auto_detect = false)
 ) TO '{out}/bronze.parquet';
 
--- Silver: typed, judged, one row per event id; what cannot be used with its reason.
+-- Silver: typed and checked, one row per event id; unusable rows have a reason.
 COPY (
     WITH parsed AS (
         SELECT *, CASE WHEN json_valid(raw) THEN raw END AS json,
@@ -17,11 +17,11 @@ COPY (
             json ->> 'event' AS event, TRY_CAST(json ->> 'value' AS DOUBLE) AS value,
             TRY_CAST(json ->> 'at' AS TIMESTAMPTZ) AS occurred_at,
             list_filter(json_keys(json), lambda key:
-                key NOT IN ('event_id', 'user_id', 'item_id', 'event', 'value', 'at')) AS strange
+                key NOT IN ('event_id', 'user_id', 'item_id', 'event', 'value', 'at')) AS undeclared
         FROM '{out}/bronze.parquet'
     )
     SELECT row_id, file, raw, event_id, user_id, item_id, event, value, occurred_at,
-        CASE WHEN len(strange) > 0 THEN json END AS rescued,
+        CASE WHEN len(undeclared) > 0 THEN json END AS rescued,
         CASE event WHEN 'view' THEN 0.2 WHEN 'cart' THEN 0.6 ELSE 1.0 END AS weight,
         CASE
             WHEN json IS NULL THEN 'unreadable'

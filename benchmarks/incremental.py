@@ -128,6 +128,7 @@ def run_body(settings: settings_module.Settings, night: date, body: Any, **argum
 
 
 def score(settings: settings_module.Settings, night: date, *, full: bool = False) -> float:
+    """Seconds of the scoring stage, for changed users or (`full`) for all."""
     return run_body(settings, night, gold_recommendations.main, full=full)
 
 
@@ -139,6 +140,7 @@ def list_digests(lake: Lake, night: date) -> pa.Table:
 
 
 def check_equal(lake: Lake, before: pa.Table, night: date, start: datetime) -> None:
+    """Assert that all users were scored again since `start`, with the lists of `before`."""
     select = f"SELECT min(generated_at) AS first FROM ({nightly_lists(lake, night)})"
     assert lake.query(select, ("t", lake.open(RECOMMENDATIONS)))["first"][0].as_py() >= start, (
         "not everybody was scored"
@@ -147,6 +149,7 @@ def check_equal(lake: Lake, before: pa.Table, night: date, start: datetime) -> N
 
 
 def print_table(options: argparse.Namespace, first: float, gib: float, costs: list[tuple[float, float, float]]) -> None:
+    """Print a row per share of changed users, and the machine with versions."""
     size = f"{options.users:,} users, {options.users * LIKES_PER_USER:,} likes, {options.items:,} items"
     title = f"{size}; first night {first:.1f} s, at most {gib:.1f} GiB in all processes"
     table = Table("users changed", "seconds", "everybody", "share of the cost", title=title)

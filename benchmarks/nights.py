@@ -93,6 +93,7 @@ def read_ratings(wheel: Path, min_rating: float) -> pa.Table:
 
 
 def before(log: pa.Table, moment: datetime) -> pa.Table:
+    """The ratings before a moment."""
     return log.filter(pc.field("at") < int(moment.timestamp()))
 
 
@@ -110,6 +111,7 @@ def user_words(wheel: Path, settings: Settings) -> Words:
 
 
 def with_words(histories: Histories, user_ids: Strings, words: Words) -> Histories:
+    """The histories, with each user's features."""
     return replace(histories, user_features=Features.from_lists(words[user] for user in user_ids.tolist()))
 
 

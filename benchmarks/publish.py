@@ -186,6 +186,7 @@ def psql_copy(server: Server, folder: Path, batches: Batches) -> float:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Wall time of a call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

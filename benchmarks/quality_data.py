@@ -49,6 +49,7 @@ class Events:
     places_N: I64
 
     def select(self, mask: np.typing.NDArray[np.bool_]) -> "Events":
+        """The events where `mask` (N) is true."""
         return Events(self.users_N[mask], self.items_N[mask], self.places_N[mask])
 
 

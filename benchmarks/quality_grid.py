@@ -1,7 +1,7 @@
-"""What `./run bench quality` chooses among: (name, params), all of them trained and judged on validation.
+"""The candidates of `./run bench quality`: (name, params). All of them are trained, and measured on validation.
 
-A name is a model's, or a model's and the histories that the params are for: `--models sequence` takes all of a model,
-`--models sequence/short` one.
+A name is a model's, or a model's with the kind of histories that the params are for: `--models sequence` selects all
+candidates of a model, `--models sequence/short` one.
 """
 
 from typing import Any
@@ -34,4 +34,5 @@ GRIDS = {"given-split": GIVEN_SPLIT, "leave-one-out": LEAVE_ONE_OUT}
 
 
 def model_of(name: str) -> str:
+    """The model of a candidate: its name up to the slash."""
     return name.partition("/")[0]

@@ -31,12 +31,14 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, ping: Callable[[], object]) -> None:
+        """Start the process, and wait until ping() succeeds."""
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, user=self.owner
         )
         wait_until_ready(ping, self.process)
 
     def stop(self) -> None:
+        """Stop the process, and wait for its end."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)  # on SIGTERM, PostgreSQL would wait for its clients
         self.process.wait(DEADLINE)
@@ -71,6 +73,7 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
+    """A free TCP port on 127.0.0.1."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -78,6 +81,7 @@ def free_port() -> int:
 
 @contextmanager
 def redis_server(folder: Path, *arguments: str) -> Iterator[Server]:
+    """A Redis server with its data in `folder`, without persistence."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [program("redis-server"), "--port", str(port), "--dir", str(folder), "--save", "", "--bind", "127.0.0.1"]

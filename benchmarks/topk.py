@@ -55,6 +55,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
+    """Run all methods, and print the table and the last line."""
     make_factors(options)
     times: dict[str, Seconds] = {}
     for method in options.methods:
@@ -64,6 +65,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def ratios(clock: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Kind of factors -> ratio by name, from wall times by method."""
     gemm = min(clock[name] for name in ("numpy GEMM", "torch GEMM") if name in clock)
     ratio = {kind: {"vs_gemm": clock[f"ours, {kind}"] / gemm} for kind in ("trained", "no_skew", "gaussian")}
     ratio["trained"]["vs_gemm_seen"] = clock["ours, seen"] / gemm
@@ -80,6 +82,7 @@ def ratios(clock: dict[str, float]) -> dict[str, dict[str, float]]:
 
 
 def make_factors(options: argparse.Namespace) -> None:
+    """Write the three kinds of factors, and the likes."""
     from models.als_solver import sweep
 
     options.events, options.factors = options.users * EVENTS_PER_USER, FACTORS
@@ -99,6 +102,7 @@ def make_factors(options: argparse.Namespace) -> None:
 
 
 def factors_of(options: argparse.Namespace, kind: str = "trained") -> tuple[F32, F32]:
+    """Factors of one kind: (users x D, items x D)."""
     arrays = np.load(options.folder / f"{kind}.npz")
     return arrays["users"], arrays["items"]
 
@@ -130,10 +134,12 @@ def time_median(work: Work, rounds: int) -> Seconds:
 
 
 def blocks(users: int, step: int) -> Iterator[slice]:
+    """Slices of `step` users."""
     return (slice(first, min(first + step, users)) for first in range(0, users, step))
 
 
 def ours(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """nightloom.topk on all kinds of factors, with checked lists."""
     from nightloom.topk import topk
 
     excluded = {"trained": None, "seen": read_likes(options.folder), "no_skew": None, "gaussian": None}
@@ -161,6 +167,7 @@ def check(users_UD: F32, items_ID: F32, lists: tuple[I32, F32], seen: csr_array 
 
 
 def numpy_gemm(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """All scores by numpy's matrix product, in blocks."""
     users_UD, items_ID = factors_of(options)
     scores_BI = np.empty((2048, len(items_ID)), np.float32)
 
@@ -172,6 +179,7 @@ def numpy_gemm(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
 
 
 def torch_gemm(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """All scores by torch's matrix product, in blocks, alone and with torch.topk."""
     import torch
 
     users_UD, items_ID = (torch.from_numpy(each) for each in factors_of(options))
@@ -188,6 +196,7 @@ def torch_gemm(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
 
 
 def implicit(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """implicit's recommend(), with and without liked items."""
     from implicit.cpu.als import AlternatingLeastSquares
 
     likes = read_likes(options.folder)
@@ -199,6 +208,7 @@ def implicit(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
 
 
 def faiss(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
+    """faiss's exact inner-product index."""
     from faiss import IndexFlatIP
 
     users_UD, items_ID = factors_of(options)
@@ -250,6 +260,7 @@ def spark(options: argparse.Namespace) -> Iterator[tuple[str, Work]]:
 
 
 def print_table(options: argparse.Namespace, times: dict[str, Seconds]) -> None:
+    """Print a row per method, and the machine with versions."""
     best = min(clock for name, (clock, _) in times.items() if name.endswith("GEMM"))
     title = f"{options.users:,} users x {options.items:,} items, {FACTORS} factors, lists of {options.k}"
     table = Table("method", "seconds", "of all cores", "of the GEMM", "", title=title)

@@ -22,6 +22,8 @@ from bootstrap.shell import CHECKOUT, STATE, SetupError, Shell, say
 
 @dataclass(frozen=True)
 class Step:
+    """A step of the set-up: it runs again if its key or an earlier step has changed."""
+
     name: str
     key: Callable[[], str]
     """Text of the step's inputs; earlier steps are inputs too."""
@@ -68,6 +70,7 @@ def perform(step: Step, before: str, later: Sequence[Step], state: Path) -> str:
 
 
 def digest(before: str, step: Step) -> str:
+    """Hash of the step's key and of all steps before it."""
     return hashlib.sha256(f"{before}\n{step.key()}".encode()).hexdigest()
 
 

@@ -56,6 +56,7 @@ def options() -> dict[str, str]:
 
 
 def replace(file: Path, old: str, new: str) -> None:
+    """Replace text in a file. Raises SetupError if the old text is missing."""
     text = file.read_text()
     if old not in text:
         raise SetupError(f"{file} has no `{old}`: this Horovod needs another patch than bootstrap/horovod_wheel.py's")

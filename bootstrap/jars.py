@@ -39,6 +39,7 @@ class Jars:
         return self.lock.read_text() if (VENV / self.folder).is_dir() else "missing"
 
     def install(self, sh: Shell) -> None:
+        """Resolve the jars if the cache lacks them, check them against the lock, and copy them into .venv."""
         jars = CACHE / "jars" / hashlib.sha256(self.lock.read_bytes()).hexdigest()[:16]
         if not jars.is_dir():
             with scratch_folder() as folder:

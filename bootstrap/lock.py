@@ -17,4 +17,5 @@ def lines_of(name: str) -> str:
 
 
 def version_of(name: str) -> str:
+    """The locked version of a package. Raises SetupError if it is not locked."""
     return lines_of(name).split()[0].split("==")[1]

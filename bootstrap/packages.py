@@ -39,6 +39,7 @@ def sync(sh: Shell) -> None:
 
 
 def install_nightloom(sh: Shell) -> None:
+    """Install this checkout in editable mode, without dependencies."""
     uv_pip(sh, "install", "--no-deps", "--no-build-isolation", "--editable", CHECKOUT)
 
 
@@ -55,4 +56,5 @@ def install_peers(sh: Shell) -> None:
 
 
 def uv_pip(sh: Shell, command: str, *arguments: str | Path) -> None:
+    """Run `uv pip COMMAND` on the environment's Python."""
     sh(VENV / "bin/uv", "pip", command, "--python", PYTHON, *arguments)

@@ -20,6 +20,7 @@ FLAGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 def free_port() -> int:
+    """A free TCP port on 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -49,6 +50,7 @@ def start_server(java_options: str, port: int, folder: Path) -> "subprocess.Pope
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
+    """Wait until the port accepts connections. Raises SystemExit if the process ends or time is up."""
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:

@@ -24,6 +24,7 @@ SERVERS = {"redis-server": "redis-server", "postgresql": "initdb", "lmdb-utils":
 
 
 def key() -> str:
+    """Inputs of the step: the installed java, or that something is missing."""
     java = java_command()
     if java is None or missing_tools():
         return "missing"
@@ -31,6 +32,7 @@ def key() -> str:
 
 
 def install(sh: Shell) -> None:
+    """Install missing packages. Raises SetupError if there is no suitable Java afterwards."""
     home = os.environ.get("JAVA_HOME")
     if home and java_version() < JAVA:
         raise SetupError(f"JAVA_HOME is {home}: no Java {JAVA} or later there; unset it, or point it at one")
@@ -42,6 +44,7 @@ def install(sh: Shell) -> None:
 
 
 def servers_key() -> str:
+    """Inputs of the servers' step."""
     return " ".join(SERVERS) if not missing_servers() else "missing"
 
 
@@ -58,6 +61,7 @@ def missing_servers() -> list[str]:
 
 
 def install_debian(sh: Shell, packages: Sequence[str]) -> None:
+    """Install packages by apt-get. Raises SetupError without apt-get, or without root rights."""
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (root and not has_passwordless_sudo()):
@@ -94,4 +98,5 @@ def java_version() -> int:
 
 
 def has_passwordless_sudo() -> bool:
+    """Whether sudo works without a password."""
     return bool(shutil.which("sudo")) and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0

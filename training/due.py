@@ -46,10 +46,12 @@ def reasons(night: Night, last: RegisteredVersion) -> list[Reason]:
 
 
 def schedule_reason(rules: Training, age_days: int) -> Reason:
+    """Whether the last training is `training.every_days` days ago."""
     return age_days >= rules.every_days, f"schedule: trained {age_days} of {rules.every_days} days ago"
 
 
 def volume_reason(rules: Training, growth: float) -> Reason:
+    """Whether the interactions have grown by `training.new_rows_share` since the last training."""
     return growth >= rules.new_rows_share, f"volume: {growth:.1%} more interactions, {rules.new_rows_share:.1%} are due"
 
 

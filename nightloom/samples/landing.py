@@ -45,6 +45,7 @@ class Landing:
 
     @property
     def summary(self) -> str:
+        """How many files were written, and how many were unchanged."""
         return f"{self.written} files written, {self.unchanged} kept as they were"
 
 

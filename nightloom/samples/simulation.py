@@ -38,12 +38,15 @@ class SampleSpec:
 
     @property
     def clusters(self) -> int:
+        """Number of clusters: CLUSTERS, or fewer for a very small sample."""
         return min(CLUSTERS, self.users, self.items)
 
     def day(self, number: int) -> date:
+        """Date of a day, counted from 0."""
         return self.start + timedelta(days=number)
 
     def rng(self, *purpose: int) -> np.random.Generator:
+        """The random generator of one purpose, e.g. one chunk of events of one day."""
         return np.random.default_rng([self.seed, *purpose])
 
 

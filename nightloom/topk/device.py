@@ -16,6 +16,7 @@ ID_MASK = 0xFFFFFFFF
 
 
 def is_tensor(array: object) -> bool:
+    """Whether the array is a torch tensor, without importing torch."""
     return type(array).__module__ == "torch"
 
 
