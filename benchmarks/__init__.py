@@ -1,1 +1,1 @@
-"""One script per claim of speed or quality; each runs our code and the libraries to compare with."""
+"""One script per claim of speed or quality: peers and ours in one run."""
