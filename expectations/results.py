@@ -132,5 +132,5 @@ def _sentence(result: ExpectationValidationResult) -> str:
 def _errors(result: ExpectationValidationResult) -> list[str]:
     """Error messages from inside Great Expectations; it keeps one directly, or one for each metric."""
     info = result.exception_info
-    kept = [info] if "raised_exception" in info else list(info.values())
-    return [each["exception_message"] for each in kept if each["raised_exception"]]
+    errors = [info] if "raised_exception" in info else list(info.values())
+    return [each["exception_message"] for each in errors if each["raised_exception"]]

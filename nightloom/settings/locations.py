@@ -1,4 +1,4 @@
-"""Where a key stands in nightloom.toml: errors name the line."""
+"""The line of a key in nightloom.toml, for error messages."""
 
 import re
 
@@ -11,7 +11,7 @@ def place_of(settings: Settings, *location: str | int) -> str:
 
 
 def line_of(settings: Settings, *location: str | int) -> int:
-    """Line of nightloom.toml on which a key stands, e.g. of ("marts", 0, "sql")."""
+    """Line of a key in nightloom.toml, e.g. of ("marts", 0, "sql")."""
     return find_line(location, settings.file.read_text(encoding="utf8")) or 1
 
 
