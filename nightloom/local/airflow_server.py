@@ -30,7 +30,7 @@ COMMANDS = {
 }
 ON_DEMAND = ("backfill",)
 """DAGs that start only for as long as a command of ours asks for it; paused else."""
-READY_SECONDS = 120
+READY_SECONDS = 300  # 10 s as a rule; much more on a machine that is busy with other things
 STOP_SECONDS = 20
 
 
