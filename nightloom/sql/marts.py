@@ -167,7 +167,7 @@ WITH came AS (SELECT count(*) AS rows_in FROM bronze.events WHERE night = :night
 used AS (
     SELECT count(*) AS good, count_if(to_date(occurred_at) < night) AS late
     FROM silver.interactions WHERE night = :night),
-bad AS (SELECT kind, reason, count(*) AS n, count_if(catalog = 'waiting') AS waiting FROM quarantine.rows
+bad AS (SELECT kind, reason, count(*) AS n, count_if(state = 'waiting') AS waiting FROM quarantine.rows
         WHERE night = :night GROUP BY kind, reason),
 faults AS (
     SELECT coalesce(sum(n) FILTER (WHERE kind = 'events'), 0) AS quarantined,

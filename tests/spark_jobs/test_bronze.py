@@ -35,7 +35,7 @@ def test_each_file_is_read_once_also_one_that_is_older_than_those_before(spark: 
 def test_a_missing_landing_folder_is_a_clear_error(spark: SparkSession, tmp_path: Path) -> None:
     at = project(tmp_path, spark)
     (tmp_path / "landing/users").rmdir()
-    with pytest.raises(SettingsError, match=r"source 'members': there is no folder .*landing/users; make it"):
+    with pytest.raises(SettingsError, match=r"source 'members': there is no folder .*landing/users; create it"):
         at.run(bronze.main)
 
 

@@ -114,7 +114,7 @@ def test_a_topic_that_is_not_there_and_a_broker_that_is_down_or_hangs_are_clear_
 ) -> None:
     monkeypatch.setattr(kafka, "TIMEOUT_MS", 3_000)
     absent = listening(tmp_path / "absent", spark, running.servers, "absent")
-    with pytest.raises(kafka.KafkaError, match=r"clicks.*topic absent at .*there is no such topic; make it"):
+    with pytest.raises(kafka.KafkaError, match=r"clicks.*topic absent at .*there is no such topic; create it"):
         absent.run(bronze.main)
     down = listening(tmp_path / "down", spark, "127.0.0.1:9", "clicks")
     down.land("events/a.jsonl", [event(1)])

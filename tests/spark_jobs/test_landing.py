@@ -130,5 +130,5 @@ def test_a_large_landing_is_several_listings(tmp_path: Path, listings: Path) -> 
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"source 'ratings': there is no folder .*/in; make it, or mend its `path`"):
+    with pytest.raises(SettingsError, match=r"source 'ratings': there is no folder .*/in; create it, or mend"):
         update_listing(RATINGS, tmp_path, tmp_path / "listings")
