@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from expectations.results import ExpectationResult
 from nightloom.contracts import BRONZE, SILVER, Table
+from nightloom.literals import one_of
 from nightloom.night.context import Night
 
 BRONZE_OF: Mapping[str, Table] = {SILVER[kind].full_name: BRONZE[kind] for kind in SILVER}
@@ -25,6 +26,5 @@ def source_files(night: Night, results: Iterable[ExpectationResult]) -> dict[str
 def _files_of(night: Night, bronze: Table, ids: set[str]) -> list[tuple[str, str]]:
     if not night.lake.exists(bronze):
         return []
-    literals = ", ".join("'" + each.replace("'", "''") + "'" for each in sorted(ids))
-    found = night.lake.rows(bronze, f"row_id IN ({literals})", ("row_id", "file"), night.pin(bronze))
+    found = night.lake.rows(bronze, one_of("row_id", sorted(ids)), ("row_id", "file"), night.pin(bronze))
     return list(zip(found["row_id"].to_pylist(), found["file"].to_pylist(), strict=True))
