@@ -113,7 +113,7 @@ def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_r
     rows = _waiting_rows(lake, everything, filters)
     if raw is not None:
         if len(rows) != 1:
-            raise QuarantineError(f"--raw mends one row, but {len(rows):,} were filters; name one with --row")
+            raise QuarantineError(f"--raw mends one row, but {len(rows):,} were chosen; name one with --row")
         mended = {rows[0]["row_id"]: raw}
     if not dry_run:
         replay_rows(lake, rows, mended, _signature(why))
