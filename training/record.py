@@ -19,9 +19,9 @@ from training.fit import FittedModel, Task
 def record(night: Night, task: Task, fitted: FittedModel, rows: int) -> str:
     """Log params, learning curve, data and files; register the model. Returns the new version's number.
 
-    The version's tags say all that gate 2, training.due and a person need: night, cut, table and version, rows, code.
+    The version's tags have what gate 2, training.due and people need: night, cut, table and version, rows, code.
     """
-    asked = registry.client(night.settings)
+    mlflow_client = registry.client(night.settings)
     import mlflow
 
     tags = {
@@ -34,7 +34,7 @@ def record(night: Night, task: Task, fitted: FittedModel, rows: int) -> str:
         experiment_id=registration.experiment_id(night.settings), run_name=run_name, tags=tags
     ) as run:
         mlflow.log_params({**fitted.params, "seed": task.seed, "holdout_days": night.settings.training.holdout_days})
-        asked.log_batch(run.info.run_id, metrics=_metrics(fitted))
+        mlflow_client.log_batch(run.info.run_id, metrics=_metrics(fitted))
         mlflow.log_dict(json.loads(night.settings.model_dump_json(exclude={"places", "file"})), "config.json")
         mlflow.log_input(_dataset(night, task), context="training")
         with warnings.catch_warnings():  # it asks for an input example, and would load the model to try it

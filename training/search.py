@@ -1,8 +1,8 @@
 """A search for better hyper-parameters with Optuna, bounded in time, on days before those that gate 2 judges on.
 
-silver.interactions before the training's cut: each trial trains on what is older than its last `holdout_days`, and
-ranks the whole catalogue for who liked something new in these, as gate 2 will do on later ones. The study is a run in
-MLflow. A model of many ranks is searched in one process.
+Each trial trains on the interactions that are older than the last `holdout_days` before the training's cut, and ranks
+the whole catalogue for the users who liked something new in these days, as gate 2 will do on later ones. The study is a
+run in MLflow. A model that trains on many ranks is searched in one process.
 """
 
 import time
@@ -108,7 +108,7 @@ def suggest_params(spec: ModelSpec, trial: "Trial") -> Params:
 
 def record_study(night: Night, spec: ModelSpec, study: "Study", found: Params) -> None:
     """One MLflow run: the metric trial by trial, the params taken, trials.json."""
-    asked, rules = registry.client(night.settings), night.settings.gates.model
+    mlflow_client, rules = registry.client(night.settings), night.settings.gates.model
     import mlflow
     from mlflow.entities import Metric
 
@@ -119,7 +119,9 @@ def record_study(night: Night, spec: ModelSpec, study: "Study", found: Params) -
     ) as run:
         mlflow.log_params(found)
         values = [(one.number, one.value) for one in study.trials if one.value is not None]
-        asked.log_batch(run.info.run_id, metrics=[Metric(name, value, moment, number) for number, value in values])
+        mlflow_client.log_batch(
+            run.info.run_id, metrics=[Metric(name, value, moment, number) for number, value in values]
+        )
         mlflow.log_dict({"trials": [_trial_row(one) for one in study.trials]}, "trials.json")
 
 
