@@ -14,13 +14,17 @@ TYPES = ("string", "bigint", "int", "double", "float", "boolean", "date", "times
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `type` is Spark DDL, `required` is NOT NULL, and a `personal` column can identify a person."""
+    """One column; `type` is Spark DDL, `required` is NOT NULL, and a `personal` column can identify a person.
+
+    `former_name` is its name in lakes of earlier versions of Nightloom; Lake.open() renames it there.
+    """
 
     name: str
     type: str
     comment: str
     required: bool = False
     personal: bool = False
+    former_name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Lake:
             raise MissingTableError(
                 f"{table.full_name} is not in {self.root} yet; the night that writes it has to run first"
             )
-        newest = DeltaTable(self.path(table))
+        newest = self._with_present_names(table, DeltaTable(self.path(table)))
         try:
             opened = newest if version is None else DeltaTable(self.path(table), version=version)
         except (DeltaError, ValueError) as error:
@@ -78,6 +78,21 @@ class Lake:
                 raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {first}")
             opened.load_as_version(as_of)
         return opened
+
+    def _with_present_names(self, table: Table, opened: DeltaTable) -> DeltaTable:
+        """The table; columns with a former name are renamed first, all in one commit."""
+        found = {field.name for field in opened.schema().fields}
+        former = {c.name: c.former_name for c in table.columns if c.former_name in found and c.name not in found}
+        if not former:
+            return opened
+        names = ", ".join(f'"{former.get(name, name)}" AS "{name}"' for name in table.column_names)
+        rows = self.query(f"SELECT {names} FROM t", ("t", opened)).cast(arrow_schema(table))
+        try:
+            write_deltalake(opened, rows, mode="overwrite", schema_mode="overwrite")
+        except CommitFailedError:
+            opened.update_incremental()  # another process was quicker, with this rename or with rows
+            return self._with_present_names(table, opened)
+        return DeltaTable(self.path(table))
 
     def version(self, table: Table) -> int:
         """Newest version."""
@@ -130,6 +145,7 @@ class Lake:
     def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows, checked against the contract. Creates the table at its first use."""
         self.create(table)
+        self.open(table)
         data = arrow(table, rows)
         with self._violations_explained(table, data):
             write_deltalake(self.path(table), data, mode="append")

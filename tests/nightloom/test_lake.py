@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,30 @@ def test_rows_come_back_as_they_went_in(lake: Lake) -> None:
     (row,) = lake.rows(USERS).to_pylist()
     assert (row["user_id"], row["attributes"], row["night"]) == ("ü 1", [], date(1998, 4, 21))
     assert row["updated_at"] == NOON
+
+
+def test_a_column_of_an_earlier_version_is_renamed_once_and_keeps_its_rows(lake: Lake) -> None:
+    earlier = replace(
+        USERS, columns=tuple(replace(c, name="words") if c.name == "attributes" else c for c in USERS.columns)
+    )
+    present = replace(
+        USERS,
+        columns=tuple(replace(c, former_name="words") if c.name == "attributes" else c for c in USERS.columns),
+    )
+    old = {"words" if name == "attributes" else name: value for name, value in user("a").items()}
+    lake.append(earlier, [old])
+    before = lake.version(earlier)
+    lake.append(present, [user("b")])
+    assert [(row["user_id"], row["attributes"]) for row in lake.rows(present, "true ORDER BY user_id").to_pylist()] == [
+        ("a", [("age", "24")]),
+        ("b", [("age", "24")]),
+    ]
+    assert lake.version(present) == before + 2  # the rename, then the row
+    columns = {column.name: column for column in present.columns}
+    for field in lake.open(present).schema().fields:
+        assert field.nullable != columns[field.name].required
+    with pytest.raises(DataError, match="user_id_not_empty"):
+        lake.append(present, [user("")])
 
 
 def test_conditions_and_columns_are_sql(lake: Lake) -> None:
