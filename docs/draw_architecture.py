@@ -12,6 +12,7 @@ import ast
 import sys
 from collections.abc import Iterable, Mapping
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from textwrap import wrap
@@ -77,6 +78,20 @@ def places(uses: Mapping[str, Iterable[str]]) -> dict[str, tuple[int, int]]:
     return found
 
 
+def route(at: Mapping[str, tuple[int, int]], used: str, room: str, lane: int) -> list[tuple[int, int]]:
+    """Points of the line from a room up to one that uses it: between the boxes of the floors that it passes."""
+    (x, y), (end_x, end_y) = at[used], at[room]
+    end_y += BOX_HEIGHT
+    points = [(x, y)]
+    for level in sorted({other for _, other in at.values() if end_y < other < y}, reverse=True):
+        middles = sorted(x for x, other in at.values() if other == level)
+        gaps = [14, *((left + right) // 2 for left, right in pairwise(middles)), WIDTH - 14]
+        straight = x + (end_x - x) * (y - level) / (y - end_y)
+        gap = min(gaps, key=lambda each: abs(each - straight)) + 3 * lane
+        points += [(gap, level + BOX_HEIGHT), (gap, level)]
+    return [*points, (end_x, end_y)]
+
+
 def summary(room: str) -> str:
     """The first sentence of a package's docstring."""
     text = ast.get_docstring(ast.parse((ROOT / room.replace(".", "/") / "__init__.py").read_text(encoding="utf8")))
@@ -87,11 +102,8 @@ def draw_rooms() -> tuple[dict[str, Any], int]:
     """What the template draws of the rooms, and where they end."""
     uses = direct(rooms(grimp.build_graph(*PACKAGES, cache_dir=None)))
     at = places(uses)
-    lines = [
-        (*at[used], at[room][0], at[room][1] + BOX_HEIGHT)
-        for room, some in sorted(uses.items())
-        for used in sorted(some)
-    ]
+    edges = [(used, room) for room, some in sorted(uses.items()) for used in sorted(some)]
+    lines = [route(at, used, room, number % 5 - 2) for number, (used, room) in enumerate(edges)]
     boxes = [
         {
             "name": room.replace(".", "/"), "x": x, "y": y, "fill": FILLS[room.split(".")[0]],

@@ -109,6 +109,8 @@ def _words(annotation: Any) -> str:
         return f"table: name = {_words(inner[1])}"
     if origin is tuple:
         return f"list: [{', '.join(_words(each) for each in inner if each is not Ellipsis)}]"
+    if annotation not in TYPES:
+        raise TypeError(f"docs/generate.py has no words for a setting of type {annotation}; tuple[TYPE, ...] is a list")
     return TYPES[annotation]
 
 

@@ -112,4 +112,4 @@ class ALS:
         return cls(ALSParams(**params), arrays["item_ids"], arrays["items"], arrays["gram"], arrays["bias"])
 
 
-MODEL = Definition(ALS, ALSParams)
+MODEL = Definition(ALS, ALSParams, example_params={"factors": 2, "regularisation": 0.1, "popularity": 0.1})

@@ -158,4 +158,14 @@ def standardise(scores_BI: F32) -> F32:
     return np.asarray((scores_BI - scores_BI.mean(axis=1, keepdims=True)) / deviation(scores_BI), np.float32)
 
 
-MODEL = Definition(Blend, BlendParams, user_features=True)
+MODEL = Definition(
+    Blend,
+    BlendParams,
+    user_features=True,
+    example_params={
+        "members": "graph, item_to_item",
+        "held_out_days": 0,
+        "graph.sharpness": 0.3,
+        "item_to_item.neighbours": 9,
+    },
+)

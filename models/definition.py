@@ -1,6 +1,8 @@
 """What others have to know of a model, stated in the model's own file: `MODEL = Definition(...)`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,6 +26,8 @@ class Definition:
     """Whether it trains on many ranks (docs/ranks.md)."""
     requirements: tuple[str, ...] = ()
     """pip packages that loading needs, besides numpy, scipy and pydantic."""
+    example_params: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters for data as small as the conformance suite's, where the defaults are too large."""
 
     def problem(self, error: ValidationError) -> tuple[str, str]:
         """The first wrong hyper-parameter, and what is wrong with it."""

@@ -82,4 +82,4 @@ def weights(likes_UI: csr_array, params: EASEParams) -> F32:
     return matrix_II
 
 
-MODEL = Definition(EASE, EASEParams)
+MODEL = Definition(EASE, EASEParams, example_params={"regularisation": 1.0})

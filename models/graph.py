@@ -154,4 +154,4 @@ def largest_eigenvalue(edges_UI: csr_array, rounds: int = 30) -> float:
     return size
 
 
-MODEL = Definition(Graph, GraphParams)
+MODEL = Definition(Graph, GraphParams, example_params={"sharpness": 0.3})

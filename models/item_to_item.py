@@ -54,4 +54,4 @@ class ItemToItem(ItemWeights):
         return cls.of(params, examples, nearest(likes_UI.shape[1], params.neighbours, near))
 
 
-MODEL = Definition(ItemToItem, ItemToItemParams)
+MODEL = Definition(ItemToItem, ItemToItemParams, example_params={"neighbours": 11})

@@ -131,4 +131,10 @@ def windows(histories: Histories, rows: I64, firsts: I64, length: int, start_tok
     return inputs, lengths
 
 
-MODEL = Definition(Sequence, SequenceParams, distributed=True, requirements=("torch",))
+MODEL = Definition(
+    Sequence,
+    SequenceParams,
+    distributed=True,
+    requirements=("torch",),
+    example_params={"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "learning_rate": 0.01},
+)

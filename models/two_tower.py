@@ -104,4 +104,11 @@ def recent_weights(histories: Histories, length: int) -> F32:
     return np.asarray(worth_N / total_B[histories.rows_N], np.float32)
 
 
-MODEL = Definition(TwoTower, TwoTowerParams, user_features=True, item_features=True, distributed=True)
+MODEL = Definition(
+    TwoTower,
+    TwoTowerParams,
+    user_features=True,
+    item_features=True,
+    distributed=True,
+    example_params={"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "learning_rate": 0.1},
+)

@@ -76,3 +76,17 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     named = set(PATH.findall(page.read_text(encoding="utf8"))) - WRITTEN_BY_THE_READER
     examples = {name for name in named if re.search(r"[A-Z]{4}", name)}  # models/NAME.py
     assert [name for name in sorted(named - examples) if not (ROOT / name).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf8"))
+    targets = [((page.parent / file) if file else page, anchor) for file, anchor in links]
+    assert [str(target) for target, _ in targets if not target.exists()] == []
+    assert [f"{target.name}#{anchor}" for target, anchor in targets if anchor and anchor not in anchors(target)] == []

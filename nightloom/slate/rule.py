@@ -88,7 +88,7 @@ class SlateRule(Section):
         """The SQL that looks for lists which break the rule; None where lists cannot break it."""
         raise NotImplementedError
 
-    def places(self, k: int) -> int:
+    def reserved_places(self, k: int) -> int:
         """Places of each page that the rule reserves."""
         return 0
 

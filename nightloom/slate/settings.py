@@ -56,7 +56,7 @@ class SlateSection(Section):
     def _fits_on_a_page(self) -> Self:
         places = {rule.section: 0 for _, rule in self.rules}
         for location, rule in self.located_rules:
-            places[rule.section] += rule.places(self.k)
+            places[rule.section] += rule.reserved_places(self.k)
             if words := rule.misfit(self.k, self.stored):
                 raise ValueError(f"{location[1]} has {rule.rule_name}, {words}")
         if (total := sum(places.values())) > self.k:

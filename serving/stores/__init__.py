@@ -31,4 +31,4 @@ def open_store(settings: Settings) -> Store:
     return kind(settings.place("store"))  # type: ignore[call-arg]  # in a folder
 
 
-__all__ = ["STORE_CLASSES", "Store", "store_class", "store_of"]
+__all__ = ["STORE_CLASSES", "Store", "open_store", "store_class"]

@@ -5,27 +5,12 @@ from typing import Any
 
 import numpy as np
 
+import models
 from models.base import Examples, Histories, Model
 from training import trainers
 
 USERS, ITEMS, CUT = 40, 12, 1_000_000_000
-PARAMS: dict[str, dict[str, Any]] = {
-    "popularity": {},
-    "segments": {},
-    "als": {"factors": 2, "regularisation": 0.1, "popularity": 0.1},
-    "ease": {"regularisation": 1.0},
-    "graph": {"sharpness": 0.3},
-    "item_to_item": {"neighbours": 11},
-    "blend": {
-        "members": "graph, item_to_item",
-        "held_out_days": 0,
-        "graph.sharpness": 0.3,
-        "item_to_item.neighbours": 9,
-    },
-    "sequence": {"factors": 16, "epochs": 40, "batch": 20, "length": 8, "dropout": 0.0, "learning_rate": 0.01},
-    "two_tower": {"factors": 16, "epochs": 30, "batch": 40, "negatives": 4, "buckets": 8, "learning_rate": 0.1},
-}
-"""Hyper-parameters for so few users and items; a model that is not named here has its defaults."""
+PARAMS = {name: models.definition(name).example_params for name in models.names()}
 
 
 def checkerboard() -> Examples:
@@ -62,4 +47,4 @@ def fitted(name: str, known: Examples, **params: Any) -> Model:
 @cache
 def trained(name: str) -> Model:
     """On the checkerboard."""
-    return fitted(name, EXAMPLES, **PARAMS.get(name, {}))
+    return fitted(name, EXAMPLES, **PARAMS[name])

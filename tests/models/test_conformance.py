@@ -66,7 +66,7 @@ def _lopsided(name: str) -> Model:
     at = CUT - 100 + np.arange(41)
     histories = Histories.from_events(20, np.array(rows), np.array(items, np.int32), np.ones(41, np.float32), at)
     known = Examples(np.array([f"i{item}" for item in range(6)]), histories, CUT, seed=0)
-    return trainers.fit(name, known, PARAMS.get(name, {}))
+    return trainers.fit(name, known, PARAMS[name])
 
 
 @EVERY

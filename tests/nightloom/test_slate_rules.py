@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from nightloom.lake.described_items import describe_items
 from nightloom.lake.duck import spilling_duckdb
 from nightloom.slate import rules as folder
 from nightloom.slate.compile import compile_rules
-from nightloom.slate.effects import Likeness, RelevanceAddition
+from nightloom.slate.effects import Likeness, RelevanceAddition, ReservedPlaces
 from nightloom.slate.rule import AudienceRule, NamedRule, SlateRule
 from nightloom.slate.rule_checks import RuleCheck, check_rules
 from nightloom.slate.rules import find_kinds
@@ -87,12 +88,15 @@ def found_by_sql(at: Shop, lists: list[str]) -> list[RuleCheck]:
 def test_the_kinds_are_the_files_of_the_folder_in_the_order_that_each_states() -> None:
     files = {file.stem for file in Path(folder.__path__[0]).glob("*.py")} - {"__init__"}
     assert {kind.kind() for kind in KINDS} == files
-    assert [kind.order for kind in KINDS] == sorted({kind.order for kind in KINDS})
+    for one, other in pairwise(KINDS):
+        assert one.order < other.order, f"{one.kind()} and {other.kind()} both have order {one.order}"
     assert len({kind.section for kind in KINDS}) == len(KINDS)
 
 
 @EACH_KIND
 def test_every_key_and_the_kind_itself_are_documented(kind: type[SlateRule]) -> None:
+    stated = ("section", "order", "effects", "breakable", "example")
+    assert [name for name in stated if not hasattr(kind, name)] == [], f"{kind.__name__} lacks a class attribute"
     assert kind.__doc__
     assert kind.__doc__ != SlateRule.__doc__
     assert not [name for name, field in kind.model_fields.items() if not field.description]
@@ -118,6 +122,8 @@ def test_the_example_compiles_to_effects_that_the_kind_declares(kind: type[Slate
     assert compiled.items > 0
     assert compiled.effects
     assert all(isinstance(effect, kind.effects) for effect in compiled.effects)
+    reserved = sum(effect.places for effect in compiled.effects if isinstance(effect, ReservedPlaces))
+    assert rule.reserved_places(at.k) == reserved, "reserved_places() has to say how many places of a page it reserves"
     assert isinstance(rule, NamedRule) == (kind.section != kind.kind())
     assert at.plan().digest == plan.digest
     assert pickle.loads(pickle.dumps(plan)).names == (name,)  # plans travel to Spark's workers
@@ -130,7 +136,9 @@ def test_the_example_changes_lists_and_lets_in_nothing_that_may_not_be_listed(
     at = shop(tmp_path, kind.example)
     made = applied(at)
     lists = at.texts(made)
-    assert lists != at.texts(made, 0)
+    assert lists != at.texts(made, 0), (
+        f"the example of {kind.kind()} changes no list of this shop on {NIGHT:%A %Y-%m-%d}"
+    )
     assert made.rule_statistics[0][0] > 0
     for user, text in zip(USERS, lists, strict=True):
         assert len(set(text)) == len(text)
@@ -146,7 +154,8 @@ def test_its_sql_passes_the_lists_that_keep_the_rule_and_finds_those_that_break_
     made = applied(at)
     ((name, rule),) = at.settings.slate.rules
     if rule.check(at.k, NIGHT) is None:
-        assert set(kind.effects) <= {RelevanceAddition, Likeness}, "lists can break it: give the SQL that looks for it"
+        words = f"lists can break it, and check() gives no SQL on {NIGHT:%A %Y-%m-%d}"
+        assert set(kind.effects) <= {RelevanceAddition, Likeness}, words
         assert not kind.breakable
         return
     (good,) = found_by_sql(at, at.texts(made))

@@ -41,14 +41,14 @@ most_events = 5
     def _cold(self) -> str:
         return f"events <= {self.most_events}"
 
-    def places(self, k: int) -> int:
+    def reserved_places(self, k: int) -> int:
         return share_of_page(self.share, k)
 
     def compile(self, compilation: Compilation) -> CompiledRule:
         cold = compilation.items.flags(self._cold)
         member = cold & compilation.items.available
-        reserved = ReservedPlaces(member, self.places(compilation.k), spread=True, at_random=True)
+        reserved = ReservedPlaces(member, self.reserved_places(compilation.k), spread=True, at_random=True)
         return CompiledRule(self.rule_name, int(cold.sum()), (reserved,))
 
     def check(self, k: int, night: date) -> FewMissed:
-        return missed_places(self._cold, self.places(k), k)
+        return missed_places(self._cold, self.reserved_places(k), k)

@@ -38,7 +38,7 @@ at_least = 1
     def explanation(self) -> str:
         return f"at least {self.at_least} of the items with {self.when} on a page"
 
-    def places(self, k: int) -> int:
+    def reserved_places(self, k: int) -> int:
         return self.at_least
 
     def compile(self, compilation: Compilation) -> CompiledRule:

@@ -39,15 +39,15 @@ users = { market = "DE" }
     def explanation(self) -> str:
         return f"{100 * self.share:g} % of each page for items with {self.when}{self.audience_words}"
 
-    def places(self, k: int) -> int:
+    def reserved_places(self, k: int) -> int:
         return share_of_page(self.share, k)
 
     def compile(self, compilation: Compilation) -> CompiledRule:
         met = compilation.meeting(self.when)
-        places = self.places(compilation.k) if self.holds_on(compilation.night) else 0
+        places = self.reserved_places(compilation.k) if self.holds_on(compilation.night) else 0
         member = met & compilation.items.available
         reserved = ReservedPlaces(member, places, spread=True, users=self.audience)
         return CompiledRule(self.name, int(met.sum()), (reserved,))
 
     def check(self, k: int, night: date) -> FewMissed | None:
-        return missed_places(self.when, self.places(k), k, self.users) if self.holds_on(night) else None
+        return missed_places(self.when, self.reserved_places(k), k, self.users) if self.holds_on(night) else None
