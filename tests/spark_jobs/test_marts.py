@@ -270,7 +270,7 @@ def test_a_failed_mart_is_reported_with_its_line_and_the_others_are_built(
     wrong = "".join((section + columns).format(number, sql) for number, sql in enumerate(WRONG))
     at = project(tmp_path, spark, TOML + wrong + OWN)
     add_events(at, like(D, 1, "u1"), day=D)
-    monkeypatch.setattr("spark_jobs.marts.marts", lambda settings: [m for m in all_marts(settings) if m.line])
+    monkeypatch.setattr("spark_jobs.marts.all_marts", lambda settings: [m for m in all_marts(settings) if m.line])
     with pytest.raises(MartError) as failed:
         at.run(marts.main)
     first, *told = str(failed.value).split("\nnightloom.toml")
