@@ -110,7 +110,7 @@ def test_a_replay_that_was_killed_in_the_middle_is_ended_by_the_same_call(
     at.ingest({"user_id": ""}, "junk", kind="users", file="a")
     at.run(silver_users.main)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "decide", _killed)
+        patch.setattr(module, "record_decision", _killed)
         with pytest.raises(MemoryError):
             ask(at, "replay", "--reason", "missing", "--raw", '{"user_id": "u1"}')
     ask(at, "replay", "--reason", "missing", "--raw", '{"user_id": "u1"}')

@@ -105,7 +105,7 @@ def test_a_promotion_interrupted_before_the_alias_moved_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "set_alias", interrupted)
+        patch.setattr(registration, "set_alias", interrupted)
         with pytest.raises(KeyboardInterrupt):
             champions.promote(served, "2", by="ann", why="x", run_id="r")
     assert "is at version 1" in run_command(served, "history").output
