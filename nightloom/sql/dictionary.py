@@ -36,7 +36,10 @@ def table_info(lake: Lake, table: Table) -> dict[str, Any]:
         "readers": list(table.readers),
         "version": delta.version() if delta else None,
         "rows": delta.count() if delta else None,
-        "columns": [vars(column) for column in table.columns],
+        "columns": [
+            {"name": c.name, "type": c.type, "comment": c.comment, "required": c.required, "personal": c.personal}
+            for c in table.columns
+        ],
     }
 
 
