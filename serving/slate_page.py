@@ -36,7 +36,7 @@ def write_page(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Che
         night=night.date,
         verdict=_verdict(night, checks),
         checks=[
-            {"check": c.name, "held": c.passed, "if not": c.severity, "found": c.observed, "expected": c.expected}
+            {"check": c.name, "passed": c.passed, "severity": c.severity, "found": c.observed, "expected": c.expected}
             for c in checks
         ],
         rules=[_shown(rule) for rule in rules],

@@ -64,7 +64,7 @@ def page(
 
 
 def _check_rows(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    return [{"check": c.name, "held": c.passed, "found": c.observed, "expected": c.expected} for c in checks]
+    return [{"check": c.name, "passed": c.passed, "found": c.observed, "expected": c.expected} for c in checks]
 
 
 def _comparison_rows(cards: Mapping[str, Scorecard]) -> list[dict[str, Any]]:
