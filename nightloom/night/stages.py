@@ -36,7 +36,7 @@ BRONZE = Stage(
     "bronze",
     "takes each new record exactly once",
     spark=True,
-    writes=("bronze.events", "bronze.items", "bronze.users", "quarantine.rows"),
+    writes=("bronze.events", "bronze.items", "bronze.users"),
 )
 SILVER_ITEMS = Stage(
     "spark_jobs.silver_items",
@@ -83,7 +83,7 @@ HISTORIES = Stage(
     "gold",
     "each user's history",
     spark=True,
-    reads=("silver.interactions",),
+    reads=("silver.interactions", "quarantine.rows"),
     writes=("gold.histories",),
 )
 ITEM_DAYS = Stage(
@@ -91,7 +91,7 @@ ITEM_DAYS = Stage(
     "gold",
     "each item's numbers of each day",
     spark=True,
-    reads=("silver.interactions",),
+    reads=("silver.interactions", "quarantine.rows"),
     writes=("gold.item_days",),
 )
 ITEM_STATS = Stage(

@@ -96,3 +96,12 @@ def test_the_page_of_the_night_has_the_list_in_its_order_with_its_words() -> Non
     assert [(cells[0].strip(" `"), cells[-1].strip()) for cells in rows] == [
         (stage.name, stage.summary) for stage in stages.NIGHT
     ]
+    for stage, (_, reads, writes, _) in zip(stages.NIGHT, rows, strict=True):
+        if stage.reads or stage.writes:
+            assert set(tables_in(reads)) <= set(stage.reads), stage.name
+            assert set(tables_in(writes)) == set(stage.writes), stage.name
+
+
+def tables_in(cell: str) -> list[str]:
+    """Tables that a cell of the page names, those of the layer `ops` aside."""
+    return re.findall(r"`((?:bronze|silver|gold|quarantine)\.\w+)`", cell)
