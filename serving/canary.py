@@ -7,8 +7,11 @@ ignore a canary after its end, so a killed publisher leaves everybody with the c
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 from nightloom.lake import now
@@ -32,18 +35,40 @@ def run_canary(store: Store, push: Push, canary: Canary) -> None:
     try:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(canary.every_seconds, left))
-            _run_check(canary.check, served, push.version)
+            _run_check(canary.check, canary.check_seconds, served, push.version)
     finally:
         store.write_note(POINTER, version_name(served))
 
 
-def _run_check(check: str, served: int, version: int) -> None:
+def _run_check(check: str, seconds: float, served: int, version: int) -> None:
     names = {"NIGHTLOOM_CURRENT": version_name(served), "NIGHTLOOM_CANARY": version_name(version)}
-    run = subprocess.run(check, shell=True, env=os.environ | names, capture_output=True, text=True, check=False)
-    if run.returncode:
-        output = (run.stdout + run.stderr).strip().splitlines()[-1:] or ["nothing"]
+    code, said = _run_shell(check, seconds, os.environ | names)
+    if code != 0:
+        ended = f"did not end within {seconds:g} s" if code is None else f"ended with {code}"
         raise PushError(
             FailureReason.GUARDRAIL,
-            f"{names['NIGHTLOOM_CANARY']}: store.canary.check ended with {run.returncode}, saying {output[0]!r}; "
+            f"{names['NIGHTLOOM_CANARY']}: store.canary.check {ended}, saying {said!r}; "
             f"everybody has {names['NIGHTLOOM_CURRENT']} again",
         )
+
+
+def _run_shell(command: str, seconds: float, environment: Mapping[str, str]) -> tuple[int | None, str]:
+    """Run a shell command -> its exit code and last line; no code where it was ended after `seconds`."""
+    # Output goes to a file: what the shell started may hold a pipe open. In its own session all of it can be ended.
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        shell = subprocess.Popen(
+            command, shell=True, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        code: int | None = None
+        try:
+            code = shell.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass  # the error above says so
+        finally:
+            if shell.poll() is None:  # it hangs, or the stage was terminated
+                os.killpg(shell.pid, signal.SIGKILL)
+                shell.wait()
+        output.seek(0)
+        lines = output.read().strip().splitlines()
+    return code, lines[-1] if lines else "nothing"

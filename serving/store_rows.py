@@ -7,6 +7,7 @@ JSON text made in the engine: no Python per row.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -98,12 +99,17 @@ class StoreRows:
         assert found is not None  # an aggregate always gives a row
         return str(found[0] or "none"), str(found[1])
 
-    def _connect(self, kind: str) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def _connect(self, kind: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection in which `rows` is the kind's table at its version.
 
         DuckDB reads the files that the Delta log names by itself, in half the time of rows that come through Arrow.
         """
-        connection = spilling_duckdb(self.scratch)
+        with spilling_duckdb(self.scratch) as connection:
+            self._create_views(connection, kind)
+            yield connection
+
+    def _create_views(self, connection: duckdb.DuckDBPyConnection, kind: str) -> None:
         connection.create_function("json_lists", json_lists, ["FLOAT[]"], "VARCHAR", type=ARROW)
         files = self._files(SOURCES[kind])
         if files:
@@ -115,7 +121,6 @@ class StoreRows:
         if kind == "users" and files:
             rows = nightly_lists(self.lake, self.night, self.versions[RECOMMENDATIONS.full_name], source="stored")
         connection.execute(f"CREATE VIEW rows AS {rows}")
-        return connection
 
     def _files(self, table: Table) -> list[str]:
         """A table's files at its version, of the night alone where it has nights."""

@@ -1,12 +1,60 @@
 """DuckDB for a night's work on more rows than memory holds."""
 
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 
 
-def spilling_duckdb(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB in memory that spills into `scratch` and knows one time zone, UTC; a context manager."""
-    connection = duckdb.connect(config={"temp_directory": str(scratch)})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
+@contextmanager
+def spilling_duckdb(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB in memory that spills into a folder of its own in `scratch` and knows one time zone, UTC."""
+    with _spill_folder(scratch) as folder, duckdb.connect(config={"temp_directory": str(folder)}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+
+
+@contextmanager
+def _spill_folder(scratch: Path) -> Iterator[Path]:
+    """A new folder in `scratch`/spill, removed at the end; folders that killed processes left are removed first.
+
+    DuckDB names its files by block numbers, so two databases in one folder overwrite each other's rows.
+    """
+    folders = scratch / "spill"
+    folders.mkdir(parents=True, exist_ok=True)
+    with _locked(folders):
+        for left in folders.iterdir():
+            with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):  # a lock ends with its process
+                shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folders))
+        held = _lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+        os.close(held)
+
+
+@contextmanager
+def _locked(folder: Path, flags: int = 0) -> Iterator[None]:
+    held = _lock(folder, flags)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _lock(folder: Path, flags: int = 0) -> int:
+    """Lock a folder; its descriptor, which unlocks it when it is closed. With LOCK_NB raises BlockingIOError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -19,6 +19,8 @@ class Canary(Section):
     The variables NIGHTLOOM_CANARY and NIGHTLOOM_CURRENT hold the two versions, as in an answer's slate_version."""
     every_seconds: float = Field(30, gt=0)
     """Seconds between two calls of `check`; the last call is at the end."""
+    check_seconds: float = Field(20, gt=0, le=60)
+    """Most seconds of one call of `check`. A call that takes longer ends the canary like an exit code that is not 0."""
 
     @model_validator(mode="after")
     def _check_is_given(self) -> Self:

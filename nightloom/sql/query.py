@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -80,7 +83,9 @@ def _connect(catalog: Catalog, statement: str) -> duckdb.DuckDBPyConnection:
     if catalog.version is not None and len(named) != 1:
         found = ", ".join(each.full_name for each in named) or "none"
         raise QueryError(f"--version needs a statement that names one table, found {found}; --as-of takes any number.")
-    connection = duckdb.connect(":memory:")
+    # By default DuckDB spills into the working folder, which two statements at once would share.
+    spill = Path(tempfile.gettempdir(), f"nightloom-sql-{os.getpid()}")
+    connection = duckdb.connect(config={"temp_directory": str(spill)})
     # Without this setting DuckDB takes an unknown table name for a Python variable.
     connection.execute("SET python_enable_replacements = false; SET TimeZone = 'UTC'")
     for layer in sorted({each.layer for each in catalog.tables}):

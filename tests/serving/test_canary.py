@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nightloom.settings import Canary
@@ -63,6 +64,21 @@ def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -
             canary.run_canary(store, push, says_no)
     assert failed.value.reason == FailureReason.GUARDRAIL
     assert share_of_new(Reader(store)) == 0.0
+
+
+def test_a_check_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    store, started = FilesStore(tmp_path), tmp_path / "started"
+    publish_sample(store, tmp_path)
+    with store.exclusive_lock():
+        push = load_verified(store)
+        check = f"echo asking; sleep 600 & echo $! > {started}; wait"
+        hangs = Canary(share=0.5, minutes=1, check=check, every_seconds=0.05, check_seconds=1)
+        with pytest.raises(PushError, match="did not end within 1 s, saying 'asking'; everybody has v000001") as failed:
+            canary.run_canary(store, push, hangs)
+    assert failed.value.reason == FailureReason.GUARDRAIL
+    assert share_of_new(Reader(store)) == 0.0
+    sleeper = int(started.read_text())
+    assert not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_canary_whose_publisher_was_killed_ends_by_itself_and_is_settled(tmp_path: Path) -> None:
