@@ -1,12 +1,12 @@
 """The promotion rule of gate 2: scorecards on the same users -> a verdict, with every check behind it.
 
 A challenger passes if its mean is not below popularity's, if the paired interval of its gain over the champion lies
-above `min_gain`, and if it loses on no segment more than `segment_loss` of the champion's mean. A loss on a segment
-counts only if it is significant: its whole interval is below 0. Popularity is compared by means alone: on a project's
-first days the holdout has few users, and no model would pass an interval.
+above `min_gain`, and if it shows on every segment that it loses less than `segment_loss` of the champion's mean there
+(non_inferiority.py). Popularity is compared by means alone: on a project's first days the holdout has few users, and no
+model would pass an interval.
 
 The best challenger by mean that passes is promoted. The more challengers there are, the better the luckiest of them
-looks, so their intervals hold jointly at 95 % (Bonferroni). In a tie the champion stays.
+looks, so their intervals hold jointly (Bonferroni). In a tie the champion stays.
 """
 
 from dataclasses import dataclass, field
@@ -16,10 +16,16 @@ import numpy as np
 from nightloom.night.records import Check
 from nightloom.settings import ModelGate
 from training.bootstrap_intervals import Interval, bootstrap_intervals
+from training.non_inferiority import detectable_loss, joint_level, users_needed
+from training.ranking_metrics import F64
 from training.scorecard import ALL, SEGMENTS, EvaluationSet, Scorecard
 
 MIN_SEGMENT_USERS = 10
 """A segment with fewer users is not checked."""
+GAIN_LEVEL = 0.95
+"""Of the two-sided interval of the gain over all users."""
+ROUNDING = 1e-12
+"""Of a mean of equal gains."""
 FLOOR, BETTER = DECISIVE = ("not_below_popularity", "better_than_champion")
 
 
@@ -46,7 +52,7 @@ class Verdict:
     """The checks of the best, for ops.gates."""
     by_version: dict[str, list[Check]] = field(default_factory=dict)
     gains: dict[str, dict[str, Interval]] = field(default_factory=dict)
-    """Version -> segment -> paired gain over the champion."""
+    """Version -> segment -> paired gain over the champion, each at the level of its check."""
 
     def reason(self, version: str) -> str:
         """The failed checks of a challenger; if none failed, the decisive checks with what was found."""
@@ -59,7 +65,7 @@ class Verdict:
 def decide(comparison: Comparison, rules: ModelGate, seed: int) -> Verdict:
     """Check every challenger; the best by mean that passes is promoted, in a tie the older version."""
     means = {version: card.mean(rules.metric) for version, card in comparison.challengers.items()}
-    gains = _gains(comparison, comparison.champion, rules.metric, seed) if comparison.champion else {}
+    gains = _gains(comparison, comparison.champion, rules, seed) if comparison.champion else {}
     checks = {version: _checks(comparison, version, gains.get(version, {}), rules) for version in means}
     ranked = sorted(means, key=lambda version: (-means[version], int(version)))
     passing = [version for version in ranked if all(check.passed for check in checks[version])]
@@ -73,16 +79,23 @@ def outcome(verdict: Verdict, version: str, promoted: str | None) -> str:
     return "promoted" if version == promoted else "passed" if passed else "refused"
 
 
-def _gains(comparison: Comparison, champion: Scorecard, metric: str, seed: int) -> dict[str, dict[str, Interval]]:
+def _gains(comparison: Comparison, champion: Scorecard, rules: ModelGate, seed: int) -> dict[str, dict[str, Interval]]:
     """Version -> segment -> gain over the champion, paired by user."""
-    champion_values = champion.per_user[metric]
     cells = [(version, segment) for version in comparison.challengers for segment in SEGMENTS]
-    gains_TM = np.stack([comparison.challengers[v].per_user[metric][s] - champion_values[s] for v, s in cells], axis=1)
-    level = 1 - 0.05 / len(comparison.challengers)
+    gains_TM = np.stack([_paired_gains(comparison.challengers[v], champion, rules, s) for v, s in cells], axis=1)
+    tests = len(comparison.challengers)
+    one_sided = {segment: joint_level(rules.segment_level, tests) for segment in SEGMENTS}
+    one_sided[ALL] = joint_level((1 + GAIN_LEVEL) / 2, tests)
+    intervals = bootstrap_intervals(gains_TM, seed=seed, level=[2 * one_sided[segment] - 1 for _, segment in cells])
     gains: dict[str, dict[str, Interval]] = {version: {} for version in comparison.challengers}
-    for (version, segment), interval in zip(cells, bootstrap_intervals(gains_TM, seed=seed, level=level), strict=True):
+    for (version, segment), interval in zip(cells, intervals, strict=True):
         gains[version][segment] = interval
     return gains
+
+
+def _paired_gains(challenger: Scorecard, champion: Scorecard, rules: ModelGate, segment: str) -> F64:
+    """T: nan for users who are not in the segment."""
+    return challenger.per_user[rules.metric][segment] - champion.per_user[rules.metric][segment]
 
 
 def _checks(comparison: Comparison, version: str, gains: dict[str, Interval], rules: ModelGate) -> list[Check]:
@@ -101,17 +114,24 @@ def _checks(comparison: Comparison, version: str, gains: dict[str, Interval], ru
             BETTER, gains[ALL].low > rules.min_gain, f"{metric} {gains[ALL]}",
             f"lower end above {rules.min_gain:+.4f}", severity,
         ),
-        *(_segment_check(comparison.champion, name, gains[name], rules) for name in SEGMENTS if name != ALL),
+        *(_segment_check(comparison, version, name, gains[name], rules) for name in SEGMENTS if name != ALL),
     ]  # fmt: skip
 
 
-def _segment_check(champion: Scorecard, segment: str, gain: Interval, rules: ModelGate) -> Check:
-    """Whether a challenger loses no more on a segment than the settings tolerate."""
+def _segment_check(comparison: Comparison, version: str, segment: str, gain: Interval, rules: ModelGate) -> Check:
+    """Whether a challenger shows that it loses less on a segment than the margin."""
+    assert comparison.champion is not None  # without a champion there are no gains
     name = f"no_loss_on_{segment.replace(' ', '_')}"
-    values_T = champion.per_user[rules.metric][segment]
-    users, least = int((~np.isnan(values_T)).sum()), -rules.segment_loss * champion.mean(rules.metric, segment)
+    gains_T = _paired_gains(comparison.challengers[version], comparison.champion, rules, segment)
+    users = int((~np.isnan(gains_T)).sum())
     if users < MIN_SEGMENT_USERS:
         return Check(name, True, f"{users} users: too few to judge", f"{MIN_SEGMENT_USERS} users or more", "warn")
-    passed = gain.mean >= least or gain.high >= 0
-    expected = f"at least {least + 0.0:+.4f}, or an interval that reaches 0"
-    return Check(name, passed, f"{rules.metric}@{rules.k} {gain}, {users} users", expected, "warn")
+    declared = rules.segment_loss * comparison.champion.mean(rules.metric, segment)
+    margin = max(declared, detectable_loss(gains_T, rules.segment_level))
+    expected = f"lower end at least {0.0 - margin:+.4f}"
+    if margin > declared:
+        needed = users_needed(gains_T, declared, rules.segment_level)
+        about = "no number of users" if needed is None else f"about {needed:,}"
+        expected += f", which {users:,} users can show ({0.0 - declared:+.4f} is declared: {about} can show it)"
+    observed = f"{rules.metric}@{rules.k} {gain}, {users} users"
+    return Check(name, gain.low >= -margin - ROUNDING, observed, expected, "warn")

@@ -42,8 +42,12 @@ class ModelGate(Section):
     """The lower end of the paired interval of challenger minus champion must be above this. It is a 95 % interval for
     all challengers of a night together: with n challengers, the interval of each is one of 100 - 5/n %."""
     segment_loss: float = Field(0.1, ge=0, le=1)
-    """On no segment (new, warm and hot users, tail items) may a challenger lose more than this share of the champion's
-    metric. A loss counts when its whole interval is below 0. Segments of fewer than 10 users are not compared."""
+    """The non-inferiority margin: on every segment (new, warm and hot users, tail items) a challenger must show that it
+    loses less than this share of the champion's metric there. With few users the margin is the smallest loss that they
+    can show, and the check says so. Segments of fewer than 10 users are not compared."""
+    segment_level: float = Field(0.95, gt=0.5, lt=1)
+    """The level of that one-sided test, for all challengers of a night together: with n challengers, each is tested at
+    1 - (1 - segment_level)/n. So more challengers never make it easier to pass."""
 
 
 class SlateGate(Section):
