@@ -18,7 +18,7 @@ TOGETHER = {
     "tests/nightloom/test_backfill.py": "airflow",
     "tests/test_demo.py": "airflow",
     "tests/test_first_night.py": "airflow",
-    "tests/test_new_slate_rule.py": "new kind",
+    "tests/test_one_file_additions.py": "additions",
     "tests/test_tutorial.py": "airflow",
 }
 """Start of a test's id, the first that fits -> its group: one worker runs a group, for it shares one JVM or model."""

@@ -1,6 +1,6 @@
 """docs/authoring.md as it stands: a source, a mart and a table with code come to a small project.
 
-tests/models/test_new_model.py and tests/test_new_slate_rule.py run the page's model and its rule.
+tests/test_one_file_additions.py runs the page's model and its rule.
 """
 
 from datetime import date
