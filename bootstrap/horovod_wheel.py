@@ -7,12 +7,13 @@ release since 2023; this file holds all that its build needs.
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from bootstrap.lock import lines_of, version_of
 from bootstrap.packages import uv_pip
-from bootstrap.shell import CACHE, PYTHON, VENV, SetupError, Shell, move_into_cache, scratch_folder
+from bootstrap.shell import CACHE, PYTHON, VENV, SetupError, Shell, move_into_cache, say, scratch_folder
 
 
 def wheel_folder() -> Path:
@@ -28,7 +29,31 @@ def install(sh: Shell) -> None:
         with scratch_folder() as folder:
             move_into_cache(build(sh, folder), wheel_folder())
     uv_pip(sh, "install", "--no-deps", "--reinstall", *wheel_folder().glob("*.whl"))
-    sh(PYTHON, "-c", "import horovod.torch as hvd; hvd.init(); print('ranks:', hvd.size())")
+    sh(PYTHON, "-c", CHECK)
+    say(f"  {summary('NCCL True' in sh.log.read_text().splitlines()[-1], count_gpus())}")
+
+
+CHECK = "import horovod.torch as hvd; hvd.init(); print('ranks', hvd.size(), 'NCCL', bool(hvd.nccl_built()))"
+
+
+def summary(nccl: bool, gpus: int) -> str:
+    """What was built, and what to install where that is too little."""
+    if nccl:
+        return "horovod   reduces on GPUs (NCCL) and on the CPU"
+    if gpus < 2:
+        return "horovod   reduces on the CPU"
+    return (
+        f"horovod   reduces on the CPU only: found {gpus} GPUs and no nvcc; a training uses one GPU, or ranks on the "
+        "CPU. For a rank per GPU install a CUDA toolkit, then run ./run setup"
+    )
+
+
+def count_gpus() -> int:
+    """Number of NVIDIA's GPUs of this machine."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+    return found.stdout.count("GPU ")
 
 
 def build(sh: Shell, folder: Path) -> Path:

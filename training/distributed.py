@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightloom.settings import Settings, Training, load
+from training import devices
 
 if TYPE_CHECKING:
     import torch  # a process that only launches ranks need not wait for it
@@ -40,11 +39,20 @@ class Group:
     """rank: 0 .. size - 1; rank 0 writes and reports."""
     local_rank = 0
     """Rank on this machine, the index of the GPU to use."""
+    reduces_on_gpus = True
+    """Whether gradients on GPUs can be reduced; one process alone has nothing to reduce."""
     folder: Path | None = None
     """Folder of the checkpoints; None: no checkpoints, and the training starts from its first epoch."""
     compression = "none"
     """Compression of gradients between ranks: none or fp16."""
     _seed = 0
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this rank. Raises DeviceError where the machine has fewer GPUs than ranks."""
+        import torch
+
+        return torch.device(devices.device_name(torch.cuda.device_count(), self.local_rank, self.reduces_on_gpus))
 
     def optimizer(self, optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
         """The optimizer, whose step takes the mean of all ranks' gradients.
@@ -111,6 +119,7 @@ class Horovod(Group):
 
         hvd.init()
         self._hvd = hvd
+        self.reduces_on_gpus = bool(hvd.nccl_built())
         self._state = hvd.elastic.TorchState()  # empty: the state is in the checkpoints
         self._elastic = os.environ.get("HOROVOD_ELASTIC") == "1"
         self._read_ranks()
@@ -173,15 +182,22 @@ def configured_ranks(training: Training) -> int:
 
 
 def default_ranks() -> int:
-    """Number of GPUs that this process may use, 2 without a GPU."""
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        gpus = len([device for device in visible.split(",") if device])
-    elif shutil.which("nvidia-smi"):
-        gpu_list = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-        gpus = gpu_list.stdout.count("GPU ")
-    else:
-        gpus = 0
-    return gpus or 2
+    """Number of ranks where the settings have none: devices.default_ranks() for this machine."""
+    gpus = devices.visible_gpus()
+    return devices.default_ranks(gpus, bool(gpus) and reduces_on_gpus())
+
+
+def describe_devices(ranks: int) -> str:
+    """Where the ranks of this machine will train."""
+    gpus = devices.visible_gpus()
+    return devices.describe(ranks, gpus, bool(gpus) and reduces_on_gpus())
+
+
+def reduces_on_gpus() -> bool:
+    """Whether the installed Horovod was built with NCCL."""
+    import horovod.torch as hvd
+
+    return bool(hvd.nccl_built())
 
 
 def command(ranks: int, *module_and_arguments: str, settings: Settings | None = None) -> list[str]:

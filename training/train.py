@@ -96,7 +96,8 @@ def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) ->
         "--folder", str(folder), settings=night.settings,
     )  # fmt: skip
     given = distributed.environment(ranks, training)
-    print(f"{spec.name}: {ranks} ranks, {given['OMP_NUM_THREADS']} threads each", flush=True)
+    where = distributed.describe_devices(ranks)
+    print(f"{spec.name}: {ranks} ranks, {given['OMP_NUM_THREADS']} threads each, {where}", flush=True)
     done = subprocess.run(command, env=os.environ | given, check=False)
     if done.returncode:
         raise TrainingError(

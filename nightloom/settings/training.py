@@ -28,7 +28,8 @@ class Training(Section):
     """Most trials of one model's search. A search that ends by trials and not by minutes gives the same
     hyper-parameters for the same data."""
     ranks: int | None = Field(None, ge=1)
-    """Horovod ranks; default the sum of `hosts`, else the number of GPUs of this machine, else 2."""
+    """Horovod ranks; default the sum of `hosts`, else the number of GPUs of this machine, else 2. Ranks cannot use GPUs
+    where Horovod was built without NCCL: with a GPU the default is then 1, and more ranks train on the CPU."""
     min_ranks: int | None = Field(None, ge=1)
     """Elastic training: when a rank is lost, the others continue from the last epoch, as long as this many are left. A
     new rank joins when its host is back. Without this key a lost rank ends the training; the next run continues from

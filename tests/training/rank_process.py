@@ -65,6 +65,9 @@ def main() -> None:
     group = distributed.group()
     results = {
         "rank": group.rank,
+        "nccl": group.reduces_on_gpus,
+        "device": str(group.device),
+        "gpus": torch.cuda.device_count(),
         "sum": group.sum(np.array([1.0, group.rank])).tolist(),
         "mean": group.mean(float(group.rank)),
         "dense": {how: dense(group, how) for how in ("none", "fp16")},

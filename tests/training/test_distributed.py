@@ -15,7 +15,7 @@ from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
 from nightloom.settings import Training
 from tests.training.small_project import TOML
-from training import distributed
+from training import devices, distributed
 
 ROWS = 10_000_000
 Results = list[dict[str, Any]]
@@ -58,6 +58,49 @@ def test_a_step_on_a_table_of_ten_million_rows_exchanges_only_rows_with_a_gradie
         assert sparse["weights"] == results[0]["sparse"]["weights"]
         assert sparse["growth"] < 40 << 20  # a dense gradient alone is 320 MB
         assert sparse["seconds"] < 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nccl", "ranks", "names", "where"),
+    [
+        (0, False, 2, ["cpu", "cpu"], "on the CPU"),
+        (0, True, 2, ["cpu", "cpu"], "on the CPU"),
+        (4, True, 4, ["cuda:0", "cuda:1", "cuda:2", "cuda:3"], "on GPUs"),
+        (1, True, 1, ["cuda:0"], "on a GPU"),
+    ],
+)
+def test_ranks_train_where_horovod_can_reduce(gpus: int, nccl: bool, ranks: int, names: list[str], where: str) -> None:
+    assert devices.default_ranks(gpus, nccl) == ranks
+    assert [devices.device_name(gpus, rank, nccl) for rank in range(ranks)] == names
+    assert devices.describe(ranks, gpus, nccl) == where
+
+
+def test_gpus_without_nccl_are_left_to_one_rank_and_the_training_says_so() -> None:
+    assert devices.default_ranks(4, False) == 1
+    assert devices.describe(1, 4, False) == "on a GPU"
+    assert devices.device_name(4, 0, distributed.Group().reduces_on_gpus) == "cuda:0"
+    assert [devices.device_name(4, rank, False) for rank in range(4)] == ["cpu"] * 4
+    assert "cannot use the 4 GPUs" in devices.describe(4, 4, False)
+    assert "nvcc" in devices.describe(4, 4, False)
+
+
+def test_a_rank_without_a_gpu_of_its_own_is_an_error() -> None:
+    with pytest.raises(devices.DeviceError, match="found 2 GPUs for rank 2"):
+        devices.device_name(2, 2, True)
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("", 0), ("-1", 0), ("3", 1), ("0,1", 2), ("0,-1,1", 1)])
+def test_cudas_variable_says_how_many_gpus_are_visible(
+    monkeypatch: pytest.MonkeyPatch, visible: str, gpus: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.visible_gpus() == gpus
+
+
+def test_ranks_ask_the_installed_horovod_what_it_can_reduce(results: Results) -> None:
+    for one in results:
+        assert one["nccl"] == distributed.reduces_on_gpus()
+        assert one["device"] == ("cpu" if not one["nccl"] or not one["gpus"] else f"cuda:{one['rank']}")
 
 
 def test_one_rank_needs_no_launcher() -> None:

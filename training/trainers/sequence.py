@@ -22,9 +22,9 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
 
     Reports `loss`, the mean cross-entropy of a target, and `learning_rate`.
     """
-    group, gpu = distributed.group(), torch.cuda.is_available()
-    device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
-    bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and gpu)
+    group = distributed.group()
+    device = group.device
+    bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and device.type == "cuda")
     items = len(examples.item_ids)
     torch.manual_seed(examples.seed)
     network = new_network(items, params).to(device)

@@ -23,8 +23,7 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
     Reports `loss` and `learning_rate`.
     """
     group = distributed.group()
-    gpu = torch.cuda.is_available()
-    device = torch.device("cuda", group.local_rank) if gpu else torch.device("cpu")
+    device = group.device
     items, likes = len(examples.item_ids), examples.histories
 
     torch.manual_seed(examples.seed)
