@@ -8,7 +8,8 @@ person can run by hand; the task's log shows it. `docs/night.md` says what each 
   *clear* the task: a stage can run again at any time.
 - **A gate is closed**: nothing was published, yesterday's lists are served. Fix the cause, or run the gate by hand
   with `--override "WHO: WHY"` and mark the task a success.
-- **Another date**: trigger with `{"date": "YYYY-MM-DD"}`.
+- **By hand**: a trigger without a date works for the last complete day (UTC), `{"date": "YYYY-MM-DD"}` for another one.
+  A day that is not over needs `"incomplete": true` as well: its night is published, and part of the day is missing.
 - **Models**: the night trains a model itself only while there is no champion, and **gate 2 (model)** compares it. Later
   the DAG `retraining` does; the asset `gold`, which the marts update, starts it, and the night does not wait for it.
 

@@ -1,7 +1,7 @@
 """The policy of every DAG: owner, retries, time limits, alert, and how a stage becomes a task.
 
 A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow passes its own environment on
-(PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID, so that the run records carry Airflow's run id.
+(PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID and NIGHTLOOM_DAG, which the run records keep.
 Exit code 99 marks the task skipped. The asset GOLD is how one DAG's work starts another's: its event carries the
 night's date.
 """
@@ -17,12 +17,15 @@ from airflow.sdk import Asset, BaseNotifier, Param
 
 from nightloom.night.stages import GATES, Stage
 
-# First the UI's field or `--conf '{"date": ...}'`; then the date of the night whose tables started this run. A run
-# that a person triggers has no logical date, only a moment.
+# A run that a person triggers has no logical date, or this moment for one. The run of the schedule starts a day later.
+OWN_DAY = "[dag_run.logical_date or dag_run.run_after, dag_run.run_after - macros.timedelta(days=1)] | min | ds"
 NEWEST_EVENT_DATE = (
     "triggering_asset_events.values() | sum(start=[]) | map(attribute='extra.date') | list | last | default('')"
 )
-DATE = f"{{{{ params.date or ({NEWEST_EVENT_DATE}) or (dag_run.logical_date or dag_run.run_after) | ds }}}}"
+DATE = f"{{{{ params.date or ({NEWEST_EVENT_DATE}) or ({OWN_DAY}) }}}}"
+"""First the UI's field or `--conf '{"date": ...}'`; then the night whose tables started this run; then the run's own
+day, but none that was not over when the run was due."""
+INCOMPLETE = "{{ ' --incomplete' if params.incomplete else '' }}"
 GOLD = Asset("gold")
 """Updated when a night's gold tables, marts included, are written."""
 
@@ -51,7 +54,13 @@ POLICY: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 1,
     "params": {
-        "date": Param(None, type=["null", "string"], format="date", description="Logical date; empty: the run's own.")
+        "date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            description="Day (UTC) to work for; empty: the last complete one.",
+        ),
+        "incomplete": Param(False, type="boolean", description="Allow a date that is not over."),
     },
     "default_args": {
         "owner": "nightloom",
@@ -65,7 +74,7 @@ POLICY: dict[str, Any] = {
 
 def command(line: str, task_id: str, **arguments: Any) -> BashOperator:
     """A task that runs one command line."""
-    environment = {"NIGHTLOOM_RUN_ID": "{{ run_id }}"}
+    environment = {"NIGHTLOOM_RUN_ID": "{{ run_id }}", "NIGHTLOOM_DAG": "{{ dag_run.dag_id }}"}
     return BashOperator(
         task_id=task_id,
         bash_command=line,
@@ -81,7 +90,8 @@ def task(stage: Stage, options: str = "", **arguments: Any) -> BashOperator:
     """A task that runs a stage for the night's date. A gate runs once: a second try would find the same."""
     if stage in GATES:
         arguments["retries"] = 0
-    return command(f"python -m {stage.name} --date {DATE}{options and ' ' + options}", stage.name, **arguments)
+    line = f"python -m {stage.name} --date {DATE}{INCOMPLETE}{options and ' ' + options}"
+    return command(line, stage.name, **arguments)
 
 
 def with_date(context: Any, result: Any) -> None:

@@ -6,9 +6,9 @@ from the next night on; otherwise nothing changes.
 
 It starts when a night has written its gold tables (the asset `gold`), with that night's date; and each day at 04:00
 UTC, in case a night fails before that. `training.due` says why training is due, or skips the run. `nightly` never
-waits for it. By hand: trigger it, with `{"date": "YYYY-MM-DD"}` for another date than today's; two never run at once.
-To train although it is not due, run `python -m training.train --date D` and then the gate; to return to the previous
-champion, run `nightloom model demote`.
+waits for it. By hand: trigger it, with `{"date": "YYYY-MM-DD"}` for another date than the last complete day; two never
+run at once. To train although it is not due, run `python -m training.train --date D` and then the gate; to return to
+the previous champion, run `nightloom model demote`.
 """
 
 from datetime import UTC, datetime

@@ -17,7 +17,7 @@ WORDS = {
     "night": ("nightloom.local.night:night", "Run one night through Airflow, without a running scheduler."),
     "backfill": ("nightloom.local.backfill:backfill", "Rebuild past nights; how they differ from what was published."),
     "airflow": ("nightloom.local.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),
-    "status": ("nightloom.night.status:status", "The last nights: stages, seconds, rows, gates, versions."),
+    "status": ("serving.night_status:status", "The last nights: stages, seconds, rows, gates, versions."),
     "model": ("training.commands:model", "Who is champion: promote, demote, history."),
     "quality": ("expectations.trends:quality", "What the gates expected of the data, night by night."),
     "recommend": ("serving.commands:recommend", "A user's published list."),

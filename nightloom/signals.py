@@ -1,27 +1,37 @@
-"""Signals: a block that Ctrl-C or SIGTERM leaves in order, and one that neither disturbs."""
+"""Signals: a block that Ctrl-C, SIGTERM or a closed terminal leaves in order, and one that none of them disturbs."""
 
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that ask a process to end."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM and Ctrl-C both leave the block in order, so that what it started is ended."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Each of the signals leaves the block in order, so that what it started is ended; exit code 128 + its number."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    # A signal that is ignored, as nohup does with SIGHUP, stays ignored.
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heeded}
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """A second Ctrl-C must not leave half of what is to be ended."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         yield
     finally:

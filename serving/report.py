@@ -9,10 +9,20 @@ from pathlib import Path
 
 from nightloom.night import stages
 from nightloom.night.context import Night
-from nightloom.night.records import RECORDS, StageRun, gate_results_up_to, last_attempts, stage_runs
+from nightloom.night.records import (
+    NIGHTLY,
+    RECORDS,
+    StageRun,
+    gate_results_up_to,
+    last_attempts,
+    outcome,
+    runs_by_dag,
+    stage_runs,
+)
 from nightloom.night.run import run_stage
 from nightloom.pages.html import duration, render
-from serving.stores import open_store
+from serving.night_status import served_nights
+from serving.stores import open_store, versions
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader, Snapshot
 
@@ -24,14 +34,19 @@ def main(night: Night) -> None:
     """Write the night's report."""
     for table in RECORDS:
         night.pin(table)
-    runs = last_attempts(stage_runs(night.lake, night=night.date))
-    snapshot = Reader(open_store(night.settings)).current()
+    by_dag = runs_by_dag(stage_runs(night.lake, night=night.date))
+    runs = last_attempts(by_dag.pop(NIGHTLY))
+    store = open_store(night.settings)
+    served = night.date in served_nights(versions.list_pushes(store))
+    snapshot = Reader(store).current()
     gates = gate_results_up_to(night.lake, night.date)
     summary = _summary(night, runs, snapshot)
     page = render(
         TEMPLATE, project=night.settings.project.name, night=night.date, run_id=night.run_id, summary=summary,
-        gates=gates, stages=runs, tables=_tables(runs), model=gates.get(stages.MODEL_GATE.gate),
-        samples=list(_samples(snapshot)), gate_order=[stage.gate for stage in stages.GATES],
+        outcome=outcome(runs, served=served), gates=gates, stages=runs,
+        other_dags={dag: last_attempts(others) for dag, others in by_dag.items()},
+        tables=_tables(runs), model=gates.get(stages.MODEL_GATE.gate), samples=list(_samples(snapshot)),
+        gate_order=[stage.gate for stage in stages.GATES],
     )  # fmt: skip
     file = night.settings.place("home") / "reports" / f"{night.date}.html"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -30,6 +31,12 @@ class SparkNight(Night):
     @cached_property
     def spark(self) -> SparkSession:
         return session(self.settings)
+
+    def abandon(self) -> None:
+        """End what a Spark server still does for this run. Spark inside this process ends with it."""
+        session: Any = vars(self).get("spark")
+        if session is not None and not isinstance(session, SparkSession):  # it is Spark Connect's
+            session.stop()
 
     @property
     def everything(self) -> bool:

@@ -10,6 +10,7 @@ TOGETHER = {
     "tests/spark_jobs/test_bronze_killed.py": "stages",
     "tests/spark_jobs/test_kafka.py": "stages",
     "tests/spark_jobs/test_killed_stages.py": "stages",
+    "tests/spark_jobs/test_terminated.py": "stages",
     "tests/spark_jobs/": "spark",
     "tests/serving/test_rule_attribution.py": "attribution",
     "tests/serving/test_stores.py": "servers",

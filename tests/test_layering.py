@@ -27,7 +27,7 @@ LAYERS = """
     nightloom.slate
     nightloom.contracts
     nightloom.section nightloom.terminal nightloom.literals nightloom.pages nightloom.psi nightloom.topk
-    nightloom.errors
+    nightloom.signals nightloom.errors
 """
 """Each line may import the lines below it; names on one line do not import each other."""
 PACKAGES = sorted({name.split(".")[0] for name in LAYERS.split()})

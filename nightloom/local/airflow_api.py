@@ -125,6 +125,11 @@ class Api:
         found = [(row["dag_id"], row["dag_run_id"], row["task_id"]) for row in rows]
         return [each for each in found if each[:2] in running]
 
+    def running(self, by: str) -> list[tuple[str, str]]:
+        """DAG and run of the runs that are not over and that were started in one way, as Airflow names it."""
+        rows = self._all("/dags/~/dagRuns", "dag_runs", state=["queued", "running"])
+        return [(row["dag_id"], row["dag_run_id"]) for row in rows if row["triggered_by"] == by]
+
     def run_again(self, dag: str, run: str, task: str) -> None:
         """Let a task run once more that nobody works on, in whatever state it is."""
         # Cleared while it seems to run, a task waits for its process to say that it ended.

@@ -19,6 +19,7 @@ from nightloom.local.processes import processes_with
 
 MARKER = "NIGHTLOOM_AIRFLOW"
 """Variable that every process of a served Airflow inherits, down to the stages. Its value is Airflow's folder."""
+SECONDS_TO_RECORD = 2
 SECONDS_TO_END = 10
 
 
@@ -28,22 +29,42 @@ def marker(home: Path) -> dict[str, str]:
     return {MARKER: str(home), "SPT_NOENV": "1"}
 
 
+def unfinished_note(home: Path) -> Path:
+    """A file that is there while an Airflow works, and after one that did not come to its own end."""
+    return home / "running"
+
+
 def end_processes(home: Path) -> None:
-    """End what an Airflow of this folder left. Call it only with the folder's lock held and no Airflow running."""
-    deadline = time.monotonic() + SECONDS_TO_END
+    """End what an Airflow of this folder left or still does. Call it only with the folder locked.
+
+    SIGTERM first: a stage then records its end.
+    """
+    for process in processes(home):
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    began = time.monotonic()
     while left := processes(home):
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        if time.monotonic() > deadline:
+        if (waited := time.monotonic() - began) > SECONDS_TO_END:
             pids = [process.pid for process in left]
             raise AirflowError(f"processes {pids} of an Airflow that was killed do not end; end them and try again")
+        for process in left if waited > SECONDS_TO_RECORD else []:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         time.sleep(0.05)
 
 
 def processes(home: Path) -> list[psutil.Process]:
     """This user's processes that carry the marker, without this one."""
     return [process for process in processes_with(MARKER, str(home)) if process.pid != os.getpid()]
+
+
+def fail_unfollowed_runs(api: Api) -> None:
+    """Fail the runs of killed `airflow dags test` commands: a scheduler would go on with them, years later even.
+
+    Call it with the folder locked and no scheduler running.
+    """
+    for dag, run in api.running("test"):
+        api.fail(dag, run)
 
 
 def restart_tasks(api: Api) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -14,13 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import TextIO
 
 from nightloom.local.airflow_api import Api
-from nightloom.local.airflow_cleanup import end_processes, marker, restart_tasks
-from nightloom.local.airflow_setup import AirflowError, airflow_environment, prepare, tail
-from nightloom.local.signals import undisturbed
+from nightloom.local.airflow_cleanup import end_processes, fail_unfollowed_runs, marker, restart_tasks, unfinished_note
+from nightloom.local.airflow_setup import AirflowError, airflow_environment, exclusive_folder, prepare, tail
 from nightloom.settings import Settings
+from nightloom.signals import undisturbed
 
 COMMANDS = {
     "api-server": ["airflow", "api-server"],
@@ -67,14 +65,14 @@ class Server:
 def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) -> Iterator[Server]:
     """Start Airflow, wait until it is healthy and knows the DAGs, and end all of it when the block is left."""
     environment = airflow_environment(settings, port, scheduled=scheduled)
-    home = prepare(settings, environment)
-    environment |= marker(home)
-    with _exclusive_lock(home):
+    with exclusive_folder(settings, "Airflow with its scheduler") as home:
+        environment |= marker(home)
         end_processes(home)
-        server, note = Server(Api(home, port), environment), home / "running"
+        prepare(settings, environment)
+        server, note = Server(Api(home, port), environment), unfinished_note(home)
         try:
             _start(server, "api-server")
-            if note.exists():  # the last server was killed, or an error or Ctrl-C ended it
+            if note.exists():  # the last server or `airflow dags test` was killed, or an error or Ctrl-C ended it
                 _recover(server)
             note.touch()
             _start(server, "scheduler", "dag-processor")
@@ -100,19 +98,6 @@ def free_port(wanted: int) -> int:
     raise AirflowError("no free port on 127.0.0.1")
 
 
-@contextmanager
-def _exclusive_lock(home: Path) -> Iterator[TextIO]:
-    """Two schedulers on one SQLite file would fight for it: hold a lock for as long as ours runs."""
-    with (home / "running.lock").open("a+", encoding="utf8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AirflowError(
-                f"an Airflow of this project runs already ({home}); use its page, or end it (Ctrl-C) and try again"
-            ) from None
-        yield lock
-
-
 def _start(server: Server, *names: str) -> None:
     """All processes in one process group, so that one signal reaches each of them and their children."""
     for name in names:
@@ -135,6 +120,7 @@ def _recover(server: Server) -> None:
     for dag, paused in server.api.dags().items():
         if dag in ON_DEMAND and not paused:
             server.api.pause(dag, True)
+    fail_unfollowed_runs(server.api)
     restart_tasks(server.api)
 
 

@@ -4,12 +4,16 @@ Laptop: SQLite and LocalExecutor, DAGs from this checkout. A cluster runs the sa
 never comes here. Airflow's first command writes airflow.cfg (mode 0600), fresh secrets in it, into the folder.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nightloom.errors import NightloomError
+from nightloom.lake import now
 from nightloom.settings import CONFIG_VARIABLE, Settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -58,7 +62,7 @@ def prepare(settings: Settings, environment: dict[str, str]) -> Path:
     home = settings.place("airflow")
     migrated = home / "migrated"  # the database file alone does not say that its migration came to its end
     if not migrated.exists():
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # secrets, and logs that may name people
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = home / "migrate.log"
         with log.open("wb") as output:
             done = subprocess.run(
@@ -68,6 +72,30 @@ def prepare(settings: Settings, environment: dict[str, str]) -> Path:
             raise AirflowError(f"airflow db migrate ended with {done.returncode}; {log} ends:\n{tail(log)}")
         migrated.touch()
     return home
+
+
+@contextmanager
+def exclusive_folder(settings: Settings, what: str) -> Iterator[Path]:
+    """Airflow's folder, for one command at a time; `what` names this one to a second, which AirflowError refuses.
+
+    Two Airflows would start each other's tasks: a scheduler takes part in every run that its database has.
+    """
+    home = settings.place("airflow")
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # secrets, and logs that may name people
+    with (home / "running.lock").open("a+", encoding="utf8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            other = lock.read() or "another command"
+            raise AirflowError(
+                f"{what} was not started: {other} runs already in {home}; wait for its end, or end it (Ctrl-C), "
+                "and try again"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{what} (process {os.getpid()}, since {now():%Y-%m-%d %H:%M:%S} UTC)")
+        lock.flush()
+        yield home
 
 
 def tail(log: Path, lines: int = 20) -> str:

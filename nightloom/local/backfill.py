@@ -25,8 +25,8 @@ from nightloom.local.airflow_server import Server, airflow_server, free_port
 from nightloom.local.airflow_setup import AirflowError, airflow_environment
 from nightloom.local.backfill_comparison import compare, print_differences
 from nightloom.local.night import check_run
-from nightloom.local.signals import terminable
 from nightloom.settings import Settings
+from nightloom.signals import terminable
 
 DAG, REBUILD = "backfill", "rebuild"
 AS_PUBLISHED = "as-published"

@@ -7,21 +7,19 @@ a call, where a run is looked at several times a second.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
+from typing import Any
 
+from nightloom.local.airflow_cleanup import end_processes, marker, unfinished_note
 from nightloom.local.airflow_runs import TaskEnd
 from nightloom.local.airflow_setup import DATABASE, AirflowError, tail
-from nightloom.local.signals import terminable
+from nightloom.signals import undisturbed
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,23 @@ class DatabaseRuns:
 
 
 @contextmanager
-def dags_test(dag: str, day: date, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, its log in a file. Left early, it is ended, and so is the warm Spark server."""
+def dags_test(
+    dag: str, conf: Mapping[str, Any], environment: dict[str, str], home: Path, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, its log in a file. Left early, it is ended, and so is all that it started.
+
+    Call it with Airflow's folder locked.
+    """
+    end_processes(home)  # of a command that was killed
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = ["airflow", "dags", "test", dag, "--conf", json.dumps({"date": str(day)})]
-    with terminable(), log.open("wb") as output:
+    command = ["airflow", "dags", "test", dag, "--conf", json.dumps(conf)]
+    note = unfinished_note(home)
+    recovered = not note.exists()
+    note.touch()
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=environment | {"AIRFLOW__LOGGING__JSON_LOGS": "True"},
+            env=environment | marker(home) | {"AIRFLOW__LOGGING__JSON_LOGS": "True"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -75,11 +82,13 @@ def dags_test(dag: str, day: date, environment: dict[str, str], log: Path) -> It
         try:
             yield process
             process.wait()
+            if recovered:
+                note.unlink()
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+            with undisturbed():
+                process.kill()  # SIGTERM would end its task, and it would try that again
                 process.wait()
-                subprocess.run([sys.executable, "-m", "spark_jobs.session", "stop"], env=environment, check=True)
+                end_processes(home)
 
 
 def started_run(runs: DatabaseRuns, dag: str, before: str | None, process: subprocess.Popen[bytes], log: Path) -> str:

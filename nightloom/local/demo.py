@@ -13,9 +13,9 @@ from nightloom.literals import sql_text
 from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.memory import Peak, peak_memory
 from nightloom.local.night import check_run, print_ends
-from nightloom.local.signals import terminable
 from nightloom.night import records, stages
 from nightloom.settings import Settings
+from nightloom.signals import terminable
 
 DAG = "nightly"
 LAST_DAY = date(1998, 4, 22)  # of MovieLens 100K

@@ -9,22 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import click
 
 from nightloom import settings as settings_module
 from nightloom.errors import EXIT_SKIP, GateClosedError
+from nightloom.lake import Lake, now
 from nightloom.local.airflow_api import USER
 from nightloom.local.airflow_runs import Runs, TaskEnd, failures, follow
 from nightloom.local.airflow_server import airflow_server
-from nightloom.local.airflow_setup import AirflowError, airflow_environment, prepare
+from nightloom.local.airflow_setup import AirflowError, airflow_environment, exclusive_folder, prepare
 from nightloom.local.dags_test import DatabaseRuns, check_alive, dags_test, started_run
-from nightloom.local.signals import terminable
 from nightloom.night import stages
+from nightloom.night.days import last_complete_day, require_complete
+from nightloom.night.records import NIGHTLY, last_attempts, last_publish, outcome, stage_runs
 from nightloom.night.run import RUN_ID_VARIABLE
 from nightloom.settings import Settings
+from nightloom.signals import terminable
 
 BY_STATE = {"success": "", "skipped": "skipped", "failed": "FAILED", "up_for_retry": "failed, tried again in a moment"}
 
@@ -34,27 +37,58 @@ class NightFailedError(AirflowError):
 
 
 @click.command()
-@click.option("--date", "night_date", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day to work for.")
+@click.option(
+    "--date",
+    "night_date",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The day to work for; default: the last complete one.",
+)
+@click.option("--incomplete", is_flag=True, help="Work for a day that is not over (UTC).")
 @click.option(
     "--dag", type=click.Choice(["nightly", "retraining", "maintenance"]), default="nightly", show_default=True
 )
-def night(night_date: datetime, dag: str) -> None:
+def night(night_date: datetime | None, incomplete: bool, dag: str) -> None:
     """Run one night through Airflow, here and now; exit code 3 when a gate closed, 1 when a task failed."""
-    settings = settings_module.load()
-    environment = airflow_environment(settings)
-    home = prepare(settings, environment)
-    day, began = night_date.date(), time.monotonic()
-    log = home / "logs" / f"{dag}-{day}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
-    runs = DatabaseRuns(home)
-    before = runs.newest(dag)
-    with dags_test(dag, day, environment, log) as process:
-        run = started_run(runs, dag, before, process, log)
-        click.echo(f"{dag} for {day}: run {run}, log {log}")
-        print_ends(runs, dag, run, lambda: check_alive(process, runs, dag, run, log))
-    check_run(settings, runs, dag, run, lambda task: log)
-    click.echo(f"{dag} for {day} is done: {time.monotonic() - began:.0f} s")
-    if dag == "nightly":
-        _print_whether_training_is_due(environment | {RUN_ID_VARIABLE: run}, day)
+    day = night_date.date() if night_date else last_complete_day(now())
+    require_complete(day, now(), incomplete=incomplete)
+    settings, began = settings_module.load(), time.monotonic()
+    environment, what = airflow_environment(settings), f"{dag} for {day}"
+    with terminable(), exclusive_folder(settings, what) as home:
+        prepare(settings, environment)
+        log = home / "logs" / f"{dag}-{day}-{now():%Y%m%dT%H%M%S}.log"
+        runs = DatabaseRuns(home)
+        before, run = runs.newest(dag), ""
+        try:
+            with dags_test(dag, {"date": str(day), "incomplete": incomplete}, environment, home, log) as process:
+                run = started_run(runs, dag, before, process, log)
+                click.echo(f"{what}: run {run}, log {log}")
+                print_ends(runs, dag, run, lambda: check_alive(process, runs, dag, run, log))
+        except (KeyboardInterrupt, SystemExit):
+            click.echo(_what_is_left(settings, what, run, log), err=True)
+            raise
+        if dag == NIGHTLY:
+            click.echo(f"The night of {day} is {outcome(stage_runs(Lake(settings.place('lake')), night=day))}")
+        check_run(settings, runs, dag, run, lambda task: log)
+    click.echo(f"{what} is done: {time.monotonic() - began:.0f} s")
+    if dag == NIGHTLY:
+        _print_whether_training_is_due(environment | {RUN_ID_VARIABLE: run}, day, incomplete)
+
+
+def _what_is_left(settings: Settings, what: str, run: str, log: Path) -> str:
+    """What an interrupted run did, and where it is."""
+    lake = Lake(settings.place("lake"))
+    did = last_attempts(stage_runs(lake, run_id=run)) if run else []
+    done = [each.stage for each in did if each.status in ("ok", "skipped")]
+    ended = [f"{each.stage} ({each.error})" for each in did if each.status == "failed"]
+    lines = [
+        f"{what} was interrupted{': run ' + run if run else ' before it began'}",
+        f"  done:    {', '.join(done) or 'no stage'}; their tables stay in {lake.root}",
+        f"  ended:   {', '.join(ended) or 'no stage was in the middle'}",
+        f"  readers: {'get the lists of this run' if last_publish(did) else 'keep their lists'}",
+        f"  log:     {log}",
+        "  The same command again does what is left.",
+    ]
+    return "\n".join(lines)
 
 
 @click.command()
@@ -74,11 +108,10 @@ def airflow(port: int, schedule: bool) -> None:
             time.sleep(1)
 
 
-def _print_whether_training_is_due(environment: dict[str, str], day: date) -> None:
+def _print_whether_training_is_due(environment: dict[str, str], day: date, incomplete: bool) -> None:
     """What the scheduler would do by itself after the night: ask training.due."""
-    asked = subprocess.run(
-        [sys.executable, "-m", stages.TRAINING_DUE.name, "--date", str(day)], env=environment, check=False
-    )
+    command = [sys.executable, "-m", stages.TRAINING_DUE.name, "--date", str(day)]
+    asked = subprocess.run([*command, *(["--incomplete"] if incomplete else [])], env=environment, check=False)
     if asked.returncode == 0:
         click.echo(f"To retrain: ./run night --date {day} --dag retraining")
     elif asked.returncode != EXIT_SKIP:

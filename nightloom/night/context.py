@@ -55,6 +55,9 @@ class Night:
         """End the stage with Airflow's skip code: there is nothing to do."""
         raise NothingToDo(reason)
 
+    def abandon(self) -> None:
+        """End what other processes do for this run: it is terminated."""
+
     def clear_records(self) -> None:
         """Forget what was read, written, counted and noted: the stage starts again."""
         for record in (self.reads, self.writes, self.counts, self.tags):

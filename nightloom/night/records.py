@@ -21,6 +21,14 @@ Status = Literal["ok", "skipped", "closed", "failed"]
 OK: tuple[Status, ...] = ("ok",)
 BACKFILL_PREFIX = "backfill__"
 """How Airflow begins the run id of a backfill."""
+NIGHTLY = "nightly"
+"""The DAG whose runs, with stages that are run by hand, are the nights; runs of other DAGs are shown apart."""
+DAG_TAG = "dag"
+OTHER_DAGS = {stages.TRAINING_DUE.name: "retraining", stages.MAINTENANCE.name: "maintenance"}
+"""Stages of no night -> their DAG, for rows without the tag."""
+BEFORE_READERS = tuple(stage.name for stage in stages.NIGHT[: stages.NIGHT.index(stages.PUBLISH) + 1])
+"""The stages up to the publish: a failure of one of them keeps the lists from the readers."""
+State = Literal["published", "closed", "failed", "unfinished", "not run"]
 RECORDS = (STAGES, GATES)
 """The tables of the records."""
 MAPS = ("reads", "writes", "rows", "tags")
@@ -53,6 +61,12 @@ class StageRun:
     @property
     def backfilled(self) -> bool:
         return self.run_id.startswith(BACKFILL_PREFIX)
+
+    @property
+    def dag(self) -> str:
+        """The DAG that it belongs to; a stage run by hand belongs to the night."""
+        by_name = "backfill" if self.backfilled else OTHER_DAGS.get(self.stage, NIGHTLY)
+        return self.tags.get(DAG_TAG, by_name)
 
     @property
     def model_version(self) -> str | None:
@@ -162,19 +176,38 @@ def last_attempts(runs: Iterable[StageRun]) -> list[StageRun]:
     return sorted({run.stage: run for run in runs}.values(), key=lambda run: run.started_at)
 
 
-def stopping_run(last: Sequence[StageRun]) -> StageRun | None:
-    """Of a night's last attempts the one that stopped it: a failed one, else a closed gate."""
+def runs_by_dag(runs: Iterable[StageRun]) -> dict[str, list[StageRun]]:
+    """DAG -> its runs of stages, in the order of their start; the night itself comes first."""
+    found: dict[str, list[StageRun]] = {NIGHTLY: []}
+    for run in runs:
+        found.setdefault(run.dag, []).append(run)
+    return found
+
+
+def last_publish(runs: Iterable[StageRun]) -> StageRun | None:
+    """A night's last good publish."""
+    good = [run for run in runs if run.stage == stages.PUBLISH.name and run.status == "ok"]
+    return good[-1] if good else None
+
+
+def stopping_run(runs: Iterable[StageRun]) -> StageRun | None:
+    """Of all runs of a date the one that kept the lists from the readers: a failed last attempt, else a closed gate."""
+    last = [run for run in last_attempts(runs_by_dag(runs)[NIGHTLY]) if run.stage in BEFORE_READERS]
     stopped = [run for status in ("closed", "failed") for run in last if run.status == status]
     return stopped[-1] if stopped else None
 
 
-def outcome(last: Sequence[StageRun]) -> Literal["failed", "closed", "published", "unfinished"]:
-    """A night's outcome by its last attempts."""
-    stopped = stopping_run(last)
-    if stopped is not None:
-        return "failed" if stopped.status == "failed" else "closed"
-    published = any(run.stage == stages.PUBLISH.name and run.status == "ok" for run in last)
-    return "published" if published else "unfinished"
+def outcome(runs: Sequence[StageRun], *, served: bool = False) -> State:
+    """A night's outcome, by all runs of its date.
+
+    A good publish decides: what failed after it, another DAG or a later attempt took no list from the readers. `served`
+    says that the store has, or had, a version of the night: a publish that was killed after the flip leaves no row.
+    """
+    if served or last_publish(runs):
+        return "published"
+    if (stopped := stopping_run(runs)) is not None:
+        return "closed" if stopped.status == "closed" else "failed"
+    return "unfinished" if runs_by_dag(runs)[NIGHTLY] else "not run"
 
 
 def nights(lake: Lake, *of: Stage, statuses: Sequence[Status] = (), before: date | None = None) -> list[date]:

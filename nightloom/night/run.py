@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ from nightloom.errors import ConcurrentRunError, GateClosedError, NightloomError
 from nightloom.lake import now
 from nightloom.night import records
 from nightloom.night.context import Night, NothingToDo
+from nightloom.night.days import require_complete
 from nightloom.night.records import StageRun, Status
 from nightloom.night.revision import code_revision
 from nightloom.night.stages import Stage
+from nightloom.night.termination import Termination
+from nightloom.signals import undisturbed
 
-RUN_ID_VARIABLE = "NIGHTLOOM_RUN_ID"
+RUN_ID_VARIABLE, DAG_VARIABLE = "NIGHTLOOM_RUN_ID", "NIGHTLOOM_DAG"
+"""How Airflow's tasks give a stage the id and the DAG of its run."""
 MAX_ATTEMPTS = 5
 """Attempts of a stage that conflicts with another run."""
 
@@ -39,13 +44,14 @@ def run_stage(
     options: Mapping[str, dict[str, Any]] | None = None,
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Run a stage as a command: `--date D [--config FILE]`, then exit with a true code.
+    """Run a stage as a command: `--date D [--incomplete] [--config FILE]`, then exit with a true code.
 
     `context` makes the run's context (Spark's stages have one that reads and writes DataFrames). `options` are further
     arguments, flag -> argparse keywords, which the body finds in `night.arguments`.
     """
     arguments = _parser(stage, body, options or {}).parse_args(argv)
     try:
+        require_complete(arguments.date, now(), incomplete=arguments.incomplete)
         settings = settings_module.load(arguments.config)
         run_id = os.environ.get(RUN_ID_VARIABLE) or f"hand-{now():%Y%m%dT%H%M%S}"
         night = context(date=arguments.date, settings=settings, run_id=run_id, stage=stage.name, arguments=arguments)
@@ -60,6 +66,7 @@ def _parser(
 ) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {stage.name}", description=body.__doc__)
     parser.add_argument("--date", type=date.fromisoformat, required=True, help="logical date of the night, YYYY-MM-DD")
+    parser.add_argument("--incomplete", action="store_true", help="work on a date that is not over")
     parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")
     for flag, keywords in options.items():
         parser.add_argument(flag, **keywords)
@@ -69,27 +76,38 @@ def _parser(
 def _run_and_record(night: Night, body: Callable[[Any], None]) -> None:
     """Run the body and record the run, whatever its end."""
     started_at = now()
-    status: Status = "failed"
-    error = "interrupted"
-    try:
-        _run_with_retries(night, body)
-        status, error = "ok", ""
-    except NothingToDo as nothing:
-        status, error = "skipped", str(nothing)
-        raise
-    except GateClosedError as closed:
-        status, error = "closed", str(closed)
-        raise
-    except BaseException as failure:
-        error = f"{type(failure).__name__}: {failure}"[:2000]
-        raise
-    finally:
+
+    dag = os.environ.get(DAG_VARIABLE)
+
+    def record(status: Status, error: str) -> None:
+        tags = night.tags | ({records.DAG_TAG: dag} if dag else {})
         run = StageRun(
             run_id=night.run_id, night=night.date, stage=night.stage, status=status, started_at=started_at,
-            seconds=process_seconds(), reads=night.reads, writes=night.writes, rows=night.counts, tags=night.tags,
+            seconds=process_seconds(), reads=night.reads, writes=night.writes, rows=night.counts, tags=tags,
             code=code_revision(), config=night.settings.digest, error=error or None,
         )  # fmt: skip
         records.append_run(night.lake, run)
+
+    ended: tuple[Status, str] | None = None
+    with Termination(night.stage, partial(record, "failed"), night.abandon) as termination:
+        try:
+            _run_with_retries(night, body)
+            ended = "ok", ""
+        except NothingToDo as nothing:
+            ended = "skipped", str(nothing)
+            raise
+        except GateClosedError as closed:
+            ended = "closed", str(closed)
+            raise
+        except KeyboardInterrupt:
+            raise  # a signal: `termination` records it
+        except BaseException as failure:
+            ended = "failed", f"{type(failure).__name__}: {failure}"[:2000]
+            raise
+        finally:
+            if ended and not termination.received:
+                with undisturbed():
+                    record(*ended)
     print(f"{night.stage} {night.date}: " + ", ".join(f"{name} {rows:,}" for name, rows in night.counts.items()))
 
 

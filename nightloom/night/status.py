@@ -1,23 +1,30 @@
-"""`nightloom status`: the run records -> the last nights, stage by stage: seconds, rows, gates, versions."""
+"""The run records -> the last nights, stage by stage: seconds, rows, gates, versions. Runs of other DAGs are apart."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 
-import click
 from rich.markup import escape
 from rich.table import Table as Grid
 
 from nightloom.lake import Lake
 from nightloom.night import stages
-from nightloom.night.records import Check, GateResult, StageRun, gate_results, last_attempts, newest_nights, outcome
-from nightloom.settings import load
-from nightloom.terminal import iso, screen
+from nightloom.night.records import (
+    NIGHTLY,
+    Check,
+    GateResult,
+    StageRun,
+    gate_results,
+    last_attempts,
+    last_publish,
+    newest_nights,
+    outcome,
+    runs_by_dag,
+)
+from nightloom.terminal import screen
 
 COLORS = {
     "published": "green",
@@ -66,42 +73,44 @@ class NightStatus:
     published_version: str | None
     stages: tuple[StageStatus, ...]
     gates: tuple[GateStatus, ...]
+    other_dags: dict[str, tuple[StageStatus, ...]]
+    """DAG -> its stages on the night's date: a retraining, the maintenance, a backfill."""
 
 
-@click.command()
-@click.option("--nights", type=click.IntRange(min=1), default=3, show_default=True, help="How many, the newest first.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def status(nights: int, as_json: bool) -> None:
-    """The last nights: where the seconds went, how many rows, what the gates said, which versions came out."""
-    found = last_nights(Lake(load().place("lake")), nights)
-    if as_json:
-        sys.stdout.write(json.dumps([asdict(each) for each in found], default=iso, indent=1) + "\n")
-    elif not found:
-        click.echo("No night has run yet. `nightloom night --date YYYY-MM-DD` runs one.")
-    for each in [] if as_json else found:
-        _show(each)
+def last_nights(lake: Lake, limit: int, served: Mapping[date, str]) -> list[NightStatus]:
+    """The newest nights, newest first; none when no stage ever ran.
 
-
-def last_nights(lake: Lake, limit: int) -> list[NightStatus]:
-    """The newest nights, newest first; none when no stage ever ran."""
+    `served` are the nights of which the store has a version that is or was served, each with the newest such version.
+    """
     found = newest_nights(lake, limit).items()
-    return [_night_status(night, runs, list(gate_results(lake, night).values())) for night, runs in found]
+    return [
+        _night_status(night, runs, list(gate_results(lake, night).values()), served.get(night)) for night, runs in found
+    ]
 
 
-def _night_status(night: date, runs: Sequence[StageRun], gates: Sequence[GateResult]) -> NightStatus:
-    attempts, last = Counter(run.stage for run in runs), last_attempts(runs)
-    by_stage = {run.stage: run for run in last}
-    published, scored = (by_stage.get(stage.name) for stage in (stages.PUBLISH, stages.RECOMMENDATIONS))
+def _night_status(
+    night: date, runs: Sequence[StageRun], gates: Sequence[GateResult], version: str | None
+) -> NightStatus:
+    by_dag = {dag: _stage_statuses(own) for dag, own in runs_by_dag(runs).items()}
+    own = runs_by_dag(runs)[NIGHTLY]
+    last, publish = last_attempts(own), last_publish(runs)
+    scored = next((run for run in last if run.stage == stages.RECOMMENDATIONS.name), None)
     return NightStatus(
         night=night,
-        status=outcome(last),
-        wall_seconds=_wall_seconds(last),
+        status=outcome(runs, served=version is not None),
+        wall_seconds=_wall_seconds(own, publish),
         work_seconds=sum(run.seconds for run in last),
-        model_version=next((run.model_version for run in (published, scored) if run and run.model_version), None),
-        published_version=published.tags.get("published_version") if published else None,
-        stages=tuple(_stage_status(run, attempts[run.stage]) for run in last),
+        model_version=next((run.model_version for run in (publish, scored) if run and run.model_version), None),
+        published_version=version or (publish.tags.get("published_version") if publish else None),
+        stages=by_dag.pop(NIGHTLY),
         gates=tuple(_gate_status(gate) for gate in gates),
+        other_dags=by_dag,
     )
+
+
+def _stage_statuses(runs: Sequence[StageRun]) -> tuple[StageStatus, ...]:
+    attempts = Counter(run.stage for run in runs)
+    return tuple(_stage_status(run, attempts[run.stage]) for run in last_attempts(runs))
 
 
 def _stage_status(run: StageRun, attempts: int) -> StageStatus:
@@ -117,38 +126,51 @@ def _line(check: Check) -> str:
     return f"{check.name}: {check.observed}, expected {check.expected} ({check.severity})"
 
 
-def _wall_seconds(last: Sequence[StageRun]) -> float | None:
+def _wall_seconds(own: Sequence[StageRun], publish: StageRun | None) -> float | None:
     """Seconds from the first start to the end of the publish, or to the last end where nothing was published."""
+    last = last_attempts(run for run in own if publish is None or run.started_at <= publish.started_at)
     if len({run.run_id for run in last}) != 1:
         return None
     # `seconds` counts from the start of the process, `started_at` is some seconds later: about as long at either end.
-    ends = {run.stage: run.ended_at for run in last}
-    end = ends.get(stages.PUBLISH.name, max(ends.values()))
+    end = publish.ended_at if publish else max(run.ended_at for run in last)
     return float((end - min(run.started_at for run in last)).total_seconds())
 
 
-def _show(night: NightStatus) -> None:
+def show(night: NightStatus) -> None:
+    """Print one night."""
     console = screen()
     took = f"{night.wall_seconds:.0f} s" if night.wall_seconds is not None else f"{night.work_seconds:.0f} s of work"
     made = [f"model {night.model_version}"] if night.model_version else []
     made += [f"serving version {night.published_version}"] if night.published_version else []
     console.print(f"[bold]{night.night}[/bold]  {_colored(night.status)}  " + ", ".join([took, *made]))
-    grid = Grid("stage", "seconds", "rows", "status", "tries")
-    grid.columns[1].justify = grid.columns[4].justify = "right"
-    for stage in night.stages:
-        rows = ", ".join(f"{what} {count:,}" for what, count in stage.rows.items() if count)
-        tries = str(stage.attempts) if stage.attempts > 1 else ""
-        grid.add_row(stage.stage, f"{stage.seconds:.1f}", rows, _colored(stage.status), tries)
-    console.print(grid)
+    console.print(_grid(night.stages))
     for gate in night.gates:
         by = f", by {escape(gate.override)}" if gate.override else ""
         console.print(f"gate {gate.gate}: {_colored(gate.verdict)}{by} ({gate.checks} checks)")
         for line in gate.failed:
             console.print(f"  {line}", markup=False)
-    for stage in night.stages:
-        if stage.status == "failed":
-            console.print(f"{stage.stage} failed: {stage.error}", markup=False, style="red")
+    _show_errors(night.stages)
+    for dag, found in night.other_dags.items():
+        console.print(f"Also for {night.night}: {dag}", markup=False)
+        console.print(_grid(found))
+        _show_errors(found)
     console.print()
+
+
+def _grid(found: Sequence[StageStatus]) -> Grid:
+    grid = Grid("stage", "seconds", "rows", "status", "tries")
+    grid.columns[1].justify = grid.columns[4].justify = "right"
+    for stage in found:
+        rows = ", ".join(f"{what} {count:,}" for what, count in stage.rows.items() if count)
+        tries = str(stage.attempts) if stage.attempts > 1 else ""
+        grid.add_row(stage.stage, f"{stage.seconds:.1f}", rows, _colored(stage.status), tries)
+    return grid
+
+
+def _show_errors(found: Sequence[StageStatus]) -> None:
+    for stage in found:
+        if stage.status == "failed":
+            screen().print(f"{stage.stage} failed: {stage.error}", markup=False, style="red")
 
 
 def _colored(word: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,6 +22,7 @@ from serving import answers
 from serving.console.quality import data_docs_page, quality_page
 from serving.explain import build_explanation
 from serving.history import read_history
+from serving.night_status import served_nights
 from serving.stores import versions
 from serving.stores.reader import Reader, Snapshot
 
@@ -36,18 +37,31 @@ class NightRow:
     """One night on the page."""
 
     night: date
-    stages: list[StageRun]
+    runs: list[StageRun]
     report: bool
+    served: bool
+    """Whether the store has a version of the night."""
+
+    @property
+    def stages(self) -> list[StageRun]:
+        """The last attempt of each stage of the night itself."""
+        return records.last_attempts(records.runs_by_dag(self.runs)[records.NIGHTLY])
+
+    @property
+    def other_dags(self) -> dict[str, list[StageRun]]:
+        """DAG -> the last attempts of its stages on this date."""
+        by_dag = records.runs_by_dag(self.runs)
+        return {dag: records.last_attempts(runs) for dag, runs in by_dag.items() if dag != records.NIGHTLY}
 
     @property
     def outcome(self) -> str:
-        """published, closed, failed or unfinished."""
-        return records.outcome(self.stages)
+        """published, closed, failed, unfinished or not run."""
+        return records.outcome(self.runs, served=self.served)
 
     @property
     def why(self) -> str:
         """Which stage stopped it, and its error."""
-        stopped = records.stopping_run(self.stages)
+        stopped = records.stopping_run(self.runs)
         return f"{stopped.stage}: {stopped.error}" if stopped else ""
 
     @property
@@ -72,9 +86,9 @@ def home_page(request: Request) -> Response:
     """The served version and its age, the gates, the last nights, all versions."""
     settings, reader = _state(request)
     lake, snapshot = Lake(settings.place("lake")), _served(reader)
-    shown = night_rows(settings, NIGHTS_SHOWN)
-    newest = shown[0].night if shown else None
     pushes = versions.list_pushes(reader.store)
+    shown = night_rows(settings, NIGHTS_SHOWN, served_nights(pushes))
+    newest = shown[0].night if shown else None
     return HTMLResponse(
         render(
             TEMPLATES / "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
@@ -84,13 +98,12 @@ def home_page(request: Request) -> Response:
     )  # fmt: skip
 
 
-def night_rows(settings: Settings, limit: int) -> list[NightRow]:
-    """The newest nights, newest first."""
+def night_rows(settings: Settings, limit: int, served: Collection[date]) -> list[NightRow]:
+    """The newest nights, newest first; `served` are those of which the store has a version."""
     reports = settings.place("home") / "reports"
     found = records.newest_nights(Lake(settings.place("lake")), limit)
     return [
-        NightRow(night, last, (reports / f"{night}.html").exists())
-        for night, last in ((night, records.last_attempts(runs)) for night, runs in found.items())
+        NightRow(night, runs, (reports / f"{night}.html").exists(), night in served) for night, runs in found.items()
     ]
 
 

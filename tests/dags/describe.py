@@ -14,6 +14,7 @@ from typing import Any
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG, AssetOrTimeSchedule
+from airflow.sdk.execution_time import macros
 from airflow.serialization.encoders import coerce_to_core_timetable
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -23,9 +24,11 @@ RUNS: dict[str, tuple[datetime | None, str | None]] = {
     "scheduled": (LOGICAL_DATE, None),
     "asked_for_a_date": (None, "1998-04-20"),
     "asked_for_no_date": (None, None),
+    "triggered_now": (RUN_AFTER, None),
     "after_a_night": (None, None),
 }
-"""A kind of run -> its logical date, the date somebody gave; the last only where an asset starts the DAG."""
+"""A kind of run -> its logical date, the date somebody gave; the last only where an asset starts the DAG. A run that
+Airflow's page triggers may have that moment for its logical date."""
 MADE = [SimpleNamespace(extra={"date": "1998-04-18"}), SimpleNamespace(extra={"date": "1998-04-19"})]
 """Two nights made the asset, one after the other, before the run came."""
 
@@ -83,7 +86,9 @@ def commands(dag: DAG, logical_date: datetime | None, given: str | None, events:
     """Each task's command as it is run, with the one variable it adds; of a trigger, what it starts."""
     run = DagRun(dag_id=dag.dag_id, run_id="the_run", logical_date=logical_date, run_after=RUN_AFTER)
     params = dag.params.dump() | {"date": given}
-    context: Any = {"dag_run": run, "run_id": run.run_id, "params": params, "triggering_asset_events": events}
+    context: Any = {
+        "dag_run": run, "run_id": run.run_id, "params": params, "triggering_asset_events": events, "macros": macros,
+    }  # fmt: skip
     return {task.task_id: rendered(task, context) for task in dag.tasks}
 
 

@@ -40,7 +40,7 @@ def test_only_this_folders_processes_are_ended(tmp_path: Path) -> None:
     try:
         assert [process.pid for process in processes(mine)] == [left.pid]
         end_processes(mine)
-        assert (left.wait(10), stranger.poll()) == (-signal.SIGKILL, None)
+        assert (left.wait(10), stranger.poll()) == (-signal.SIGTERM, None)
         assert processes(mine) == []
     finally:
         for process in (left, stranger):

@@ -6,21 +6,31 @@ is Airflow's part. tests/test_first_night.py runs the stages themselves.
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
 from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
+from nightloom.lake import Lake
+from nightloom.local.airflow_cleanup import processes
 from nightloom.local.airflow_runs import failed
+from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.airflow_setup import airflow_environment, prepare
 from nightloom.local.dags_test import DatabaseRuns
 from nightloom.local.night import NightFailedError, check_run, night
+from nightloom.night.records import stage_runs
 from nightloom.settings import Settings
+from tests.first_night import MAIN, SMALL, event, leave
+from tests.first_night import Project as Shop
 
 CHECKOUT = Path(__file__).parents[2]
 DAY = date(1998, 4, 21)
@@ -108,6 +118,111 @@ def test_a_task_that_failed_and_went_well_the_second_time_is_no_failure(project:
     assert code == 0
     assert project.ran().count("serving.publish") == 2
     assert failed(project.runs, "nightly", run) == []
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop whose bronze stage takes some seconds."""
+    shop = Shop.create(tmp_path_factory.mktemp("shop"), SMALL)
+    for folder in ("items", "users"):
+        (shop.root / "landing" / folder).mkdir(parents=True)
+    for file in range(40):
+        leave(shop.root / f"landing/events/{file}.jsonl.gz", [event(f"{file}-{n}", DAY) for n in range(4_000)])
+    return shop
+
+
+def test_a_second_night_is_refused_and_ctrl_c_ends_the_first_with_all_that_it_started(shop: Shop) -> None:
+    command = [sys.executable, "-c", MAIN, "night", "--date", str(DAY)]
+    with subprocess.Popen(
+        command, cwd=shop.root, env=shop.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as first:  # fmt: skip
+        try:
+            while not list(shop.root.glob("data/lake/_checkpoints/*/stream/offsets/*")):
+                assert first.poll() is None, first.communicate()
+                time.sleep(0.05)
+            second = shop.nightloom("night", "--date", str(DAY), "--dag", "retraining")
+            first.send_signal(signal.SIGINT)
+            _, said = first.communicate(timeout=20)  # 3 s where no other work is done
+        finally:
+            first.kill()
+    assert second.returncode == 1
+    (line,) = second.stderr.splitlines()
+    assert line.startswith(
+        f"nightloom: retraining for {DAY} was not started: nightly for {DAY} (process {first.pid}, since "
+    )
+    assert first.returncode == 130
+    assert f"nightly for {DAY} was interrupted: run manual__" in said
+    assert "ended:   spark_jobs.bronze (terminated by SIGTERM)" in said
+    assert "readers: keep their lists" in said
+    assert processes(shop.settings.place("airflow")) == []
+    (run,) = stage_runs(shop.lake)
+    assert (run.stage, run.status, run.error, run.dag) == (
+        "spark_jobs.bronze", "failed", "terminated by SIGTERM", "nightly",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_task_that_airflow_fails_ends_its_stage_and_no_scheduler_goes_on_with_an_interrupted_night(
+    shop: Shop,
+) -> None:
+    with airflow_server(shop.settings, free_port(0)) as server:
+        interrupted = server.api.newest("nightly")
+        assert interrupted is not None
+        assert interrupted.state == "failed"
+        run = server.api.trigger("nightly", {"date": str(DAY)})
+        while not (stage := working_stage(shop)):
+            server.check()
+            time.sleep(0.1)
+        task = f"/dags/nightly/dagRuns/{run}/taskInstances/spark_jobs.bronze"
+        server.api.call("PATCH", task, {"new_state": "failed"})
+        stage.wait(30)
+    (ended,) = stage_runs(shop.lake, run_id=run)
+    assert (ended.stage, ended.error) == ("spark_jobs.bronze", "terminated by SIGTERM")
+
+
+TIMED = """
+from datetime import datetime, timedelta
+from airflow.sdk import DAG
+from policy import POLICY, command
+
+with DAG("timed", schedule=None, start_date=datetime(2020, 1, 1), **POLICY):
+    command("python {stage}", "sleeps", execution_timeout=timedelta(seconds=6), retries=0)
+"""
+SLEEPS = """
+import time
+from nightloom.night.run import run_stage
+from nightloom.night.stages import Stage
+
+run_stage(Stage("sleeps", "ops", "of a test"), lambda night: time.sleep(600), argv=["--date", "1998-04-21"])
+"""
+
+
+@pytest.mark.slow
+def test_a_time_limit_of_airflow_ends_the_stage_and_leaves_a_row(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "sleeps.py").write_text(SLEEPS)
+    (tmp_path / "timed.py").write_text(TIMED.format(stage=tmp_path / "sleeps.py"))
+    environment = project.environment | {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path), "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/dags",
+    }  # fmt: skip
+    command = ["airflow", "dags", "test", "timed"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    (run,) = stage_runs(Lake(project.settings.place("lake")))
+    assert (run.stage, run.status, run.error, run.dag) == ("sleeps", "failed", "terminated by SIGTERM", "timed")
+    assert run.run_id == project.runs.newest("timed")
+    assert "AirflowTaskTimeout" in done.stdout + done.stderr
+
+
+def working_stage(shop: Shop) -> psutil.Process | None:
+    """The process of bronze, when it has called the Spark server."""
+    record = shop.root / "data/spark/server.json"
+    port = json.loads(record.read_text())["port"] if record.exists() else None
+    for process in processes(shop.settings.place("airflow")):
+        with suppress(psutil.Error):  # it has ended
+            calls = [call.raddr and call.raddr.port for call in process.net_connections("tcp")]
+            if "spark_jobs.bronze" in process.cmdline() and port in calls:
+                return process
+    return None
 
 
 def test_night_refuses_a_settings_file_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

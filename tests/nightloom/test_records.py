@@ -84,21 +84,62 @@ def test_nights_are_those_with_a_run_of_the_stage_and_status(lake: Lake) -> None
     assert list(records.newest_nights(lake, 1)) == [NEXT]
 
 
+def outcome_of(*runs: StageRun, served: bool = False) -> tuple[str, str | None]:
+    """The outcome of runs, each a minute after the one before, and the stage that stopped the night."""
+    timed = [replace(each, started_at=TWO + timedelta(minutes=n)) for n, each in enumerate(runs)]
+    stopped = records.stopping_run(timed)
+    return records.outcome(timed, served=served), stopped.stage if stopped else None
+
+
+def of(dag: str, stage: Stage, status: Status) -> StageRun:
+    return replace(run(stage, status=status), tags={"dag": dag})
+
+
+GOOD_NIGHT = [run(stage) for stage in (stages.BRONZE, stages.DATA_GATE, stages.PUBLISH)]
+
+
 @pytest.mark.parametrize(
-    ("statuses", "outcome", "stopped"),
+    "after",
     [
-        ({stages.BRONZE: "ok", stages.PUBLISH: "ok"}, "published", None),
-        ({stages.BRONZE: "ok"}, "unfinished", None),
-        ({stages.DATA_GATE: "closed"}, "closed", stages.DATA_GATE),
-        ({stages.MARTS: "failed", stages.DATA_GATE: "closed", stages.PUBLISH: "ok"}, "failed", stages.MARTS),
+        [],
+        [run(stages.MARTS, status="failed")],
+        [run(stages.MARTS_CHECK, status="closed"), run(stages.REPORT, status="failed")],
+        [of("retraining", stages.TRAIN, "failed"), of("retraining", stages.MODEL_GATE, "closed")],
+        [run(stages.TRAINING_DUE, status="failed"), run(stages.TRAIN, status="failed")],
+        [run(stages.MAINTENANCE, status="failed")],
+        [run(stages.BRONZE, status="failed", run_id="hand-1")],
+        [run(stages.BRONZE), run(stages.DATA_GATE, status="closed")],
+        [run(stages.PUBLISH, status="failed")],
+        [run(stages.RECOMMENDATIONS, status="failed", run_id="backfill__1")],
     ],
 )
-def test_a_failed_stage_outweighs_a_closed_gate_and_both_outweigh_a_publish(
-    statuses: dict[Stage, Status], outcome: str, stopped: Stage | None
-) -> None:
-    last = [run(stage, n, status) for n, (stage, status) in enumerate(statuses.items())]
-    found = records.stopping_run(last)
-    assert (records.outcome(last), found and found.stage) == (outcome, stopped and stopped.name)
+def test_a_good_publish_decides_whatever_comes_after_it(after: list[StageRun]) -> None:
+    assert outcome_of(*GOOD_NIGHT, *after)[0] == "published"
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        ([], ("not run", None)),
+        ([run(stages.BRONZE)], ("unfinished", None)),
+        ([run(stages.BRONZE), of("retraining", stages.TRAIN, "failed")], ("unfinished", None)),
+        ([run(stages.MAINTENANCE, status="failed")], ("not run", None)),
+        ([run(stages.RECOMMENDATIONS, status="failed", run_id="backfill__1")], ("not run", None)),
+        ([run(stages.DATA_GATE, status="closed")], ("closed", stages.DATA_GATE.name)),
+        ([run(stages.DATA_GATE, status="closed"), run(stages.DATA_GATE)], ("unfinished", None)),
+        (
+            [run(stages.DATA_GATE, status="closed"), run(stages.ITEM_DAYS, status="failed")],
+            ("failed", stages.ITEM_DAYS.name),
+        ),
+        ([run(stages.BRONZE), run(stages.MARTS, status="failed")], ("unfinished", None)),
+    ],
+)
+def test_without_a_publish_the_stages_up_to_it_decide(runs: list[StageRun], found: tuple[str, str | None]) -> None:
+    assert outcome_of(*runs) == found
+
+
+def test_a_version_in_the_store_proves_a_publish_that_left_no_row() -> None:
+    assert outcome_of(run(stages.PUBLISH, status="failed"), served=True)[0] == "published"
 
 
 def test_a_gate_is_open_with_a_warning_closed_by_a_failed_check_and_overridden_by_a_person(lake: Lake) -> None:

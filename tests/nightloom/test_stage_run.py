@@ -15,9 +15,10 @@ import pytest
 from nightloom import settings as settings_module
 from nightloom.contracts import GATES, STAGES, USERS
 from nightloom.errors import DataError, GateClosedError
-from nightloom.lake import Lake
+from nightloom.lake import Lake, now
 from nightloom.night import stages
 from nightloom.night.context import Night
+from nightloom.night.days import last_complete_day
 from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import Check
 from nightloom.night.revision import code_revision
@@ -128,15 +129,6 @@ def test_any_other_error_keeps_its_traceback_and_leaves_a_failed_row(run: Callab
     assert the_stage(lake)["error"] == "ZeroDivisionError: by zero"
 
 
-def test_an_interrupted_stage_is_a_failed_one(run: Callable[..., int], lake: Lake) -> None:
-    def body(night: Night) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(body)
-    assert the_stage(lake)["status"] == "failed"
-
-
 def test_wrong_settings_are_exit_code_2_and_leave_no_row(
     run: Callable[..., int], config: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +142,23 @@ def test_a_missing_date_is_exit_code_2(config: Path) -> None:
     with pytest.raises(SystemExit) as exit:
         run_stage(DEMO, nothing, argv=["--config", str(config)])
     assert exit.value.code == 2
+
+
+def test_a_day_that_is_not_over_must_be_asked_for(
+    run: Callable[..., int], lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today = str(now().date())
+    assert run(nothing, "--date", today) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"demo.stage: found the date {today}, expected one up to {last_complete_day(now())}: ")
+    assert not lake.exists(STAGES)
+    assert run(nothing, "--date", today, "--incomplete") == 0
+    assert str(the_stage(lake)["night"]) == today
+
+
+def test_the_last_complete_day_is_the_one_before_the_moments_utc_day() -> None:
+    assert last_complete_day(datetime(1998, 4, 22, 0, 0, tzinfo=UTC)) == D
+    assert last_complete_day(datetime(1998, 4, 22, 23, 59, tzinfo=UTC)) == D
 
 
 def test_nothing_to_do_is_airflows_skip_code_and_says_why(

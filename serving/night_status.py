@@ -1,0 +1,48 @@
+"""`nightloom status`: the run records and the store's versions -> the last nights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import date
+
+import click
+
+from nightloom.errors import StoreError
+from nightloom.lake import Lake
+from nightloom.night.status import last_nights, show
+from nightloom.settings import Settings, load
+from nightloom.terminal import iso
+from serving.stores import open_store, versions
+from serving.stores.pushes import SERVABLE, Push, PushState
+
+
+@click.command()
+@click.option("--nights", type=click.IntRange(min=1), default=3, show_default=True, help="How many, the newest first.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(nights: int, as_json: bool) -> None:
+    """The last nights: where the seconds went, how many rows, what the gates said, which versions came out."""
+    settings = load()
+    found = last_nights(Lake(settings.place("lake")), nights, _ask_store(settings))
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(each) for each in found], default=iso, indent=1) + "\n")
+    elif not found:
+        click.echo("No night has run yet. `nightloom night --date YYYY-MM-DD` runs one.")
+    for each in [] if as_json else found:
+        show(each)
+
+
+def served_nights(pushes: Iterable[Push]) -> dict[date, str]:
+    """Night -> its newest version that readers get or got, of the versions that the store still has."""
+    served = (*SERVABLE, PushState.ROLLED_BACK)
+    return {date.fromisoformat(push.night): str(push.version) for push in pushes if push.state in served}
+
+
+def _ask_store(settings: Settings) -> dict[date, str]:
+    try:
+        return served_nights(versions.list_pushes(open_store(settings)))
+    except StoreError as error:
+        click.echo(f"The store does not answer, so the run records alone say what was published: {error}", err=True)
+        return {}

@@ -1,0 +1,105 @@
+"""A stage that a signal ends, as a real process: its row, its exit code, and nothing of it that goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nightloom.lake import Lake
+from nightloom.night.records import stage_runs
+from nightloom.settings import CONFIG_VARIABLE
+
+CHECKOUT = Path(__file__).parents[2]
+SECONDS = 20
+"""A stage ends within 2 s where no other work is done."""
+STAGE = """
+import hashlib, subprocess, sys, time
+from nightloom.lake.duck import spilling_duckdb
+from nightloom.night.run import run_stage
+from nightloom.night.stages import Stage
+
+def sleep(night):
+    time.sleep(600)
+
+def swallow(night):
+    try:
+        time.sleep(600)
+    except BaseException:
+        time.sleep(600)
+
+def call_a_library(night):  # which comes back to Python after some minutes
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+def query(night):
+    with spilling_duckdb(night.settings.place("home")) as db:
+        db.execute("SELECT count(DISTINCT hash(range)) FROM range(1_000_000_000_000)")
+
+def start_processes(night):  # one in a session of its own, as ranks are, whose parent ends before it
+    subprocess.run(["sh", "-c", "setsid sleep 601 & sleep 602"])
+
+def body(night):
+    night.counts["rows"] = 7
+    print("begins", flush=True)
+    globals()[sys.argv.pop()](night)
+
+name = sys.argv[-1]
+run_stage(Stage("demo.stage", "ops", "a stage of these tests"), body, argv=["--date", "1998-04-21"])
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    shutil.copy(CHECKOUT / "nightloom.toml", tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def stage(root: Path, body: str, said: str = "begins") -> Iterator[subprocess.Popen[str]]:
+    """A stage's process in the middle of its body."""
+    environment = os.environ | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-c", STAGE, body]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"{said}\n"
+            time.sleep(0.5)
+            yield process
+        finally:
+            process.kill()
+
+
+def end(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> str:
+    """Send the signal to the process, not to its children -> what it says. Whatever was below it must be gone."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(by)
+    _, said = process.communicate(timeout=SECONDS)
+    assert [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    return said
+
+
+@pytest.mark.parametrize("body", ["swallow", "call_a_library", "query", "start_processes"])
+def test_wherever_a_stage_is_sigterm_ends_it_with_its_children_and_leaves_a_row(root: Path, body: str) -> None:
+    with stage(root, body) as process:
+        said = end(process)
+    assert (process.returncode, said) == (143, "demo.stage: terminated by SIGTERM\n")
+    (run,) = stage_runs(Lake(root / "data" / "lake"))
+    assert (run.status, run.error, run.rows) == ("failed", "terminated by SIGTERM", {"rows": 7})
+
+
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_a_closed_terminal_leave_a_row_too(root: Path, by: signal.Signals, code: int) -> None:
+    with stage(root, "sleep") as process:
+        said = end(process, by)
+    assert (process.returncode, said) == (code, f"demo.stage: terminated by {by.name}\n")
+    (run,) = stage_runs(Lake(root / "data" / "lake"))
+    assert (run.status, run.error) == ("failed", f"terminated by {by.name}")
