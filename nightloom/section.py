@@ -5,11 +5,14 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
+MOST_DAYS = 36_500
+"""The longest span that a setting may give: dates so long ago still exist."""
+
 
 class Section(BaseModel):
     """Part of the file: an unknown key is an error, and values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def join_names(names: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from duckdb.func import ARROW
 
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
 from nightloom.lake import Lake, arrow_schema
-from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import files_of_night, nightly_lists
 from serving.float_json import json_lists
 from serving.stores.base import MAX_KEY_BYTES, RowSizes, value_header
@@ -114,7 +114,7 @@ class StoreRows:
         files = self._files(SOURCES[kind])
         if files:
             named = SOURCES[kind].partition is not None  # its column is in the folders' names alone
-            connection.read_parquet(files, union_by_name=True, hive_partitioning=named).create_view("stored")
+            read_parquet(connection, files, union_by_name=True, hive_partitioning=named).create_view("stored")
         else:
             connection.register("stored", arrow_schema(SOURCES[kind]).empty_table())
         rows = "FROM stored"
@@ -128,5 +128,5 @@ class StoreRows:
         if version is None:
             return []
         if table.partition is None:
-            return self.lake.open(table, version).file_uris()
+            return self.lake.files(table, version)
         return files_of_night(self.lake, table, self.night, version)

@@ -105,7 +105,7 @@ def _listing(night: SparkNight, source: Source) -> Path:
 def count_landed(night: SparkNight, table: Table, since: int) -> Counter[str]:
     """Source -> rows that this run added after version `since`, from the table's log."""
     found: Counter[str] = Counter()
-    for commit in night.lake.open(table).history(night.lake.version(table) - since):
+    for commit in night.lake.commits(table, since + 1):
         note = json.loads(commit.get("userMetadata") or "{}")
         if "source" in note and note["run_id"] == night.run_id:
             found[note["source"]] += int(commit["operationMetrics"]["numOutputRows"])

@@ -49,7 +49,9 @@ def commit_stamp(night: Night) -> str:
 
 def recent_commits(lake: Lake, table: Table) -> Iterator[Commit]:
     """The newest commits of a table, newest first; of no table, none."""
-    for entry in lake.open(table).history(LOOK_BACK) if lake.exists(table) else ():
+    if not lake.exists(table):
+        return
+    for entry in lake.commits(table, max(0, lake.version(table) - LOOK_BACK + 1)):
         yield Commit(entry["operation"], rows_written(entry), json.loads(entry.get("userMetadata") or "{}"))
 
 

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from nightloom.contracts import Table
+from nightloom.literals import spark_name
 from nightloom.night.context import Night
 from spark_jobs.commit_stamps import commit_stamp, rows_written, sql_date
 from spark_jobs.delta_errors import translate_delta_errors
@@ -88,14 +89,14 @@ class SparkNight(Night):
         self.create(table)
         check_contract(table, rows)
         self.write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
-        self.record_write(table, rows_written(self.lake.open(table).history(1)[0]))
+        self.record_write(table, rows_written(self.lake.last_commit(table)))
 
     def delete_unless(self, table: Table, rows: DataFrame, where: str) -> int:
         """Delete the rows that meet `where` (SQL over `stored`) and whose key is not in `rows` -> how many."""
         rows.createOrReplaceTempView("staying")
         same = " AND ".join(f"stored.{key} = staying.{key}" for key in table.key)
         statement = (
-            f"MERGE INTO delta.`{self.lake.path(table)}` AS stored USING staying ON {same} "
+            f"MERGE INTO delta.{spark_name(self.lake.path(table))} AS stored USING staying ON {same} "
             f"WHEN NOT MATCHED BY SOURCE AND {where} THEN DELETE"
         )
         with translate_delta_errors(table), self.configured({METADATA: commit_stamp(self)}):

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import QUARANTINE_ROWS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError
 from nightloom.lake import now, transaction_id
+from nightloom.literals import spark_name
 from spark_jobs import periods
 from spark_jobs.commit_stamps import commit_stamp, recent_commits, rows_written
 from spark_jobs.context import METADATA, SparkNight
@@ -69,7 +70,7 @@ def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Cal
     check_contract(table, made)
     ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
     night.write(table, ordered, "overwrite", _transaction(night, source, table), replaceWhere=where)
-    night.record_write(table, rows_written(night.lake.open(table).history(1)[0]))
+    night.record_write(table, rows_written(night.lake.last_commit(table)))
     _record_reopenings(night, table, source, late)
 
 
@@ -152,7 +153,7 @@ def _merge(
     new.createOrReplaceTempView("incoming")
     same = " AND ".join(f"stored.{key} = incoming.{key}" for key in table.key)
     statement = (
-        f"MERGE INTO delta.`{night.lake.path(table)}` AS stored USING incoming ON {same} "
+        f"MERGE INTO delta.{spark_name(night.lake.path(table))} AS stored USING incoming ON {same} "
         f"WHEN MATCHED AND ({update}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
     # Session settings: they would also silently skip the next, different MERGE, so each is unset at once.

@@ -23,6 +23,7 @@ from nightloom.contracts import RECOMMENDATIONS, STORAGE, Table
 from nightloom.errors import NightloomError
 from nightloom.lake import as_json, now, transaction_id
 from nightloom.lake.recommendations import oldest_needed_night
+from nightloom.literals import spark_name
 from nightloom.night import stages
 from nightloom.night.records import OK, last_attempts, stage_runs
 from nightloom.night.run import run_stage
@@ -148,7 +149,7 @@ def _optimize(night: SparkNight, table: Table, order: str = "") -> None:
         night.lake.open(table).optimize.compact()
     else:
         with night.configured(FILE_SIZES):
-            night.spark.sql(f"OPTIMIZE delta.`{night.lake.path(table)}` {order}").collect()
+            night.spark.sql(f"OPTIMIZE delta.{spark_name(night.lake.path(table))} {order}").collect()
 
 
 def _vacuum(night: SparkNight, table: Table, retention: Retention) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.errors import SettingsError
-from nightloom.literals import spark_text
+from nightloom.literals import spark_name, spark_text
 from nightloom.settings import SOURCE_COLUMNS, Settings, Source
 
 GOOD, SKIP, QUARANTINE = "good", "skip", "quarantine"
@@ -151,7 +151,7 @@ def _check_expression(rows: DataFrame, source: Source, key: str, sql: str) -> No
 
 
 def _aliased(name: str, sql: str) -> str:
-    return f"{sql} AS `{name.replace('`', '``')}`"
+    return f"{sql} AS {spark_name(name)}"
 
 
 def _common_checks(source: Source) -> list[Column]:
@@ -170,7 +170,7 @@ def _check_types(source: Source) -> Column:
     """The fault of the first field whose text does not fit its declared type."""
     found = [F.lit(None).cast(FAULT)]
     for name, type in source.fields.items():
-        text, typed = F.col("_fields")[name], F.col(f"`{name.replace('`', '``')}`")
+        text, typed = F.col("_fields")[name], F.col(spark_name(name))
         detail = F.concat(F.lit(f"field {name} is "), quote_value(text), F.lit(f", expected {type}"))
         if type != "string":
             found.append(F.when(text.isNotNull() & typed.isNull(), fault("type", detail)))

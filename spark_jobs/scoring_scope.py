@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import HISTORIES, RECOMMENDATIONS, USERS
-from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import StoredNight, nightly_lists, previous_night, rows_to_carry
 from spark_jobs.changed_users import (
     FullRefreshError,
@@ -106,11 +106,11 @@ def _histories_of(night: SparkNight, histories: DataFrame, changed: DataFrame, c
         with cached(histories.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
             yield rows
         return
-    files = night.lake.open(HISTORIES, night.pin(HISTORIES)).file_uris()
+    files = night.lake.files(HISTORIES, night.pin(HISTORIES))
     names = ", ".join(f'"{name}"' for name in HISTORY_COLUMNS)
     with spilling_duckdb(night.settings.place("home")) as db:
         db.register("changed", changed.toArrow())
-        db.read_parquet(files, hive_partitioning=True).create_view("histories")
+        read_parquet(db, files, hive_partitioning=True).create_view("histories")
         own = db.sql(f"SELECT {names} FROM histories SEMI JOIN changed USING (user_id)").to_arrow_table()
     yield night.spark.createDataFrame(own) if own.num_rows else histories.limit(0)  # Spark takes no empty Arrow table
 

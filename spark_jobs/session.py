@@ -64,7 +64,7 @@ def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
 def _is_heavy(settings: Settings) -> bool:
     """Whether the files that arrived since the last night are large. The size of a Kafka topic is not known."""
     lake = Lake(settings.place("lake"))
-    commits = [lake.open(table).history(1)[0]["timestamp"] / 1000 for table in BRONZE.values() if lake.exists(table)]
+    commits = [lake.last_commit(table)["timestamp"] / 1000 for table in BRONZE.values() if lake.exists(table)]
     folders = [settings.root / source.path for source in settings.sources if source.path]
     files = [file.stat() for folder in folders for file in folder.rglob("*") if file.is_file()]
     return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0)) > HEAVY_BYTES

@@ -7,19 +7,20 @@ from pyspark.sql import DataFrame
 from nightloom.contracts import Table
 from nightloom.errors import DataError
 from nightloom.lake import properties
-from nightloom.literals import spark_text
+from nightloom.literals import spark_name, spark_text
 
 
 def create_table(table: Table, path: str) -> str:
     """The CREATE TABLE statement, with comments, partition and properties."""
     columns = (
-        f"`{column.name}` {column.type}{' NOT NULL' if column.required else ''} COMMENT {spark_text(column.comment)}"
+        f"{spark_name(column.name)} {column.type}{' NOT NULL' if column.required else ''} "
+        f"COMMENT {spark_text(column.comment)}"
         for column in table.columns
     )
     partition = f"PARTITIONED BY ({table.partition})" if table.partition else ""
     pairs = ", ".join(f"{spark_text(name)} = {spark_text(value)}" for name, value in properties(table).items())
     return (
-        f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({', '.join(columns)}) USING delta {partition} "
+        f"CREATE TABLE IF NOT EXISTS delta.{spark_name(path)} ({', '.join(columns)}) USING delta {partition} "
         f"COMMENT {spark_text(table.grain)} TBLPROPERTIES ({pairs})"
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import models
 from models import registry
+from models.declared import models_to_train
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
 from nightloom.errors import NightloomError
 from nightloom.night import stages
@@ -25,7 +26,6 @@ from nightloom.night.run import run_stage
 from nightloom.settings import ModelSpec
 from training import distributed, fit, record, search
 from training.dataset import count_rows_before
-from training.declared_models import models_to_train
 from training.features import FeatureVersions
 
 

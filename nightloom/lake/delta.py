@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, write_deltalake
@@ -18,6 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from nightloom.contracts import Table
 from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.lake.schemas import PROPERTIES, arrow, arrow_schema, delta_schema
+from nightloom.literals import sql_name
 
 MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
 """Operations in a table's history that raise its version and change no row."""
@@ -73,7 +76,7 @@ class Lake:
             ) from None
         if as_of is not None:
             # Before the first commit the library gives the oldest version without a word.
-            first = datetime.fromtimestamp(min(commit["timestamp"] for commit in newest.history()) / 1000, UTC)
+            first = datetime.fromtimestamp(min(commit["timestamp"] for commit in self.commits(table)) / 1000, UTC)
             if as_of < first:
                 raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {first}")
             opened.load_as_version(as_of)
@@ -85,7 +88,7 @@ class Lake:
         former = {c.name: c.former_name for c in table.columns if c.former_name in found and c.name not in found}
         if not former:
             return opened
-        names = ", ".join(f'"{former.get(name, name)}" AS "{name}"' for name in table.column_names)
+        names = ", ".join(f"{sql_name(former.get(name, name))} AS {sql_name(name)}" for name in table.column_names)
         rows = self.query(f"SELECT {names} FROM t", ("t", opened)).cast(arrow_schema(table))
         try:
             write_deltalake(opened, rows, mode="overwrite", schema_mode="overwrite")
@@ -101,12 +104,27 @@ class Lake:
     def same_rows(self, table: Table, earlier: int, later: int) -> bool:
         """Whether two versions hold the same rows for certain: equal, or only maintenance between them."""
         between = [commit for commit in self.commits(table, earlier + 1) if commit["version"] <= later]
-        return earlier <= later and all(commit["operation"] in MAINTENANCE_OPERATIONS for commit in between)
+        kept = all(commit["operation"] in MAINTENANCE_OPERATIONS for commit in between)
+        return kept and len(between) == later - earlier
 
-    def commits(self, table: Table, since: int) -> list[dict[str, Any]]:
-        """The table's history from a version on, newest first."""
-        newest = self.open(table)  # the library counts the history of an older version from the newest, too
-        return newest.history(newest.version() - since + 1) if since <= newest.version() else []
+    def commits(self, table: Table, since: int = 0) -> list[dict[str, Any]]:
+        """The table's history from a version on, newest first, as far back as the log has it.
+
+        The library's own history() is empty in a folder with `#` or `?` in its name.
+        """
+        log, found = Path(self.path(table), "_delta_log"), []
+        for version in range(self.version(table), since - 1, -1):
+            try:
+                actions = (log / f"{version:020}.json").read_text(encoding="utf8").splitlines()
+            except FileNotFoundError:
+                break
+            info = next(json.loads(action)["commitInfo"] for action in actions if action.startswith('{"commitInfo"'))
+            found.append(info | {"version": version})
+        return found
+
+    def last_commit(self, table: Table) -> dict[str, Any]:
+        """The newest entry of the table's history."""
+        return self.commits(table, self.version(table))[0]
 
     def consumed_version(self, table: Table, into: Table) -> int | None:
         """Version of `table` whose rows `into` has consumed; None before the first time."""
@@ -129,6 +147,11 @@ class Lake:
     def stream(self, table: Table, where: str, columns: Sequence[str], version: int) -> pa.RecordBatchReader:
         """The same, batch by batch: memory does not grow with the table."""
         return self.stream_query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
+
+    def files(self, table: Table, version: int | None = None, where: str | None = None) -> list[str]:
+        """Paths of the files that hold a version's rows; `where` is SQL over the partition's column."""
+        uris = self.open(table, version).file_uris(file_pruning_predicate=where)
+        return [unquote(uri) for uri in uris]
 
     def distinct_in_log(self, table: Table, columns: Sequence[str], version: int) -> set[Any] | None:
         """Distinct values of the columns together, as tuples, from Delta's log alone; None where the log lacks them.

@@ -16,8 +16,9 @@ import duckdb
 from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake
 from nightloom.lake.duck import spilling_duckdb
-from nightloom.literals import sql_text
+from nightloom.literals import sql_name, sql_text
 from nightloom.settings import Settings, place_of
+from nightloom.slate.described import COLUMNS, described_columns
 
 if TYPE_CHECKING:
     from nightloom.slate.plan import Plan
@@ -48,9 +49,12 @@ def describe_items(
         db.execute(f"CREATE TEMP VIEW _stats AS SELECT '' AS item_id, {', '.join(empty)}")
     else:
         db.register("_stats", lake.stream(ITEM_STATS, f"night = DATE '{night}'", columns, stats))
-    own = {*OF_ITEM, *columns, "night"}
-    attributes = [f""", TRY_CAST(attributes[{sql_text(name)}] AS {type if '<' not in type else 'string'})
-        AS "{name}" """ for name, type in settings.attributes("items").items() if name not in own]  # fmt: skip
+    declared = settings.attributes("items")
+    attributes = [
+        f", TRY_CAST(attributes[{sql_text(name)}] AS {type}) AS {sql_name(name)}"
+        for name, type in described_columns(declared).items()
+        if name not in COLUMNS
+    ]
     db.execute(
         f"""CREATE TEMP TABLE described AS SELECT {", ".join(OF_ITEM)}, DATE '{night}' AS night, first_at, last_at,
         {", ".join(f"coalesce({name}, 0) AS {name}" for name in NUMBERS)}{"".join(attributes)}

@@ -2,13 +2,22 @@
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
+
+
+def read_parquet(
+    db: duckdb.DuckDBPyConnection, files: Sequence[str], *, union_by_name: bool = False, hive_partitioning: bool = False
+) -> duckdb.DuckDBPyRelation:
+    """Rows of files by their exact names; DuckDB itself takes a name for a pattern with `*`, `?` and `[`."""
+    exact = [re.sub(r"[*?[]", r"[\g<0>]", file) for file in files]
+    return db.read_parquet(exact, union_by_name=union_by_name, hive_partitioning=hive_partitioning)
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def _full_night(lake: Lake, night: date, version: int | None = None) -> date:
 
 def _files(lake: Lake, table: Table, nights: set[date], version: int | None) -> list[str]:
     named = ", ".join(f"'{night}'" for night in sorted(nights))
-    return lake.open(table, version).file_uris(file_pruning_predicate=f"night IN ({named})")
+    return lake.files(table, version, f"night IN ({named})")
 
 
 def _exist(files: list[str]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nightloom.errors import NightloomError
 from nightloom.lake import now
-from nightloom.settings import CONFIG_VARIABLE, Settings
+from nightloom.settings import CHECKED_VARIABLE, CONFIG_VARIABLE, Settings
 
 CHECKOUT = Path(__file__).parents[2]
 DAGS = CHECKOUT / "dags"
@@ -34,6 +34,7 @@ def airflow_environment(settings: Settings, port: int = 8080, *, scheduled: bool
     python = Path(sys.executable).parent
     return os.environ | {
         CONFIG_VARIABLE: str(settings.file),
+        CHECKED_VARIABLE: settings.digest,
         "PATH": f"{python}:{os.environ.get('PATH', os.defpath)}",
         # Airflow gives a task a socket for its input, so bash takes itself for a remote shell and reads .bashrc, which
         # may put another python in front of PATH. Not so below another shell.
@@ -44,6 +45,10 @@ def airflow_environment(settings: Settings, port: int = 8080, *, scheduled: bool
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        # Airflow's own defaults stay unexpanded where AIRFLOW_HOME holds a `%`.
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs" / "dag_processor"),
         "AIRFLOW__CORE__PARALLELISM": "3",  # one per core, and one that waits for Spark
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / DATABASE}",
         "AIRFLOW__API__HOST": "127.0.0.1",

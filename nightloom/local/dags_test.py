@@ -52,7 +52,7 @@ class DatabaseRuns:
 
     def _select(self, sql: str, *values: str) -> list[tuple[str, ...]]:
         # A connection per question: one kept open would hold back SQLite's writers.
-        with closing(sqlite3.connect(f"file:{self.home / DATABASE}?mode=ro", uri=True, timeout=30)) as database:
+        with closing(sqlite3.connect(f"{(self.home / DATABASE).as_uri()}?mode=ro", uri=True, timeout=30)) as database:
             return database.execute(sql, values).fetchall()
 
 

@@ -8,6 +8,7 @@ from nightloom.section import Section as Section
 from nightloom.settings.gates import DataGate as DataGate
 from nightloom.settings.gates import ModelGate as ModelGate
 from nightloom.settings.gates import SlateGate as SlateGate
+from nightloom.settings.loader import CHECKED_VARIABLE as CHECKED_VARIABLE
 from nightloom.settings.loader import CONFIG_VARIABLE as CONFIG_VARIABLE
 from nightloom.settings.loader import config_file as config_file
 from nightloom.settings.loader import load as load

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nightloom.section import Section
+from nightloom.section import MOST_DAYS, Section
 
 
 class DataGate(Section):
@@ -14,7 +14,7 @@ class DataGate(Section):
     """Largest share of the night's new event rows that may be in quarantine."""
     min_rows: int = Field(1, ge=0)
     """Least number of interactions up to the night."""
-    past_nights: int = Field(28, ge=3)
+    past_nights: int = Field(28, ge=3, le=MOST_DAYS)
     """Number of earlier nights that a night is compared with. With fewer than 3 earlier nights, nothing is compared."""
     max_rows_change: float = Field(0.5, gt=0)
     """A source's rows may be this share more or fewer than the median of the same weekday, or of all these nights."""
@@ -61,7 +61,7 @@ class SlateGate(Section):
     """Least share of available items that are in the first k of any list."""
     min_overlap: float = Field(0.0, ge=0, le=1)
     """Least mean overlap with the lists served now, first k, same model version; 0 switches the check off."""
-    active_days: int = Field(28, ge=1)
+    active_days: int = Field(28, ge=1, le=MOST_DAYS)
     """Users with an interaction in this many last days are active. `min_coverage` also applies to active users
     alone."""
     max_fallback: float = Field(1.0, ge=0, le=1)

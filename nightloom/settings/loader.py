@@ -1,20 +1,29 @@
 """nightloom.toml and NIGHTLOOM_* variables -> Settings, or an error that names the line and the nearest key."""
 
 import os
-import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pydantic_settings
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from nightloom.errors import SettingsError
 from nightloom.section import Section, join_names, suggest_key
+from nightloom.settings import checks
 from nightloom.settings.locations import find_line, place_of
 from nightloom.settings.settings import Settings
+from nightloom.settings.toml_file import read_text
+from nightloom.slate.conditions import find_wrong_conditions
 from nightloom.slate.settings import find_misnamed
 
 CONFIG_VARIABLE = "NIGHTLOOM_CONFIG"
+CHECKED_VARIABLE = "NIGHTLOOM_CHECKED"
+"""Digest of the settings that `nightloom night` has checked already: its stages save half a second each."""
+MODELS = "models.declared"
+"""The module that checks [[models]] against the models' files: a text, as in nightloom/cli.py."""
 
 
 def config_file() -> Path:
@@ -23,33 +32,70 @@ def config_file() -> Path:
 
 
 def load(file: Path | None = None) -> Settings:
-    """Read `file` (default: config_file()). Raises SettingsError with the line and what to do."""
+    """Read `file` (default: config_file()). Raises SettingsError with the line and what to do, a line per mistake."""
     file = (file or config_file()).absolute()
     if not file.is_file():
         raise SettingsError(
             f"{file} is not there; run in a project's folder or set {CONFIG_VARIABLE} to its nightloom.toml"
         )
+    if wrong := list(_unknown_variables(os.environ)):
+        raise SettingsError("\n".join(wrong))
     try:
         settings = Settings(file=file)  # the rest comes out of the file
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file.name} is not valid TOML: {error}") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(item, file) for item in error.errors())) from None
-    if wrong := list(find_misnamed(settings.slate, settings.attributes("items"), settings.attributes("users"))):
-        raise SettingsError("\n".join(f"{place_of(settings, *where)}: {words}" for where, words in wrong))
+    except pydantic_settings.SettingsError as error:
+        raise SettingsError(f"an environment variable NIGHTLOOM_...: {error}; expected JSON") from None
+    if problems := list(_problems(settings)):
+        raise SettingsError("\n".join(f"{place_of(settings, *where)}: {words}" for where, words in problems))
     return settings
+
+
+def _problems(settings: Settings) -> Iterator[checks.Problem]:
+    """What is wrong between keys that are valid one by one."""
+    yield from checks.find_problems_of_places(settings)
+    if os.environ.get(CHECKED_VARIABLE) == settings.digest:
+        return
+    yield from checks.find_problems(settings)
+    yield from find_misnamed(settings.slate, settings.attributes("items"), settings.attributes("users"))
+    yield from find_wrong_conditions(settings.slate, settings.attributes("items"))
+    yield from import_module(MODELS).find_problems(settings)
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables that are meant for a section that there is not; those of a section are checked with its keys."""
+    known = Settings.model_fields.keys() - {"file"}
+    for name in sorted(environment):
+        section = name.removeprefix("NIGHTLOOM_").partition("__")[0].lower()
+        if name.startswith("NIGHTLOOM_") and "__" in name and section not in known:
+            yield f"variable {name}: no section is called '{section}'{suggest_key(section, known)}"
 
 
 def _explained(item: Any, file: Path) -> str:
     """One pydantic error as `nightloom.toml, line N: what, and the nearest known key`."""
     location = item["loc"]
     where = ".".join(str(part) for part in location)
-    line = find_line(location, file.read_text(encoding="utf8"))
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         known = _keys_beside(location)
         message = f"unknown key; known here are {join_names(known)}{suggest_key(str(location[-1]), known)}"
-    return f"{file.name}{f', line {line}' if line else ''}: {where}: {message}" if where else f"{file.name}: {message}"
+    if item["type"] == "literal_error":
+        message += f", found '{item['input']}'{suggest_key(str(item['input']), _options(item['ctx']['expected']))}"
+    return f"{_source(location, file)}: {where}: {message}" if where else f"{file.name}: {message}"
+
+
+def _source(location: tuple[str | int, ...], file: Path) -> str:
+    """Where a key was given: a variable, else the line of the file."""
+    variable = "NIGHTLOOM_" + "__".join(map(str, location)).upper()
+    if variable in {name.upper() for name in os.environ}:
+        return f"variable {variable}"
+    line = find_line(location, read_text(file))
+    return f"{file.name}, line {line}" if line else file.name
+
+
+def _options(expected: str) -> list[str]:
+    """The values in a text such as `'json', 'csv' or 'kafka'`."""
+    return expected.split("'")[1::2]
 
 
 def _keys_beside(location: tuple[str | int, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 import re
 
 from nightloom.settings.settings import Settings
+from nightloom.settings.toml_file import read_text
 
 
 def place_of(settings: Settings, *location: str | int) -> str:
@@ -12,7 +13,7 @@ def place_of(settings: Settings, *location: str | int) -> str:
 
 def line_of(settings: Settings, *location: str | int) -> int:
     """Line of a key in nightloom.toml, e.g. of ("marts", 0, "sql")."""
-    return find_line(location, settings.file.read_text(encoding="utf8")) or 1
+    return find_line(location, read_text(settings.file)) or 1
 
 
 def find_line(location: tuple[str | int, ...], text: str) -> int | None:

@@ -1,8 +1,12 @@
 """[places]: where the lake, the store and everything else are."""
 
+import re
 from pathlib import Path
+from typing import Self
 
-from nightloom.section import Section
+from pydantic import model_validator
+
+from nightloom.section import Section, suggest_key
 
 
 class Places(Section):
@@ -26,3 +30,12 @@ class Places(Section):
     spark: str = "warm"
     """`warm`: a local Spark Connect server that the night's stages share. A master URL (spark://..., yarn, local[2]): a
     driver per stage. sc://...: a Spark Connect server of your own."""
+
+    @model_validator(mode="after")
+    def _known_spark(self) -> Self:
+        if not re.match(r"warm$|yarn$|local($|\[)|(sc|spark|k8s)://.", self.spark):
+            raise ValueError(
+                f"places.spark: found '{self.spark}', expected warm, sc://HOST:PORT, or a master: local[2], yarn, "
+                f"spark://HOST:PORT or k8s://HOST:PORT{suggest_key(self.spark, ('warm', 'yarn', 'local[*]'))}"
+            )
+        return self

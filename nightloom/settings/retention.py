@@ -2,12 +2,12 @@
 
 from pydantic import Field
 
-from nightloom.section import Section
+from nightloom.section import MOST_DAYS, Section
 
 
 class Retention(Section):
     """What the weekly maintenance keeps. docs/tables.md has the retention of each table's rows."""
 
-    history_days: int = Field(30, ge=1)
+    history_days: int = Field(30, ge=1, le=MOST_DAYS)
     """Old versions of a table can be read for this many days. A version stays longer while a retained serving version
     or the champion depends on it, or while a later stage has yet to consume it."""

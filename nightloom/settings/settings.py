@@ -2,14 +2,13 @@
 
 import hashlib
 import re
-import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nightloom.section import join_names
 from nightloom.settings.gates import Gates
@@ -22,6 +21,7 @@ from nightloom.settings.retention import Retention
 from nightloom.settings.signals import Signal
 from nightloom.settings.sources import Source
 from nightloom.settings.store import Store
+from nightloom.settings.toml_file import read_toml
 from nightloom.settings.training import Training
 from nightloom.slate.settings import Slate
 
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = init_settings.init_kwargs["file"]  # type: ignore[attr-defined]  # the one keyword that load() passes
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_toml(file))
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
             )
         if self.store.embedded and self.places.store_url is not None:
             raise ValueError(f"store.kind is '{self.store.kind}', a folder: places.store says where, not store_url")
-        written = tomllib.loads(self.file.read_text(encoding="utf8")).get("places", {}).get("store_url", "")
+        written = read_toml(self.file).get("places", {}).get("store_url", "")
         if urlsplit(written).password:
             raise ValueError("places.store_url holds a password; set NIGHTLOOM_PLACES__STORE_URL and take it out here")
         return self

@@ -5,13 +5,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from nightloom.section import Section
+from nightloom.section import MOST_DAYS, Section
 
 
 class Training(Section):
-    holdout_days: int = Field(14, ge=1)
+    holdout_days: int = Field(14, ge=1, le=MOST_DAYS)
     """The last days before the night. No challenger trains on them: gate 2 evaluates on them."""
-    every_days: int = Field(7, ge=1)
+    every_days: int = Field(7, ge=1, le=MOST_DAYS)
     """Retrain when the last training is this many nights ago."""
     new_rows_share: float = Field(0.2, gt=0)
     """Retrain earlier when the interactions have grown by this share since the last training."""
@@ -44,7 +44,7 @@ class Training(Section):
     fusion_mb: int = Field(128, ge=0)
     """Gradients are joined into messages of up to this many MB; 0 sends each on its own. With 3 ranks or more, joining
     may change the order of additions from run to run, and so the last bits of the weights."""
-    seed: int = 7
+    seed: int = Field(7, ge=0, lt=2**32)
     """Seed of every random choice in training."""
 
     @model_validator(mode="after")
@@ -53,6 +53,14 @@ class Training(Section):
             raise ValueError(f"hosts has '{strange[0]}'; each is HOST:RANKS, such as 'gpu1:4'")
         if self.launcher == "spark" and self.hosts:
             raise ValueError("hosts is for launcher = 'horovodrun'; Spark chooses its machines by itself")
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_fit_the_hosts(self) -> Self:
+        places = sum(int(host.rpartition(":")[2]) for host in self.hosts)
+        for name, ranks in (("ranks", self.ranks), ("min_ranks", self.min_ranks)):
+            if self.hosts and ranks and ranks > places:
+                raise ValueError(f"{name} is {ranks}, and hosts have {places}")
         return self
 
     @model_validator(mode="after")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nightloom.errors import SettingsError
+from nightloom.literals import sql_name
 from nightloom.section import suggest_key
 from nightloom.slate.item_values import ItemValues
 
@@ -24,7 +25,42 @@ if TYPE_CHECKING:
     from nightloom.slate.arrays import Bools
 
 CATEGORY = "category"
-CATEGORY_NAMED = re.compile(r"'([^']*)'\s+in\s+categories|list_contains\(\s*categories\s*,\s*'([^']*)'", re.IGNORECASE)
+TEXT = "'((?:[^']|'')*)'"
+"""A text in SQL, without its quotes."""
+CATEGORY_NAMED = re.compile(rf"{TEXT}\s+in\s+categories|list_contains\(\s*categories\s*,\s*{TEXT}", re.IGNORECASE)
+
+
+COLUMNS = {
+    "item_id": "VARCHAR", "title": "VARCHAR", "categories": "VARCHAR[]", "available": "BOOLEAN",
+    "updated_at": "TIMESTAMPTZ", "night": "DATE", "first_at": "TIMESTAMPTZ", "last_at": "TIMESTAMPTZ",
+    "events": "BIGINT", "events_1d": "BIGINT", "events_7d": "BIGINT", "events_28d": "BIGINT", "popularity": "DOUBLE",
+}  # fmt: skip
+"""Column of `described` -> its type in DuckDB, without attributes."""
+NUMBERS_AND_TIMES = re.compile(
+    r"tinyint|smallint|short|int|integer|bigint|long|float|real|double|(?:decimal|dec|numeric)\b.*|boolean|date|timestamp",
+    re.IGNORECASE,
+)
+"""Spark's types that DuckDB knows by the same name; an attribute of any other type is a text."""
+
+
+def described_columns(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Column of `described` -> its type in DuckDB. `attributes` are name -> Spark's type; a column's name wins."""
+    added = {name: type for name, type in attributes.items() if name.lower() not in COLUMNS}
+    return COLUMNS | {name: type if NUMBERS_AND_TIMES.fullmatch(type) else "VARCHAR" for name, type in added.items()}
+
+
+def condition_problem(db: duckdb.DuckDBPyConnection, when: str) -> str | None:
+    """What is wrong with a condition over `described`; None where DuckDB understands it."""
+    import duckdb
+
+    try:
+        types = db.sql(f"SELECT ({when}\n) AS met FROM described LIMIT 0").types
+    except duckdb.Error as error:
+        first_line = str(error).split("\n\n")[0]
+        return f"{first_line}; columns of an item are {', '.join(db.table('described').columns)}"
+    if [str(type) for type in types] != ["BOOLEAN"]:
+        return f"'{when}' is {', '.join(map(str, types))}; expected a condition, true or false for each item"
+    return None
 
 
 def condition(when: str) -> str:
@@ -34,7 +70,7 @@ def condition(when: str) -> str:
 
 def values_of(by: str) -> str:
     """SQL for the list of an item's values of `category` or an attribute."""
-    return "categories" if by == CATEGORY else f'[CAST("{by}" AS VARCHAR)]'
+    return "categories" if by == CATEGORY else f"[CAST({sql_name(by)} AS VARCHAR)]"
 
 
 @dataclass(frozen=True)
@@ -85,10 +121,6 @@ class DescribedItems:
 
         return ItemValues.from_pairs(np.arange(len(self.ids)), np.zeros(len(self.ids), np.int64), len(self.ids))
 
-    def columns(self) -> list[str]:
-        """What a condition can name."""
-        return self.db.table("described").columns
-
 
 @dataclass(frozen=True)
 class Compilation:
@@ -108,16 +140,9 @@ class Compilation:
 
         A condition that no item meets, or that names a category of no item, is a warning.
         """
-        import duckdb
-
-        where, items = self.place_of(*self.location, key), self.items
-        try:
-            (type_,) = items.db.sql(f"SELECT ({when}\n) AS met FROM described LIMIT 0").types
-        except duckdb.Error as error:
-            first_line = str(error).split("\n\n")[0]
-            raise SettingsError(f"{where}: {first_line}; columns of an item are {', '.join(items.columns())}") from None
-        if str(type_) != "BOOLEAN":
-            raise SettingsError(f"{where}: '{when}' is {type_}; expected a condition, true or false for each item")
+        items = self.items
+        if words := condition_problem(items.db, when):
+            raise SettingsError(f"{self.place_of(*self.location, key)}: {words}")
         self._check_categories(when, key)
         met = items.flags(condition(when))
         if not met.any() and len(met):
@@ -129,7 +154,7 @@ class Compilation:
         print(f"warning: {self.place_of(*self.location, key)}: {words}", file=sys.stderr)
 
     def _check_categories(self, when: str, key: str) -> None:
-        named = {one or other for one, other in CATEGORY_NAMED.findall(when)}
+        named = {(one or other).replace("''", "'") for one, other in CATEGORY_NAMED.findall(when)}
         if named:
             rows = self.items.db.sql("SELECT DISTINCT unnest(categories) FROM described").fetchall()
             known = [row[0] for row in rows]

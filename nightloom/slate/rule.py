@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nightloom.section import Section, join_names, suggest_key
 from nightloom.slate.checks import FewMissed, NoRows
@@ -100,6 +100,12 @@ class SlateRule(Section):
         """Attributes that the rule names outside SQL."""
         yield from ()
 
+    @property
+    def condition(self) -> str | None:
+        """SQL for the items that the rule is about, under the key `when`; None where it has none."""
+        when: str | None = getattr(self, "when", None)
+        return when
+
 
 class NamedRule(SlateRule):
     """A kind of which there may be several rules."""
@@ -121,6 +127,12 @@ class AudienceRule(NamedRule):
     """First night of the rule."""
     last_day: date | None = None
     """Last night of the rule."""
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Self:
+        if self.first_day and self.last_day and self.last_day < self.first_day:
+            raise ValueError(f"last_day is {self.last_day}, before first_day = {self.first_day}")
+        return self
 
     def holds_on(self, night: date) -> bool:
         """Whether the rule holds on a night."""

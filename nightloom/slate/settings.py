@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
-from nightloom.section import Section, join_names
+from nightloom.section import MOST_DAYS, Section, join_names
 from nightloom.slate.effects import KEEP
 from nightloom.slate.rule import AttributeName, NamedRule, SlateRule
 from nightloom.slate.rules import find_kinds
@@ -28,9 +28,9 @@ class SlateSection(Section):
     """Length a reader gets unless it asks for another."""
     stored: int = Field(60, ge=1)
     """Length stored: more than k, so that a reader's filters do not empty the list."""
-    full_refresh_days: int = Field(7, ge=1)
+    full_refresh_days: int = Field(7, ge=1, le=MOST_DAYS)
     """So often everybody is scored; between, users for whom something changed. 1: everybody every night."""
-    popular_half_life_days: float = Field(14.0, gt=0)
+    popular_half_life_days: float = Field(14.0, gt=0, le=MOST_DAYS)
     """How fast an old event stops counting for the popular list, which unknown users get."""
     segments: tuple[str, ...] = ()
     """Attributes of users, such as their market: a popular list for each value that at least 10 users have."""

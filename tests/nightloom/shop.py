@@ -138,7 +138,7 @@ def _in_the_middle(home: Path, done: int) -> bool:
 
 def _nights(home: Path) -> list[DagRun]:
     """Runs of the backfill as they stand in Airflow's database, the oldest first: nobody may be there to ask."""
-    with closing(sqlite3.connect(f"file:{home / DATABASE}?mode=ro", uri=True, timeout=30)) as database:
+    with closing(sqlite3.connect(f"{(home / DATABASE).as_uri()}?mode=ro", uri=True, timeout=30)) as database:
         rows = database.execute(
             "SELECT run_id, state, substr(logical_date, 1, 10) FROM dag_run"
             " WHERE dag_id = 'backfill' AND logical_date IS NOT NULL ORDER BY logical_date"

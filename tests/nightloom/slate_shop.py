@@ -42,8 +42,18 @@ name = "goods"
 kind = "items"
 path = "landing"
 format = "json"
-fields = { i = "string", year = "int", price = "double" }
 columns = { item_id = "i" }
+
+[sources.fields]
+i = "string"
+year = "int"
+price = "double"
+maker = "string"
+provider = "string"
+series = "string"
+markets = "string"
+min_age = "string"
+r = "string"
 
 [sources.attributes]
 year = "year"
@@ -59,7 +69,7 @@ name = "people"
 kind = "users"
 path = "landing"
 format = "json"
-fields = { u = "string" }
+fields = { u = "string", market = "string", age = "string" }
 columns = { user_id = "u" }
 attributes = { market = "market", age = "age" }
 

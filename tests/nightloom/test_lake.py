@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from nightloom.contracts import HISTORIES, POPULAR, QUARANTINE_ROWS, TABLES, USERS
 from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
@@ -156,7 +155,7 @@ def test_rows_are_replaced_where_asked_and_the_commit_says_what_they_were_made_f
     lake.replace(POPULAR, lists(first, second), "true", "before")
     lake.replace(POPULAR, lists(first, item="i2"), f"night = DATE '{first}'", "after")
     assert {row["night"]: row["items"] for row in lake.rows(POPULAR).to_pylist()} == {first: ["i2"], second: ["i1"]}
-    assert [commit["userMetadata"] for commit in lake.open(POPULAR).history(2)] == ["after", "before"]
+    assert [commit["userMetadata"] for commit in lake.commits(POPULAR)[:2]] == ["after", "before"]
 
 
 def test_a_replacement_that_breaks_a_check_leaves_what_was_there(lake: Lake) -> None:
@@ -197,7 +196,7 @@ def test_an_old_version_is_as_it_was(lake: Lake) -> None:
 
 def test_a_moment_gives_the_version_of_then_and_before_the_first_one_there_is_none(lake: Lake) -> None:
     lake.append(USERS, [user("a")])
-    written = DeltaTable(lake.path(USERS)).history(1)[0]["timestamp"]
+    written = lake.last_commit(USERS)["timestamp"]
     then = datetime.fromtimestamp(written / 1000, UTC)
     assert lake.open(USERS, as_of=then + timedelta(days=1)).version() == lake.version(USERS) == 2
     with pytest.raises(MissingTableError, match="did not exist at"):

@@ -11,6 +11,7 @@ import pytest
 from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
 from nightloom.settings import CONFIG_VARIABLE, Settings, line_of, load
+from nightloom.settings.expressions import expression_problem
 
 SAMPLE = Path(__file__).parents[2] / "nightloom.toml"
 SMALL = """\
@@ -143,6 +144,121 @@ def test_a_mistake_is_told_with_its_line_and_the_nearest_key(find: str, put: str
     with pytest.raises(SettingsError) as error:
         change(find, put)
     assert re.search(said, str(error.value)), str(error.value)
+
+
+RULE = """[slate]
+k = 5
+stored = 10
+[[slate.PLURAL]]
+name = "r"
+"""
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "said"),
+    [
+        (
+            't = "timestamp"',
+            't = "timestmp"',
+            r"line 9: sources\.0\.fields\.t: 'timestmp' is no type .*mean 'timestamp'\?",
+        ),
+        ('t = "timestamp"', 't = "array<strng>"', r"'strng' is no type of Spark SQL"),
+        ('t = "timestamp"', 't = "map<string>"', r"'map<string>' is no type of Spark SQL"),
+        ('i = "string"', 'i = "string", U = "string"', r"'U' and 'u' differ by case alone"),
+        (
+            'item_id = "i"',
+            'item_id = "upper(i"',
+            r"line 13: sources\.0\.columns\.item_id: is no SQL: upper\(i: Expecting \)",
+        ),
+        ('item_id = "i"', "item_id = \"'it's'\"", r"item_id: is no SQL: .* without its end"),
+        ('item_id = "i"', 'item_id = "j"', r"item_id: names the field 'j'; the fields are i, t, u"),
+        ('item_id = "i"', 'item_id = ""', r"item_id: is no SQL: an empty text"),
+        ("\"'click'\"", "\"'clik'\"", r"every event is 'clik', which no signal declares; .*Did you mean 'click'\?"),
+        ("[sources.columns]", "attributes = { a = 'u' }\n[sources.columns]", r"line 11: .*events have no attributes"),
+        ('kind = "events"', 'kind = "event"', r"line 6: sources\.0\.kind: .*found 'event'. Did you mean 'events'\?"),
+        ('event = "click"', 'event = "click"\nvalid = [5, 1]', r"line 17: signals\.0: valid is \[5, 1\]; the lowest"),
+        (
+            'event = "click"',
+            'event = "click"\nvalid = [1, 5]',
+            r"line 19: signals\.0\.valid: no source .* gives the column",
+        ),
+        (
+            'event = "click"',
+            'event = "click"\nvalid = [1, 5]\nmin_value = 6',
+            r"min_value is 6, above the highest valid",
+        ),
+        ('event = "click"', 'event = "click"\nweight = 0', r"line 17: signals: every weight is 0"),
+        ('event = "click"', 'event = "click"\nweight = inf', r"line 19: signals\.0\.weight: .*finite number"),
+        ('event = "click"', 'event = ""', r"line 18: signals\.0\.event: .*at least 1 character"),
+        ('"popularity"', '"popularty"', r"line 21: models\.0\.name: no model is called .*Did you mean 'popularity'\?"),
+        (
+            '"popularity"',
+            '"als"\nparams = { factor = 8 }',
+            r"line 22: models\.0\.params\.factor: unknown .*'factors'\?",
+        ),
+        ('"popularity"', '"als"\nparams = { factors = "many" }', r"line 22: .*factors: .*valid integer"),
+        (
+            '"popularity"',
+            '"als"\nsearch = { factors = { low = 0, high = 2 } }',
+            r"line 22: models\.0\.search\.factors: ",
+        ),
+        (
+            '"popularity"',
+            '"blend"\nparams = { members = "als, blend" }',
+            r"line 22: .*members: no member can be 'blend'",
+        ),
+        ("", '[places]\nspark = "wram"\n', r"places\.spark: found 'wram', expected .*Did you mean 'warm'\?"),
+        ("", '[places]\nlake = "a[1]"\n', r"line 23: places\.lake: the path .*a\[1\]' holds '\[', '\]', which Delta"),
+        ("", '[places]\nlake = "50%20"\n', r"line 23: places\.lake: the path .* holds % and two hexadecimal"),
+        ("", "[training]\nseed = -1\n", r"line 23: training\.seed: "),
+        ("", '[training]\nhosts = ["a:2"]\nranks = 3\n', r"line 22: training: ranks is 3, and hosts have 2"),
+        ("", "[late]\nwindow_days = 99999999999\n", r"line 23: late\.window_days: "),
+        ("", RULE.replace("PLURAL", "floors") + 'at_least = 1\nwhen = "evnts > 1"\n', r"line 28: .*when: .*evnts"),
+        ("", RULE.replace("PLURAL", "floors") + 'at_least = 1\nwhen = "true) a, (true"\n', r"expected a condition"),
+        (
+            "",
+            RULE.replace("PLURAL", "pins") + 'item = "a"\nplace = 1\nfirst_day = 2024-03-02\nlast_day = 2024-03-01\n',
+            r"line 25: slate\.pins\.0: last_day is 2024-03-01, before first_day = 2024-03-02",
+        ),
+    ],
+)
+def test_what_would_fail_in_a_later_night_is_told_at_load(find: str, put: str, said: str, change: Change) -> None:
+    with pytest.raises(SettingsError) as error:
+        change(find, put)
+    assert re.search(said, str(error.value)), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "sql", ["values", "4 >>> 1", "transform(xs, x -> x + i)", "i <=> u", "dateadd(DAY, 1, t)", "`i`"]
+)
+def test_what_spark_understands_is_no_mistake(sql: str) -> None:
+    assert expression_problem(sql, ["u", "i", "t", "values", "xs"]) is None
+
+
+def test_a_byte_order_mark_is_fine_and_other_bytes_than_utf8_have_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "nightloom.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
+    assert load(file).project.name == "shop"
+    file.write_bytes(SMALL.replace("'click'", "'clich\u00e9'").encode("latin1"))
+    with pytest.raises(
+        SettingsError, match=r"^nightloom.toml, line 14, column 16: found the byte 0xE9, which is not UTF-8"
+    ):
+        load(file)
+
+
+def test_a_variable_that_is_wrong_is_told_by_its_name(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTLOOM_SLATE__K", "many")
+    with pytest.raises(SettingsError, match=r"^variable NIGHTLOOM_SLATE__K: slate.k: "):
+        change("", "")
+    monkeypatch.setenv("NIGHTLOOM_SLATE", "{")
+    with pytest.raises(SettingsError, match=r"NIGHTLOOM_.*slate.*expected JSON"):
+        change("", "")
+    monkeypatch.delenv("NIGHTLOOM_SLATE")
+    monkeypatch.setenv("NIGHTLOOM_PLACE__HOME", "/h")
+    with pytest.raises(
+        SettingsError, match=r"NIGHTLOOM_PLACE__HOME: no section is called 'place'. Did you mean 'places'\?"
+    ):
+        change("", "")
 
 
 def test_the_line_is_of_the_section_that_is_wrong_where_several_have_the_key(change: Change) -> None:

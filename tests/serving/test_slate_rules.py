@@ -23,7 +23,7 @@ name = "films"
 kind = "items"
 path = "landing"
 format = "json"
-fields = { i = "string", year = "int" }
+fields = { i = "string", year = "int", m = "string" }
 columns = { item_id = "i" }
 attributes = { year = "year", markets = "m" }
 
@@ -32,7 +32,7 @@ name = "people"
 kind = "users"
 path = "landing"
 format = "json"
-fields = { u = "string" }
+fields = { u = "string", m = "string", a = "string" }
 columns = { user_id = "u" }
 attributes = { market = "m", age = "a" }
 

@@ -163,7 +163,7 @@ def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(shop: S
     ruled = shop.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(after(8))])
     ruled.score(after(8))
-    stamp = json.loads(ruled.lake.open(RECOMMENDATIONS).history(1)[0]["userMetadata"])
+    stamp = json.loads(ruled.lake.last_commit(RECOMMENDATIONS)["userMetadata"])
     reads, settings = stamp["reads"], ruled.at.settings
     versions = reads[ITEMS.full_name], reads[ITEM_STATS.full_name]
     plan = compile_slate(ruled.lake, settings, after(8), *versions)

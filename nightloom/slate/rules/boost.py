@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from nightloom.literals import sql_name
 from nightloom.slate.effects import RelevanceAddition
 from nightloom.slate.rule import AttributeName, CompiledRule, NamedRule
 
@@ -62,7 +63,8 @@ half_life_days = 30
         met = compilation.meeting(self.when)
         add = np.where(met, self.add, 0.0)
         if self.since is not None:
-            since, end = f'TRY_CAST("{self.since}" AS TIMESTAMPTZ)', f"TIMESTAMPTZ '{compilation.night} 23:59:59+00'"
+            since = f"TRY_CAST({sql_name(self.since)} AS TIMESTAMPTZ)"
+            end = f"TIMESTAMPTZ '{compilation.night} 23:59:59+00'"
             age = f"coalesce(date_diff('second', {since}, {end}) / 86400.0, 'nan'::DOUBLE)"
             days = compilation.items.column(age).to_numpy()
             decayed = 0.5 ** (np.maximum(days, 0) / (self.half_life_days or 1))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from nightloom.literals import sql_text
+from nightloom.literals import sql_name, sql_text
 from nightloom.slate.checks import SHOWN, NoRows
 from nightloom.slate.described import condition
 from nightloom.slate.effects import KeepForAll, KeepForUser
@@ -81,7 +81,7 @@ user = "market"
             has = f"list_filter({self._item_values}, lambda value: value <> '')"
             given, fits = f"len({has}) > 0", f"list_contains({has}, {user})"
         else:
-            number = f'TRY_CAST("{self.item}" AS DOUBLE)'
+            number = f"TRY_CAST({sql_name(self.item or '')} AS DOUBLE)"
             sign = {"at_most": "<=", "at_least": ">="}[self.compare]
             given, fits = f"{number} IS NOT NULL", f"{number} {sign} TRY_CAST({user} AS DOUBLE)"
         return NoRows(f"""SELECT 1 FROM {SHOWN} JOIN described USING (item_id) LEFT JOIN people USING (user_id)
@@ -90,6 +90,7 @@ user = "market"
     @property
     def _item_values(self) -> str:
         """SQL for the list of the item's values that are compared."""
+        column = sql_name(self.item or "")
         if self.compare == "contains":
-            return f"""[trim(each) FOR each IN string_split(CAST("{self.item}" AS VARCHAR), ',')]"""
-        return f"""[TRY_CAST("{self.item}" AS DOUBLE)]"""
+            return f"[trim(each) FOR each IN string_split(CAST({column} AS VARCHAR), ',')]"
+        return f"[TRY_CAST({column} AS DOUBLE)]"

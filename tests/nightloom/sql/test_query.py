@@ -71,7 +71,7 @@ def test_an_old_version_is_as_it_was(run: Run) -> None:
 def test_as_of_a_moment_and_as_of_a_day_which_means_its_end(run: Run, lake: Lake) -> None:
     today = datetime.now(UTC)
     assert run("sql", "SELECT count(*) AS n FROM silver.items", "--as-of", f"{today:%Y-%m-%d}", "--csv") == "n\n3\n"
-    second, first, *_ = (commit["timestamp"] / 1000 for commit in lake.open(ITEMS).history())
+    second, first, *_ = (commit["timestamp"] / 1000 for commit in lake.commits(ITEMS))
     moment = datetime.fromtimestamp((first + second) / 2, UTC).isoformat()
     assert run("sql", "SELECT count(*) AS n FROM silver.items", "--as-of", moment, "--csv") == "n\n2\n"
     with pytest.raises(MissingTableError, match="did not exist at"):

@@ -1,0 +1,127 @@
+"""What is wrong between the keys of nightloom.toml, and in its SQL: (place in the file, words).
+
+Only what fails for certain is reported. Models are checked by models/declared.py, rules by nightloom/slate/.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nightloom.contracts import TABLES
+from nightloom.section import join_names, suggest_key
+from nightloom.settings.expressions import constant, expression_problem, select_problem
+from nightloom.settings.settings import Settings
+from nightloom.settings.sources import Source
+from nightloom.settings.spark_types import type_problem
+
+Problem = tuple[tuple[str | int, ...], str]
+
+
+def find_problems(settings: Settings) -> Iterator[Problem]:
+    """Everything that is wrong in a file whose keys are valid one by one."""
+    for number, source in enumerate(settings.sources):
+        yield from ((("sources", number, *where), words) for where, words in _source(source))
+    yield from _events(settings)
+    yield from _attributes(settings)
+    yield from _marts(settings)
+
+
+def _source(source: Source) -> Iterator[Problem]:
+    """Types, names and expressions of one source; places are relative to it."""
+    for name, type in source.fields.items():
+        if words := type_problem(type):
+            yield ("fields", name), words
+    for first, second in _same_but_for_case(source.fields):
+        yield ("fields", second), f"'{second}' and '{first}' differ by case alone, and Spark does not tell them apart"
+    sections = {"columns": source.columns, "attributes": source.attributes}
+    expressions: list[Problem] = [((key, name), sql) for key, made in sections.items() for name, sql in made.items()]
+    expressions += [(("rules", number, "when"), rule.when) for number, rule in enumerate(source.rules)]
+    for where, sql in expressions:
+        if words := expression_problem(sql, source.fields):
+            yield where, words
+    if twice := [name for name, count in Counter(rule.name for rule in source.rules).items() if count > 1]:
+        yield ("rules",), f"two rules are called {join_names(twice)}; names are unique"
+    if source.kind == "events" and source.attributes:
+        yield ("attributes",), "events have no attributes; sources of items and of users have"
+
+
+def _events(settings: Settings) -> Iterator[Problem]:
+    """Sources of events against the signals."""
+    of_events = [(number, each) for number, each in enumerate(settings.sources) if each.kind == "events"]
+    if not of_events:
+        yield ("sources",), "no source is of kind 'events'; without events there is nothing to recommend"
+    known = [signal.event for signal in settings.signals]
+    for number, source in of_events:
+        event = constant(source.columns["event"])
+        if event is not None and event not in known:
+            words = f"every event is '{event}', which no signal declares; declared are {join_names(known)}"
+            yield ("sources", number, "columns", "event"), f"{words}{suggest_key(event, known)}"
+    valued = any("value" in source.columns for _, source in of_events)
+    for number, signal in enumerate(settings.signals):
+        if signal.valid and not valued and of_events:
+            yield ("signals", number, "valid"), "no source of events gives the column value, so no event would be valid"
+    if settings.signals and not any(signal.weight for signal in settings.signals):
+        yield ("signals",), "every weight is 0, so no model could learn anything"
+
+
+def _attributes(settings: Settings) -> Iterator[Problem]:
+    """Attributes of items are columns of one table in DuckDB, where case does not count."""
+    for number, source in enumerate(settings.sources):
+        if source.kind == "items":
+            for first, second in _same_but_for_case(settings.attributes("items")):
+                if second in source.attributes:
+                    words = f"'{second}' and '{first}' differ by case alone, and SQL does not tell them apart"
+                    yield ("sources", number, "attributes", second), words
+
+
+def _marts(settings: Settings) -> Iterator[Problem]:
+    tables = {table.full_name for table in TABLES} | {f"gold.{mart.name}" for mart in settings.marts}
+    for number, mart in enumerate(settings.marts):
+        if words := select_problem(mart.sql, tables):
+            yield ("marts", number, "sql"), words
+
+
+UNUSABLE = "[]^|\\\n"
+"""Signs in a path that the Delta library cannot open."""
+
+
+def find_problems_of_places(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with [places]."""
+    lake = settings.place("lake")
+    found = sorted({sign for sign in str(lake) if sign in UNUSABLE or not sign.isprintable()})
+    if found:
+        named = ", ".join(map(repr, found))
+        yield ("places", "lake"), f"the path {str(lake)!r} holds {named}, which Delta tables cannot have in their path"
+    elif _percent_encoded(lake):
+        yield (
+            ("places", "lake"),
+            f"the path {lake} holds % and two hexadecimal digits, which Delta tables cannot have",
+        )
+    if settings.places.store_url and not settings.store.embedded:
+        schemes = ("postgresql", "postgres") if settings.store.kind == "postgresql" else ("redis", "rediss")
+        try:
+            scheme, _ = urlsplit(settings.places.store_url).scheme, urlsplit(settings.places.store_url).port
+        except ValueError as error:
+            yield ("places", "store_url"), f"is no address: {error}"
+            return
+        if scheme not in schemes:
+            yield (
+                ("places", "store_url"),
+                f"store.kind is '{settings.store.kind}', so the address begins with {schemes[0]}://, found {scheme!r}",
+            )
+
+
+def _percent_encoded(path: Path) -> bool:
+    hexadecimal = "0123456789abcdefABCDEF"
+    parts = str(path).split("%")[1:]
+    return any(len(part) > 1 and part[0] in hexadecimal and part[1] in hexadecimal for part in parts)
+
+
+def _same_but_for_case(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for name in names:
+        if (before := first.setdefault(name.lower(), name)) != name:
+            yield before, name
