@@ -45,7 +45,7 @@ def settings_page() -> str:
     return (
         "# Settings\n\n"
         "`nightloom.toml` holds every setting of a project. It is judged whole when it is loaded: keys, values, SQL,\n"
-        "models and their parameters. A mistake is an error that names its line and the nearest known name. A variable\n"
+        "models and their parameters. A mistake is an error that names its line and the nearest name. A variable\n"
         "such as `NIGHTLOOM_PLACES__HOME=/mnt/lake` overrides the file: `NIGHTLOOM_`, then the section and the key,\n"
         "joined by two underscores. `NIGHTLOOM_CONFIG` names the file.\n\n"
         "Made from `nightloom/settings/` by `docs/generate.py`.\n" + "".join(_sections(Settings, ""))
