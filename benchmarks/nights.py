@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import models
-from models.base import Histories, Strings
+from models.base import Histories
 from models.features import Features
 from nightloom import settings as settings_module
 from nightloom.literals import sql_text
@@ -31,7 +31,7 @@ from nightloom.samples.command import cache_folder
 from nightloom.settings import ModelSpec, Settings
 from training import trainers
 from training.bootstrap_intervals import bootstrap_intervals
-from training.dataset import InteractionLog, log_from_arrow, training_examples
+from training.dataset import InteractionLog, Texts, log_from_arrow, training_examples
 from training.ranking_metrics import F64, Bools
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 
@@ -65,14 +65,14 @@ def main() -> None:
     scores: dict[str, list[F64]] = {spec.name: [] for spec in specs}
     warm: list[Bools] = []
     for cut in cuts:
-        evaluation = evaluation_set(log_from_arrow(before(log, cut + timedelta(days=days))), cut)
+        evaluation = evaluation_set(log_from_arrow(before(log, cut + timedelta(days=days)).to_batches()), cut)
         later, warm_T = evaluation.holdout, evaluation.holdout.warm_T
         evaluation = replace(
             evaluation, holdout=replace(later, histories=with_words(later.histories, later.user_ids, words))
         )
         warm.append(warm_T)
         print(f"cut {cut:%Y-%m-%d}: {len(warm_T)} users, {(~warm_T).sum()} of them new", flush=True)
-        likes = log_from_arrow(before(log, cut).filter(pc.field("weight") > 0))
+        likes = log_from_arrow(before(log, cut).filter(pc.field("weight") > 0).to_batches())
         for spec in specs:
             values_T = ndcg_per_user(likes, words, cut, evaluation, spec, settings.gates.model.k, options.seeds)
             scores[spec.name].append(values_T)
@@ -110,7 +110,7 @@ def user_words(wheel: Path, settings: Settings) -> Words:
         return dict(db.sql(f"SELECT user_id, [{words}] FROM members").fetchall())
 
 
-def with_words(histories: Histories, user_ids: Strings, words: Words) -> Histories:
+def with_words(histories: Histories, user_ids: Texts, words: Words) -> Histories:
     """The histories, with each user's features."""
     return replace(histories, user_features=Features.from_lists(words[user] for user in user_ids.tolist()))
 

@@ -49,19 +49,20 @@ def recommend(
 ITEMS_AT_A_TIME = 16_384
 
 
-def similar_items(model: Model, at: int, k: int, allowed_I: Bools) -> Iterator[tuple[I32, I32, F32]]:
-    """For each item the k others that gain most by it: blocks of (items_B, ids_BK, lift_BK), as recommend() gives them.
+def similar_items(model: Model, k: int, allowed_I: Bools, items_N: I32) -> Iterator[tuple[I32, I32, F32]]:
+    """For each of N items the k others that gain most by it: blocks (items_B, ids_BK, lift_BK), as recommend() gives.
 
-    They are ranked by the lift for somebody who likes only this item (at `at`, Unix seconds). By their scores popular
-    items would be similar to every item. For EASE and the neighbours of items the lift is the weight between both.
+    They are ranked by the lift for somebody who likes only this item, at the same moment (0) whatever the night is. By
+    their scores popular items would be similar to every item. For EASE and the neighbours of items the lift is the
+    weight between both.
     """
     count = len(model.item_ids)
     step = ITEMS_AT_A_TIME if isinstance(model, FactorModel) else max(1, SCORES_PER_BLOCK // count)
-    for start in range(0, count, step):
-        items_B = np.arange(start, min(start + step, count), dtype=np.int32)
+    for start in range(0, len(items_N), step):
+        items_B = items_N[start : start + step]
         every = np.arange(len(items_B) + 1, dtype=np.int64)
         one = np.ones(len(items_B), np.float32)
-        liked = Histories(every, items_B, one, np.full(len(items_B), at, np.int64))
+        liked = Histories(every, items_B, one, np.zeros(len(items_B), np.int64))
         itself = csr_array((one.astype(np.bool_), items_B, every), shape=(len(items_B), count))
         if isinstance(model, FactorModel):
             users_BD = model.encode(liked) - model.encode(_nobody(model))

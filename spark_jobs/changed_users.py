@@ -1,22 +1,28 @@
-"""Which users' lists may differ from the night before: by their events, their attributes or a hidden item."""
+"""Which users' lists may differ from the night before: by their events, their attributes, a hidden item or a rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.contracts import HISTORIES, INTERACTIONS, ITEMS, RECOMMENDATIONS, USERS, Table
+from nightloom.contracts import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake import MAINTENANCE_OPERATIONS, transaction_id
-from nightloom.lake.recommendations import StoredNight, nightly_lists
+from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.recommendations import StoredNight, files_of_night, nightly_lists
 from nightloom.night.context import end_of
 from spark_jobs.context import SparkNight
+
+if TYPE_CHECKING:
+    from nightloom.slate.changes import RuleChanges
+    from nightloom.slate.plan import Plan
 
 Strings = NDArray[np.str_]
 FEW_ITEMS = 1_000
@@ -29,25 +35,31 @@ class FullRefreshError(Exception):
 
 @dataclass(frozen=True)
 class PreviousNight:
-    """The night that tonight's lists start from, and the table versions that its lists were made from."""
+    """The night that tonight's lists start from, and the table versions and rules that its lists were made from."""
 
     stored: StoredNight
     reads: dict[str, int]
+    rules: str | None
+    """Digest of its plan; None without slate rules."""
 
     @property
     def night(self) -> date:
         return self.stored.night
 
 
-def changed_users(night: SparkNight, previous: PreviousNight, item_ids: Callable[[], Strings]) -> DataFrame:
-    """The users (user_id, distinct) whose lists may differ from those of the previous night."""
+def changed_users(
+    night: SparkNight, previous: PreviousNight, item_ids: Callable[[], Strings], plan: Plan | None
+) -> DataFrame:
+    """The users (user_id, distinct) whose lists may differ from those of the previous night; `plan`: the night's rules.
+
+    Raises FullRefreshError where that may be everybody.
+    """
     found = [_with_events_due(night, previous)]
     if not _has_same_rows(night, previous, HISTORIES):
         found.append(_with_other_events(night, previous))
     if USERS.full_name in previous.reads and not _has_same_rows(night, previous, USERS):
         found.append(_differing(night, previous, USERS, ("attributes",)))
-    if not night.settings.slate.rules:  # with rules, the rules hide items
-        found += _hidden(night, previous, item_ids)
+    found += _hidden(night, previous, item_ids) if plan is None else _touched(night, previous, item_ids, plan)
     users = found[0]
     for more in found[1:]:
         users = users.union(more)
@@ -108,6 +120,43 @@ def _hidden(night: SparkNight, previous: PreviousNight, item_ids: Callable[[], S
         return []
     lists = night.spark.sql(nightly_lists(night.lake, previous.night, source=lists_view(night)))
     return [lists.where(F.arrays_overlap("items", F.array(*map(F.lit, gone)))).select("user_id")]
+
+
+def _touched(
+    night: SparkNight, previous: PreviousNight, item_ids: Callable[[], Strings], plan: Plan
+) -> list[DataFrame]:
+    """Users whom other rules, or rules over other items, may touch."""
+    if plan.digest == previous.rules:
+        return []
+    from nightloom.lake.described_items import compile_slate  # numba: only where there are rules
+    from nightloom.slate.changes import EverybodyError, compare_plans
+
+    versions = (previous.reads[table.full_name] for table in (ITEMS, ITEM_STATS))
+    try:
+        changes = compare_plans(compile_slate(night.lake, night.settings, previous.night, *versions), plan, item_ids())
+    except (EverybodyError, MissingTableError) as why:
+        raise FullRefreshError(str(why)) from None
+    return [_by_rules(night, previous, changes)] if changes else []
+
+
+def _by_rules(night: SparkNight, previous: PreviousNight, changes: RuleChanges) -> DataFrame:
+    """The users whom changes touch, found by DuckDB in the lists of the previous night."""
+    from nightloom.slate.changes import touched_users
+
+    slate = night.settings.slate
+    with spilling_duckdb(night.settings.place("home")) as db:
+        files = files_of_night(night.lake, RECOMMENDATIONS, previous.night)
+        db.read_parquet(files, union_by_name=True, hive_partitioning=True).create_view("stored")
+        lists = nightly_lists(night.lake, previous.night, source="stored")
+        db.execute(f"CREATE VIEW lists AS SELECT user_id, items FROM ({lists})")
+        if USERS.full_name in night.reads:
+            users = night.lake.open(USERS, night.pin(USERS)).file_uris()
+            db.read_parquet(users).create_view("people")
+        else:
+            db.execute("CREATE TABLE people (user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))")
+        found = touched_users(db, changes, slate.k, slate.stored)
+    none = night.frame(HISTORIES).select("user_id").limit(0)  # Spark takes no empty Arrow table
+    return night.spark.createDataFrame(found) if found.num_rows else none
 
 
 def _unavailable(night: SparkNight, version: int) -> set[str]:

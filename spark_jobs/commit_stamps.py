@@ -90,6 +90,12 @@ def _same_inputs(night: Night, before: dict[str, Any]) -> bool:
     return before | own == now | own and have_same_rows(night, before["reads"], now["reads"])
 
 
+def has_same_recipe(night: Night, before: Commit) -> bool:
+    """Whether a commit was made with the settings, code and tags of this run."""
+    now = json.loads(commit_stamp(night))
+    return all(before.stamp.get(name) == now[name] for name in ("tags", "config", "code"))
+
+
 def have_same_rows(night: Night, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
     """Whether two sets of table versions hold the same rows: equal versions, or only upkeep between them."""
     named = {table.full_name: table for table in all_tables(night.settings)}

@@ -100,7 +100,7 @@ def main(night: SparkNight) -> None:
     if up_to_date and not getattr(night.arguments, "full", False):
         return
     with (
-        scoring_scope(night, lambda: model.model.item_ids, without_history=without_history) as scope,
+        scoring_scope(night, lambda: model.model.item_ids, plan, without_history=without_history) as scope,
         _lists(
             night, model, plan, *_histories(night, scope, with_users=with_users, without_history=without_history)
         ) as lists,

@@ -1,9 +1,10 @@
 """Which users are scored tonight: those for whom an input of their list has changed since the previous night.
 
 The inputs are a user's own events (by the change feed; also events whose time has now come), their attributes where
-the model or a rule uses them, and the availability of the items in the list. Unchanged users keep their list.
-Everybody is scored, a full refresh, where the changed users cannot be told: another model, other settings, code or
-rules, an item that is available again, a user without a history any more; and every slate.full_refresh_days.
+the model or a rule uses them, the availability of the items in the list, and the slate rules over the night's items
+(nightloom/slate/changes.py). Unchanged users keep their list. Everybody is scored, a full refresh, where the changed
+users cannot be told: another model, other settings or code, an item that is available again, a user without a history
+any more; and every slate.full_refresh_days.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -29,6 +31,9 @@ from spark_jobs.changed_users import (
 from spark_jobs.commit_stamps import commit_stamp, newest_commit
 from spark_jobs.context import SparkNight
 from spark_jobs.silver import cached
+
+if TYPE_CHECKING:
+    from nightloom.slate.plan import Plan
 
 FEW_USERS = 100_000
 """The histories and lists of so many users fit in this process: some 100 MB each."""
@@ -60,9 +65,9 @@ class ScoringScope:
 
 @contextmanager
 def scoring_scope(
-    night: SparkNight, item_ids: Callable[[], Strings], *, without_history: bool = False
+    night: SparkNight, item_ids: Callable[[], Strings], plan: Plan | None = None, *, without_history: bool = False
 ) -> Iterator[ScoringScope]:
-    """The night's scope; all inputs are pinned, and `night.tags` says what else the lists depend on.
+    """The night's scope; all inputs are pinned, `plan` has the slate rules, if any, and `night.tags` the model.
 
     `item_ids` gives the items that the model knows: seldom called, because it reads the model. `without_history` says
     that the model also scores users who have attributes only.
@@ -71,7 +76,7 @@ def scoring_scope(
     with ExitStack() as opened:
         try:
             previous = _previous(night)
-            changed = opened.enter_context(cached(changed_users(night, previous, item_ids)))
+            changed = opened.enter_context(cached(changed_users(night, previous, item_ids, plan)))
             count = changed.count()
             _check_share(previous.stored, count)
             own = opened.enter_context(_histories_of(night, histories, changed, count))
@@ -150,7 +155,10 @@ def _previous(night: SparkNight) -> PreviousNight:
     commit, now = newest_commit(night.lake, RECOMMENDATIONS, stored.night), json.loads(commit_stamp(night))
     if commit is None:
         raise FullRefreshError(f"the table's log does not say for certain what {stored.night} was made from")
-    for key, words in (("tags", "the model or a rule"), ("config", "the settings"), ("code", "the code")):
+    then = commit.stamp.get("tags", {})
+    if then.get("model_version") != now["tags"]["model_version"]:
+        raise FullRefreshError(f"the model changed since {stored.night}")
+    for key, words in (("config", "the settings"), ("code", "the code")):
         if commit.stamp.get(key) != now[key]:
             raise FullRefreshError(f"{words} changed since {stored.night}")
     if commit.stamp["reads"].keys() != now["reads"].keys():
@@ -158,4 +166,4 @@ def _previous(night: SparkNight) -> PreviousNight:
     cadence = night.settings.slate.full_refresh_days
     if (night.date - stored.last_full_refresh).days >= cadence:
         raise FullRefreshError(f"the last full refresh was on {stored.last_full_refresh}, {cadence} days ago or more")
-    return PreviousNight(stored, commit.stamp["reads"])
+    return PreviousNight(stored, commit.stamp["reads"], then.get("rules"))

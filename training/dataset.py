@@ -4,11 +4,16 @@ A like is an interaction of weight > 0. An interaction of weight 0 was seen and 
 no list repeats its item.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -17,13 +22,17 @@ from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
 
 Bools = NDArray[np.bool_]
+Texts = NDArray[Any]
+"""Of numpy's type object, or str: in an array of objects one long text takes the room of one long text."""
+ROWS_AT_A_TIME = 1_000_000
+"""Rows whose ids are in memory as texts; the rest of the log is numbers, 20 bytes a row."""
 
 
 @dataclass(frozen=True)
 class InteractionLog:
     """N interactions as numbers; users and items are indices into their sorted ids."""
 
-    user_ids: Strings
+    user_ids: Texts
     item_ids: Strings
     users_N: I32
     items_N: I32
@@ -36,6 +45,14 @@ class InteractionLog:
         likes_N = chosen_N & (self.weights_N > 0)
         users_N, items_N, weights_N = self.users_N[likes_N], self.items_N[likes_N], self.weights_N[likes_N]
         return Histories.from_events(len(self.user_ids), users_N, items_N, weights_N, self.times_N[likes_N])
+
+    def liked_before(self, moment: datetime) -> InteractionLog:
+        """The likes before a moment, with their users and items only: what read_log(only_likes=True) reads."""
+        chosen_N = (self.times_N < int(moment.timestamp())) & (self.weights_N > 0)
+        users, users_N = np.unique(self.users_N[chosen_N], return_inverse=True)
+        items, items_N = np.unique(self.items_N[chosen_N], return_inverse=True)
+        numbers = users_N.astype(np.int32), items_N.astype(np.int32), self.weights_N[chosen_N], self.times_N[chosen_N]
+        return InteractionLog(self.user_ids[users], self.item_ids[items], *numbers)
 
     def matrix(self, chosen_N: Bools) -> csr_array:
         """Users x items, True for each pair of a chosen interaction."""
@@ -59,25 +76,60 @@ def read_log(lake: Lake, version: int, before: datetime, *, only_likes: bool) ->
     """Interactions of one table version that happened before a moment. Raises MissingTableError."""
     where = before_condition(before) + (" AND weight > 0" if only_likes else "")
     columns = ("user_id", "item_id", "weight", "to_unixtime(occurred_at) AS at")
-    return log_from_arrow(lake.rows(INTERACTIONS, where, columns, version))
+    return log_from_arrow(lake.stream(INTERACTIONS, where, columns, version))
 
 
-def log_from_arrow(rows: pa.Table) -> InteractionLog:
-    """An Arrow table with user_id, item_id, weight and at (Unix seconds) -> InteractionLog."""
-    user_ids, users_N = _encode_ids(rows["user_id"])
-    item_ids, items_N = _encode_ids(rows["item_id"])
-    weights_N = rows["weight"].to_numpy().astype(np.float32)
-    return InteractionLog(user_ids, item_ids, users_N, items_N, weights_N, rows["at"].to_numpy().astype(np.int64))
+def log_from_arrow(batches: Iterable[pa.RecordBatch]) -> InteractionLog:
+    """Batches with user_id, item_id, weight and at (Unix seconds) -> InteractionLog, as they come."""
+    users, items = _Encoder(), _Encoder()
+    weights, times = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+    for rows in _joined(batches):
+        users.add(rows["user_id"])
+        items.add(rows["item_id"])
+        weights.append(rows["weight"].to_numpy().astype(np.float32))
+        times.append(rows["at"].to_numpy().astype(np.int64))
+    (user_ids, users_N), (item_ids, items_N) = users.sorted(), items.sorted()
+    known = np.array(item_ids.tolist(), np.str_)
+    return InteractionLog(user_ids, known, users_N, items_N, np.concatenate(weights), np.concatenate(times))
 
 
-def _encode_ids(column: pa.ChunkedArray) -> tuple[Strings, I32]:
-    """Sorted distinct ids, and each row's index among them."""
-    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-    ids = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
-    order = np.argsort(ids)
-    rank = np.empty(len(ids), np.int32)
-    rank[order] = np.arange(len(ids), dtype=np.int32)
-    return ids[order], rank[encoded.indices.to_numpy()] if len(ids) else np.empty(0, np.int32)
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The batches, joined to ROWS_AT_A_TIME or more: the encoder looks through all ids for each."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= ROWS_AT_A_TIME:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+class _Encoder:
+    """Texts -> numbers, in pieces. Arrow's large texts have 64-bit offsets: 32-bit ones end at 2 GiB of ids."""
+
+    def __init__(self) -> None:
+        self.ids = pa.array([], pa.large_string())
+        self.parts = [np.empty(0, np.int32)]
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Encode more rows."""
+        encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
+        place = pc.index_in(encoded.dictionary, value_set=self.ids)
+        new = place.is_null()
+        number = np.asarray(pc.fill_null(place, 0), np.int32)
+        count = len(self.ids)
+        self.ids = pa.concat_arrays([self.ids, encoded.dictionary.filter(new)])
+        number[new.to_numpy(zero_copy_only=False)] = np.arange(count, len(self.ids), dtype=np.int32)
+        self.parts.append(number[encoded.indices.to_numpy()])
+
+    def sorted(self) -> tuple[Texts, I32]:
+        """Sorted distinct ids, and each row's index among them."""
+        order = pc.sort_indices(self.ids).to_numpy()
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        ids = self.ids.take(pa.array(order)).to_numpy(zero_copy_only=False)
+        return ids, rank[np.concatenate(self.parts)]
 
 
 def training_examples(likes: InteractionLog, cut: datetime, seed: int) -> Examples:
@@ -92,7 +144,7 @@ class Holdout:
     I items are in the order of `item_ids`.
     """
 
-    user_ids: Strings
+    user_ids: Texts
     item_ids: Strings
     histories: Histories
     """Likes of each user before the cut."""

@@ -16,7 +16,7 @@ from models.base import Strings
 from models.features import Features, hash_features
 from nightloom.contracts import ITEMS, USERS, Table
 from nightloom.lake import Lake
-from training.dataset import Holdout
+from training.dataset import Holdout, Texts
 
 U64 = NDArray[np.uint64]
 OF_ATTRIBUTES = "list_transform(map_entries(attributes), lambda entry: entry.key || '=' || entry.value)"
@@ -56,7 +56,7 @@ def with_user_features(lake: Lake, version: int, holdout: Holdout) -> Holdout:
     return replace(holdout, histories=replace(holdout.histories, user_features=features))
 
 
-def features_of(lake: Lake, version: int, user_ids: Strings) -> Features:
+def features_of(lake: Lake, version: int, user_ids: Texts) -> Features:
     """The features of some users, in the order of `user_ids`."""
     known, features = user_features(lake, version)
     with duckdb.connect() as base:

@@ -60,7 +60,8 @@ def newest_wins(night: Night, challengers: Candidates, champion: RegisteredVersi
 def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion | None) -> Verdict:
     """Compare the models, decide by the promotion rule, and write the report."""
     task = task_of(night, night.pin(INTERACTIONS))
-    evaluation = evaluation_set(read_log(night.lake, task.version, night.end, only_likes=False), task.cut)
+    log = read_log(night.lake, task.version, night.end, only_likes=False)
+    evaluation = evaluation_set(log, task.cut)
     if night.lake.exists(USERS):
         evaluation = replace(evaluation, holdout=with_user_features(night.lake, night.pin(USERS), evaluation.holdout))
     users, severity = len(evaluation.holdout.user_ids), "warn" if champion else "stop"
@@ -72,8 +73,8 @@ def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion 
         checks.append(Check("somebody_serves", False, "no champion, and a dry run makes none", CHAMPION_NEEDED))
     if not (users and challengers):  # an override can promote the newest, though nothing could be compared
         return Verdict(max(challengers, key=int, default=None), False, checks)
-    likes = read_log(night.lake, task.version, task.cut, only_likes=True)
-    examples = training_examples(likes, task.cut, task.seed)
+    examples = training_examples(log.liked_before(task.cut), task.cut, task.seed)
+    del log  # what the models need of it is in the evaluation set and the examples
     comparison = compare(night.settings, evaluation, task.cut, challengers, champion, examples)
     verdict = decide(comparison, night.settings.gates.model, task.seed)
     promoted = version_to_promote(night, verdict, champion)

@@ -30,12 +30,12 @@ class Peak:
 
 
 @contextmanager
-def peak_memory(settings: Settings) -> Iterator[Peak]:
-    """Look every SECONDS_BETWEEN for as long as the block runs."""
+def peak_memory(settings: Settings, seconds: float = SECONDS_BETWEEN) -> Iterator[Peak]:
+    """Look every so many seconds for as long as the block runs."""
     peak, over = Peak(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(SECONDS_BETWEEN):
+        while not over.wait(seconds):
             peak.bytes = max(peak.bytes, project_memory(settings))
 
     watcher = threading.Thread(target=watch, daemon=True)

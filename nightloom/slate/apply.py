@@ -141,13 +141,14 @@ class _Application:
             scored = each.member & (np.arange(len(each.member)) < self.known) & (not each.at_random)
             if len(rows) and scored.any():
                 yield self._best_by_class(rows, wanted, scored)
-            yield self._unscored(np.flatnonzero(each.member & ~scored), SPARE * wanted)
+            seed = self.plan.night.replace("-", "") if each.at_random else "0"
+            yield self._unscored(np.flatnonzero(each.member & ~scored), SPARE * wanted, seed)
         if pinned := sorted({pin.item for _, pin, _ in self.pins if pin.item >= 0}):
             mask = np.zeros(len(self.plan.available), np.bool_)
             mask[[item for item in pinned if item < self.known]] = True
             if mask.any():
                 yield self._best_by_class(np.arange(len(self.users.ids)), int(mask.sum()), mask)
-            yield self._unscored(np.array([item for item in pinned if item >= self.known], np.int64), len(pinned))
+            yield self._unscored(np.array([item for item in pinned if item >= self.known], np.int64), len(pinned), "0")
 
     def _best_by_class(self, rows: I64, k: int, member: Bools | None = None) -> tuple[I32, F32]:
         """The k best that the rules do not hide from these users, users with equal values together; else nothing."""
@@ -163,14 +164,13 @@ class _Application:
                 found[0][mine], found[1][mine] = self.best(k, mine, allowed)
         return found
 
-    def _unscored(self, items: I64, most: int) -> tuple[I32, F32]:
-        """Some of the items for each user, at random, the same each time the night is run."""
+    def _unscored(self, items: I64, most: int, seed: str) -> tuple[I32, F32]:
+        """Some of the items for each user, at random, the same for the same seed: whole numbers as text."""
         shape = len(self.users.ids), min(most, len(items))
         if not len(items):
             return np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-        shuffled = np.random.default_rng(int(self.plan.night.replace("-", ""))).permutation(items)
-        key = f"slate of{self.plan.night.replace('-', '')}"
-        hashes_B = pd.util.hash_array(self.users.ids.to_numpy(zero_copy_only=False), hash_key=key)
+        shuffled = np.random.default_rng(int(seed)).permutation(items)
+        hashes_B = pd.util.hash_array(self.users.ids.to_numpy(zero_copy_only=False), hash_key=f"slate of{seed:0>8}")
         starts_B = (hashes_B % np.uint64(len(items))).astype(np.int64)
         offered = shuffled[(starts_B[:, None] + np.arange(shape[1])) % len(items)].astype(np.int32)
         seen = self.users.seen

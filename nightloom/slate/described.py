@@ -99,8 +99,8 @@ class DescribedItems:
 
         return np.asarray(self.column(sql).to_numpy(), np.bool_)
 
-    def values(self, sql: str) -> tuple[pa.Array, ItemValues]:
-        """The distinct values of a list in SQL, sorted, and each item's values as places among them."""
+    def values(self, sql: str) -> ItemValues:
+        """Each item's values of a list in SQL, as places among the distinct ones, which are sorted."""
         import numpy as np
         import pyarrow as pa
 
@@ -113,13 +113,15 @@ class DescribedItems:
         codes = found["code"].to_numpy()
         firsts = np.unique(codes, return_index=True)[1]
         known = found["value"].combine_chunks().take(pa.array(firsts, pa.int64()))
-        return known, ItemValues.from_pairs(found["item"].to_numpy(), codes, len(self.ids))
+        return ItemValues.from_pairs(found["item"].to_numpy(), codes, len(self.ids), known)
 
     def one_value(self) -> ItemValues:
         """The same value for every item."""
         import numpy as np
+        import pyarrow as pa
 
-        return ItemValues.from_pairs(np.arange(len(self.ids)), np.zeros(len(self.ids), np.int64), len(self.ids))
+        every = np.arange(len(self.ids))
+        return ItemValues.from_pairs(every, np.zeros_like(every), len(every), pa.array(["all"]))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ class KeepForAll:
         """The effect in the order of these items."""
         return replace(self, keep=_extended(self.keep, False)[rows])
 
+    def differs(self, other: KeepForAll) -> Bools:
+        """Of each item, whether the other one, over the same items, treats it differently."""
+        differs: Bools = self.keep != other.keep
+        return differs
+
     def keeps(self, items_BX: I32, values_B: I32) -> Bools:
         """B x X: which items these users may be shown."""
         return self.keep[items_BX]
@@ -44,14 +49,16 @@ class KeepForUser:
     user: str
     """The user's attribute."""
     compare: str
-    known: pa.Array
-    """The values that items have, sorted: texts, or float64."""
-    codes: ItemValues
-    """Places in `known`, none where the item lacks the attribute; a number has just one."""
+    values: ItemValues
+    """The item's, sorted: none where it lacks the attribute; a number has just one."""
 
     def for_items(self, rows: I64) -> KeepForUser:
         """The effect in the order of these items."""
-        return replace(self, codes=self.codes.for_items(rows))
+        return replace(self, values=self.values.for_items(rows))
+
+    def differs(self, other: KeepForUser) -> Bools:
+        """Of each item, whether the other one, over the same items, treats it differently."""
+        return self.values.differs(other.values)
 
     def user_values(self, values: pa.Array) -> I32:
         """B: each user's value as a number that keeps() compares."""
@@ -60,9 +67,9 @@ class KeepForUser:
         import pyarrow.compute as pc
 
         if self.compare == "contains":
-            return np.asarray(pc.fill_null(pc.index_in(values, value_set=self.known), -1), np.int32)
+            return np.asarray(pc.fill_null(pc.index_in(values, value_set=self.values.names), -1), np.int32)
         numbers = pd.to_numeric(values.to_pandas(), errors="coerce").to_numpy(np.float64)
-        known = self.known.to_numpy(zero_copy_only=False)
+        known = self.values.names.to_numpy(zero_copy_only=False)
         if self.compare == "at_most":
             return np.where(np.isnan(numbers), 0, np.searchsorted(known, numbers, side="right")).astype(np.int32)
         return np.where(np.isnan(numbers), len(known), np.searchsorted(known, numbers)).astype(np.int32)
@@ -72,7 +79,7 @@ class KeepForUser:
         from nightloom.slate.kernel import agree
 
         how = COMPARISONS.index(self.compare)
-        return agree(self.codes.indptr, self.codes.values, items_BX, values_B, how)  # type: ignore[no-any-return]
+        return agree(self.values.indptr, self.values.values, items_BX, values_B, how)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,11 @@ class RelevanceAddition:
     def for_items(self, rows: I64) -> RelevanceAddition:
         """The effect in the order of these items."""
         return replace(self, add=_extended(self.add, 0)[rows])
+
+    def differs(self, other: RelevanceAddition) -> Bools:
+        """Of each item, whether the other one, over the same items, treats it differently."""
+        differs: Bools = self.add != other.add
+        return differs
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,10 @@ class AtMost:
     def for_items(self, rows: I64) -> AtMost:
         """The effect in the order of these items."""
         return replace(self, groups=self.groups.for_items(rows))
+
+    def differs(self, other: AtMost) -> Bools:
+        """Of each item, whether the other one, over the same items, treats it differently."""
+        return self.groups.differs(other.groups)
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,11 @@ class ReservedPlaces:
     def for_items(self, rows: I64) -> ReservedPlaces:
         """The effect in the order of these items."""
         return replace(self, member=_extended(self.member, False)[rows])
+
+    def differs(self, other: ReservedPlaces) -> Bools:
+        """Of each item, whether the other one, over the same items, treats it differently."""
+        differs: Bools = self.member != other.member
+        return differs
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,10 @@ class Likeness:
     def for_items(self, rows: I64) -> Likeness:
         """The effect in the order of these items."""
         return replace(self, values=self.values.for_items(rows))
+
+    def differs(self, other: Likeness) -> Bools:
+        """Of each item, whether the other one, over the same items, treats it differently."""
+        return self.values.differs(other.values)
 
 
 Effect: TypeAlias = KeepForAll | KeepForUser | RelevanceAddition | AtMost | ReservedPlaces | PinnedPlace | Likeness

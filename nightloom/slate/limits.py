@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+import pyarrow as pa
 
 from nightloom.slate.arrays import I32, I64, Bools
 from nightloom.slate.effects import AtMost
@@ -27,9 +28,9 @@ class Limits:
     @classmethod
     def merge(cls, found: Sequence[tuple[int, AtMost]], items: int) -> Limits:
         """From the effects of a plan, each with the number of its rule, over so many items."""
-        nothing = ItemValues(np.zeros(items + 1, np.int64), np.zeros(0, np.int32))
+        nothing = ItemValues(np.zeros(items + 1, np.int64), np.zeros(0, np.int32), pa.array([], pa.string()))
         groups = reduce(ItemValues.merge, [each.groups for _, each in found], nothing)
-        lengths = np.array([each.groups.distinct for _, each in found], np.int64)
+        lengths = np.array([len(each.groups.names) for _, each in found], np.int64)
         columns = [rule for rule, _ in found], [e.at_most for _, e in found], [e.within_list for _, e in found]
         rule_G, at_most_G, within_list_G = (np.repeat(np.array(column), lengths) for column in columns)
         return cls(groups, rule_G.astype(np.int32), at_most_G.astype(np.int32), within_list_G.astype(np.bool_))

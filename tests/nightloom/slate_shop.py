@@ -135,15 +135,16 @@ class Shop:
         users: Mapping[str, Mapping[str, str]] | None = None,
         seen: Mapping[str, Sequence[str]] | None = None,
         scores: F32 | None = None,
+        plan: Plan | None = None,
     ) -> Slates:
-        """`users`: id -> attributes; `scores`: B x items, else as in the class's docstring."""
+        """`users`: id -> attributes; `scores`: B x items, else as in the docstring above; `plan`: else plan()."""
         users, seen = users or {"u": {}}, seen or {}
-        plan = self.plan().for_items(self.known)
+        plan = (plan or self.plan()).for_items(self.known)
         scores_BI = (
             np.tile(100 - np.arange(self.items, dtype=np.float32), (len(users), 1)) if scores is None else scores
         )
         place = {item: n for n, item in enumerate(plan.ids.to_pylist())}
-        pairs = [(row, place[item]) for row, user in enumerate(users) for item in seen.get(user, ())]
+        pairs = [(row, place[item]) for row, user in enumerate(users) for item in seen.get(user, ()) if item in place]
         rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
         seen_BA = csr_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(len(users), len(place)))
 

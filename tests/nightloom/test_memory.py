@@ -34,10 +34,9 @@ def test_a_process_of_the_project_counts(settings: Settings, inherited: bool) ->
     assert 64 * MIB < grown < 128 * MIB
 
 
-def test_the_peak_stays_when_the_memory_is_gone(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SECONDS_BETWEEN", 0.05)
+def test_the_peak_stays_when_the_memory_is_gone(settings: Settings) -> None:
     before = memory.project_memory(settings)
-    with memory.peak_memory(settings) as peak:
+    with memory.peak_memory(settings, 0.05) as peak:
         block = bytearray(b"x" * 64 * MIB)
         time.sleep(0.5)
         del block

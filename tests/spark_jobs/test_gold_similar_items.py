@@ -1,7 +1,5 @@
 """gold.similar_items: for every item the others whose scores it raises most, by models of either shape."""
 
-from datetime import UTC, datetime
-
 import numpy as np
 import pytest
 
@@ -15,7 +13,6 @@ from models.recommend import scores
 from spark_jobs.gold_similar_items import similar
 
 IDS = np.array(["a", "b", "c", "d", "e", "f"])
-AT = datetime(2024, 3, 2, tzinfo=UTC)
 LIKED = ["ab", "ab", "ab", "bc", "abc", "de", "de", "f"]
 """a goes with b, more than with c; d with e; f with nothing."""
 
@@ -30,7 +27,9 @@ def examples() -> Examples:
 
 def found(model: Model, hidden: str = "", k: int = 3) -> dict[str, str]:
     allowed_I = ~np.isin(IDS, list(hidden))
-    rows = [row for batch in similar(model, allowed_I, AT, k) for row in batch.to_pylist()]
+    rows = [
+        row for batch in similar(model, allowed_I, np.arange(len(IDS), dtype=np.int32), k) for row in batch.to_pylist()
+    ]
     assert all(row["scores"] == sorted(row["scores"], reverse=True) for row in rows)
     return {row["item_id"]: "".join(row["items"]) for row in rows}
 
@@ -56,7 +55,7 @@ def test_a_model_with_vectors_gives_the_largest_gains_block_by_block(monkeypatch
     lists = found(model, k=5)
     nobody = scores(model, Histories.from_lists(IDS, [[]], [[]], [[]]))[0]
     for item in IDS:
-        one = Histories.from_lists(IDS, [[item]], [[1.0]], [[int(AT.timestamp())]])
+        one = Histories.from_lists(IDS, [[item]], [[1.0]], [[1_709_337_600]])
         gain = scores(model, one)[0] - nobody
         best = [other for other in IDS[np.argsort(-gain, kind="stable")] if other != item]
         assert lists.get(str(item), "") == "".join(other for other in best if gain[list(IDS).index(other)] > 0)

@@ -70,6 +70,38 @@ def test_similar_items_are_written_once_for_a_model_and_a_catalogue(shop: Scorin
     assert shop.lake.version(SIMILAR_ITEMS) == version
 
 
+def test_similar_items_of_the_night_before_stay_unless_an_item_is_hidden(
+    shop: ScoringLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin, computed = shop.twin(tmp_path / "twin"), list[list[int]]()
+    similar = gold_similar_items.similar
+
+    def counted(model: Any, allowed_I: Any, owners_N: Any, k: int) -> Any:
+        computed.append(owners_N.tolist())
+        return similar(model, allowed_I, owners_N, k)
+
+    monkeypatch.setattr(gold_similar_items, "similar", counted)
+    for day in (1, 2):
+        twin.catalogue(f"new{day}")
+        if day == 2:
+            twin.available("i4", yes=False)
+        twin.at.run(gold_similar_items.main, day=after(day))
+    lists = {day: lists_of(twin, after(day)) for day in (0, 1, 2)}
+    holders = [number for number, item in enumerate(KNOWN) if "i4" in lists[1][item]]
+    assert computed == [[], holders]
+    assert 0 < len(holders) < len(KNOWN)
+    assert lists[0] == lists[1]
+    monkeypatch.setattr(gold_similar_items, "newest_commit", lambda *given: None)
+    twin.at.run(gold_similar_items.main, day=after(3))
+    assert computed[2] == list(range(len(KNOWN)))
+    assert lists_of(twin, after(3)) == lists[2]
+
+
+def lists_of(lake: ScoringLake, day: date) -> dict[str, list[str]]:
+    rows = lake.lake.rows(SIMILAR_ITEMS, f"night = DATE '{day}'", ["item_id", "items"])
+    return {row["item_id"]: row["items"] for row in rows.to_pylist()}
+
+
 def test_users_with_a_newly_hidden_item_are_scored_and_others_keep_their_list(
     shop: ScoringLake, tmp_path: Path
 ) -> None:
@@ -149,14 +181,19 @@ half_life_days = 3
 """
 
 
-def test_unchanged_rules_leave_lists_as_they_are(shop: ScoringLake, tmp_path: Path) -> None:
+def test_a_new_or_hidden_item_leaves_other_lists_as_they_are(shop: ScoringLake, tmp_path: Path) -> None:
     ruled = shop.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
-    ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
-    assert ruled.score(after(8)) == f"everybody: the model or a rule changed since {after(7)}"
+    ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9), after(10))])
+    assert ruled.score(after(8)) == f"everybody: the settings changed since {after(7)}"
     ruled.likes(("u5", "i0"), at=NOON + timedelta(days=9))
+    ruled.catalogue("i9")
     assert ruled.score(after(9)) == f"1 users changed since {after(8)}"
     assert ruled.lists(after(9)) == ruled.of_everybody(after(9), tmp_path / "twin")
     assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
+    holders = {user for user, (items, _, _) in ruled.lists(after(9)).items() if "i5" in items}
+    ruled.available("i5", yes=False)
+    assert ruled.score(after(10)) == f"{len(holders)} users changed since {after(9)}"
+    assert ruled.lists(after(10)) == ruled.of_everybody(after(10), tmp_path / "next")
 
 
 def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(shop: ScoringLake, tmp_path: Path) -> None:
@@ -180,7 +217,8 @@ def test_a_rule_that_moves_with_the_date_is_another_one_each_night(shop: Scoring
     ruled = shop.twin(tmp_path / "ruled", RULES)
     ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
     ruled.score(after(8))
-    assert ruled.score(after(9)) == f"everybody: the model or a rule changed since {after(8)}"
+    differently = "9 items that the model knows are treated differently by a rule, i0 the first of them"
+    assert ruled.score(after(9)) == f"everybody: {differently}"
 
 
 def stats(night: date) -> dict[str, Any]:
@@ -196,7 +234,7 @@ def test_everybody_is_scored_where_the_changed_users_are_not_known(shop: Scoring
     shop.likes(*((user, "i0") for user in USERS[4:]), at=NOON + timedelta(days=16))
     assert shop.score(after(16)).startswith("everybody: 8 users changed and 0 did before, of ")
     shop.champion("popularity", "2")
-    assert shop.score(after(17)) == f"everybody: the model or a rule changed since {after(16)}"
+    assert shop.score(after(17)) == f"everybody: the model changed since {after(16)}"
     shop.lake.open(RECOMMENDATIONS).delete("user_id = 'u4'")
     assert shop.score(after(18)).startswith("everybody: the table's log does not say for certain")
     assert "u4" in shop.lists(after(18))

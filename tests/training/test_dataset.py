@@ -2,12 +2,15 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night
 from tests.training.small_project import MakeProject, event, night_of
-from training.dataset import count_rows_before, holdout_after, read_log, training_examples
+from training import dataset
+from training.dataset import count_rows_before, holdout_after, log_from_arrow, read_log, training_examples
 
 CutNight = tuple[Night, datetime]
 
@@ -60,3 +63,30 @@ def test_rows_are_counted_up_to_a_moment_at_a_version(cut_night: CutNight) -> No
     assert count_rows_before(night.lake, night.lake.version(INTERACTIONS), night.end) == 9
     assert count_rows_before(night.lake, night.lake.version(INTERACTIONS), cut) == 3
     assert count_rows_before(night.lake, night.lake.version(INTERACTIONS) - 1, night.end) == 0
+
+
+@pytest.mark.slow  # 3 GiB
+def test_ids_longer_together_than_32_bit_offsets_reach_are_read() -> None:
+    long, rows = "u" * (1 << 27), 34  # every second: 17 of them are more than 2 GiB
+    users = pa.DictionaryArray.from_arrays(pa.array([n % 2 for n in range(rows)], pa.int32()), pa.array(["ann", long]))
+    items = pa.array([f"i{n % 3}" for n in range(rows)])
+    numbers = pa.array(np.arange(float(rows))), pa.array(np.arange(rows))
+    batch = pa.record_batch([users, items, *numbers], names=["user_id", "item_id", "weight", "at"])
+    log = log_from_arrow([batch])
+    assert [len(user) for user in log.user_ids] == [3, 1 << 27]
+    assert log.users_N.tolist() == [n % 2 for n in range(rows)]
+    assert log.item_ids[log.items_N].tolist() == items.to_pylist()
+
+
+def test_a_log_in_pieces_is_the_log(cut_night: CutNight, monkeypatch: pytest.MonkeyPatch) -> None:
+    night, cut = cut_night
+    version = night.lake.version(INTERACTIONS)
+    whole = read_log(night.lake, version, night.end, only_likes=False)
+    monkeypatch.setattr(dataset, "ROWS_AT_A_TIME", 2)
+    rows = night.lake.rows(INTERACTIONS, columns=["user_id", "item_id", "weight", "to_unixtime(occurred_at) AS at"])
+    for pieces, expected in (
+        (log_from_arrow(rows.to_batches(max_chunksize=1)), whole),
+        (whole.liked_before(cut), read_log(night.lake, version, cut, only_likes=True)),
+    ):
+        for name, values in vars(expected).items():
+            assert getattr(pieces, name).tolist() == values.tolist(), name

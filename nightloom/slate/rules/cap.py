@@ -56,9 +56,9 @@ at_most = 1
 
     def compile(self, compilation: Compilation) -> CompiledRule:
         met, items = compilation.meeting(self.when), compilation.items
-        every = items.values(values_of(self.by))[1] if self.by else items.one_value()
+        every = items.values(values_of(self.by)) if self.by else items.one_value()
         counted = met[every.owners]
-        groups = ItemValues.from_pairs(every.owners[counted], every.values[counted], len(met))
+        groups = ItemValues.from_pairs(every.owners[counted], every.values[counted], len(met), every.names)
         return CompiledRule(self.name, int(met.sum()), (AtMost(groups, self.at_most, self.within == "list"),))
 
     def check(self, k: int, night: date) -> NoRows:

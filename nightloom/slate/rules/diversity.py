@@ -49,7 +49,7 @@ by = ["category", "provider"]
 
     def compile(self, compilation: Compilation) -> CompiledRule:
         items = compilation.items
-        values = reduce(ItemValues.merge, [items.values(values_of(name))[1] for name in self.by])
+        values = reduce(ItemValues.merge, [items.values(values_of(name)) for name in self.by])
         return CompiledRule(self.rule_name, len(items.ids), (Likeness(self.relevance, values),))
 
     def check(self, k: int, night: date) -> None:

@@ -67,9 +67,9 @@ user = "market"
             met = compilation.meeting(self.when)
             return CompiledRule(self.name, int(met.sum()), (KeepForAll(met),))
         assert self.user is not None  # the settings see to it
-        known, codes = compilation.items.values(self._item_values)
-        described = len(set(codes.owners.tolist()))
-        return CompiledRule(self.name, described, (KeepForUser(self.user, self.compare, known, codes),))
+        values = compilation.items.values(self._item_values)
+        described = len(set(values.owners.tolist()))
+        return CompiledRule(self.name, described, (KeepForUser(self.user, self.compare, values),))
 
     def check(self, k: int, night: date) -> NoRows:
         what = "entries that it hides"
