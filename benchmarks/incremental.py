@@ -105,10 +105,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("users", 1_000_000), ("items", 50_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--shares", type=float, nargs="*", default=[0.01, 0.05], help="of users who change in a night")
+    parser.add_argument("--shares", type=float, nargs="*", help="of users who change in a night")
     parser.add_argument("--new-items", type=float, default=0.0, help="share of the items, new before each night")
     parser.add_argument("--rules", action="store_true", help="with five slate rules")
     options = parser.parse_args()
+    if options.shares is None:
+        options.shares = [0.01] if options.rules else [0.01, 0.05]
     with tempfile.TemporaryDirectory() as root:
         config = CONFIG.replace("sources = []\nsignals = []\n", "") + RULES if options.rules else CONFIG
         (Path(root) / "nightloom.toml").write_text(config)

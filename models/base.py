@@ -91,8 +91,21 @@ class Histories:
         rows = np.repeat(np.arange(len(users)), [len(user) for user in users])
         flat_weights = np.fromiter(chain.from_iterable(weights), np.float32)
         flat_times = np.fromiter(chain.from_iterable(times), np.int64)
-        keep = (indices >= 0) & (flat_weights > 0)
-        histories = cls._of(len(users), rows[keep], indices[keep], flat_weights[keep], flat_times[keep])
+        return cls.from_sorted(len(users), rows, indices, flat_weights, flat_times, features)
+
+    @classmethod
+    def from_sorted(
+        cls,
+        users: int,
+        rows: I64,
+        items: I32,
+        weights: F32,
+        times: I64,
+        features: Iterable[Sequence[str]] | None = None,
+    ) -> Self:
+        """As from_lists(), of events by user (`rows`), oldest first; -1 for an item that the model does not know."""
+        keep = (items >= 0) & (weights > 0)
+        histories = cls._of(users, rows[keep], items[keep], weights[keep], times[keep])
         return histories if features is None else replace(histories, user_features=Features.from_lists(features))
 
     @classmethod

@@ -19,7 +19,7 @@ from nightloom.slate.plan import Plan
 from nightloom.slate.slates import STATISTICS
 from spark_jobs.context import SparkNight
 from spark_jobs.silver import cached
-from spark_jobs.slate_scoring import SLATES, score_by_rules
+from spark_jobs.slate_scoring import SLATES, SentPlan, score_by_rules
 
 
 def night_plan(night: SparkNight) -> Plan:
@@ -32,7 +32,7 @@ def lists_by_rules(
     night: SparkNight, plan: Plan, version: str, folder: str, histories: DataFrame
 ) -> Iterator[DataFrame]:
     """Batched histories -> their lists by the model in `folder`; after use, ops.slate_rules has what the rules did."""
-    lists = histories.mapInArrow(partial(score_by_rules, folder=folder, plan=plan), SLATES)
+    lists = histories.mapInArrow(partial(score_by_rules, folder=folder, sent=SentPlan(plan.digest, plan)), SLATES)
     with cached(lists) as rows:
         yield rows.drop("rule_statistics").withColumn("model_version", F.lit(version))
         _record_statistics(night, plan, rows)

@@ -1,47 +1,59 @@
 """Histories -> each user's list by the slate rules, on Spark's Python workers; and what each rule did. See scoring.py.
 
-The rules come compiled (nightloom.slate.plan.Plan); a task puts them in its model's item order.
+The rules come compiled (nightloom.slate.plan.Plan); a worker process puts them in its model's item order once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from scipy.sparse import csr_array
 
-from models.base import Histories, Model
+from models.base import Model
 from models.recommend import ranker
 from nightloom.slate.apply import apply_rules
 from nightloom.slate.candidates import UserBlock
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import Slates
-from spark_jobs.scoring import LISTS, SCHEMA, by_rows, loaded
+from spark_jobs.scoring import LISTS, SCHEMA, by_rows, histories, loaded, places, seen_items
 
 SLATES = f"{LISTS}, rule_statistics array<double>"
 SLATES_SCHEMA = SCHEMA.append(pa.field("rule_statistics", pa.list_(pa.float64())))
 
 
-def score_by_rules(batches: Iterator[pa.RecordBatch], folder: str, plan: Plan) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True)
+class SentPlan:
+    """A plan on its way to the workers, known by its digest."""
+
+    digest: str
+    plan: Plan = field(compare=False)
+
+
+def score_by_rules(batches: Iterator[pa.RecordBatch], folder: str, sent: SentPlan) -> Iterator[pa.RecordBatch]:
     """Batches as in scoring.score() -> batches of SLATES: statistics of a batch's first row are the whole batch's.
 
     They are STATISTICS numbers for each rule, and then the relevance of all first pages by score alone.
     """
-    model = loaded(folder)
-    mine = plan.for_items(model.item_ids)
+    model, plan = loaded(folder), _in_model_order(folder, sent)
     for batch in batches:
         if batch.num_rows:
-            yield slate_rows(make_slates(model, mine, batch), mine.ids, batch)
+            yield slate_rows(make_slates(model, plan, batch), plan.ids, batch)
+
+
+@lru_cache(maxsize=1)
+def _in_model_order(folder: str, sent: SentPlan) -> Plan:
+    """The plan in a model's item order, once per worker process."""
+    return sent.plan.for_items(loaded(folder).item_ids)
 
 
 def make_slates(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
     """The lists of one batch by a plan in the model's item order."""
-    weights, seconds, attributes = (batch[name].to_pylist() for name in ("weights", "seconds", "attributes"))
-    liked = Histories.from_lists(model.item_ids, batch["items"].to_pylist(), weights, seconds, attributes)
-    seen, known = _seen(plan, batch["items"]), len(model.item_ids)
-    best = ranker(model, liked, seen[:, :known])
+    items_N, known = places(batch["items"], plan.places), len(model.item_ids)
+    seen = seen_items(batch["items"], items_N, len(plan.ids))
+    best = ranker(model, histories(batch, np.where(items_N < known, items_N, -1)), seen[:, :known])
     return apply_rules(plan, known, best, UserBlock(batch["user_id"], batch["attributes"], seen))
 
 
@@ -53,12 +65,3 @@ def slate_rows(slates: Slates, ids: pa.Array, batch: pa.RecordBatch) -> pa.Recor
     statistics = [[*slates.rule_statistics.ravel().tolist(), slates.relevance], *[None] * (batch.num_rows - 1)]
     rows = [batch["user_id"], *columns, pa.array(statistics, pa.list_(pa.float64()))]
     return pa.RecordBatch.from_arrays(rows, schema=SLATES_SCHEMA)
-
-
-def _seen(plan: Plan, touched: pa.ListArray) -> csr_array:
-    """B x A: the items of each history, liked or not."""
-    places = pc.index_in(touched.flatten(), value_set=plan.ids)
-    there = places.is_valid()
-    pairs = np.stack([pc.list_parent_indices(touched).filter(there).to_numpy(), places.filter(there).to_numpy()])
-    rows, columns = np.unique(pairs, axis=1)
-    return csr_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(len(touched), len(plan.ids)))

@@ -165,11 +165,11 @@ class Lake:
         )
         return set(least) if least == greatest and None not in chain.from_iterable(least) else None
 
-    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, table: Table, rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
         """Append rows, checked against the contract. Creates the table at its first use."""
         self.create(table)
         self.open(table)
-        data = arrow(table, rows)
+        data = rows if isinstance(rows, pa.Table) else arrow(table, rows)
         with self._violations_explained(table, data):
             write_deltalake(self.path(table), data, mode="append")
 
@@ -188,11 +188,12 @@ class Lake:
         except CommitFailedError:
             raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
 
-    def update(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the rows with these keys by these rows, in one commit. Rows with an unknown key are left out."""
+    def update(self, table: Table, rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
+        """Write these columns of the rows with these keys, in one commit. Rows with an unknown key are left out."""
         same_key = " AND ".join(f"old.{key} = new.{key}" for key in table.key)
-        data = arrow(table, rows)
-        merge = self.open(table).merge(data, same_key, source_alias="new", target_alias="old").when_matched_update_all()
+        data = rows if isinstance(rows, pa.Table) else arrow(table, rows)
+        merge = self.open(table).merge(data, same_key, source_alias="new", target_alias="old")
+        merge = merge.when_matched_update({n: f"new.{n}" for n in data.column_names if n not in table.key})
         with self._violations_explained(table, data):
             merge.execute()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
 from rich.table import Table as Grid
 
 from nightloom.contracts import QUARANTINE_ROWS
@@ -23,6 +24,7 @@ from nightloom.quarantine.records import (
     Row,
     add_outcomes,
     filter_sql,
+    find_rows,
     read_rows,
     record_decision,
     replay_rows,
@@ -85,13 +87,14 @@ def list_(as_json: bool, **filters: Any) -> None:
 def show(state: str | None, limit: int, as_json: bool, **filters: Any) -> None:
     """The rows: what was found, what was expected, and their outcome."""
     lake, where = _lake(), _filter(filters)
-    rows = read_rows(lake, f"{where} AND state = {sql_text(state)}" if state else where)
-    shown = rows if as_json else rows[:limit]
+    where = f"{where} AND state = {sql_text(state)}" if state else where
+    rows = int(lake.rows(QUARANTINE_ROWS, where, ["count(*) AS n"])["n"][0].as_py())
+    shown = read_rows(lake, where, None if as_json else limit)
     add_outcomes(lake, shown)
     for row in shown:
         click.echo(json.dumps(row, default=str, ensure_ascii=False) if as_json else _format_row(row))
-    if len(rows) > len(shown):
-        click.echo(f"... {len(rows) - limit:,} more; --limit {len(rows)} or --json shows all.")
+    if rows > len(shown):
+        click.echo(f"... {rows - limit:,} more; --limit {rows} or --json shows all.")
 
 
 @quarantine.command()
@@ -109,12 +112,11 @@ def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_r
     mended = _read_mended(file) if file else {}
     if mended and any(filters.values()):
         raise click.UsageError("--from names its rows itself; leave the other choices out.")
-    filters["row_ids"] = filters["row_ids"] or tuple(mended)
-    rows = _waiting_rows(lake, everything, filters)
+    rows = _waiting_rows(lake, everything, filters, mended)
     if raw is not None:
         if len(rows) != 1:
             raise QuarantineError(f"--raw mends one row, but {len(rows):,} were chosen; name one with --row")
-        mended = {rows[0]["row_id"]: raw}
+        mended = {rows["row_id"][0].as_py(): raw}
     if not dry_run:
         replay_rows(lake, rows, mended, _signature(why))
     what = "would go in again" if dry_run else "went in again"
@@ -129,16 +131,19 @@ def discard(everything: bool, why: str, **filters: Any) -> None:
     """Mark rows as not worth mending. They stay in bronze and in quarantine."""
     lake = _lake()
     rows = _waiting_rows(lake, everything, filters)
-    record_decision(lake, [row | {"state": DISCARDED} for row in rows], _signature(why))
+    record_decision(lake, rows["row_id"].to_pylist(), DISCARDED, _signature(why))
     click.echo(f"{len(rows):,} rows discarded.")
 
 
-def _waiting_rows(lake: Lake, everything: bool, filters: dict[str, Any]) -> list[Row]:
-    """The waiting rows that match the filters. Raises QuarantineError when there are none."""
-    if not everything and not any(filters.values()):
+def _waiting_rows(lake: Lake, everything: bool, filters: dict[str, Any], ids: Collection[str] = ()) -> pa.Table:
+    """row_id, kind and raw of the waiting rows that match the filters. Raises QuarantineError when there are none.
+
+    `ids` are complete row ids, as many as there are.
+    """
+    if not everything and not ids and not any(filters.values()):
         raise click.UsageError("choose rows with --row, --reason, --source or --night, or take --everything.")
-    rows = read_rows(lake, f"{_filter(filters)} AND state = '{WAITING}'")
-    if not rows:
+    rows = find_rows(lake, f"{_filter(filters)} AND state = '{WAITING}'", ("row_id", "kind", "raw"), ids)
+    if not rows.num_rows:
         raise QuarantineError("no waiting row fits; `nightloom quarantine list` says what is there")
     return rows
 

@@ -53,6 +53,11 @@ class Plan:
         return [(n, each) for n, rule in enumerate(self.rules) for each in rule.effects if isinstance(each, types)]
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Item id -> its row."""
+        return {item: row for row, item in enumerate(self.ids.to_pylist())}
+
+    @cached_property
     def limits(self) -> Limits:
         """All effects that limit items, as one."""
         return Limits.merge(self.effects(AtMost), len(self.available))

@@ -32,7 +32,7 @@ from serving.replay import BATCH, Move
 from serving.rule_attribution import Attribution
 from serving.stores.reader import Reader
 from spark_jobs import gold_popular
-from spark_jobs.slate_scoring import score_by_rules
+from spark_jobs.slate_scoring import SentPlan, score_by_rules
 from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
 from training import registration, train
 
@@ -101,7 +101,9 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
         plan = compile_slate(night.lake, night.settings, day, night.pin(ITEMS), night.pin(ITEM_STATS))
         night.tags |= {"model_version": "1", "rules": plan.digest}
         batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
-        (made,) = score_by_rules(iter([batch]), str(registry.find_version(night.settings, "1").folder), plan)
+        (made,) = score_by_rules(
+            iter([batch]), str(registry.find_version(night.settings, "1").folder), SentPlan(plan.digest, plan)
+        )
         fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
         rows: list[dict[str, Any]] = [
             fixed | {name: row[name] for name in ("user_id", "items", "scores")} for row in made.to_pylist()

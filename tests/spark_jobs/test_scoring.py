@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from models.base import Examples, Histories, no_report
+from models.base import Examples, Histories, no_report, positions
 from models.popularity import Popularity, PopularityParams
 from models.registry import RegisteredVersion
 from nightloom.contracts import HISTORIES, USERS
@@ -40,9 +40,8 @@ def batch(**touched: list[str]) -> pa.RecordBatch:
 
 
 def test_a_list_holds_the_best_that_the_user_has_not_touched_and_nobody_hid() -> None:
-    found = lists(
-        model(), batch(new=[], seen=["d", "d", "unknown"], all=["a", "b", "d"]), hidden={"c", "gone"}, length=2
-    )
+    rows, allowed_I = batch(new=[], seen=["d", "d", "unknown"], all=["a", "b", "d"]), np.array(ITEMS != "c")
+    found = lists(model(), positions(ITEMS), rows, allowed_I, length=2)
     assert found["items"].to_pylist() == [["d", "b"], ["b", "a"], []]
     assert found["scores"].to_pylist() == [[4.0, 2.0], [2.0, 1.0], []]
 
@@ -53,7 +52,7 @@ def test_each_user_gets_the_same_list_alone_and_in_a_batch(tmp_path: Path) -> No
     alone = [
         row
         for user, items in users.items()
-        for b in score(iter([batch(**{user: items})]), str(tmp_path), [], 3)
+        for b in score(iter([batch(**{user: items})]), str(tmp_path), ["gone"], 3)
         for row in b.to_pylist()
     ]
     (together,) = score(iter([batch(), batch(**users)]), str(tmp_path), [], 3)
