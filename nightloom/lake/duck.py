@@ -11,6 +11,9 @@ from pathlib import Path
 
 import duckdb
 
+MEMORY = "1500MB"
+"""What a stage's DuckDB takes at most; beyond it, it spills. By default it would take four fifths of the machine."""
+
 
 def read_parquet(
     db: duckdb.DuckDBPyConnection, files: Sequence[str], *, union_by_name: bool = False, hive_partitioning: bool = False
@@ -22,10 +25,14 @@ def read_parquet(
 
 @contextmanager
 def spilling_duckdb(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB in memory that spills into a folder of its own in `scratch` and knows one time zone, UTC."""
-    with _spill_folder(scratch) as folder, duckdb.connect(config={"temp_directory": str(folder)}) as connection:
+    """DuckDB within MEMORY that spills into a folder of its own in `scratch` and knows one time zone, UTC."""
+    with _spill_folder(scratch) as folder, duckdb.connect(config=_config(folder)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
+
+
+def _config(folder: Path) -> dict[str, str | bool | int | float | list[str]]:
+    return {"temp_directory": str(folder), "memory_limit": MEMORY}
 
 
 @contextmanager
