@@ -211,10 +211,19 @@ def require_unpinned(store: Store) -> None:
 
 
 def prune(store: Store, keep: int) -> list[int]:
-    """Delete every version that is older than the newest `keep` servable ones, but never the current one."""
+    """Delete every version that is older than the newest `keep` servable ones, but never the current one.
+
+    Of the newer ones that were rolled back, or failed, the newest `keep` of each stay: night after night may fail.
+    """
     every, served = list_pushes(store), current_version(store)
     retained = [push.version for push in every if push.state in SERVABLE][-keep:]
-    old = [push for push in every if retained and push.version < retained[0] and push.version != served]
+    ended = {
+        push.version
+        for state in (PushState.ROLLED_BACK, PushState.FAILED)
+        for push in [push for push in every if push.state == state][:-keep]
+    }
+    oldest = retained[0] if retained else 0
+    old = [push for push in every if push.version != served and (push.version < oldest or push.version in ended)]
     for push in old:
         delete_version(store, push)
     return [push.version for push in old]

@@ -43,6 +43,20 @@ def test_a_flip_makes_the_version_before_a_backup(store: FilesStore) -> None:
     assert states(store) == {1: PushState.BACKUP, 2: PushState.CURRENT}
 
 
+def test_versions_that_are_rolled_back_night_after_night_do_not_pile_up(store: FilesStore) -> None:
+    for _ in range(2):
+        push_until(store)
+    for _ in range(5):
+        push_until(store)
+        versions.rollback(store, "ann: wrong")
+        versions.fail_push(store, versions.begin_push(store, "1998-04-21", "run"), FailureReason.QUOTA, "full")
+        versions.prune(store, keep=2)
+    bad = {9: PushState.ROLLED_BACK, 10: PushState.FAILED, 11: PushState.ROLLED_BACK, 12: PushState.FAILED}
+    assert states(store) == {1: PushState.BACKUP, 2: PushState.CURRENT} | bad
+    assert {folder.name for folder in store.folder(1).parent.glob("v*")} >= {"v000001", "v000002", "v000011"}
+    assert not store.folder(7).exists()
+
+
 def test_an_unverified_version_cannot_become_current(store: FilesStore) -> None:
     with pytest.raises(StoreError, match="LOADED; only a VERIFIED version"):
         versions.flip(store, push_until(store, PushState.LOADED))
