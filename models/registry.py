@@ -117,6 +117,19 @@ def newest_version(settings: Settings) -> RegisteredVersion | None:
     return _fetched(settings, max(found, key=lambda each: int(each.version))) if found else None
 
 
+def aliased_versions(settings: Settings) -> set[str]:
+    """The versions that an alias names: the champion and the last challenger."""
+    mlflow_client = client(settings)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return {str(version) for version in mlflow_client.get_registered_model(settings.project.name).aliases.values()}
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # nothing was registered yet
+            return set()
+        raise
+
+
 def _fetched(settings: Settings, version: "ModelVersion") -> RegisteredVersion:
     folder = settings.place("home") / "models" / f"{version.version}-{str(version.run_id)[:12]}"
     if not folder.exists():

@@ -73,7 +73,9 @@ def _file_records(night: SparkNight, source: Source) -> DataFrame:
     """The records of a folder's listed files, commit by commit."""
     read = partial(files.read_files, format=source.format, root=str(night.settings.root))
     at_once = int(night.spark.conf.get("spark.sql.shuffle.partitions") or 1)
-    listed = night.spark.readStream.format("delta").option("maxFilesPerTrigger", 1).load(str(_listing(night, source)))
+    # Maintenance removes rows from a listing: commits that do are passed over.
+    options = {"maxFilesPerTrigger": "1", "skipChangeCommits": "true"}
+    listed = night.spark.readStream.format("delta").options(**options).load(str(listing_of(night, source)))
     files_of = listed.select("file", F.timestamp_micros("modified").alias("modified")).repartition(at_once)
     return files_of.mapInArrow(read, files.RECORDS)
 
@@ -86,7 +88,7 @@ def _drop_known_rows(night: SparkNight, source: Source, new: DataFrame) -> DataF
     """
     if source.kind != "events" or source.format == "kafka":
         return new
-    relisted = landing.relisted_files(_listing(night, source))
+    relisted = landing.relisted_files(listing_of(night, source))
     if not relisted:
         return new
     bronze = night.spark.read.format("delta").load(night.lake.path(BRONZE[source.kind]))
@@ -98,7 +100,8 @@ def _source_folder(night: SparkNight, source: Source) -> Path:
     return night.lake.root / "_checkpoints" / source.name
 
 
-def _listing(night: SparkNight, source: Source) -> Path:
+def listing_of(night: SparkNight, source: Source) -> Path:
+    """The listing of a source's landing files (landing.py)."""
     return _source_folder(night, source) / "files"
 
 
@@ -145,7 +148,7 @@ def _update_listings(night: SparkNight) -> None:
     for source in of_files:
         landing.landing_folder(source, night.settings.root)
     for source in of_files:
-        if unsettled := landing.update_listing(source, night.settings.root, _listing(night, source)):
+        if unsettled := landing.update_listing(source, night.settings.root, listing_of(night, source)):
             night.tags[f"unsettled:{source.name}"] = ", ".join(unsettled)
             print(f"source '{source.name}': still being written, so left: {', '.join(unsettled)}", file=sys.stderr)
 

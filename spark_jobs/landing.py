@@ -6,9 +6,11 @@ read a file that is still being written, would never read it again, and would kn
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from nightloom.errors import SettingsError
+from nightloom.lake import now
 from nightloom.settings import Source
 
 HIDDEN = (".", "_")
@@ -70,6 +73,24 @@ def listed_files(listing: Path) -> list[Row]:
     """Every entry of a listing, oldest first: file, modified, length, again, number (of the commit)."""
     found = QueryBuilder().register("t", DeltaTable(str(listing))).execute("SELECT * FROM t ORDER BY number, file")
     return list(pa.table(found.read_all()).to_pylist())
+
+
+def trim_listing(root: Path, listing: Path, oldest: datetime) -> int:
+    """Forget the files that are gone and were older than a moment, and all states of a file but the last -> how many.
+
+    In one commit, which the stream passes over: it takes rows that are appended. Two files of one name and state are
+    one file: who removes a file and delivers it again after this has it read again.
+    """
+    entries = listed_files(listing)
+    last = {row["file"]: row for row in entries}.values()
+    moment = oldest.timestamp() * 1e6
+    kept = [row for row in last if row["modified"] >= moment or (root / row["file"]).exists()]
+    if len(kept) < len(entries):
+        rows = pa.Table.from_pylist(kept, schema=LISTING_SCHEMA)
+        write_deltalake(str(listing), rows, mode="overwrite")
+    hours = math.ceil((now() - oldest).total_seconds() / 3600)
+    DeltaTable(str(listing)).vacuum(hours, dry_run=False, enforce_retention_duration=False)
+    return len(entries) - len(kept)
 
 
 def relisted_files(listing: Path) -> list[str]:

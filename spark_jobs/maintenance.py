@@ -1,7 +1,8 @@
 """Maintenance of every table: delete old rows, compact small files, vacuum old versions and log -> ops.storage.
 
-Nothing that is still needed is deleted: the versions behind a servable version or the champion stay readable, and so do
-the changes that a later table has not consumed yet. Rewritten files hold the same rows: no stage sees a change.
+What grows beside the tables is in folder_retention.py. Nothing that is still needed is deleted: the versions behind a
+servable version or the champion stay readable, and so do the changes that a later table has not consumed yet.
+Rewritten files hold the same rows: no stage sees a change.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from nightloom.night.run import run_stage
 from nightloom.settings import Settings
 from nightloom.sql.marts import all_tables
 from spark_jobs.context import SparkNight
+from spark_jobs.folder_retention import trim_folders
 from spark_jobs.storage import SMALL, TableStorage, measure_storage
 
 LOG_DAYS = 30
@@ -64,6 +66,8 @@ def main(night: SparkNight) -> None:
         found = measure_storage(night.lake, table)
         rows.append(_row(night, table, found, actions, measured_at))
         print(_line(table, found, actions))
+    for line in trim_folders(night):
+        print(line)
     night.lake.append(STORAGE, rows)
     night.record_write(STORAGE)
     night.counts |= {"tables": len(rows)} | {name: sum(row[name] for row in rows) for name in ("files", "disk_bytes")}

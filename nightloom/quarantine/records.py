@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, SILVER, Table
-from nightloom.lake import Lake, arrow, now
+from nightloom.lake import Lake, arrow, arrow_schema, now
 from nightloom.literals import sql_text
 
 WAITING, REPLAYED, DISCARDED = "waiting", "replayed", "discarded"
@@ -51,10 +51,12 @@ def filter_sql(
 def find_rows(lake: Lake, where: str, columns: Collection[str], ids: Collection[str] = ()) -> pa.Table:
     """Columns of the rows of quarantine.rows that match an SQL condition and, if `ids` are given, have one of them."""
     found = lake.stream(QUARANTINE_ROWS, where, [*columns], lake.version(QUARANTINE_ROWS))
+    schema = pa.schema([arrow_schema(QUARANTINE_ROWS).field(name) for name in columns])
     if not ids:
-        return found.read_all()
+        return found.read_all().cast(schema)
     wanted = pa.table({"row_id": pa.array(ids, pa.string())})
-    return pa.Table.from_batches(_joined(found, wanted, ", ".join(f"stored.{name}" for name in columns)))
+    joined = _joined(found, wanted, ", ".join(f"stored.{name}" for name in columns))
+    return pa.Table.from_batches(joined, schema)
 
 
 def replay_rows(lake: Lake, rows: pa.Table, mended: Mapping[str, str], by: str) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.contracts import BRONZE_EVENTS, ITEMS
+from nightloom.contracts import BRONZE_EVENTS, ITEMS, RECOMMENDATIONS
 from nightloom.errors import DataError, SettingsError
 from spark_jobs import bronze, landing, silver_items
-from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, D, event, project
+from spark_jobs.folder_retention import trim_folders
+from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, READ, D, event, project
 
 
 def test_each_file_is_read_once_also_one_that_is_older_than_those_before(spark: SparkSession, tmp_path: Path) -> None:
@@ -30,6 +31,42 @@ def test_each_file_is_read_once_also_one_that_is_older_than_those_before(spark: 
         ("landing/events/2023/late.jsonl", NEXT),
     }
     assert "junk" in [row["raw"] for row in rows]
+
+
+def test_a_listing_forgets_files_that_are_gone_and_the_stream_goes_on(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark, EVENTS_ONLY)
+    for name in "abc":
+        os.utime(at.land(f"events/{name}.jsonl", [event(ord(name))]), (0, 0))
+    at.run(bronze.main)
+    for name in "ab":
+        (tmp_path / f"landing/events/{name}.jsonl").unlink()
+    young = at.land("events/young.jsonl", [event(1)])
+    at.run(bronze.main)
+    young.unlink()
+    assert len(list(trim_folders(at.night()))) == 1
+    assert list(trim_folders(at.night())) == []
+    listing = bronze.listing_of(at.night(), at.settings.sources[0])
+    assert [row["file"][-8:] for row in landing.listed_files(listing)] == ["/c.jsonl", "ng.jsonl"]
+    at.land("events/d.jsonl", [event(2)])
+    assert at.run(bronze.main)["ratings"] == 1
+    os.utime(at.land("events/a.jsonl", [event(3)]), (0, 0))
+    assert at.run(bronze.main, day=NEXT)["ratings"] == 1
+
+
+def test_fetched_models_and_unfinished_trainings_that_nobody_uses_are_removed(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark, EVENTS_ONLY)
+    lists = {"user_id": "u", "items": ["i"], "scores": [1.0], "model_version": "2", "generated_at": READ}
+    at.night().lake.append(RECOMMENDATIONS, [lists | {"night": D, "full_night": D}])
+    home = at.settings.place("home")
+    folders = ["models/1-aaaa", "models/2-bbbb", "models/.fetch-cut", "training/2024-03-01-als-x", "training/new"]
+    for name in folders:
+        (home / name).mkdir(parents=True)
+        if name != "training/new":
+            os.utime(home / name, (0, 0))
+    assert len(list(trim_folders(at.night()))) == 3
+    assert [name for name in folders if (home / name).exists()] == ["models/2-bbbb", "training/new"]
 
 
 def test_a_missing_landing_folder_is_a_clear_error(spark: SparkSession, tmp_path: Path) -> None:
