@@ -117,7 +117,7 @@ class _Encoder:
         encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
         place = pc.index_in(encoded.dictionary, value_set=self.ids)
         new = place.is_null()
-        number = np.asarray(pc.fill_null(place, 0), np.int32)
+        number = np.array(pc.fill_null(place, 0), np.int32)
         count = len(self.ids)
         self.ids = pa.concat_arrays([self.ids, encoded.dictionary.filter(new)])
         number[new.to_numpy(zero_copy_only=False)] = np.arange(count, len(self.ids), dtype=np.int32)
