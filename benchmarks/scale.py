@@ -31,7 +31,7 @@ from nightloom.night import stages
 from nightloom.settings import CONFIG_VARIABLE, Settings, load
 
 START, DAYS, NEW_SHARE, CLUSTERS = date(2025, 1, 1), 100, 0.01, 40
-MODEL_STAGES = (stages.TRAIN.name, stages.MODEL_GATE.name)
+OF_TRAINING = (stages.TRAIN.name, stages.MODEL_GATE.name)
 """Stages of a training: they are not compared, for the second night has none."""
 SAMPLE_SECONDS = 0.5
 TOML = """
@@ -203,7 +203,7 @@ def run_night(settings: Settings, day: date, names: Sequence[str]) -> Night:
 def share(full: Night, second: Night) -> float:
     """Seconds of the second night as a share of the first's, without training."""
     first, later = (
-        sum(cost.seconds for name, cost in night.items() if name not in MODEL_STAGES) for night in (full, second)
+        sum(cost.seconds for name, cost in night.items() if name not in OF_TRAINING) for night in (full, second)
     )
     return later / first
 
