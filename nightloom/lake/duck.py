@@ -45,7 +45,8 @@ def _spill_folder(scratch: Path) -> Iterator[Path]:
     folders.mkdir(parents=True, exist_ok=True)
     with _locked(folders):
         for left in folders.iterdir():
-            with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):  # a lock ends with its process
+            # A lock ends with its process. A folder that is gone was removed by its own process meanwhile.
+            with suppress(BlockingIOError, FileNotFoundError), _locked(left, fcntl.LOCK_NB):
                 shutil.rmtree(left)
         folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folders))
         held = _lock(folder)
