@@ -82,8 +82,8 @@ def _what_is_left(settings: Settings, what: str, run: str, log: Path) -> str:
     ended = [f"{each.stage} ({each.error})" for each in did if each.status == "failed"]
     lines = [
         f"{what} was interrupted{': run ' + run if run else ' before it began'}",
-        f"  done:    {', '.join(done) or 'no stage'}; their tables stay in {lake.root}",
-        f"  ended:   {', '.join(ended) or 'no stage was in the middle'}",
+        f"  done:    {', '.join(done) or 'no stage'}; what was written stays in {lake.root}",
+        f"  ended:   {', '.join(ended) or 'no stage that had begun its work'}",
         f"  readers: {'get the lists of this run' if last_publish(did) else 'keep their lists'}",
         f"  log:     {log}",
         "  The same command again does what is left.",
