@@ -20,14 +20,15 @@ from airflow.serialization.encoders import coerce_to_core_timetable
 DAGS = Path(__file__).parents[2] / "dags"
 RUN_AFTER = datetime(1998, 4, 22, 2, tzinfo=UTC)
 LOGICAL_DATE = datetime(1998, 4, 21, 2, tzinfo=UTC)
-RUNS: dict[str, tuple[datetime | None, str | None]] = {
-    "scheduled": (LOGICAL_DATE, None),
-    "asked_for_a_date": (None, "1998-04-20"),
-    "asked_for_no_date": (None, None),
-    "triggered_now": (RUN_AFTER, None),
-    "after_a_night": (None, None),
+RUNS: dict[str, tuple[datetime | None, dict[str, Any]]] = {
+    "scheduled": (LOGICAL_DATE, {}),
+    "asked_for_a_date": (None, {"date": "1998-04-20"}),
+    "asked_for_no_date": (None, {}),
+    "asked_for_today": (None, {"date": "1998-04-22", "incomplete": True}),
+    "triggered_now": (RUN_AFTER, {}),
+    "after_a_night": (None, {}),
 }
-"""A kind of run -> its logical date, the date somebody gave; the last only where an asset starts the DAG. A run that
+"""A kind of run -> its logical date, what somebody gave; the last only where an asset starts the DAG. A run that
 Airflow's page triggers may have that moment for its logical date."""
 MADE = [SimpleNamespace(extra={"date": "1998-04-18"}), SimpleNamespace(extra={"date": "1998-04-19"})]
 """Two nights made the asset, one after the other, before the run came."""
@@ -82,10 +83,10 @@ def about(task: Any) -> dict[str, Any]:
     }
 
 
-def commands(dag: DAG, logical_date: datetime | None, given: str | None, events: dict[str, Any]) -> dict[str, str]:
+def commands(dag: DAG, logical_date: datetime | None, given: dict[str, Any], events: dict[str, Any]) -> dict[str, str]:
     """Each task's command as it is run, with the one variable it adds; of a trigger, what it starts."""
     run = DagRun(dag_id=dag.dag_id, run_id="the_run", logical_date=logical_date, run_after=RUN_AFTER)
-    params = dag.params.dump() | {"date": given}
+    params = dag.params.dump() | given
     context: Any = {
         "dag_run": run, "run_id": run.run_id, "params": params, "triggering_asset_events": events, "macros": macros,
     }  # fmt: skip
