@@ -75,11 +75,13 @@ def _parser(
 
 def _run_and_record(night: Night, body: Callable[[Any], None]) -> None:
     """Run the body and record the run, whatever its end."""
-    started_at = now()
-
-    dag = os.environ.get(DAG_VARIABLE)
+    started_at, dag, recorded = now(), os.environ.get(DAG_VARIABLE), False
 
     def record(status: Status, error: str) -> None:
+        nonlocal recorded
+        if recorded:  # a signal came when the run had ended
+            return
+        recorded = True
         tags = night.tags | ({records.DAG_TAG: dag} if dag else {})
         run = StageRun(
             run_id=night.run_id, night=night.date, stage=night.stage, status=status, started_at=started_at,

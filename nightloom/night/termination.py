@@ -74,7 +74,7 @@ class Termination:
         self._received = signal.Signals(number)
         self._children = descendants()  # now: when a launcher has ended, its processes are nobody's children
         for child in self._children:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):
                 child.terminate()
         raise SystemExit(128 + number)
 
@@ -92,8 +92,8 @@ class Termination:
         assert self._received is not None
         said = f"{self._name}: terminated by {self._received.name}"
         abandoning = threading.Thread(target=self._abandon, daemon=True)
+        abandoning.start()
         if self._ending.acquire(timeout=SECONDS_TO_RECORD):  # and never released
-            abandoning.start()
             try:
                 self._record(f"terminated by {self._received.name}")
             except Exception as error:
@@ -113,13 +113,13 @@ def descendants() -> list[psutil.Process]:
 def end_processes(processes: list[psutil.Process], seconds: float) -> None:
     """SIGTERM to the processes, and SIGKILL to those that still run after some seconds."""
     for process in processes:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             process.terminate()
     deadline = time.monotonic() + seconds
     while (left := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     for process in left:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             process.kill()
 
 
@@ -127,5 +127,5 @@ def _runs(process: psutil.Process) -> bool:
     """Whether a process has not ended; one that waits, dead, for its parent to notice has."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return False

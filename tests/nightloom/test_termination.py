@@ -62,16 +62,16 @@ def root(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def stage(root: Path, body: str, said: str = "begins") -> Iterator[subprocess.Popen[str]]:
+def stage(root: Path, body: str, program: str = STAGE) -> Iterator[subprocess.Popen[str]]:
     """A stage's process in the middle of its body."""
     environment = os.environ | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, "-c", STAGE, body]
+    command = [sys.executable, "-c", program, body]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == f"{said}\n"
+            assert process.stdout.readline() == "begins\n"
             time.sleep(0.5)
             yield process
         finally:
@@ -94,6 +94,14 @@ def test_wherever_a_stage_is_sigterm_ends_it_with_its_children_and_leaves_a_row(
     assert (process.returncode, said) == (143, "demo.stage: terminated by SIGTERM\n")
     (run,) = stage_runs(Lake(root / "data" / "lake"))
     assert (run.status, run.error, run.rows) == ("failed", "terminated by SIGTERM", {"rows": 7})
+
+
+def test_a_stage_that_still_imports_has_done_nothing_and_leaves_no_row(root: Path) -> None:
+    slow_import = "import time; print('begins', flush=True); time.sleep(600)\n" + STAGE
+    with stage(root, "call_a_library", slow_import) as process:
+        assert end(process) == ""
+    assert process.returncode == -signal.SIGTERM  # 143 to a shell
+    assert not (root / "data").exists()
 
 
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
