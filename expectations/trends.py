@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Table as Grid
+from rich.text import Text
 
 from nightloom.contracts import EXPECTATIONS
 from nightloom.lake import Lake
@@ -136,22 +136,21 @@ def _show(name: str, found: Sequence[Trend], *, everything: bool) -> None:
     shown = [trend for trend in found if everything or trend.notable]
     nights = found[0].nights
     console = screen()
-    console.print(f"[bold]{name}[/bold]  {nights[0]} to {nights[-1]}")
+    console.print(Text.assemble((name, "bold"), f"  {nights[0]} to {nights[-1]}"))
     grid = Grid("expectation", "nights", "numbers", "last found", box=None, padding=(0, 2, 0, 0))
     for trend in shown:
-        marks = "".join(_coloured(mark) for mark in trend.marks)
-        grid.add_row(escape(trend.expectation), marks, trend.sparkline, escape(trend.last.observed))
+        marks = Text.assemble(*map(_coloured, trend.marks))
+        grid.add_row(trend.expectation, marks, trend.sparkline, trend.last.observed)
     if shown:
         console.print(grid)
     for trend in shown:
         if not trend.last.passed and trend.last.samples:
             origin = f"; from {', '.join(trend.last.files)}" if trend.last.files else ""
-            console.print(f"  {trend.expectation}: e.g. {'; '.join(trend.last.samples)}{origin}", markup=False)
+            console.print(f"  {trend.expectation}: e.g. {'; '.join(trend.last.samples)}{origin}")
     if others := len(found) - len(shown):
         console.print(f"{others} {'others' if shown else 'expectations'} passed every night.")
     console.print()
 
 
-def _coloured(mark: str) -> str:
-    colour = {WARNED: "yellow", STOPPED: "red"}.get(mark)
-    return f"[{colour}]{mark}[/]" if colour else mark
+def _coloured(mark: str) -> Text:
+    return Text(mark, {WARNED: "yellow", STOPPED: "red"}.get(mark, ""))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from nightloom import settings as settings_module
 from nightloom.lake import as_json
+from nightloom.terminal import screen
 from serving import answers
 from serving.explain import Explanation
 from serving.rule_attribution import Attribution
@@ -39,7 +39,7 @@ def recommend(user: str, k: str | None, json_out: bool) -> None:
     table.add_column("score", justify="right")
     for rank, item in enumerate(found["items"], 1):
         table.add_row(str(rank), item["title"], item["item_id"], f"{item['score']:.4f}")
-    Console(highlight=False, markup=False).print(table)
+    screen().print(table)
     click.echo(
         f"{found['slate_version']}, night of {snapshot.meta['night']}, model version {found['model_version']}, "
         f"scored {found['generated_at']}"

@@ -6,13 +6,13 @@ import json
 from datetime import datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from nightloom import settings as settings_module
 from nightloom.contracts import RECOMMENDATIONS
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
+from nightloom.terminal import screen
 from serving.quota import GB, bytes_by_version
 from serving.store_rows import SOURCES, StoreRows
 from serving.stores import STORE_CLASSES, open_store, store_class, versions
@@ -43,7 +43,7 @@ def list_command(json_out: bool) -> None:
         size = f"{facts['bytes'] / 1e6:,.1f}" if "bytes" in facts else ""
         why = ": ".join(part for part in (push.reason, push.note) if part)
         table.add_row(version_name(push.version), push.state, push.night, push.changed_at[:19], users, size, why)
-    Console(highlight=False, markup=False).print(table)
+    screen().print(table)
     if (pinned := store.read_note(PINNED)) is not None:
         click.echo(f"Pinned: {pinned}")
 
@@ -99,7 +99,7 @@ def size(night: datetime | None) -> None:
         one = store_class(kind).predict_bytes(sizes)
         own = " (this one)" if kind == settings.store.kind else ""
         table.add_row(kind + own, f"{one / GB:.3f}", f"{one * (settings.store.keep + 1) / GB:.3f}")
-    Console(highlight=False, markup=False).print(table)
+    screen().print(table)
     free, quota = current.free_bytes(), settings.store.quota_gb
     room = "" if free is None else f", {free / GB:,.3f} GB free"
     limit = "" if quota is None else f", store.quota_gb {quota:g}"

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from nightloom import settings as settings_module
 from nightloom.lake import as_json
+from nightloom.terminal import screen
 
 if TYPE_CHECKING:
     from serving.slate_preview import Preview
@@ -35,7 +35,7 @@ def preview(user: str, night: datetime | None, k: int | None, json_out: bool) ->
     if json_out:
         click.echo(as_json(asdict(found)))
         return
-    console = Console(highlight=False, markup=False)
+    console = screen()
     console.print(_lists(found))
     if found.steps:
         console.print()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Table as Grid
 
 from models import registry
@@ -60,7 +59,7 @@ def history(as_json: bool) -> None:
     for row in rows:
         since, champion = f"{row['changed_at']:%Y-%m-%d %H:%M}", f"version {row['version']} ({row['model']})"
         previous = row["previous_version"] or "-"
-        grid.add_row(since, champion, row["action"], previous, escape(row["by"]), escape(row["why"]))
+        grid.add_row(since, champion, row["action"], previous, row["by"], row["why"])
     screen().print(grid)
     _warn_if_alias_differs(settings, rows)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from rich.markup import escape
 from rich.table import Table as Grid
+from rich.text import Text
 
 from nightloom.lake import Lake
 from nightloom.night import stages
@@ -142,16 +142,18 @@ def show(night: NightStatus) -> None:
     took = f"{night.wall_seconds:.0f} s" if night.wall_seconds is not None else f"{night.work_seconds:.0f} s of work"
     made = [f"model {night.model_version}"] if night.model_version else []
     made += [f"serving version {night.published_version}"] if night.published_version else []
-    console.print(f"[bold]{night.night}[/bold]  {_colored(night.status)}  " + ", ".join([took, *made]))
+    console.print(
+        Text.assemble((str(night.night), "bold"), "  ", _colored(night.status), "  ", ", ".join([took, *made]))
+    )
     console.print(_grid(night.stages))
     for gate in night.gates:
-        by = f", by {escape(gate.override)}" if gate.override else ""
-        console.print(f"gate {gate.gate}: {_colored(gate.verdict)}{by} ({gate.checks} checks)")
+        by = f", by {gate.override}" if gate.override else ""
+        console.print(Text.assemble(f"gate {gate.gate}: ", _colored(gate.verdict), f"{by} ({gate.checks} checks)"))
         for line in gate.failed:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}")
     _show_errors(night.stages)
     for dag, found in night.other_dags.items():
-        console.print(f"Also for {night.night}: {dag}", markup=False)
+        console.print(f"Also for {night.night}: {dag}")
         console.print(_grid(found))
         _show_errors(found)
     console.print()
@@ -170,8 +172,8 @@ def _grid(found: Sequence[StageStatus]) -> Grid:
 def _show_errors(found: Sequence[StageStatus]) -> None:
     for stage in found:
         if stage.status == "failed":
-            screen().print(f"{stage.stage} failed: {stage.error}", markup=False, style="red")
+            screen().print(f"{stage.stage} failed: {stage.error}", style="red")
 
 
-def _colored(word: str) -> str:
-    return f"[{COLORS[word]}]{word}[/]" if word in COLORS else word
+def _colored(word: str) -> Text:
+    return Text(word, COLORS.get(word, ""))

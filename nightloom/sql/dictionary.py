@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table as Grid
+from rich.text import Text
 
 from nightloom.contracts import Table
 from nightloom.lake import Lake
@@ -56,12 +57,12 @@ def print_overview(lake: Lake, tables: Sequence[Table]) -> None:
 def print_table(lake: Lake, table: Table) -> None:
     """Print one table: its state and its columns."""
     console, each = screen(), table_info(lake, table)
-    console.print(f"[bold]{each['name']}[/bold]: {each['grain']}")
+    console.print(Text.assemble((each["name"], "bold"), f": {each['grain']}"))
     state = "not there yet" if each["version"] is None else f"version {each['version']}, {each['rows']:,} rows"
     retention = f"kept {each['retention_days']} days" if each["retention_days"] else "kept"
     console.print(f"{state}; key {', '.join(each['key'])}; {retention}; read by {', '.join(each['readers'])}")
     for condition in each["checks"]:
-        console.print(f"each row: {condition}", markup=False)
+        console.print(f"each row: {condition}")
     grid = Grid("column", "type", "", "meaning")
     for column in each["columns"]:
         flags = [word for word, on in (("not null", column["required"]), ("personal", column["personal"])) if on]
