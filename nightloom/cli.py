@@ -6,10 +6,11 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from nightloom.errors import NightloomError
+from nightloom.errors import ExitCode, NightloomError, machine_fault, printable
 from nightloom.settings import CONFIG_VARIABLE
 
 WORDS = {
@@ -65,9 +66,33 @@ def nightloom(config: Path | None) -> None:
 
 
 def main() -> None:
-    """Entry point: a NightloomError is one line on stderr and its exit code."""
+    """Entry point: an error is one line on stderr and its exit code (nightloom.errors.ExitCode)."""
     try:
-        nightloom()
+        sys.exit(nightloom(prog_name="nightloom", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as help_page:
+        help_page.show()
+        sys.exit(ExitCode.WRONG)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "nightloom"
+        _fail(f"{printable(error.format_message())} `{command} --help` shows what it takes", ExitCode.WRONG)
+    except click.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
     except NightloomError as error:
-        print(f"nightloom: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(_with_printable_arguments(str(error)), error.exit_code)
+    except Exception as error:
+        if (fault := machine_fault(error)) is None:
+            raise
+        _fail(fault, ExitCode.FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"nightloom: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _with_printable_arguments(message: str) -> str:
+    """A message in which no argument of the command line breaks the line."""
+    for argument in sys.argv[1:]:
+        for text in (argument, argument.partition("=")[2]):
+            message = message.replace(text, printable(text)) if text else message
+    return message

@@ -1,19 +1,41 @@
 """Every error a person may meet, with one parent. A message says what was found, what was expected, what to do."""
 
-EXIT_CLOSED = 3  # a gate closed: nothing broke, the night must not go on
-EXIT_SKIP = 99  # nothing to do: Airflow marks the task skipped
+import re
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended; each code has one meaning, for commands and stages alike."""
+
+    DONE = 0
+    """It did what was asked."""
+    FAILED = 1
+    """Something broke. The message says what, and what to do."""
+    WRONG = 2
+    """nightloom.toml, a variable or an argument is wrong; nothing was done."""
+    CLOSED = 3
+    """A gate closed, or a version is pinned: nothing broke, and yesterday's lists stay."""
+    SKIPPED = 99
+    """There is nothing to do. Airflow marks the task skipped."""
+    INTERRUPTED = 130
+    """Ctrl-C ended it."""
+    TERMINATED = 143
+    """SIGTERM ended it."""
+
+
+EXIT_CLOSED = ExitCode.CLOSED
 
 
 class NightloomError(Exception):
     """Parent of all: shown as one line, without a traceback."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.FAILED
 
 
 class SettingsError(NightloomError):
     """`nightloom.toml` or an environment variable says something that cannot be used."""
 
-    exit_code = 2
+    exit_code = ExitCode.WRONG
 
 
 class MissingTableError(NightloomError):
@@ -39,4 +61,28 @@ class UnknownUserError(NightloomError):
 class GateClosedError(NightloomError):
     """A gate closed: the night stops here and yesterday's lists stay."""
 
-    exit_code = EXIT_CLOSED
+    exit_code = ExitCode.CLOSED
+
+
+def printable(text: str) -> str:
+    """A text as part of one line: line ends and signs that nobody sees as Python writes them."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+MACHINE_FAULTS = {
+    r"No space left on device|os error 28\b|Disk quota exceeded|disk is full|MDB_MAP_FULL": "the disk is full",
+    r"Read-only file system|os error 30\b|readonly database": "the file system is read-only",
+    r"Permission denied|os error 13\b": "a file may not be read or written",
+}
+"""What a library says of the machine -> what is wrong."""
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """One line for an error of the machine, by whatever library it came; None for any other error."""
+    each: BaseException | None = error
+    while each is not None:
+        for pattern, fault in MACHINE_FAULTS.items():
+            if lines := [line.strip() for line in str(each).splitlines() if re.search(pattern, line)]:
+                return f"{fault}: {printable(lines[0])[:300]}; mend that and run it again, nothing is lost"
+        each = each.__cause__ or each.__context__
+    return None

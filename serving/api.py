@@ -25,7 +25,7 @@ from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import as_json, now
 from nightloom.settings import Settings
-from serving import answers, console
+from serving import answers, console, url_paths  # noqa: F401  # ids in paths may hold a newline
 from serving.answers import BadRequestError
 from serving.explain import build_explanation
 from serving.stores import Store, open_store, versions

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import click
 from rich.table import Table
 
 from nightloom import settings as settings_module
+from nightloom.errors import NightloomError
 from nightloom.lake import as_json
 from nightloom.terminal import screen
 from serving import answers
@@ -16,6 +18,10 @@ from serving.rule_attribution import Attribution
 from serving.stores import open_store
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader
+
+
+class AddressError(NightloomError):
+    """The server cannot listen where it was told to."""
 
 
 @click.command()
@@ -125,15 +131,28 @@ def _format_versions(named: dict[str, int]) -> str:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port.")
-@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 def serve(host: str, port: int, workers: int) -> None:
     """The API and the console."""
     import uvicorn
 
     settings_module.load()  # a wrong nightloom.toml is reported here, not by each worker
+    _require_free(host, port)  # uvicorn ends with 3 where it cannot listen, the code of a closed gate
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
     uvicorn.run(
         "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,
         log_level="warning",
     )  # fmt: skip
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raises AddressError where nobody can listen at an address."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AddressError(f"nobody can listen at {host}:{port}: {why}; choose others with --host and --port") from None

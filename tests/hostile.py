@@ -191,6 +191,11 @@ sql = {toml(f"SELECT user_id, any_value({spark(TEXTS[3])}) AS text FROM silver.i
 """
 
 
+def title(number: int) -> str:
+    """The title of an item."""
+    return TEXTS[(number + 1) % len(TEXTS)] if number < len(TEXTS) else ITEMS[number]
+
+
 def project(folder: Path) -> Project:
     """The project with its landing files."""
     made = Project.create(folder / FOLDER, settings())
@@ -206,7 +211,7 @@ def project(folder: Path) -> Project:
     ]
     _write(events / "it's % #.jsonl", liked)
     described = [
-        {"item_id": item, "title": TEXTS[(n + 1) % len(TEXTS)] if item in TEXTS else item,
+        {"item_id": item, "title": title(n),
          "genres": [TEXTS[n % len(TEXTS)], TEXTS[0]], FIELD: TEXTS[n % len(TEXTS)]}
         for n, item in enumerate(ITEMS)
     ]  # fmt: skip

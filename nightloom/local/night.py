@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from nightloom import settings as settings_module
-from nightloom.errors import EXIT_SKIP, GateClosedError
+from nightloom.errors import ExitCode, GateClosedError
 from nightloom.lake import Lake, now
 from nightloom.local.airflow_api import USER
 from nightloom.local.airflow_runs import Runs, TaskEnd, failures, follow
@@ -92,7 +92,7 @@ def _what_is_left(settings: Settings, what: str, run: str, log: Path) -> str:
 
 
 @click.command()
-@click.option("--port", default=8080, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True)
 @click.option("--schedule", is_flag=True, help="Let DAGs start by their schedule; otherwise only when triggered.")
 def airflow(port: int, schedule: bool) -> None:
     """Airflow's own page and scheduler on 127.0.0.1, with this checkout's DAGs, until Ctrl-C."""
@@ -114,7 +114,7 @@ def _print_whether_training_is_due(environment: dict[str, str], day: date, incom
     asked = subprocess.run([*command, *(["--incomplete"] if incomplete else [])], env=environment, check=False)
     if asked.returncode == 0:
         click.echo(f"To retrain: ./run night --date {day} --dag retraining")
-    elif asked.returncode != EXIT_SKIP:
+    elif asked.returncode != ExitCode.SKIPPED:
         raise NightFailedError(
             f"the lists are published, but {stages.TRAINING_DUE.name} could not say whether training is due"
         )

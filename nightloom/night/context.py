@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from nightloom.contracts import Table
-from nightloom.errors import EXIT_SKIP, NightloomError
+from nightloom.errors import ExitCode, NightloomError
 from nightloom.lake import Lake
 from nightloom.settings import Settings
 
@@ -70,4 +70,4 @@ def end_of(night: date) -> datetime:
 
 
 class NothingToDo(NightloomError):  # not an error to a person: the stage says why and is marked skipped
-    exit_code = EXIT_SKIP
+    exit_code = ExitCode.SKIPPED

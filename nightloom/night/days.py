@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from nightloom.errors import NightloomError
+from nightloom.errors import ExitCode, NightloomError
 
 
 class IncompleteDayError(NightloomError):
     """The night of a day that is not over: its lists would refuse those of the complete day as older or equal."""
 
-    exit_code = 2
+    exit_code = ExitCode.WRONG
 
 
 def last_complete_day(moment: datetime) -> date:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from nightloom.contracts import GATES
-from nightloom.errors import GateClosedError
+from nightloom.errors import GateClosedError, printable
 from nightloom.lake import now
 from nightloom.night import records
 from nightloom.night.context import Night
@@ -24,8 +24,8 @@ def record_and_enforce(night: Night, stage: Stage, checks: Sequence[Check]) -> N
     records.append_gate(night.lake, result)
     night.record_write(GATES)
     for check in (check for check in checks if not check.passed):
-        found = f"{check.name}: found {check.observed}, expected {check.expected}"
+        found = printable(f"{check.name}: found {check.observed}, expected {check.expected}")
         print(f"{result.gate} gate, {check.severity}: {found}", file=sys.stderr)
     if result.state == "closed":
         why = "; ".join(f"{check.name} is {check.observed}, expected {check.expected}" for check in result.failed)
-        raise GateClosedError(f"{result.gate} gate closed for {night.date}: {why}. Yesterday's lists stay.")
+        raise GateClosedError(printable(f"{result.gate} gate closed for {night.date}: {why}. Yesterday's lists stay."))

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from nightloom import settings as settings_module
-from nightloom.errors import ConcurrentRunError, GateClosedError, NightloomError
+from nightloom.errors import ConcurrentRunError, ExitCode, GateClosedError, NightloomError, machine_fault
 from nightloom.lake import now
 from nightloom.night import records
 from nightloom.night.context import Night, NothingToDo
@@ -59,6 +59,11 @@ def run_stage(
     except NightloomError as error:
         print(f"{stage.name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if (fault := machine_fault(error)) is None:
+            raise
+        print(f"{stage.name}: {fault}", file=sys.stderr)
+        sys.exit(ExitCode.FAILED)
 
 
 def _parser(

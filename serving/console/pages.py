@@ -110,7 +110,7 @@ def night_rows(settings: Settings, limit: int, served: Collection[date]) -> list
 def user_page(request: Request) -> Response:
     """One user: history with titles and weights, list with scores and links to the explanations."""
     settings, reader = _state(request)
-    user = request.query_params.get("id", "").strip()
+    user = request.query_params.get("id", "")
     snapshot = reader.current(user)
     answer = json.loads(answers.recommendations(snapshot, user, snapshot.meta["stored"]))
     history = read_history(Lake(settings.place("lake")), snapshot.meta["night"], user)
@@ -135,9 +135,13 @@ def explanation_page(request: Request) -> Response:
 def report_page(request: Request) -> Response:
     """The stored report of a night."""
     settings, _ = _state(request)
-    file = settings.place("home") / "reports" / f"{Path(request.path_params['night']).name}.html"
+    night = request.path_params["night"]
+    try:
+        file = settings.place("home") / "reports" / f"{date.fromisoformat(night)}.html"
+    except ValueError:
+        raise UnknownUserError(f"{night[:40]!r} is no night; a night is a date such as 2026-03-14") from None
     if not file.is_file():
-        raise UnknownUserError(f"no report of the night {request.path_params['night']}")
+        raise UnknownUserError(f"no report of the night {night}")
     return FileResponse(file)
 
 

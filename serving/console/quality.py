@@ -33,8 +33,12 @@ def quality_page(request: Request) -> Response:
 def data_docs_page(request: Request) -> Response:
     """A page of Data Docs from disk."""
     settings: Settings = request.app.state.settings
-    docs = settings.place("docs").resolve()
-    file = (docs / Path(request.path_params["page"])).resolve()
-    if not (file.is_relative_to(docs) and file.suffix == ".html" and file.is_file()):
-        raise UnknownUserError(f"no page of Data Docs: {request.path_params['page']}")
+    docs, page = settings.place("docs").resolve(), request.path_params["page"]
+    try:
+        file = (docs / Path(page)).resolve()
+        found = file.is_relative_to(docs) and file.suffix == ".html" and file.is_file()
+    except (OSError, ValueError):  # no file can have such a name
+        found = False
+    if not found:
+        raise UnknownUserError(f"no page of Data Docs: {page[:200]}")
     return FileResponse(file)

@@ -1,8 +1,11 @@
 """The command line: every word is there and leads to a command, errors are one line with a true exit code."""
 
+import errno
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from nightloom import cli
+from nightloom.errors import ExitCode, NightloomError, machine_fault
+from serving.stores import pushes  # noqa: F401  # defines errors
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +47,36 @@ def test_an_unknown_word_is_a_usage_error() -> None:
     result = CliRunner().invoke(cli.nightloom, ["recomend"])
     assert result.exit_code == 2
     assert "recomend" in result.output
+
+
+def test_each_exit_code_has_one_meaning_and_stands_in_the_documents() -> None:
+    page = (ROOT / "docs" / "night.md").read_text(encoding="utf8")
+    table = dict(re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE))
+    assert list(table) == [str(code.value) for code in ExitCode]
+    errors = [each for each in every_error(NightloomError) if "exit_code" in vars(each)]
+    assert {each.exit_code for each in errors} <= set(ExitCode)
+    assert {each.__name__ for each in errors if each.exit_code == ExitCode.CLOSED} == {"GateClosedError", "PinnedError"}
+
+
+def every_error(parent: type[NightloomError]) -> Iterator[type[NightloomError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from every_error(child)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/lake"), "the disk is full: .*/lake"),
+        (RuntimeError("Generic LocalFileSystem error: write: Read-only file system (os error 30)"), "is read-only: "),
+        (ValueError("no number"), None),
+    ],
+)
+def test_an_error_of_the_machine_is_one_line(error: Exception, words: str | None) -> None:
+    wrapped = RuntimeError("an outer error\nof two lines")
+    wrapped.__cause__ = error
+    fault = machine_fault(wrapped)
+    assert fault is None if words is None else fault and re.search(words, fault)
 
 
 def test_our_errors_are_one_line_and_their_exit_code(

@@ -224,7 +224,7 @@ class Project:
         run(self, stages.SLATE_GATE, body, day, arguments)
 
     def client(self) -> Client:
-        return Client(self)
+        return Client(self.settings)
 
     def publish(self, day: date = D, **arguments: Any) -> None:
         run(self, stages.PUBLISH, publish.main, day, arguments)
@@ -233,8 +233,8 @@ class Project:
 class Client:
     """Requests to one app, without a network."""
 
-    def __init__(self, project: Project) -> None:
-        self.app = api.create_app(project.settings)
+    def __init__(self, settings: Settings) -> None:
+        self.app = api.create_app(settings)
 
     def get(self, path: str) -> httpx.Response:
         async def request() -> httpx.Response:
