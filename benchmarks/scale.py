@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.als import processor
 from benchmarks.etl import warm_spark
-from nightloom.errors import EXIT_SKIP
+from nightloom.errors import ExitCode
 from nightloom.local.memory import peak_memory
 from nightloom.night import stages
 from nightloom.settings import CONFIG_VARIABLE, Settings, load
@@ -192,7 +192,7 @@ def run_night(settings: Settings, day: date, names: Sequence[str]) -> Night:
                 command = [sys.executable, "-m", name, "--date", str(day), *argv]
                 code = subprocess.run(command, check=False).returncode
                 seconds = time.monotonic() - start
-            if code not in (0, EXIT_SKIP):
+            if code not in (0, ExitCode.SKIPPED):
                 sys.exit(f"scale: {name} of {day} ended with exit code {code}; its own message is above")
             if code == 0:
                 costs[name] = Cost(seconds, peak.gib)
