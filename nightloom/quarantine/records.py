@@ -56,7 +56,7 @@ def find_rows(lake: Lake, where: str, columns: Collection[str], ids: Collection[
         return found.read_all().cast(schema)
     wanted = pa.table({"row_id": pa.array(ids, pa.string())})
     joined = _joined(found, wanted, ", ".join(f"stored.{name}" for name in columns))
-    return pa.Table.from_batches(joined, schema)
+    return pa.Table.from_batches([batch.cast(schema) for batch in joined], schema)
 
 
 def replay_rows(lake: Lake, rows: pa.Table, mended: Mapping[str, str], by: str) -> None:

@@ -53,6 +53,7 @@ def test_a_listing_forgets_files_that_are_gone_and_the_stream_goes_on(spark: Spa
     assert at.run(bronze.main, day=NEXT)["ratings"] == 1
 
 
+@pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 def test_fetched_models_and_unfinished_trainings_that_nobody_uses_are_removed(
     spark: SparkSession, tmp_path: Path
 ) -> None:
