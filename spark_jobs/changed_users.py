@@ -150,7 +150,7 @@ def _by_rules(night: SparkNight, previous: PreviousNight, changes: RuleChanges) 
         lists = nightly_lists(night.lake, previous.night, source="stored")
         db.execute(f"CREATE VIEW lists AS SELECT user_id, items FROM ({lists})")
         if USERS.full_name in night.reads:
-            users = night.lake.open(USERS, night.pin(USERS)).file_uris()
+            users = night.lake.files(USERS, night.pin(USERS))
             db.read_parquet(users).create_view("people")
         else:
             db.execute("CREATE TABLE people (user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))")
