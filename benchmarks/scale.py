@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 from rich.console import Console
@@ -71,6 +72,9 @@ event = "purchase"
 name = "als"
 params = { factors = 64, sweeps = 2 }
 
+[gates.slate]
+min_catalogue = 0.0
+
 [slate]
 k = 10
 stored = 30
@@ -86,15 +90,15 @@ class Size:
     items: int
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What a stage took."""
 
     seconds: float
     gib: float
 
 
-Night = dict[str, Cost]
+Night = Mapping[str, Cost]
+BUDGETS = {stage.name: stage.gib for stage in stages.NIGHT}
 
 
 def main() -> None:
@@ -119,7 +123,10 @@ def main() -> None:
     nights = {"full": full, "one_pct": second}
     figures = {name: {stage: rounded(cost) for stage, cost in night.items()} for name, night in nights.items()}
     peak = max(cost.gib for night in nights.values() for cost in night.values())
+    over = over_budget(nights.values())
+    print("\n".join(over), file=sys.stderr)
     print(json.dumps({**figures, "share": round(share(full, second), 4), "peak_gib": round(peak, 3)}))
+    sys.exit(bool(over))
 
 
 def write_first_days(folder: Path, size: Size) -> None:
@@ -181,7 +188,7 @@ def users_sql(first: int, last: int) -> str:
 
 def run_night(settings: Settings, day: date, names: Sequence[str]) -> Night:
     """Run a night's stages one after another -> what each took. A stage with nothing to do is left out."""
-    costs: Night = {}
+    costs: dict[str, Cost] = {}
     with warm_spark(settings):
         for name in names:
             if name == stages.MODEL_GATE.name and stages.TRAIN.name not in costs:
@@ -203,9 +210,19 @@ def run_night(settings: Settings, day: date, names: Sequence[str]) -> Night:
 def share(full: Night, second: Night) -> float:
     """Seconds of the second night as a share of the first's, without training."""
     first, later = (
-        sum(cost.seconds for name, cost in night.items() if name not in OF_TRAINING) for night in (full, second)
+        sum(seconds for name, (seconds, _) in night.items() if name not in OF_TRAINING) for night in (full, second)
     )
     return later / first
+
+
+def over_budget(nights: Iterable[Night]) -> list[str]:
+    """A line for each stage that took more memory than the list of stages allows it."""
+    return [
+        f"{name} took {gib:.1f} GiB; its budget is {BUDGETS[name]:g} (nightloom/night/stages.py)"
+        for night in nights
+        for name, (_, gib) in night.items()
+        if gib > BUDGETS[name]
+    ]
 
 
 def rounded(cost: Cost) -> dict[str, float]:

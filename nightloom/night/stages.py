@@ -29,6 +29,9 @@ class Stage:
     """Tables that it may read, by their full names; which of them it needs depends on the settings."""
     writes: tuple[str, ...] = ()
     """Tables that it may write, those of the layer `ops` aside."""
+    gib: float = 8.0
+    """Memory budget: what it takes at most, with its children and the night's Spark server, however much data there is.
+    `./run bench scale` measures it."""
 
 
 BRONZE = Stage(
