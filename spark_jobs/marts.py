@@ -30,6 +30,7 @@ from spark_jobs import periods
 from spark_jobs.commit_stamps import have_same_rows, is_up_to_date, recent_commits
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.increments import refresh_periods
+from spark_jobs.mart_duckdb import fits_in_process, select_in_process
 from spark_jobs.mart_errors import MartError, check_mart_columns, format_error
 
 
@@ -84,6 +85,8 @@ def make_mart(night: SparkNight, mart: Mart) -> None:
         _make_periods(night, mart, before, changed)
 
 
+FEW_EVENTS = 1_000_000
+"""So many changed interactions fit in this process."""
 NOT_DELETED = "_change_type <> 'delete'"
 """Rows that the retention deletes leave the periods of a mart as they are."""
 
@@ -176,14 +179,18 @@ def run_select(night: SparkNight, mart: Mart, interactions: DataFrame | None = N
 
     `interactions` replaces silver.interactions. Raises MartError that names the line and the nearest table or column.
     """
+    values = mart.parameters(night.settings)
+    if mart.table.period == "night":
+        values |= {"night": f"DATE '{night.date}'"}
+    if fits_in_process(night, mart) and (interactions is None or interactions.count() <= FEW_EVENTS):
+        rows = select_in_process(night, mart, values, None if interactions is None else interactions.toArrow())
+        selected = night.spark.createDataFrame(rows) if rows.num_rows else _no_rows(night, mart.table)
+        return selected.select(*rows.column_names)
     known = all_tables(night.settings)
     for table in tables_in(mart.sql, known, SPARK):
         rows = interactions if table == INTERACTIONS and interactions is not None else _frame(night, table)
         rows.createOrReplaceTempView(f"{view(table)}_rows")
         night.spark.sql(logical_rows(table, f"{view(table)}_rows")).createOrReplaceTempView(view(table))
-    values = mart.parameters(night.settings)
-    if mart.table.period == "night":
-        values |= {"night": f"DATE '{night.date}'"}
     selected = check_mart_columns(night.spark.sql(with_views(mart.sql, known, values)), mart)
     if mart.line:
         _check_keys(selected, mart)
@@ -193,6 +200,10 @@ def run_select(night: SparkNight, mart: Mart, interactions: DataFrame | None = N
 def _frame(night: SparkNight, table: Table) -> DataFrame:
     if night.lake.exists(table):
         return night.frame(table)
+    return _no_rows(night, table)
+
+
+def _no_rows(night: SparkNight, table: Table) -> DataFrame:
     return night.spark.createDataFrame([], ", ".join(f"`{column.name}` {column.type}" for column in table.columns))
 
 

@@ -26,14 +26,16 @@ class Mart:
     other mart is rebuilt completely.
 
     `follows` names further tables whose changed rows rebuild days: table -> SQL for the day that a row belongs to.
-    `every_night` adds missing nights that ended before their marts, for example at a closed gate. `line` is the line of
-    nightloom.toml on which the SELECT begins; None for ours.
+    `every_night` adds missing nights that ended before their marts, for example at a closed gate. A mart with `few_rows`
+    has few however large the lake is, and sqlglot can translate it for DuckDB. `line` is the line of nightloom.toml on
+    which the SELECT begins; None for ours.
     """
 
     table: Table
     sql: str
     follows: dict[Table, str] = field(default_factory=dict)
     every_night: bool = False
+    few_rows: bool = False
     line: int | None = None
 
     def location(self, line: int = 1) -> str:
@@ -73,7 +75,8 @@ users AS (
 items AS (SELECT day, count(*) AS items FROM gold.item_days GROUP BY day),
 kinds AS (
     SELECT day, map_from_entries(array_sort(collect_list(struct(event, n)))) AS by_event
-    FROM (SELECT day, event, sum(n) AS n FROM gold.user_days LATERAL VIEW explode(by_event) AS event, n GROUP BY 1, 2)
+    FROM (SELECT day, entry.key AS event, sum(entry.value) AS n
+          FROM (SELECT day, explode(map_entries(by_event)) AS entry FROM gold.user_days) GROUP BY 1, 2)
     GROUP BY day)
 SELECT day, events, users, coalesce(new_users, 0) AS new_users, coalesce(items, 0) AS items, weight, by_event
 FROM users JOIN kinds USING (day) LEFT JOIN newcomers USING (day) LEFT JOIN items USING (day)
@@ -105,7 +108,7 @@ lists AS (
     SELECT /*+ BROADCAST(nights) */ date_add(night, 1) AS day, user_id, items, model_version
     FROM gold.recommendations JOIN nights USING (night)),
 placed AS (
-    SELECT day, user_id, CAST(array_position(items, item_id) AS INT) AS place
+    SELECT day, user_id, coalesce(CAST(array_position(items, item_id) AS INT), 0) AS place
     FROM lists JOIN liked USING (day, user_id)),
 liking_users AS (
     SELECT day, user_id, count(*) AS liked, count_if(place BETWEEN 1 AND :k) AS hits,
@@ -173,7 +176,8 @@ faults AS (
     SELECT coalesce(sum(n) FILTER (WHERE kind = 'events'), 0) AS quarantined,
            coalesce(sum(waiting) FILTER (WHERE kind = 'events'), 0) AS waiting,
            coalesce(sum(n) FILTER (WHERE kind <> 'events'), 0) AS quarantined_others,
-           map_from_entries(array_sort(collect_list(struct(reason, n)) FILTER (WHERE kind = 'events'))) AS by_reason
+           map_from_entries(array_sort(coalesce(
+               collect_list(struct(reason, n)) FILTER (WHERE kind = 'events'), array()))) AS by_reason
     FROM bad),
 asked AS (
     SELECT *, rank() OVER (PARTITION BY gate ORDER BY checked_at DESC) AS attempt
@@ -188,11 +192,11 @@ FROM came CROSS JOIN used CROSS JOIN faults CROSS JOIN said
 
 MARTS = (
     Mart(T.USER_DAYS, USER_DAYS),
-    Mart(T.DAILY_ACTIVITY, DAILY_ACTIVITY),
-    Mart(T.RETENTION, RETENTION),
-    Mart(T.OUTCOMES, OUTCOMES, {T.RECOMMENDATIONS: "date_add(night, 1)"}),
-    Mart(T.COVERAGE, COVERAGE),
-    Mart(T.QUALITY_TREND, QUALITY_TREND, every_night=True),
+    Mart(T.DAILY_ACTIVITY, DAILY_ACTIVITY, few_rows=True),
+    Mart(T.RETENTION, RETENTION, few_rows=True),
+    Mart(T.OUTCOMES, OUTCOMES, {T.RECOMMENDATIONS: "date_add(night, 1)"}, few_rows=True),
+    Mart(T.COVERAGE, COVERAGE, few_rows=True),
+    Mart(T.QUALITY_TREND, QUALITY_TREND, every_night=True, few_rows=True),
 )
 
 

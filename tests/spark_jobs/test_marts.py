@@ -14,8 +14,8 @@ from nightloom import contracts as T
 from nightloom.contracts import Table
 from nightloom.lake import now
 from nightloom.settings import load
-from nightloom.sql.marts import MARTS, all_marts
-from spark_jobs import marts
+from nightloom.sql.marts import MARTS, Mart, all_marts
+from spark_jobs import mart_duckdb, marts
 from spark_jobs.mart_errors import MartError
 from tests.spark_jobs.small_project import NEXT, TOML, D, Project, Row, project
 from tests.spark_jobs.two_day_lake import AFTER, SLATE, add_events, like, lists
@@ -29,6 +29,18 @@ def make(at: Project, *tables: Table, day: date = NEXT) -> None:
     """Make some of our marts."""
     for table in tables:
         marts.make_mart(at.night(day), OURS[table])
+
+
+@pytest.mark.parametrize("mart", [mart for mart in MARTS if mart.few_rows], ids=lambda mart: mart.table.name)
+def test_duckdb_and_spark_give_the_same_rows(lake: Project, mart: Mart) -> None:
+    night = lake.night(NEXT)
+    assert mart_duckdb.fits_in_process(night, mart)
+    in_process = marts.run_select(night, mart)
+    by_spark = marts.run_select(night, replace(mart, few_rows=False))
+    key = [name for name in mart.table.key if name in by_spark.columns]
+    rows = [frame.orderBy(*key).toArrow().to_pylist() for frame in (in_process, by_spark.select(*in_process.columns))]
+    assert rows[0] == rows[1]
+    assert rows[0]
 
 
 def test_daily_activity_counts_a_day_and_who_is_new(lake: Project) -> None:

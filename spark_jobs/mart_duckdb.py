@@ -1,0 +1,55 @@
+"""A mart's SELECT in this process: DuckDB takes a tenth of the time that Spark takes for it.
+
+For our own marts of few rows (nightloom.sql.marts), whose Spark SQL sqlglot translates. `interactions` are rows that
+stand in the place of silver.interactions.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from nightloom.contracts import INTERACTIONS
+from nightloom.lake import arrow_schema
+from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.recommendations import logical_rows
+from nightloom.sql.marts import Mart, all_tables
+from nightloom.sql.names import SPARK, tables_in, view, with_views
+from spark_jobs.context import SparkNight
+
+MOST_ROWS = 200_000_000
+"""Of all tables that a mart reads: with more of them Spark computes it, on as many machines as there are."""
+
+
+def fits_in_process(night: SparkNight, mart: Mart) -> bool:
+    """Whether the mart has few rows, and the tables that it reads do not have too many."""
+    if not mart.few_rows:
+        return False
+    inputs = [table for table in tables_in(mart.sql, all_tables(night.settings), SPARK) if night.lake.exists(table)]
+    return sum(night.lake.open(table, night.pin(table)).count() for table in inputs) <= MOST_ROWS
+
+
+def select_in_process(
+    night: SparkNight, mart: Mart, values: dict[str, str], interactions: pa.Table | None = None
+) -> pa.Table:
+    """The rows of the mart's SELECT with the types of its contract; `values` are those of its parameters."""
+    import sqlglot
+
+    known = all_tables(night.settings)
+    (statement,) = sqlglot.transpile(with_views(mart.sql, known, values), read=SPARK, write="duckdb")
+    with spilling_duckdb(night.settings.place("home")) as db:
+        for table in tables_in(mart.sql, known, SPARK):
+            name = view(table)
+            files = night.lake.files(table, night.pin(table)) if night.lake.exists(table) else []
+            if table == INTERACTIONS and interactions is not None:
+                db.register(f"{name}_files", interactions)
+            elif files:
+                hive = table.partition is not None
+                db.read_parquet(files, union_by_name=True, hive_partitioning=hive).create_view(f"{name}_files")
+            else:
+                db.register(f"{name}_files", arrow_schema(table).empty_table())
+            columns = ", ".join(f'"{column}"' for column in table.column_names)
+            db.execute(f"CREATE TEMP VIEW {name}_rows AS SELECT {columns} FROM {name}_files")
+            db.execute(f"CREATE TEMP VIEW {name} AS {logical_rows(table, f'{name}_rows')}")
+        rows = db.sql(statement).to_arrow_table()
+    declared = [field for field in arrow_schema(mart.table) if field.name in rows.column_names]
+    return rows.select([field.name for field in declared]).cast(pa.schema(declared))
