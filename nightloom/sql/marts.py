@@ -26,7 +26,7 @@ class Mart:
     other mart is rebuilt completely.
 
     `follows` names further tables whose changed rows rebuild days: table -> SQL for the day that a row belongs to.
-    `every_night` adds missing nights that ended before their marts, for example at a closed gate. A mart with `few_rows`
+    `every_night` adds missing nights that ended before their marts, e.g. at a closed gate. A mart with `few_rows`
     has few however large the lake is, and sqlglot can translate it for DuckDB. `line` is the line of nightloom.toml on
     which the SELECT begins; None for ours.
     """
