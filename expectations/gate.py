@@ -1,7 +1,6 @@
-"""Gate 1, on the night's ingested and cleaned data: suites of bronze, silver and quarantine, and checks on counts.
+"""Gate 1, on the night's ingested and cleaned data: each table's suite, checks on counts, and no row lost.
 
-bronze.*, silver.*, quarantine.rows, the run records -> ops.gates, ops.expectations, Data Docs; exit code 3 when the
-gate is closed.
+bronze.*, silver.*, quarantine.rows -> ops.gates, ops.expectations, Data Docs; exit code 3 when the gate is closed.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from expectations.night_measures import night_measures
+from expectations.reconciliation import reconcile
 from expectations.validate import validate
 from nightloom.contracts import (
     BRONZE,
@@ -21,31 +21,37 @@ from nightloom.contracts import (
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.gates import record_and_enforce
-from nightloom.night.records import OK, Check, stage_runs
+from nightloom.night.records import Check
 from nightloom.night.run import run_stage
+from spark_jobs.commit_stamps import recent_commits
 
 RESCUED_TAG = "rescued:"
 """Prefix of the tag that names a source's undeclared fields."""
-OUTCOMES = ("inserted", "updated", "duplicates", "quarantined", "skipped")
-"""What a bronze event row can become, by the counts of the cleaning stage."""
 
 
 def main(night: Night) -> None:
     """Check the night's data. A failed check stops the night, unless it is a warning."""
+    row_checks, reconciled = reconciliation(night)
     checks = [
         *validate(night, checked_tables(night), night_measures(night)),
         *count_checks(night),
+        *row_checks,
         *undeclared_fields(night),
     ]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
-    record_and_enforce(night, stages.DATA_GATE, checks)
+    record_and_enforce(night, stages.DATA_GATE, checks, reconciled)
 
 
 def checked_tables(night: Night) -> list[Table]:
     """Tables of the kinds that the project's sources deliver, and quarantine once it has rows."""
-    kinds = {source.kind for source in night.settings.sources}
-    tables = [layer[kind] for layer in (BRONZE, SILVER) for kind in layer if kind in kinds]
+    tables = [layer[kind] for layer in (BRONZE, SILVER) for kind in kinds(night)]
     return [*tables, *([QUARANTINE_ROWS] if night.lake.exists(QUARANTINE_ROWS) else [])]
+
+
+def kinds(night: Night) -> list[str]:
+    """The kinds that the project's sources deliver."""
+    delivered = {source.kind for source in night.settings.sources}
+    return [kind for kind in BRONZE if kind in delivered]
 
 
 def count_checks(night: Night) -> Iterator[Check]:
@@ -56,7 +62,6 @@ def count_checks(night: Night) -> Iterator[Check]:
     least = night.settings.gates.data.min_rows
     usable = _count(night, INTERACTIONS, f"occurred_at < TIMESTAMP '{night.end:%Y-%m-%dT%H:%M:%SZ}'")
     yield Check(f"interactions up to {night.date}", usable >= least, f"{usable:,}", f"at least {least:,}")
-    yield from _no_row_lost(night)
 
 
 def _of_night(night: Night) -> str:
@@ -94,27 +99,24 @@ def _reasons(night: Night) -> dict[str, int]:
     return dict(zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True))
 
 
-def _no_row_lost(night: Night) -> Iterator[Check]:
-    """The cleaning stage's counts account for every bronze row.
-
-    Counted from this night on: a later night's run may have cleaned the rows of a night that is cleaned late.
-    """
-    runs = stage_runs(night.lake, stages.SILVER_INTERACTIONS, statuses=OK, first=night.date)
-    if runs:
-        became = {outcome: sum(run.rows.get(outcome, 0) for run in runs) for outcome in OUTCOMES}
-        in_bronze = _count(night, BRONZE_EVENTS, f"night >= DATE '{night.date}'")
-        total, terms = sum(became.values()), " + ".join(f"{rows:,} {outcome}" for outcome, rows in became.items())
-        expected = f"{in_bronze:,} rows of bronze.events"
-        yield Check("no event row lost", total >= in_bronze, f"{total:,} = {terms}", expected)
+def reconciliation(night: Night) -> tuple[list[Check], dict[Table, int]]:
+    """The checks that no row is lost, and the versions up to which the tables are reconciled."""
+    checks: list[Check] = []
+    versions: dict[Table, int] = {}
+    for kind in kinds(night):
+        of_kind, reconciled = reconcile(night, kind)
+        checks += of_kind
+        versions |= reconciled
+    return checks, versions
 
 
 def undeclared_fields(night: Night) -> Iterator[Check]:
-    """A warning for each source whose records had undeclared fields, by the tags of the cleaning stages."""
-    runs = stage_runs(
-        night.lake, *(stage for stage in stages.NIGHT if stage.layer == "silver"), statuses=OK, night=night.date
-    )
+    """A warning for each source whose records had undeclared fields, by the stamps of silver's commits."""
+    tables = [SILVER[kind] for kind in kinds(night)]
+    stamps = [commit.stamp for table in tables for commit in recent_commits(night.lake, table)]
+    tags = [stamp["tags"] for stamp in stamps if stamp.get("night") == night.date.isoformat()]
     for source in night.settings.sources:
-        names = [run.tags[tag] for run in runs if (tag := f"{RESCUED_TAG}{source.name}") in run.tags]
+        names = [of_commit[tag] for of_commit in tags if (tag := f"{RESCUED_TAG}{source.name}") in of_commit]
         fields = sorted({field for each in names for field in each.split(", ")})
         if fields:
             observed = f"{', '.join(fields)} (kept in the column `rescued`)"

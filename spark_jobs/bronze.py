@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
+from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.errors import ConcurrentRunError, DataError
 from nightloom.night import stages
 from nightloom.night.run import run_stage
@@ -132,7 +132,7 @@ def main(night: SparkNight) -> None:
     with exclusive_lock(night.lake.root / "_checkpoints"):
         _update_listings(night)
         # Quarantine too: the silver stages run in parallel, and two stages that create one table may collide.
-        for table in (*BRONZE.values(), QUARANTINE_ROWS):
+        for table in (*BRONZE.values(), QUARANTINE_ROWS, UNUSED_ROWS):
             night.create(table)
         before = {table: night.lake.version(table) for table in BRONZE.values()}
         _ingest(night)

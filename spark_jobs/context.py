@@ -91,16 +91,13 @@ class SparkNight(Night):
         self.write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
         self.record_write(table, rows_written(self.lake.last_commit(table)))
 
-    def delete_unless(self, table: Table, rows: DataFrame, where: str) -> int:
-        """Delete the rows that meet `where` (SQL over `stored`) and whose key is not in `rows` -> how many."""
-        rows.createOrReplaceTempView("staying")
-        same = " AND ".join(f"stored.{key} = staying.{key}" for key in table.key)
-        statement = (
-            f"MERGE INTO delta.{spark_name(self.lake.path(table))} AS stored USING staying ON {same} "
-            f"WHEN NOT MATCHED BY SOURCE AND {where} THEN DELETE"
-        )
+    def delete_matched(self, table: Table, rows: DataFrame, where: str) -> int:
+        """Delete the rows that meet `where` (SQL over `stored`) and whose key is in `rows` -> how many."""
+        rows.createOrReplaceTempView("leaving")
+        same = " AND ".join(f"stored.{key} = leaving.{key}" for key in table.key)
+        statement = f"MERGE INTO delta.{spark_name(self.lake.path(table))} AS stored USING leaving ON {same} AND {where} "
         with translate_delta_errors(table), self.configured({METADATA: commit_stamp(self)}):
-            return int(self.spark.sql(statement).collect()[0]["num_deleted_rows"])
+            return int(self.spark.sql(f"{statement} WHEN MATCHED THEN DELETE").collect()[0]["num_deleted_rows"])
 
     def write(
         self,

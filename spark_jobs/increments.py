@@ -69,7 +69,7 @@ def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Cal
     made = rows_of(rows)
     check_contract(table, made)
     ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
-    night.write(table, ordered, "overwrite", _transaction(night, source, table), replaceWhere=where)
+    night.write(table, ordered, "overwrite", consumption_mark(night, source, table), replaceWhere=where)
     night.record_write(table, rows_written(night.lake.last_commit(table)))
     _record_reopenings(night, table, source, late)
 
@@ -111,16 +111,16 @@ def merge(
     """
     night.create(table)
     check_contract(table, rows)
-    new, transaction = rows.select(*table.column_names), _transaction(night, source, table)
+    new, mark = rows.select(*table.column_names), consumption_mark(night, source, table)
     known = None
     if night.lake.version(table) > 0 and not night.everything:
         known = _known_keys(night, table, new)
     if update and known is not None and not known.isEmpty():
-        inserted, updated = _merge(night, table, new, transaction, update)
+        inserted, updated = _merge(night, table, new, mark, update)
     else:
         unknown = new if known is None or update else new.join(known, list(table.key), "left_anti")
         ordered = unknown.sortWithinPartitions(table.order) if table.order else unknown
-        night.write(table, ordered, "overwrite" if night.everything else "append", transaction)
+        night.write(table, ordered, "overwrite" if night.everything else "append", mark)
         inserted, updated = _rows_of_run(night, table), 0
     night.record_write(table, inserted + updated)
     return inserted, updated
@@ -137,19 +137,18 @@ def _known_keys(night: SparkNight, table: Table, new: DataFrame) -> DataFrame:
     return there.join(new.select(hashed), "_hash", "left_semi").drop("_hash")
 
 
-def _transaction(night: SparkNight, source: Table, table: Table) -> dict[str, str]:
+def consumption_mark(night: SparkNight, source: Table, table: Table, *, again: bool = False) -> dict[str, str]:
     """The Delta transaction that says up to which version `table` has consumed `source`.
 
-    Delta silently leaves out a write whose transaction is there already: `--all`, which writes again, has none then.
+    Delta silently leaves out a write whose transaction is there already. A write that has to be done `again`, as with
+    `--all`, has none then.
     """
-    if night.everything and night.lake.consumed_version(source, table) == night.pin(source):
+    if (again or night.everything) and night.lake.consumed_version(source, table) == night.pin(source):
         return {}
     return {"AppId": transaction_id(source, table), "Version": str(night.pin(source))}
 
 
-def _merge(
-    night: SparkNight, table: Table, new: DataFrame, transaction: dict[str, str], update: str
-) -> tuple[int, int]:
+def _merge(night: SparkNight, table: Table, new: DataFrame, mark: dict[str, str], update: str) -> tuple[int, int]:
     new.createOrReplaceTempView("incoming")
     same = " AND ".join(f"stored.{key} = incoming.{key}" for key in table.key)
     statement = (
@@ -157,7 +156,7 @@ def _merge(
         f"WHEN MATCHED AND ({update}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
     # Session settings: they would also silently skip the next, different MERGE, so each is unset at once.
-    values = {f"{TRANSACTION}{name}": value for name, value in transaction.items()}
+    values = {f"{TRANSACTION}{name}": value for name, value in mark.items()}
     with translate_delta_errors(table), night.configured(values | {METADATA: commit_stamp(night)}):
         done = night.spark.sql(statement).collect()
     if not done:  # Delta left it out: its transaction is there already
@@ -169,13 +168,13 @@ def append_new(night: SparkNight, table: Table, rows: DataFrame, *, source: Tabl
     """Append the rows whose key is not in the table yet: a second try after a crash doubles nothing.
 
     An append and not a MERGE: stages that run at the same time add to one table without a conflict. The transaction
-    keeps apart two runs of one stage.
+    keeps apart two runs of one stage. A run after a killed one adds what that one, with other settings, did not.
     """
     night.create(table)
     check_contract(table, rows)
     there = night.spark.read.format("delta").load(night.lake.path(table)).select(*table.key)
     new = rows.select(*table.column_names).dropDuplicates(list(table.key)).join(there, list(table.key), "left_anti")
-    night.write(table, new, "append", {} if night.everything else _transaction(night, source, table))
+    night.write(table, new, "append", consumption_mark(night, source, table, again=True))
     night.record_write(table)
 
 

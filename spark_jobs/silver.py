@@ -1,5 +1,6 @@
 """The common steps of the silver tables: new bronze rows -> verdicts -> quarantine the bad, merge the good, count all.
 
+Each row ends in the table, in quarantine.rows or in silver.unused_rows. The counts only describe the run:
 read = inserted + updated + duplicates + quarantined + skipped, for each table and night. A line that a file has twice
 counts as one row and one duplicate, whatever its verdict.
 """
@@ -15,7 +16,8 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from nightloom.contracts import BRONZE, QUARANTINE_ROWS, Table
+from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
+from spark_jobs import unused_rows
 from spark_jobs.context import SparkNight
 from spark_jobs.increments import append_new, merge, new_rows
 from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parse
@@ -42,27 +44,57 @@ def update_silver(
     """
     bronze = BRONZE[kind]
     sources = [source for source in night.settings.sources if source.kind == kind]
-    night.create(table)
-    night.create(QUARANTINE_ROWS)
+    for each in (table, QUARANTINE_ROWS):
+        night.create(each)
+    unused_rows.begin(night, bronze, table)
     logged = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
     declared = {(source.name,) for source in sources}
     undeclared = logged is None or not logged <= declared
-    came = parse(new_rows(night, bronze, into=table), sources, types, undeclared)
+    behind, tried = unused_rows.is_behind(night, bronze, table), _was_tried(night, bronze, table)
+    came = parse(new_rows(night, bronze, into=UNUSED_ROWS if behind else table), sources, types, undeclared)
     with cached(drop_unneeded_raw(judge(came))) as rows:
         counts = count_outcomes(rows)
+        if counts["rescued"]:
+            _warn_of_undeclared_fields(night, rows)  # before the commit: its stamp has the tags
         if counts["quarantined"]:
             append_new(night, QUARANTINE_ROWS, quarantine_rows(rows, kind, night), source=bronze)
+        if tried and not night.everything:
+            night.counts["left quarantine"] = _release_from_quarantine(night, rows, kind)
         inserted = updated = 0
         if counts["read"]:
             good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
-            inserted, updated = merge(night, table, good, source=bronze, update=update)
-        if counts["rescued"]:
-            _warn_of_undeclared_fields(night, rows)
+            inserted, updated = _merge_and_record(night, bronze, table, rows, good, update, behind=behind)
         if night.everything:
             night.counts["left quarantine"] = _release_from_quarantine(night, rows, kind)
     night.record_write(table, inserted + updated)
     left = counts["read"] - inserted - updated - counts["quarantined"] - counts["skipped"]
     night.counts |= counts | {"inserted": inserted, "updated": updated, "duplicates": left}
+
+
+def _was_tried(night: SparkNight, bronze: Table, table: Table) -> bool:
+    """Whether a run was killed between its commits to quarantine.rows and to `table`: other rows may be bad now."""
+    bad, silver = (night.lake.consumed_version(bronze, into) or 0 for into in (QUARANTINE_ROWS, table))
+    return bad > silver
+
+
+def _merge_and_record(
+    night: SparkNight,
+    bronze: Table,
+    table: Table,
+    rows: DataFrame,
+    good: DataFrame,
+    update: str | None,
+    *,
+    behind: bool,
+) -> tuple[int, int]:
+    """Merge the good rows, then record those of `rows` that are not in the table -> (inserted, updated)."""
+    consumed, before = night.lake.consumed_version(bronze, table), night.lake.version(table)
+    inserted = updated = 0
+    if night.everything or consumed is None or consumed < night.pin(bronze):
+        inserted, updated = merge(night, table, good, source=bronze, update=update)
+    everything = night.everything or consumed is None
+    unused_rows.record(night, bronze, table, rows, since=None if everything or behind else before, anew=everything)
+    return inserted, updated
 
 
 def drop_unneeded_raw(rows: DataFrame) -> DataFrame:
@@ -137,8 +169,12 @@ def latest_per_key(key: str) -> Transform:
 
 def _release_from_quarantine(night: SparkNight, rows: DataFrame, kind: str) -> int:
     """Delete the waiting rows of a kind that are no longer bad, after all rows were checked again -> how many."""
+    waiting = night.spark.read.format("delta").load(night.lake.path(QUARANTINE_ROWS))
+    of_kind = waiting.where(f"kind = '{kind}' AND state = 'waiting'").select("row_id")
     bad = rows.where(F.col("verdict.outcome") == QUARANTINE).select("row_id").distinct()
-    return night.delete_unless(QUARANTINE_ROWS, bad, f"stored.kind = '{kind}' AND stored.state = 'waiting'")
+    good = rows.where(F.col("verdict.outcome") != QUARANTINE).select("row_id")
+    leaving = of_kind.join(good, "row_id", "left_semi").join(bad, "row_id", "left_anti")
+    return night.delete_matched(QUARANTINE_ROWS, leaving, f"stored.kind = '{kind}' AND stored.state = 'waiting'")
 
 
 def _warn_of_undeclared_fields(night: SparkNight, rows: DataFrame) -> None:

@@ -56,5 +56,31 @@ USERS = Table(
     checks=non_empty("user_id"),
 )
 
+UNUSED_ROWS = Table(
+    "silver",
+    "unused_rows",
+    "One row per good or skipped bronze record that is in no other silver table, for each night that read it.",
+    (
+        required("row_id", "string", "The record's id in bronze"),
+        required("kind", "string", "events, items or users"),
+        required("source", "string", "Name of the source in nightloom.toml"),
+        required(
+            "outcome",
+            "string",
+            "duplicate (of an interaction), superseded (by another description) or skipped (by a rule)",
+        ),
+        required("detail", "string", "Id of that event, item or user; or the rule's name", personal=True),
+        Column("occurred_at", "timestamp", "When the duplicate says that its event was, UTC"),
+        NIGHT,
+    ),
+    key=("row_id", "night"),
+    checks=(
+        ("known_outcome", "outcome IN ('duplicate', 'superseded', 'skipped')"),
+        ("known_kind", "kind IN ('events', 'items', 'users')"),
+        *non_empty("detail"),
+    ),
+    readers=("engineer",),
+)
+
 SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}
 """Kind of a source -> the table its cleaned records go to."""

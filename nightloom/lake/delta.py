@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, write_deltalake
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from nightloom.contracts import Table
@@ -126,9 +127,29 @@ class Lake:
         """The newest entry of the table's history."""
         return self.commits(table, self.version(table))[0]
 
-    def consumed_version(self, table: Table, into: Table) -> int | None:
-        """Version of `table` whose rows `into` has consumed; None before the first time."""
-        return self.open(into).transaction_version(transaction_id(table, into)) if self.exists(into) else None
+    def consumed_version(self, table: Table, into: Table, version: int | None = None) -> int | None:
+        """Version of `table` whose rows `into` has consumed, now or at a `version` of `into`; None before the first."""
+        if not self.exists(into):
+            return None
+        return self.open(into, version).transaction_version(transaction_id(table, into))
+
+    def mark_consumed(self, versions: Mapping[Table, int], into: Table) -> None:
+        """Record in `into` up to which version it has consumed other tables; it is created at its first use."""
+        self.append(into, [], versions)
+
+    def changes(self, table: Table, since: int, until: int, columns: Sequence[str]) -> pa.RecordBatchReader:
+        """The change feed: rows that changed after a version, up to another; `_change_type`, `_commit_version` say how.
+
+        Only files of the commits in between are read. Raises MissingTableError where maintenance by hand removed them.
+        """
+        names = [*columns, "_change_type", "_commit_version"]
+        try:
+            feed = self.open(table).load_cdf(since + 1, until, columns=names, allow_out_of_range=since >= until)
+        except DeltaError as error:
+            raise MissingTableError(
+                f"the changes of {table.full_name} after version {since} cannot be read any more: {error}"
+            ) from None
+        return pa.RecordBatchReader.from_stream(feed)
 
     def query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.Table:
         """SQL (DataFusion's) over opened tables by name -> Arrow."""
@@ -165,13 +186,27 @@ class Lake:
         )
         return set(least) if least == greatest and None not in chain.from_iterable(least) else None
 
-    def append(self, table: Table, rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
-        """Append rows, checked against the contract. Creates the table at its first use."""
+    def append(
+        self,
+        table: Table,
+        rows: Sequence[Mapping[str, Any]] | pa.Table,
+        consumed: Mapping[Table, int] = MappingProxyType({}),
+    ) -> None:
+        """Append rows, checked against the contract. Creates the table at its first use.
+
+        `consumed` is written in the same commit: up to which versions the rows have consumed other tables. Raises
+        ConcurrentRunError where another run consumed one of them at the same moment; nothing was written then.
+        """
         self.create(table)
         self.open(table)
         data = rows if isinstance(rows, pa.Table) else arrow(table, rows)
-        with self._violations_explained(table, data):
-            write_deltalake(self.path(table), data, mode="append")
+        marks = [Transaction(transaction_id(source, table), version) for source, version in consumed.items()]
+        try:
+            with self._violations_explained(table, data):
+                commit = CommitProperties(app_transactions=marks)
+                write_deltalake(self.path(table), data, mode="append", commit_properties=commit)
+        except CommitFailedError:
+            raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
 
     def replace(self, table: Table, rows: pa.Table, where: str, stamp: str) -> None:
         """Replace the rows that meet `where` by these (the contract's columns, in any order), in one commit.

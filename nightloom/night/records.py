@@ -5,10 +5,11 @@ A *successful* run ended with status `ok`. The *last attempt* of a stage is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Literal
 
 from nightloom.contracts import GATES, STAGES, Table
@@ -135,10 +136,10 @@ def append_run(lake: Lake, run: StageRun) -> None:
     lake.append(STAGES, [row])
 
 
-def append_gate(lake: Lake, result: GateResult) -> None:
-    """Record what a gate found."""
+def append_gate(lake: Lake, result: GateResult, consumed: Mapping[Table, int] = MappingProxyType({})) -> None:
+    """Record what a gate found; in the same commit, up to which versions it is done with the tables."""
     common = {name: getattr(result, name) for name in ("run_id", "night", "gate", "checked_at", "override")}
-    lake.append(GATES, [common | check.as_dict() for check in result.checks])
+    lake.append(GATES, [common | check.as_dict() for check in result.checks], consumed)
 
 
 def require(lake: Lake) -> None:

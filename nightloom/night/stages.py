@@ -47,7 +47,7 @@ SILVER_ITEMS = Stage(
     "the last description of each item",
     spark=True,
     reads=("bronze.items",),
-    writes=("silver.items", "quarantine.rows"),
+    writes=("silver.items", "silver.unused_rows", "quarantine.rows"),
 )
 SILVER_USERS = Stage(
     "spark_jobs.silver_users",
@@ -55,7 +55,7 @@ SILVER_USERS = Stage(
     "the last description of each user",
     spark=True,
     reads=("bronze.users",),
-    writes=("silver.users", "quarantine.rows"),
+    writes=("silver.users", "silver.unused_rows", "quarantine.rows"),
 )
 SILVER_INTERACTIONS = Stage(
     "spark_jobs.silver_interactions",
@@ -63,7 +63,7 @@ SILVER_INTERACTIONS = Stage(
     "types, checks, deduplicates, merges",
     spark=True,
     reads=("bronze.events",),
-    writes=("silver.interactions", "quarantine.rows"),
+    writes=("silver.interactions", "silver.unused_rows", "quarantine.rows"),
 )
 DATA_GATE = Stage(
     "expectations.gate",
@@ -79,6 +79,7 @@ DATA_GATE = Stage(
         "silver.interactions",
         "silver.items",
         "silver.users",
+        "silver.unused_rows",
     ),
 )
 HISTORIES = Stage(

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "event_id": "e1", "user_id": "u1", "item_id": "i1", "event": "rating", "value": 4.0, "weight": 1.0,
         "occurred_at": NOON, "rescued": None, "row_id": "r1",
     },
+    "silver.unused_rows": {"kind": "events", "source": "ratings", "occurred_at": None},
     "silver.items": {
         "item_id": "i1", "title": "One", "categories": ["a"], "attributes": [("year", "1990")], "available": True,
         "updated_at": NOON, "row_id": "r1",

@@ -28,16 +28,6 @@ def digest(number: int) -> str:
     return f"{number:064x}"
 
 
-def cleaned(night: Night, counts: dict[str, int], day: date = D, status: str = "ok") -> None:
-    """The run record of a cleaning stage."""
-    row = dict.fromkeys(T.STAGES.column_names) | {
-        "run_id": "r", "night": day, "stage": "spark_jobs.silver_interactions", "status": status, "seconds": 1.0,
-        "started_at": datetime(1998, 4, 22, tzinfo=UTC), "reads": [], "writes": [], "rows": list(counts.items()),
-        "tags": [], "code": "c", "config": "d",
-    }  # fmt: skip
-    night.lake.append(T.STAGES, [row])
-
-
 @pytest.mark.usefixtures("sound")
 def test_sound_data_opens_the_gate_and_every_verdict_is_kept(night: Night) -> None:
     main(night)
@@ -97,44 +87,6 @@ def test_fewer_interactions_than_required_close_the_gate_and_later_ones_do_not_c
     put(T.INTERACTIONS, {"occurred_at": datetime(1998, 4, 22, tzinfo=UTC)})
     check = checks_by_name(night)["interactions up to 1998-04-21"]
     assert (check.passed, check.observed, check.expected, check.severity) == (False, "0", "at least 1", "stop")
-
-
-@pytest.mark.parametrize(
-    ("counts", "passed"),
-    [
-        ({"inserted": 1, "duplicates": 1, "quarantined": 1, "skipped": 1}, True),
-        ({"inserted": 2, "quarantined": 1, "silver.interactions": 2}, False),
-    ],
-)
-def test_bronze_rows_must_all_have_become_something(
-    counts: dict[str, int], passed: bool, night: Night, put: Put
-) -> None:
-    put(T.BRONZE_EVENTS, *({"row_id": digest(n)} for n in range(4)))
-    cleaned(night, counts)
-    check = checks_by_name(night)["no event row lost"]
-    assert check.passed is passed
-    assert check.expected == "4 rows of bronze.events"
-    assert check.observed.startswith("4 = 1 inserted" if passed else "3 = 2 inserted")
-
-
-def test_a_second_run_that_found_nothing_new_and_a_failed_one_lose_no_rows(night: Night, put: Put) -> None:
-    put(T.BRONZE_EVENTS, {})
-    cleaned(night, {"inserted": 9}, status="failed")
-    cleaned(night, {"inserted": 1})
-    cleaned(night, {"inserted": 0})
-    assert checks_by_name(night)["no event row lost"].observed.startswith("1 = 1 inserted")
-
-
-def test_rows_that_the_next_night_cleaned_are_not_lost(night: Night, put: Put) -> None:
-    put(T.BRONZE_EVENTS, {"row_id": digest(1)}, {"row_id": digest(2), "night": date(1998, 4, 22)})
-    cleaned(night, {"inserted": 2}, day=date(1998, 4, 22))
-    cleaned(night, {"inserted": 0})
-    assert checks_by_name(night)["no event row lost"].passed
-
-
-def test_without_counts_nothing_is_claimed_about_lost_rows(night: Night, put: Put) -> None:
-    put(T.BRONZE_EVENTS, {})
-    assert "no event row lost" not in checks_by_name(night)
 
 
 def test_tables_of_kinds_that_no_source_delivers_are_not_checked(night: Night, put: Put) -> None:

@@ -1,5 +1,6 @@
 """A night compared with the nights before it: what is usual, what is reported, and what has no limit yet."""
 
+import json
 import math
 import random
 from collections import Counter
@@ -193,7 +194,9 @@ def test_what_the_settings_name_stops_the_night(night: Night, put: Put) -> None:
 
 
 def test_fields_that_nobody_declared_are_a_warning_that_names_source_and_fields(night: Night, sound: None) -> None:
-    ran(night, D, stage="spark_jobs.silver_items", tags=[("rescued:ratings", "colour, size")])
+    for day, fields in ((D, "colour, size"), (D - timedelta(days=1), "shape")):
+        stamp = {"night": str(day), "tags": {"rescued:ratings": fields}}
+        night.lake.replace(T.ITEMS, night.lake.rows(T.ITEMS), "true", json.dumps(stamp))
     main(night)
     (check,) = night.lake.rows(T.GATES, "NOT passed AND check LIKE 'undeclared%'").to_pylist()
     assert (check["check"], check["severity"]) == ("undeclared fields of ratings", "warn")
