@@ -35,9 +35,23 @@ def night_measures(night: Night) -> list[Measure]:
 
 
 def nights_before(night: Night) -> list[date]:
-    """The last gates.data.past_nights nights before this one that ingested, oldest first."""
-    ingested = records.nights(night.lake, stages.BRONZE, statuses=("ok", "skipped"), before=night.date)
-    return ingested[-night.settings.gates.data.past_nights :]
+    """The last gates.data.past_nights nights before this one that ingested, oldest first.
+
+    By the rows of bronze; the run records add the nights on which nothing came.
+    """
+    ingested = set(records.nights(night.lake, stages.BRONZE, statuses=("ok", "skipped"), before=night.date))
+    for table in BRONZE.values():
+        ingested |= {day for day in nights_in(night, table) if day < night.date}
+    return sorted(ingested)[-night.settings.gates.data.past_nights :]
+
+
+def nights_in(night: Night, table: Table) -> set[date]:
+    """The nights of a table's rows: from the table's log without reading rows, until a compaction."""
+    if not night.lake.exists(table):
+        return set()
+    if (logged := night.lake.distinct_in_log(table, ("night",), night.pin(table))) is not None:
+        return {day for (day,) in logged}
+    return set(night.lake.rows(table, columns=["DISTINCT night"], version=night.pin(table))["night"].to_pylist())
 
 
 def _enough(before: Sequence[date]) -> bool:

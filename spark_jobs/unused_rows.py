@@ -73,7 +73,7 @@ def unused(rows: DataFrame, kind: str, table: Table) -> DataFrame:
 
 
 def _has_rows(night: SparkNight, where: str) -> bool:
-    return night.lake.rows(UNUSED_ROWS, f"{where} LIMIT 1", ["row_id"]).num_rows > 0
+    return bool(night.lake.rows(UNUSED_ROWS, f"{where} LIMIT 1", ["row_id"]).num_rows)
 
 
 def _row_ids(night: SparkNight, table: Table, since: int | None) -> DataFrame:

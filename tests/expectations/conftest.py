@@ -130,10 +130,10 @@ def sound(put: Callable[..., None]) -> None:
         put(table, {})
 
 
-def ran(night: Night, *days: date, stage: str = "spark_jobs.bronze", tags: Sequence[tuple[str, str]] = ()) -> None:
+def ran(night: Night, *days: date) -> None:
     """Rows that a stage's frame would have left in ops.stages, a day each."""
     fixed = {
-        "run_id": "r", "stage": stage, "status": "ok", "seconds": 1.0, "started_at": NOON, "reads": [], "writes": [],
-        "rows": [], "tags": list(tags), "code": "c", "config": "d", "error": None,
+        "run_id": "r", "stage": "spark_jobs.bronze", "status": "ok", "seconds": 1.0, "started_at": NOON,
+        "reads": [], "writes": [], "rows": [], "tags": [], "code": "c", "config": "d", "error": None,
     }  # fmt: skip
     night.lake.append(T.STAGES, [fixed | {"night": day} for day in days])

@@ -39,10 +39,10 @@ def days(*counts: int) -> dict[date, int]:
 
 @pytest.fixture
 def ingested(night: Night, put: Put) -> Callable[[dict[date, int]], None]:
-    """Nights that ran, each with this many rows of the source `ratings`."""
+    """Nights that ran, each with this many rows of the source `ratings`; only those without rows are recorded."""
 
     def ingest(counts: dict[date, int]) -> None:
-        ran(night, *counts)
+        ran(night, *(day for day, count in counts.items() if not count))
         put(
             T.BRONZE_EVENTS,
             *(

@@ -10,6 +10,7 @@ The project's `places.spark` must be a local[N]: then Spark lives, and dies, in 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,15 @@ def kill(stage: Stage) -> None:
     """Send SIGKILL to the whole group, Python and Java: no process can clean up."""
     os.killpg(stage.pid, signal.SIGKILL)
     stage.wait()
+
+
+def copy_as_killed(root: Path, stage: Stage, to: Path) -> Path:
+    """Copy the project while the whole group is stopped: these bytes are what SIGKILL leaves at this moment."""
+    os.killpg(stage.pid, signal.SIGSTOP)
+    try:
+        return Path(shutil.copytree(root, to, ignore=shutil.ignore_patterns("spark", "*.log")))
+    finally:
+        os.killpg(stage.pid, signal.SIGCONT)
 
 
 def finish(root: Path, stage: Stage) -> None:

@@ -1,13 +1,25 @@
 """SIGKILL in the middle of the silver merge and of the gold write, and two runs at once: no row lost, none twice."""
 
 import shutil
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.contracts import HISTORIES, INTERACTIONS, ITEM_DAYS, QUARANTINE_ROWS, REOPENINGS, Table
+from expectations.reconciliation import reconcile
+from nightloom.contracts import (
+    HISTORIES,
+    INTERACTIONS,
+    ITEM_DAYS,
+    QUARANTINE_ROWS,
+    REOPENINGS,
+    STAGES,
+    UNUSED_ROWS,
+    Table,
+)
+from nightloom.lake import Lake
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
 from tests.spark_jobs import stage_process
 from tests.spark_jobs.small_project import EVENTS_ONLY, D, Row, event, project
@@ -15,11 +27,12 @@ from tests.spark_jobs.small_project import EVENTS_ONLY, D, Row, event, project
 NIGHT = D + timedelta(days=3)
 SILVER, GOLD = "spark_jobs.silver_interactions", ("spark_jobs.gold_histories", "spark_jobs.gold_item_days")
 WRITTEN: dict[str, tuple[Table, ...]] = {
-    SILVER: (INTERACTIONS, QUARANTINE_ROWS),
+    SILVER: (INTERACTIONS, QUARANTINE_ROWS, UNUSED_ROWS),
     GOLD[0]: (HISTORIES,),
     GOLD[1]: (ITEM_DAYS,),
 }
 """Stage -> tables that it writes rows of."""
+MOMENTS = 20
 
 
 def day(number: int) -> list[Row | str]:
@@ -110,3 +123,55 @@ def test_two_runs_of_one_night_at_once_do_the_work_of_one(
         stage_process.finish(both, stage)
     same(twin, both, WRITTEN[module])
     assert len(stage_process.content(both, REOPENINGS)) == len(stage_process.content(twin, REOPENINGS))
+
+
+@pytest.fixture(scope="module")
+def killed(lake: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A project in which silver ran undisturbed; copies of it as SIGKILL leaves it, from silver's first commit on.
+
+    The last ones are from moments between its commit to silver.interactions and its record.
+    """
+    folder = tmp_path_factory.mktemp("moments")
+    root, copies = ready(lake, folder / "undisturbed", spark, SILVER), list[Path]()
+    at, before = Lake(root / "data/lake"), {}
+    for table in (QUARANTINE_ROWS, INTERACTIONS, STAGES):
+        before[table] = at.version(table) if at.exists(table) else -1
+    stage = stage_process.start(root, SILVER, NIGHT)
+    while stage.poll() is None:
+        bad, good, recorded = (at.exists(table) and at.version(table) > version for table, version in before.items())
+        if bad and not recorded:
+            copies.append(stage_process.copy_as_killed(root, stage, folder / f"{len(copies)}-{good}"))
+        time.sleep(0.01 if good else 0.3)
+    stage_process.finish(root, stage)
+    return root, copies
+
+
+def lake_files(root: Path) -> tuple[tuple[str, int], ...]:
+    """Every file of the lake with its size. Equal ones have equal bytes: no file is changed once it is there."""
+    files = sorted((root / "data/lake").rglob("*"))
+    return tuple((str(file.relative_to(root)), file.stat().st_size) for file in files if file.is_file())
+
+
+def test_a_silver_killed_at_any_moment_around_its_commit_is_completed_and_gate_1_opens(
+    spark: SparkSession, killed: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    undisturbed, copies = killed
+    assert sum(root.name.endswith("True") for root in copies) >= MOMENTS
+    for state in {lake_files(root): root for root in copies}.values():
+        at = project(Path(shutil.copytree(state, tmp_path / state.name)), spark, EVENTS_ONLY)
+        at.run(silver_interactions.main, day=NIGHT)
+        same(undisturbed, at.settings.root, WRITTEN[SILVER])
+        (check,), _ = reconcile(at.night(NIGHT), "events")
+        assert check.passed, check.observed
+
+
+def test_a_silver_killed_before_its_commit_is_completed_by_other_settings(
+    spark: SparkSession, killed: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    before = next(root for root in killed[1] if root.name.endswith("False"))
+    mended = EVENTS_ONLY.replace('event = "view"', 'event = "teleport"')
+    at = project(Path(shutil.copytree(before, tmp_path / "shop")), spark, mended)
+    at.run(silver_interactions.main, day=NIGHT)
+    assert {row["reason"] for row in at.rows(QUARANTINE_ROWS) if row["night"] == NIGHT} == {"unreadable"}
+    (check,), _ = reconcile(at.night(NIGHT), "events")
+    assert check.passed, check.observed
