@@ -128,7 +128,7 @@ QUALITY_TREND = Table(
         required("rows_in", "bigint", "Event rows that were ingested"),
         required("good", "bigint", "Event rows that became interactions"),
         required("quarantined", "bigint", "Event rows that went to quarantine"),
-        required("set_aside", "bigint", "The rest: duplicates, skipped; below 0 where another night's rows were used"),
+        required("set_aside", "bigint", "Event rows that were not used: duplicates, and those that a rule skipped"),
         required("by_reason", "map<string,bigint>", "Reason -> event rows in quarantine"),
         required("late", "bigint", "Of the good rows, those of an earlier day than the night's"),
         required("waiting", "bigint", "Of the quarantined rows, those not yet replayed or discarded"),

@@ -79,7 +79,6 @@ UNUSED_ROWS = Table(
         ("known_kind", "kind IN ('events', 'items', 'users')"),
         *non_empty("detail"),
     ),
-    readers=("engineer",),
 )
 
 SILVER = {"events": INTERACTIONS, "items": ITEMS, "users": USERS}

@@ -170,6 +170,7 @@ WITH came AS (SELECT count(*) AS rows_in FROM bronze.events WHERE night = :night
 used AS (
     SELECT count(*) AS good, count_if(to_date(occurred_at) < night) AS late
     FROM silver.interactions WHERE night = :night),
+unused AS (SELECT count(*) AS set_aside FROM silver.unused_rows WHERE night = :night AND kind = 'events'),
 bad AS (SELECT kind, reason, count(*) AS n, count_if(state = 'waiting') AS waiting FROM quarantine.rows
         WHERE night = :night GROUP BY kind, reason),
 faults AS (
@@ -185,9 +186,9 @@ asked AS (
 said AS (
     SELECT count_if(passed) AS checks_passed, count_if(NOT passed AND severity = 'stop') AS checks_failed,
            count_if(NOT passed AND severity = 'warn') AS checks_warned FROM asked WHERE attempt = 1)
-SELECT rows_in, good, quarantined, rows_in - good - quarantined AS set_aside, by_reason, late, waiting,
+SELECT rows_in, good, quarantined, set_aside, by_reason, late, waiting,
        quarantined_others, checks_passed, checks_failed, checks_warned
-FROM came CROSS JOIN used CROSS JOIN faults CROSS JOIN said
+FROM came CROSS JOIN used CROSS JOIN unused CROSS JOIN faults CROSS JOIN said
 """
 
 MARTS = (

@@ -38,7 +38,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "event_id": "e1", "user_id": "u1", "item_id": "i1", "event": "rating", "value": 4.0, "weight": 1.0,
         "occurred_at": NOON, "rescued": None, "row_id": "r1",
     },
-    "silver.unused_rows": {"kind": "events", "source": "ratings", "occurred_at": None},
+    "silver.unused_rows": {
+        "row_id": "r2", "kind": "events", "source": "ratings", "outcome": "duplicate", "detail": "e1",
+        "occurred_at": NOON,
+    },
     "silver.items": {
         "item_id": "i1", "title": "One", "categories": ["a"], "attributes": [("year", "1990")], "available": True,
         "updated_at": NOON, "row_id": "r1",

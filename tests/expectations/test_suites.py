@@ -54,7 +54,7 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"segment": "c", "hits": 9}, HOLDS.format("hits_within_likes")),
     ],
     "gold.coverage": [({"share_first": 0.7}, HOLDS.format("shares_fit"))],
-    "gold.quality_trend": [({"good": 9}, HOLDS.format("all_accounted_for"))],
+    "gold.quality_trend": [({"waiting": 2}, HOLDS.format("waiting_among_quarantined"))],
     "bronze.events": [
         ({"row_id": "b" * 64, "source": "catalogue"}, "values_to_be_in_set(source, value_set=[ratings])"),
         ({"row_id": "not a digest"}, HOLDS.format("row_id_is_a_digest")),
@@ -88,6 +88,7 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"item_id": "a", "title": ""}, HOLDS.format("title_not_empty")),
         ({"item_id": "b", "categories": ["drama", None]}, HOLDS.format("categories_have_names")),
     ],
+    "silver.unused_rows": [({"row_id": "a", "outcome": "gone"}, HOLDS.format("known_outcome"))],
     "silver.users": [({"user_id": ""}, HOLDS.format("user_id_not_empty"))],
     "gold.histories": [
         ({"user_id": "a", "items": ["i1", "i2"]}, HOLDS.format("one_weight_per_item")),

@@ -86,6 +86,8 @@ def two_days(folder: Path, spark: SparkSession) -> Project:
     at.run(marts.main)
     at.night().lake.append(T.STAGES, [CLOSED])
     bronze_and_gates(at, NEXT, 6, ("events", "missing"))
+    again = {"row_id": "r", "kind": "events", "source": "ratings", "outcome": "duplicate", "detail": "e1"}
+    at.night().lake.append(T.UNUSED_ROWS, [again | {"occurred_at": now(), "night": NEXT}])
     add_events(
         at,
         like(NEXT, 4, "u2"),
