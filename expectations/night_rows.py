@@ -58,7 +58,9 @@ def statement(night: Night, suite: TableSuite, mismatched: Set[str] = frozenset(
     table, mine = suite.table, of_night(night, suite.table)
     key = ", ".join(table.key)
     # A key that holds the period or the night can only stand twice within it.
-    candidates = mine if table.period or "night" in table.key or mine == ALL else f"{key} IN (SELECT {key} FROM t WHERE {mine})"
+    candidates = (
+        mine if table.period or "night" in table.key or mine == ALL else f"{key} IN (SELECT {key} FROM t WHERE {mine})"
+    )
     same_key = " AND ".join(f"t.{column} = c.{column}" for column in table.key)
     columns = [
         f"{sql} AS {name}" for name, sql in suite.columns.items() if not mismatched & set(re.findall(r"\w+", sql))

@@ -95,7 +95,9 @@ class SparkNight(Night):
         """Delete the rows that meet `where` (SQL over `stored`) and whose key is in `rows` -> how many."""
         rows.createOrReplaceTempView("leaving")
         same = " AND ".join(f"stored.{key} = leaving.{key}" for key in table.key)
-        statement = f"MERGE INTO delta.{spark_name(self.lake.path(table))} AS stored USING leaving ON {same} AND {where} "
+        statement = (
+            f"MERGE INTO delta.{spark_name(self.lake.path(table))} AS stored USING leaving ON {same} AND {where} "
+        )
         with translate_delta_errors(table), self.configured({METADATA: commit_stamp(self)}):
             return int(self.spark.sql(f"{statement} WHEN MATCHED THEN DELETE").collect()[0]["num_deleted_rows"])
 
