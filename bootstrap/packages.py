@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from bootstrap.lock import LOCK, PEERS_LOCK, lines_of
-from bootstrap.shell import CHECKOUT, PYTHON, STATE, VENV, Shell
+from bootstrap.shell import PYTHON, STATE, VENV, Shell
 
 PEERS = VENV / "peers"
 
@@ -40,7 +40,7 @@ def sync(sh: Shell) -> None:
 
 def install_nightloom(sh: Shell) -> None:
     """Install this checkout in editable mode, without dependencies."""
-    uv_pip(sh, "install", "--no-deps", "--no-build-isolation", "--editable", CHECKOUT)
+    uv_pip(sh, "install", "--no-deps", "--no-build-isolation", "--editable", ".")  # uv takes no path with a `#`
 
 
 def peers_key() -> str:

@@ -28,10 +28,10 @@ def free_port() -> int:
 
 
 def start_server(java_options: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
-    """Start the Connect server with Delta; it is ready when it accepts connections on the port."""
+    """Start the Connect server with Delta in `folder`; it is ready when it accepts connections on the port."""
     settings = {
         "spark.driver.extraClassPath": ":".join(sorted(str(jar) for jar in (PREFIX / "spark-jars").glob("*.jar"))),
-        "spark.driver.extraJavaOptions": f"{java_options} {FLAGS} -Dderby.system.home={folder}",
+        "spark.driver.extraJavaOptions": f"{java_options} {FLAGS} -Dderby.system.home=.",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.warehouse.dir": folder / "warehouse",
@@ -93,7 +93,9 @@ def main(archive: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted run
     folder.mkdir()
     unfinished = folder / archive.name
-    process = start_server(f"-XX:ArchiveClassesAtExit={unfinished} -Xlog:cds=error,cds+dynamic=error", port, folder)
+    process = start_server(
+        f"-XX:ArchiveClassesAtExit={unfinished.name} -Xlog:cds=error,cds+dynamic=error", port, folder
+    )
     try:
         wait_for(port, process)
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()

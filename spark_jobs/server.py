@@ -164,7 +164,13 @@ def _java_options(heavy: bool) -> list[str]:
     many = ["-XX:+UseParallelGC", "-XX:CompileThresholdScaling=8"]
     # With one compiler Java reserves only 48 MB for compiled code; a night of many stages must never fill it.
     options = ["-XX:ReservedCodeCacheSize=256m", *(many if heavy else quick)]
-    return [*options, f"-XX:SharedArchiveFile={archive}"] if archive.exists() else options
+    return [*options, _java_option("-XX:SharedArchiveFile", archive)] if archive.exists() else options
+
+
+def _java_option(name: str, path: Path) -> str:
+    """An option with a path, which may hold blanks and quotes, as Spark's launcher splits options."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}="{escaped}"'
 
 
 def _spawn(home: Path, heavy: bool) -> Server:

@@ -46,3 +46,21 @@ def test_an_unsupported_python_is_named(tools: Path) -> None:
     result = run("demo", path=str(tools))
     assert result.returncode != 0
     assert "found Python 3.9.2" in result.stderr
+
+
+@pytest.mark.parametrize("home", [None, "/proc/nowhere"])
+def test_without_a_home_that_can_be_written_caches_lie_in_the_checkout(home: str | None, tools: Path) -> None:
+    checkout = tools / "shop's #1 50% näh"
+    checkout.mkdir()
+    script = Path(shutil.copy(CHECKOUT / "run", checkout))
+    mkdir = shutil.which("mkdir")
+    assert mkdir
+    (tools / "mkdir").symlink_to(mkdir)
+    python = tools / "python3"
+    python.write_text('#!/bin/sh\n[ "$1" != -m ] || echo "$*|$PWD|$XDG_CACHE_HOME|$HOME|$NUMBA_CACHE_DIR"\n')
+    python.chmod(0o755)
+    env = {"PATH": str(tools)} | ({"HOME": home} if home else {})
+    done = subprocess.run(["/bin/sh", script, "setup"], capture_output=True, text=True, env=env, timeout=60, check=True)
+    cache = f"{checkout}/.cache"
+    assert done.stdout == f"-m bootstrap|{checkout}|{cache}|{home or cache}|{cache}/nightloom/numba\n"
+    assert done.stderr == ""
