@@ -19,6 +19,7 @@ import duckdb
 from nightloom.contracts import BRONZE, GATES, INTERACTIONS, QUARANTINE_ROWS, SILVER, UNUSED_ROWS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake.duck import spilling_duckdb
+from nightloom.literals import sql_text
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.records import Check
@@ -85,7 +86,7 @@ class Search:
 
     def _find_rows(self) -> int:
         """Make `missing` of all rows that have to be somewhere: new ones of bronze, and those removed elsewhere."""
-        since, until, kind = self.since, self.until, f"kind = '{self.kind}'"
+        since, until, kind = self.since, self.until, f"kind = {sql_text(self.kind)}"
         self._read("arrived", self.bronze, since[self.bronze], until[self.bronze])
         self._read("used", self.silver, since[self.silver], until[self.silver], key=self.silver.key[0])
         self._read("bad", QUARANTINE_ROWS, since[QUARANTINE_ROWS], until[QUARANTINE_ROWS], where=kind)
@@ -148,8 +149,10 @@ class Search:
         yield duplicates, f"SELECT id FROM claims SEMI JOIN (SELECT key FROM used GROUP BY key {PRESENT}) USING (key)"
         yield from ((duplicates, rows) for rows in self._known_keys())
         yield in_silver, self._whole(self.silver)
-        yield in_quarantine, self._whole(QUARANTINE_ROWS, f"kind = '{self.kind}'")
-        whole = self._stream(UNUSED_ROWS, f"kind = '{self.kind}'", ("row_id", "outcome", "detail", "occurred_at"))
+        yield in_quarantine, self._whole(QUARANTINE_ROWS, f"kind = {sql_text(self.kind)}")
+        whole = self._stream(
+            UNUSED_ROWS, f"kind = {sql_text(self.kind)}", ("row_id", "outcome", "detail", "occurred_at")
+        )
         self.db.execute(
             f"""CREATE OR REPLACE TABLE claims AS
                 SELECT hash(row_id) AS id, hash(detail) AS key, occurred_at AS moment, outcome

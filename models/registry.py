@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import models
 from models.base import Model
 from nightloom.errors import NightloomError
+from nightloom.literals import sql_text
 from nightloom.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def champion(settings: Settings) -> RegisteredVersion | None:
 
 def versions_of_night(settings: Settings, night: date) -> list[RegisteredVersion]:
     """The newest version of each model that was trained for that night."""
-    found = client(settings).search_model_versions(f"name = '{settings.project.name}'")
+    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
     by_model: dict[str, ModelVersion] = {}
     for version in sorted(found, key=lambda each: int(each.version)):
         if version.tags.get("night") == str(night):
@@ -90,7 +91,7 @@ def versions_of_night(settings: Settings, night: date) -> list[RegisteredVersion
 
 def oldest_version(settings: Settings) -> RegisteredVersion | None:
     """The first version that was registered, or None."""
-    found = client(settings).search_model_versions(f"name = '{settings.project.name}'")
+    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
     return _fetched(settings, min(found, key=lambda each: int(each.version))) if found else None
 
 
@@ -113,7 +114,7 @@ def load_version(settings: Settings, version: str) -> Model:
 
 def newest_version(settings: Settings) -> RegisteredVersion | None:
     """The version that was registered last, or None."""
-    found = client(settings).search_model_versions(f"name = '{settings.project.name}'")
+    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
     return _fetched(settings, max(found, key=lambda each: int(each.version))) if found else None
 
 

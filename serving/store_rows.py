@@ -21,6 +21,7 @@ from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, 
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import files_of_night, nightly_lists
+from nightloom.literals import sql_text
 from serving.float_json import json_lists
 from serving.stores.base import MAX_KEY_BYTES, RowSizes, value_header
 
@@ -85,8 +86,8 @@ class StoreRows:
     def _pairs_sql(self, kind: str, version: int, moment: str, where: str = "true") -> str:
         """SQL for key, value and the value's body."""
         first, last = value_header(version, "|").split("|")
-        at = MOMENT if kind == "users" else f"'{moment}'"
-        return f"""SELECT key, body, encode('{first}' || {at} || '{last}' || body || '}}') AS value FROM
+        at = MOMENT if kind == "users" else sql_text(moment)
+        return f"""SELECT key, body, encode({sql_text(first)} || {at} || {sql_text(last)} || body || '}}') AS value FROM
             (SELECT *, {key_sql(IDS[kind])} AS key, {BODIES[kind]} AS body
             FROM rows WHERE {where})"""
 

@@ -22,6 +22,7 @@ from nightloom.contracts import INTERACTIONS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
 from nightloom.lake.recommendations import logical_rows
+from nightloom.literals import spark_name
 from nightloom.night import records, stages
 from nightloom.night.run import run_stage
 from nightloom.sql.marts import Mart, all_marts, all_tables
@@ -204,14 +205,16 @@ def _frame(night: SparkNight, table: Table) -> DataFrame:
 
 
 def _no_rows(night: SparkNight, table: Table) -> DataFrame:
-    return night.spark.createDataFrame([], ", ".join(f"`{column.name}` {column.type}" for column in table.columns))
+    return night.spark.createDataFrame(
+        [], ", ".join(f"{spark_name(column.name)} {column.type}" for column in table.columns)
+    )
 
 
 def _check_keys(rows: DataFrame, mart: Mart) -> None:
     """Raises MartError where the SELECT of a project's own mart gives a duplicate or empty key; ours group by it."""
     key = [name for name in mart.table.key if name in rows.columns]
     counted = rows.groupBy(*key).agg(F.count("*").alias("_rows"))
-    empty = " OR ".join(f"`{name}` IS NULL" for name in key)
+    empty = " OR ".join(f"{spark_name(name)} IS NULL" for name in key)
     if found := counted.where(f"_rows > 1 OR {empty}").limit(3).collect():
         shown = "; ".join(", ".join(f"{name} {row[name]}" for name in key) + f": {row['_rows']} rows" for row in found)
         raise MartError(f"{mart.location()}: the key {', '.join(key)} must be there and stand once, found {shown}")

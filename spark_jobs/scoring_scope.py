@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import HISTORIES, RECOMMENDATIONS, USERS
 from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import StoredNight, nightly_lists, previous_night, rows_to_carry
+from nightloom.literals import sql_name
 from spark_jobs.changed_users import (
     FullRefreshError,
     PreviousNight,
@@ -112,7 +113,7 @@ def _histories_of(night: SparkNight, histories: DataFrame, changed: DataFrame, c
             yield rows
         return
     files = night.lake.files(HISTORIES, night.pin(HISTORIES))
-    names = ", ".join(f'"{name}"' for name in HISTORY_COLUMNS)
+    names = ", ".join(map(sql_name, HISTORY_COLUMNS))
     with spilling_duckdb(night.settings.place("home")) as db:
         db.register("changed", changed.toArrow())
         read_parquet(db, files, hive_partitioning=True).create_view("histories")

@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
+from nightloom.literals import spark_text
 from spark_jobs import unused_rows
 from spark_jobs.context import SparkNight
 from spark_jobs.increments import append_new, merge, new_rows
@@ -174,7 +175,9 @@ def _release_from_quarantine(night: SparkNight, rows: DataFrame, kind: str) -> i
     bad = rows.where(F.col("verdict.outcome") == QUARANTINE).select("row_id").distinct()
     good = rows.where(F.col("verdict.outcome") != QUARANTINE).select("row_id")
     leaving = of_kind.join(good, "row_id", "left_semi").join(bad, "row_id", "left_anti")
-    return night.delete_matched(QUARANTINE_ROWS, leaving, f"stored.kind = '{kind}' AND stored.state = 'waiting'")
+    return night.delete_matched(
+        QUARANTINE_ROWS, leaving, f"stored.kind = {spark_text(kind)} AND stored.state = 'waiting'"
+    )
 
 
 def _warn_of_undeclared_fields(night: SparkNight, rows: DataFrame) -> None:

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import GATES, UNUSED_ROWS, Table
+from nightloom.literals import spark_text
 from spark_jobs.commit_stamps import sql_date
 from spark_jobs.context import SparkNight
 from spark_jobs.increments import consumption_mark
@@ -46,12 +47,12 @@ def record(night: SparkNight, bronze: Table, table: Table, rows: DataFrame, *, s
     kind, mine = bronze.name, f"night = {sql_date(night.date)}"
     used = _row_ids(night, table, since)
     found = unused(rows, kind, table).join(used, "row_id", "left_anti").dropDuplicates(["row_id"])
-    anew = anew and _has_rows(night, f"kind = '{kind}'")
-    if not anew and _has_rows(night, f"{mine} AND kind = '{kind}'"):
+    anew = anew and _has_rows(night, f"kind = {spark_text(kind)}")
+    if not anew and _has_rows(night, f"{mine} AND kind = {spark_text(kind)}"):
         before = night.spark.read.format("delta").load(night.lake.path(UNUSED_ROWS)).where(mine)
         found = found.join(before, "row_id", "left_anti")
     new = found.withColumn("night", F.lit(night.date)).select(*UNUSED_ROWS.column_names)
-    options = {"replaceWhere": f"kind = '{kind}'"} if anew else {}
+    options = {"replaceWhere": f"kind = {spark_text(kind)}"} if anew else {}
     mark = consumption_mark(night, bronze, UNUSED_ROWS, again=anew)
     night.write(UNUSED_ROWS, new, "overwrite" if anew else "append", mark, **options)
     night.record_write(UNUSED_ROWS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from nightloom.contracts import RECOMMENDATIONS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
+from nightloom.literals import sql_text
 
 CARRIED_COLUMNS = ("user_id", "items", "scores", "model_version", "generated_at")
 """A user's list, without the columns that place it in a night: those are night_columns()."""
@@ -120,7 +121,7 @@ def _full_night(lake: Lake, night: date, version: int | None = None) -> date:
 
 
 def _files(lake: Lake, table: Table, nights: set[date], version: int | None) -> list[str]:
-    named = ", ".join(f"'{night}'" for night in sorted(nights))
+    named = ", ".join(sql_text(str(night)) for night in sorted(nights))
     return lake.files(table, version, f"night IN ({named})")
 
 

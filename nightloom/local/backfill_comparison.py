@@ -19,6 +19,7 @@ from nightloom.contracts import ITEM_DAYS, ITEMS, POPULAR, RECOMMENDATIONS, REOP
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import check_files, nightly_lists
+from nightloom.literals import sql_text
 from nightloom.night import stages
 from nightloom.night.records import OK, StageRun, stage_runs
 from nightloom.settings import Settings
@@ -147,7 +148,7 @@ def _late_data(lake: Lake, night: date, after: datetime, before: datetime) -> st
     """Rows and days up to the night that were reopened between two moments; empty when there are none."""
     if not lake.exists(REOPENINGS):
         return ""
-    where = f"\"table\" = '{ITEM_DAYS.full_name}' AND period <= DATE '{night}'"
+    where = f"\"table\" = {sql_text(ITEM_DAYS.full_name)} AND period <= DATE '{night}'"
     rows = lake.rows(REOPENINGS, where, ("period", "rows", "reopened_at")).to_pylist()
     between = [row for row in rows if after < row["reopened_at"] < before]
     days = {row["period"] for row in between}

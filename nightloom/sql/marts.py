@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from nightloom import contracts as T
 from nightloom.contracts import TABLES, Column, Table
+from nightloom.literals import spark_text
 from nightloom.night import stages
 from nightloom.settings import Mart as Declared
 from nightloom.settings import Settings, line_of
@@ -182,7 +183,7 @@ faults AS (
     FROM bad),
 asked AS (
     SELECT *, rank() OVER (PARTITION BY gate ORDER BY checked_at DESC) AS attempt
-    FROM ops.gates WHERE night = :night AND gate <> '{stages.MARTS_CHECK.gate}'),
+    FROM ops.gates WHERE night = :night AND gate <> {spark_text(stages.MARTS_CHECK.gate)}),
 said AS (
     SELECT count_if(passed) AS checks_passed, count_if(NOT passed AND severity = 'stop') AS checks_failed,
            count_if(NOT passed AND severity = 'warn') AS checks_warned FROM asked WHERE attempt = 1)
