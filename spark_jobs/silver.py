@@ -171,7 +171,7 @@ def latest_per_key(key: str) -> Transform:
 def _release_from_quarantine(night: SparkNight, rows: DataFrame, kind: str) -> int:
     """Delete the waiting rows of a kind that are no longer bad, after all rows were checked again -> how many."""
     waiting = night.spark.read.format("delta").load(night.lake.path(QUARANTINE_ROWS))
-    of_kind = waiting.where(f"kind = '{kind}' AND state = 'waiting'").select("row_id")
+    of_kind = waiting.where(f"kind = {spark_text(kind)} AND state = 'waiting'").select("row_id")
     bad = rows.where(F.col("verdict.outcome") == QUARANTINE).select("row_id").distinct()
     good = rows.where(F.col("verdict.outcome") != QUARANTINE).select("row_id")
     leaving = of_kind.join(good, "row_id", "left_semi").join(bad, "row_id", "left_anti")

@@ -5,6 +5,7 @@ Only what fails for certain is reported. Models are checked by models/declared.p
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -80,10 +81,13 @@ def _attributes(settings: Settings) -> Iterator[Problem]:
 def _marts(settings: Settings) -> Iterator[Problem]:
     tables = {table.full_name for table in TABLES} | {f"gold.{mart.name}" for mart in settings.marts}
     for number, mart in enumerate(settings.marts):
-        if words := select_problem(mart.sql, tables):
+        parameters = {"k", "stored", *(["night"] if mart.period == "night" else [])}
+        if words := select_problem(mart.sql, tables, parameters):
             yield ("marts", number, "sql"), words
 
 
+TRACKING = ("file", "http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""How MLflow's addresses begin; a plug-in may know others."""
 UNUSABLE = "[]^|\\\n"
 """Signs in a path that the Delta library cannot open."""
 
@@ -100,6 +104,9 @@ def find_problems_of_places(settings: Settings) -> Iterator[Problem]:
             ("places", "lake"),
             f"the path {lake} holds % and two hexadecimal digits, which Delta tables cannot have",
         )
+    tracking = re.match(r"([\w+]+)://", settings.places.mlflow or "")
+    if tracking and tracking[1].partition("+")[0] not in TRACKING and (near := suggest_key(tracking[1], TRACKING)):
+        yield ("places", "mlflow"), f"MLflow knows no address that begins with {tracking[0]}{near}"
     if settings.places.store_url and not settings.store.embedded:
         schemes = ("postgresql", "postgres") if settings.store.kind == "postgresql" else ("redis", "rediss")
         try:

@@ -42,8 +42,11 @@ def constant(sql: str) -> str | None:
     return str(found.this) if isinstance(found, exp.Literal) and found.is_string else None
 
 
-def select_problem(sql: str, tables: Collection[str]) -> str | None:
-    """What is wrong with a mart's SELECT; None where Spark may understand it. `tables` are the lake's full names."""
+def select_problem(sql: str, tables: Collection[str], parameters: Collection[str]) -> str | None:
+    """What is wrong with a mart's SELECT; None where Spark may understand it.
+
+    `tables` are the lake's full names, `parameters` the names that have a value, as `:k`.
+    """
     from sqlglot import exp
 
     found = _parsed(sql, frozenset())
@@ -51,6 +54,10 @@ def select_problem(sql: str, tables: Collection[str]) -> str | None:
         return found
     if not isinstance(found, exp.Query):
         return f"is {found.key.upper()}; expected one SELECT"
+    for parameter in found.find_all(exp.Placeholder):
+        if parameter.name and parameter.name not in parameters:
+            known = ", ".join(f":{name}" for name in sorted(parameters))
+            return f"has :{parameter.name}, and only {known} have a value"
     layers = {name.partition(".")[0] for name in tables}
     for table in found.find_all(exp.Table):
         name = f"{table.db}.{table.name}".lower()

@@ -41,9 +41,9 @@ class Source(Section):
     with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
     settle_seconds: float = Field(2, ge=0)
     """Ingest waits once for a file that changed within this time, and leaves it to the next run if it still changes."""
-    servers: str | None = None
+    servers: str | None = Field(None, pattern=r"^\s*[^\s,]+:\d+\s*(,\s*[^\s,]+:\d+\s*)*$")
     """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
-    topic: str | None = None
+    topic: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
     """Kafka: the topic; it is read from its oldest message on, each message once."""
     fields: dict[str, str]
     """Field in the records = Spark SQL type. A value of another type sends its row to quarantine; a field that is not
