@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 
@@ -37,9 +38,24 @@ class Server:
         )
         wait_until_ready(ping, self.process)
 
+    def signal_all(self, number: int) -> None:
+        """Send a signal to the process and all its children; PostgreSQL has one for each connection."""
+        assert self.process is not None
+        first = psutil.Process(self.process.pid)
+        for each in [first, *first.children(recursive=True)]:
+            each.send_signal(number)
+
+    def kill(self) -> None:
+        """End the process and its children at once."""
+        assert self.process is not None
+        self.signal_all(signal.SIGKILL)
+        self.process.wait(DEADLINE)
+
     def stop(self) -> None:
         """Stop the process, and wait for its end."""
         assert self.process is not None
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(signal.SIGINT)  # on SIGTERM, PostgreSQL would wait for its clients
         self.process.wait(DEADLINE)
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from nightloom.errors import NightloomError, StoreError
-from serving.stores.base import EVERYBODY, VersionPrunedError
+from nightloom.errors import NightloomError
+from serving.stores.base import EVERYBODY
 from serving.stores.reader import Snapshot
 
 MAX_CACHED_PREFIXES = 200_000
@@ -28,13 +28,8 @@ def recommendations(
 
     The popular list is that of `segment` (`market=DE`) if it has one, otherwise everybody's.
     """
-    try:
-        own = snapshot.get("users", user)
-    except VersionPrunedError:
-        raise
-    except StoreError:  # the store is unreachable: everybody's list is in memory
-        own, stale, segment = None, True, EVERYBODY
-    found, picked, source = own or {}, _first_k(own or {}, k, exclude), "personal"
+    found, source = snapshot.get("users", user) or {}, "personal"
+    picked = _first_k(found, k, exclude)
     if not picked and segment != EVERYBODY:
         found = snapshot.get("popular", segment) or {}
         picked, source = _first_k(found, k, exclude), "segment"
@@ -66,8 +61,8 @@ def parse_k(snapshot: Snapshot, text: str | None) -> int:
     if text is None:
         return int(snapshot.meta["k"])
     stored = snapshot.meta["stored"]
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= stored):
-        raise BadRequestError(f"k is {text!r}, expected a whole number from 1 to {stored} (slate.stored)")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= stored):
+        raise BadRequestError(f"k is {text[:40]!r}, expected a whole number from 1 to {stored} (slate.stored)")
     return int(text)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -28,10 +29,11 @@ from nightloom.settings import Settings
 from serving import answers, console, url_paths  # noqa: F401  # ids in paths may hold a newline
 from serving.answers import BadRequestError
 from serving.explain import build_explanation
-from serving.stores import Store, open_store, versions
-from serving.stores.base import EVERYBODY
+from serving.stores import open_store
+from serving.stores.base import EVERYBODY, NothingPublishedError
+from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import version_name
-from serving.stores.reader import Reader, Snapshot
+from serving.stores.reader import Snapshot
 
 JSON = "application/json"
 MAX_CONCURRENT_EXPLANATIONS = 2
@@ -42,32 +44,38 @@ Body = Callable[[Request, Snapshot, bool], Response]
 
 def create_app(settings: Settings) -> Starlette:
     """The app over one project."""
-    store = open_store(settings)
+    store = open_store(settings, reading=True)
     app = Starlette(
         routes=[
             *(
-                Route(path, _handler(body, store))
+                Route(path, _handler(body))
                 for path, body in (
                     ("/v1/users/{user:path}/recommendations", get_recommendations),
                     ("/v1/popular", get_popular),
                     ("/v1/items/{item:path}/similar", get_similar),
                     ("/v1/items/{item:path}", get_item),
                     ("/v1/status", get_status),
-                    ("/healthz", get_health),
                 )
             ),
+            Route("/healthz", get_health),
             Route("/v1/users/{user:path}/explain", get_explanation),
             *console.routes(),
         ],
         exception_handlers={
             BadRequestError: lambda _, error: _error(400, "bad_request", str(error)),
-            StoreError: lambda _, error: _error(503, "nothing_published", str(error)),
+            NothingPublishedError: lambda _, error: _error(503, "nothing_published", str(error)),
+            StoreError: lambda _, error: _error(503, "store_unavailable", str(error)),
             UnknownUserError: lambda _, error: _error(404, "not_listed", str(error)),
             NightloomError: lambda _, error: _error(503, "not_here", str(error)),
             HTTPException: _http_error,
+            Exception: lambda _, error: _error(500, "internal", f"{type(error).__name__}; the server's log has more"),
         },
+        lifespan=_close_lists,
     )
-    app.state.reader, app.state.settings = Reader(store), settings
+    app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
+    saved = settings.place("home") / "serving" / "last_good.json"
+    lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved)
+    app.state.lists, app.state.reader, app.state.settings = lists, lists.reader, settings
     app.state.explaining = asyncio.Semaphore(MAX_CONCURRENT_EXPLANATIONS)
     return app
 
@@ -77,18 +85,18 @@ def from_config() -> Starlette:
     return create_app(settings_module.load())
 
 
-def _handler(body: Body, store: Store) -> Callable[[Request], Any]:
-    """A handler. A remote store is read in a thread, so that no other request waits; a local one is faster without."""
+@asynccontextmanager
+async def _close_lists(app: Starlette) -> AsyncIterator[None]:
+    yield
+    app.state.lists.close()
 
-    def answer(request: Request) -> Response:
-        reader: Reader = request.app.state.reader
-        user = request.path_params.get("user")
-        return reader.ask(lambda snapshot: body(request, snapshot, reader.stale), user)
 
-    async def at_once(request: Request) -> Response:
-        return answer(request)
+def _handler(body: Body) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        lists: FallbackReader = request.app.state.lists
+        return await lists.ask(lambda snapshot, stale: body(request, snapshot, stale), request.path_params.get("user"))
 
-    return answer if store.remote else at_once
+    return answer
 
 
 def get_recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Response:
@@ -112,27 +120,32 @@ def get_similar(request: Request, snapshot: Snapshot, stale: bool) -> Response:
 
 
 def get_item(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """An item's title and categories; 404 for an item that nobody described."""
+    """An item's title and categories; 404 for an item that nobody described. A stale answer may know the id alone."""
     item = request.path_params["item"]
     found = snapshot.get("items", item)
-    if found is None:
+    if found is None and not stale:
         return _error(404, "unknown_item", f"no item {item!r} in this version")
-    return _json({"item_id": item} | {name: found[name] for name in ("title", "categories", "available")})
+    found = found or {"title": item, "categories": [], "available": None}
+    fields = {name: found[name] for name in ("title", "categories", "available")}
+    return _json({"item_id": item} | fields | {"stale": stale})
 
 
 def get_status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """The served version: its meta record, its age, and every recorded push."""
-    reader: Reader = request.app.state.reader
+    """The served version: its meta record, its age, and every recorded push; what is wrong with the store."""
+    trouble = request.app.state.lists.trouble
     age = now() - datetime.fromisoformat(snapshot.meta["published_at"])
     fields = ("version", "state", "night", "changed_at", "reason", "note")
-    pushes = [{name: getattr(push, name) for name in fields} for push in reversed(versions.list_pushes(reader.store))]
-    own = {"slate_version": version_name(snapshot.version), "stale": stale, "pushes": pushes}
-    return _json(snapshot.meta | own | {"age_seconds": round(age.total_seconds())})
+    pushes = [{name: getattr(push, name) for name in fields} for push in snapshot.pushes()]
+    own = {"slate_version": version_name(snapshot.version), "stale": stale, "trouble": trouble and str(trouble)}
+    return _json(snapshot.meta | own | {"pushes": pushes, "age_seconds": round(age.total_seconds())})
 
 
-def get_health(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """200 while lists can be read, otherwise 503 with the reason."""
-    return _json({"status": "stale" if stale else "ok", "slate_version": version_name(snapshot.version)})
+async def get_health(request: Request) -> Response:
+    """200 while lists can be read, otherwise 503 with the reason. Never waits for a store's server."""
+    lists: FallbackReader = request.app.state.lists
+    snapshot, stale = lists.state()
+    trouble = {"trouble": str(lists.trouble)} if stale else {}
+    return _json({"status": "stale" if stale else "ok", "slate_version": version_name(snapshot.version)} | trouble)
 
 
 async def get_explanation(request: Request) -> Response:
@@ -162,4 +175,4 @@ def _error(code: int, kind: str, message: str) -> Response:
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # the only class this handler is registered for
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    return _error(error.status_code, kind, f"{request.method} {request.url.path}: {error.detail}")
+    return _error(error.status_code, kind, f"{request.method} {request.scope['path']}: {error.detail}")

@@ -17,6 +17,7 @@ from datetime import timedelta
 from nightloom.lake import now
 from nightloom.settings import Canary
 from serving.stores import Store, versions
+from serving.stores.pointer import Pointer, key_of
 from serving.stores.pushes import POINTER, FailureReason, Push, PushError, version_name
 
 GRACE = timedelta(seconds=60)
@@ -25,19 +26,18 @@ GRACE = timedelta(seconds=60)
 
 def run_canary(store: Store, push: Push, canary: Canary) -> None:
     """Serve `push` to its share for the configured time. Raises PushError (`guardrail`) when the command fails once."""
-    served = versions.current_version(store)
-    if served is None or canary.check is None or not canary.share:
+    pointer = versions.read_pointer(store)
+    if pointer is None or canary.check is None or not canary.share:
         return
     end = time.monotonic() + canary.minutes * 60
     until = now() + timedelta(minutes=canary.minutes) + GRACE
-    both = f"{version_name(served)} {version_name(push.version)}"
-    store.write_note(POINTER, f"{both} {canary.share} {until:%Y-%m-%dT%H:%M:%SZ}")
+    store.write_note(POINTER, str(Pointer(pointer.served, key_of(push), canary.share, until)))
     try:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(canary.every_seconds, left))
-            _run_check(canary.check, canary.check_seconds, served, push.version)
+            _run_check(canary.check, canary.check_seconds, pointer.served.version, push.version)
     finally:
-        store.write_note(POINTER, version_name(served))
+        store.write_note(POINTER, str(Pointer(pointer.served)))
 
 
 def _run_check(check: str, seconds: float, served: int, version: int) -> None:

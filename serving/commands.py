@@ -142,7 +142,7 @@ def serve(host: str, port: int, workers: int) -> None:
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
     uvicorn.run(
         "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,
-        log_level="warning",
+        log_level="warning", http="serving.http_protocol:JsonHttpProtocol", ws="none",
     )  # fmt: skip
 
 

@@ -109,9 +109,9 @@ def verify(store: Store, version: int, loaded: LoadSummary, scratch: Path) -> No
         if stamped != expected:
             raise PushError(
                 FailureReason.CHECKSUM,
-                f"{named}: {expected - stamped:,} {kind} do not begin with {_stamp(version)}",
+                f"{named}: {expected - stamped:,} {kind} do not begin with {base.version_stamp(version)}",
             )
-        if total != loaded.sums.get(kind, 0):
+        if kind in loaded.sums and total != loaded.sums[kind]:
             raise PushError(
                 FailureReason.CHECKSUM, f"{named}: {kind} do not read back as they were written; check the disk"
             )
@@ -126,7 +126,7 @@ def verify(store: Store, version: int, loaded: LoadSummary, scratch: Path) -> No
 
 def _read_back(batches: Iterator[pa.RecordBatch], version: int, scratch: Path) -> tuple[int, int, int]:
     """Number of rows, sum of the hashes of keys and values, and number of values with the version's stamp."""
-    stamp, rows, total, stamped = _stamp(version).encode(), 0, 0, 0
+    stamp, rows, total, stamped = base.version_stamp(version).encode(), 0, 0, 0
     with spilling_duckdb(scratch) as connection:
         for batch in batches:
             connection.register("rows", pa.Table.from_batches([batch]))
@@ -136,8 +136,3 @@ def _read_back(batches: Iterator[pa.RecordBatch], version: int, scratch: Path) -
             ).fetchall()
             rows, total, stamped = rows + batch.num_rows, (total + int(found[0])) % HASH_MODULUS, stamped + found[1]
     return rows, total, stamped
-
-
-def _stamp(version: int) -> str:
-    """What every value of a version begins with."""
-    return base.value_header(version, "|").split("|")[0]

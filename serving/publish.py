@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
@@ -26,7 +27,7 @@ from serving.quota import check_quota
 from serving.store_rows import BATCH_ROWS, StoreRows
 from serving.stores import Store, open_store, versions
 from serving.stores.base import KINDS
-from serving.stores.pushes import FailureReason, Push, PushError, PushState, version_name
+from serving.stores.pushes import FailureReason, PinnedError, Push, PushError, PushState, version_name
 
 INPUTS = (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS, ITEMS)
 SECONDS_BETWEEN_LINES = 2.0
@@ -34,25 +35,35 @@ SECONDS_BETWEEN_LINES = 2.0
 
 def main(night: Night) -> None:
     """Publish the night's lists as a new version."""
-    store = open_store(night.settings)
-    with store.exclusive_lock():
-        for line in versions.recover(store):
-            print(f"{night.stage}: {line}", file=sys.stderr)
-        versions.require_unpinned(store)
-        served = _served_push(store)
-        _require_newer(night, served)
-        try:
-            push = _begin_push(night, store)
-            try:
-                _push(night, store, push, served)
-            except PushError as error:
-                versions.fail_push(store, push, error.reason, str(error))
-                raise
-        except PushError as error:
-            night.tags["push"] = f"{PushState.FAILED}: {error.reason}"
-            raise
-        finally:
+    try:
+        store = open_store(night.settings)
+        with store.exclusive_lock():
+            for line in versions.recover(store):
+                print(f"{night.stage}: {line}", file=sys.stderr)
+            versions.require_unpinned(store)
+            served = _served_push(store)
+            _require_newer(night, served)
+            _push_or_fail(night, store, _begin_push(night, store), served)
             versions.prune(store, night.settings.store.keep)
+    except PushError as error:
+        night.tags["push"] = f"{PushState.FAILED}: {error.reason}"
+        raise
+
+
+def _push_or_fail(night: Night, store: Store, push: Push, served: Push | None) -> None:
+    """Push, and record why where that fails. Raises PushError; PinnedError where a version was pinned meanwhile."""
+    try:
+        _push(night, store, push, served)
+    except PinnedError:
+        raise
+    except StoreError as error:
+        failure = error if isinstance(error, PushError) else PushError(FailureReason.STORE, str(error))
+        try:
+            versions.fail_push(store, push, failure.reason, str(failure))
+        except StoreError as unrecorded:
+            raise PushError(failure.reason, f"{failure}; the store has no record of it ({unrecorded})") from None
+        versions.prune(store, night.settings.store.keep)
+        raise failure from None
 
 
 def _begin_push(night: Night, store: Store) -> Push:
@@ -78,10 +89,14 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     kinds = {kind: rows.batches(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
     loaded = loader.load(store, push.version, kinds, rate, _progress(night, push))
     night.counts |= loaded.counts
-    if served is not None and loaded.checksum == served.facts["checksum"]:
+    same = served if served is not None and loaded.checksum == served.facts["checksum"] else None
+    damage = None if same is None else _find_damage(store, same, scratch)
+    if damage is not None:
+        print(f"{night.stage}: the served version is damaged and is replaced: {damage}", file=sys.stderr)
+    elif same is not None:
         versions.delete_version(store, push)
-        print(f"{night.stage}: the lists equal those of {version_name(served.version)}, which stays; nothing new")
-        night.tags |= _tags_of(served.facts, "same lists")
+        print(f"{night.stage}: the lists equal those of {version_name(same.version)}, which stays; nothing new")
+        night.tags |= _tags_of(same.facts, "same lists")
         return
     size = {"bytes": store.version_bytes(push.version), "predicted_bytes": predicted}
     push = versions.set_state(store, push, PushState.LOADED, **_push_facts(night, push, rows, loaded), **size)
@@ -90,7 +105,19 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     canary.run_canary(store, push, night.settings.store.canary)
     _require_unchanged(night, pinned)
     push = versions.flip(store, push)
+    if same is not None and damage is not None:
+        versions.fail_push(store, versions.read_push(store, same.version), FailureReason.CHECKSUM, damage)
     night.tags |= _tags_of(push.facts, push.state)
+
+
+def _find_damage(store: Store, served: Push, scratch: Path) -> str | None:
+    """What is wrong with the version that readers get; None where it reads back as it was published."""
+    sums = {kind: int(text, 16) for kind, text in served.facts.get("sums", {}).items()}  # none in older records
+    try:
+        loader.verify(store, served.version, LoadSummary(served.facts["counts"], sums), scratch)
+    except StoreError as error:
+        return str(error)
+    return None
 
 
 def _tags_of(meta: dict[str, Any], push: str) -> dict[str, str]:
@@ -161,10 +188,11 @@ def _push_facts(night: Night, push: Push, rows: StoreRows, loaded: LoadSummary) 
     """What a reader and an explanation need to know of a version."""
     model_version, generated_at = rows.origin()
     slate = night.settings.slate
+    sums = {kind: f"{total:016x}" for kind, total in loaded.sums.items()}
     return {
         "version": push.version, "night": str(night.date), "run_id": night.run_id, "generated_at": generated_at,
         "published_at": now().isoformat(), "model_version": model_version, "config": night.settings.digest,
-        "code": code_revision(), "counts": loaded.counts, "checksum": loaded.checksum, "k": slate.k,
+        "code": code_revision(), "counts": loaded.counts, "sums": sums, "checksum": loaded.checksum, "k": slate.k,
         "stored": slate.stored, "inputs": dict(night.reads),
     }  # fmt: skip
 

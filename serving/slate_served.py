@@ -13,6 +13,7 @@ from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.psi import critical_psi, psi
 from serving.stores import open_store, versions
+from serving.stores.base import DamagedError
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader, Snapshot
 
@@ -25,13 +26,16 @@ Pairs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def served_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
-    """Overlap, score drift and row count; all passed where nothing is served yet."""
+    """Overlap, score drift and row count; all passed where nothing is served yet, or what is served is damaged."""
     gate = night.settings.gates.slate
     if versions.current_version(open_store(night.settings)) is None:
         return [
             Check("overlap", True, "nothing is served yet", f"at least {gate.min_overlap}", _overlap_severity(night))
         ]
-    snapshot = _take(night, db)
+    try:
+        snapshot = _take(night, db)
+    except DamagedError as error:  # the publish of this night ends that
+        return [Check("overlap", True, f"what is served is damaged: {error}", f"at least {gate.min_overlap}", "warn")]
     shared, now, then = pairs(db)
     return [*_overlap(night, shared, snapshot), *_drift(night, now, then), _rows(night, db, snapshot)]
 

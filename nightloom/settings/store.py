@@ -43,6 +43,10 @@ class Store(Section):
     rows_per_second: int | None = Field(None, ge=1)
     """Most rows that a push loads per second, so that readers of the same server do not wait for it."""
 
+    deadline_ms: int = Field(250, ge=10)
+    """Milliseconds that the API waits for a store on a server. Then it answers from the last good version, marked
+    stale."""
+
     canary: Canary = Canary()
     """Serve a new version to a share of the users first."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -23,8 +24,10 @@ from serving.console.quality import data_docs_page, quality_page
 from serving.explain import build_explanation
 from serving.history import read_history
 from serving.night_status import served_nights
-from serving.stores import versions
-from serving.stores.reader import Reader, Snapshot
+from serving.stores.base import NothingPublishedError
+from serving.stores.fallback import FallbackReader
+from serving.stores.pushes import Push
+from serving.stores.reader import Snapshot
 
 TEMPLATES = Path(__file__).parent / "templates"
 NIGHTS_SHOWN = 7
@@ -83,16 +86,16 @@ def routes() -> list[Route]:
 
 
 def home_page(request: Request) -> Response:
-    """The served version and its age, the gates, the last nights, all versions."""
-    settings, reader = _state(request)
-    lake, snapshot = Lake(settings.place("lake")), _served(reader)
-    pushes = versions.list_pushes(reader.store)
+    """The served version and its age, the gates, the last nights, all versions; what is wrong with the store."""
+    settings, lists = _state(request)
+    lake, (meta, pushes) = Lake(settings.place("lake")), _served(lists)
     shown = night_rows(settings, NIGHTS_SHOWN, served_nights(pushes))
     newest = shown[0].night if shown else None
     return HTMLResponse(
         render(
-            TEMPLATES / "home.html", project=settings.project.name, meta=snapshot and snapshot.meta, stale=reader.stale,
-            nights=shown, gates=records.gate_results_up_to(lake, newest) if newest else {}, pushes=pushes[::-1],
+            TEMPLATES / "home.html", project=settings.project.name, meta=meta, trouble=lists.trouble, nights=shown,
+            unpublished=meta is None and isinstance(lists.trouble, NothingPublishedError),
+            gates=records.gate_results_up_to(lake, newest) if newest else {}, pushes=pushes,
             gate_order=[stage.gate for stage in stages.GATES],
         )
     )  # fmt: skip
@@ -109,26 +112,36 @@ def night_rows(settings: Settings, limit: int, served: Collection[date]) -> list
 
 def user_page(request: Request) -> Response:
     """One user: history with titles and weights, list with scores and links to the explanations."""
-    settings, reader = _state(request)
+    settings, lists = _state(request)
     user = request.query_params.get("id", "")
-    snapshot = reader.current(user)
-    answer = json.loads(answers.recommendations(snapshot, user, snapshot.meta["stored"]))
-    history = read_history(Lake(settings.place("lake")), snapshot.meta["night"], user)
-    newest = [event | {"title": snapshot.title(event["item_id"])} for event in history[::-1][:HISTORY_SHOWN]]
-    items = {item["item_id"]: snapshot.get("items", item["item_id"]) or {} for item in answer["items"]}
+    meta = lists.ask_in_thread(lambda snapshot, _: snapshot.meta, user)
+    history = read_history(Lake(settings.place("lake")), meta["night"], user)
+    newest = history[::-1][:HISTORY_SHOWN]
+
+    def read(snapshot: Snapshot, stale: bool) -> dict[str, Any]:
+        answer = json.loads(answers.recommendations(snapshot, user, snapshot.meta["stored"], stale=stale))
+        items = [item["item_id"] for item in answer["items"]]
+        described = dict(zip(items, snapshot.get_many("items", items), strict=True))
+        titles = snapshot.titles([event["item_id"] for event in newest])
+        return {
+            "answer": answer, "items": {item: row or {} for item, row in described.items()}, "meta": snapshot.meta,
+            "history": [event | {"title": title} for event, title in zip(newest, titles, strict=True)],
+        }  # fmt: skip
+
+    found = lists.ask_in_thread(read, user)
     return HTMLResponse(
         render(
-            TEMPLATES / "user.html", project=settings.project.name, user=user, answer=answer, history=newest,
-            items=items, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
+            TEMPLATES / "user.html", project=settings.project.name, user=user, events=len(history),
+            k=found["meta"]["k"], trouble=lists.trouble, **found,
         )
     )  # fmt: skip
 
 
 def explanation_page(request: Request) -> Response:
     """Why one user is shown one item."""
-    settings, reader = _state(request)
+    settings, lists = _state(request)
     query = request.query_params
-    found = build_explanation(settings, reader, query.get("user", ""), query.get("item", ""))
+    found = build_explanation(settings, lists.reader, query.get("user", ""), query.get("item", ""))
     return HTMLResponse(render(TEMPLATES / "explain.html", project=settings.project.name, why=found))
 
 
@@ -152,19 +165,20 @@ def _handler(body: Page) -> Page:
         try:
             return body(request)
         except NightloomError as error:
-            code = 404 if isinstance(error, UnknownUserError) else 503 if isinstance(error, StoreError) else 500
+            code = 404 if isinstance(error, UnknownUserError) else 503
             project = request.app.state.settings.project.name
             return HTMLResponse(render(TEMPLATES / "problem.html", project=project, message=str(error)), code)
 
     return handler
 
 
-def _state(request: Request) -> tuple[Settings, Reader]:
-    return request.app.state.settings, request.app.state.reader
+def _state(request: Request) -> tuple[Settings, FallbackReader]:
+    return request.app.state.settings, request.app.state.lists
 
 
-def _served(reader: Reader) -> Snapshot | None:
-    """The current snapshot; None before the first publish."""
-    if versions.current_version(reader.store) is None:
-        return None
-    return reader.current()
+def _served(lists: FallbackReader) -> tuple[dict[str, Any] | None, list[Push]]:
+    """Meta record and pushes; none where nothing can be read."""
+    try:
+        return lists.ask_in_thread(lambda snapshot, _: (snapshot.meta, snapshot.pushes()))
+    except StoreError:  # the page says why: lists.trouble
+        return None, []

@@ -23,11 +23,11 @@ def store_class(kind: str) -> type[Store]:
     return cast("type[Store]", getattr(importlib.import_module(module), name))
 
 
-def open_store(settings: Settings) -> Store:
-    """The store that the settings name."""
+def open_store(settings: Settings, reading: bool = False) -> Store:
+    """The store that the settings name. One for reading alone gives up a silent server soon."""
     kind = store_class(settings.store.kind)
     if (address := settings.places.store_url) is not None:
-        return kind(settings.project.name, address)  # type: ignore[call-arg]  # on a server
+        return kind(settings.project.name, address, reading)  # type: ignore[call-arg]  # on a server
     return kind(settings.place("store"))  # type: ignore[call-arg]  # in a folder
 
 

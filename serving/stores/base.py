@@ -40,8 +40,21 @@ def value_header(version: int, generated_at: str) -> str:
     return f'{{"version":"{version_name(version)}","generated_at":"{generated_at}",'
 
 
+def version_stamp(version: int) -> str:
+    """What every value of a version begins with."""
+    return value_header(version, "|").split("|")[0]
+
+
 class VersionPrunedError(StoreError):
     """A version was pruned while it was read. A second request gets the version that is served now."""
+
+
+class DamagedError(StoreError):
+    """A version's rows are missing, or not as they were published."""
+
+
+class NothingPublishedError(StoreError):
+    """The store can be read, and no version is current."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,8 @@ class Store(Protocol):
     def finish_load(self, version: int) -> None:
         """Make the loaded parts durable and readable."""
 
-    def open_version(self, version: int) -> StoredVersion: ...
+    def open_version(self, version: int) -> StoredVersion:
+        """Raises DamagedError where files are missing, or differ from those that were published."""
 
     def delete_rows(self, version: int) -> None:
         """Delete a version's rows, however many of them there are."""

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from nightloom.errors import StoreError
-from serving.stores.base import KINDS, SCHEMA, Part, RowSizes
-from serving.stores.folder import FolderStore, sync_folder
-from serving.stores.pushes import FailureReason, PushError
+from serving.stores.base import KINDS, SCHEMA, DamagedError, Part, RowSizes
+from serving.stores.folder import FolderStore, translate_write_errors
+from serving.stores.manifest import MappedFile, check_manifest, damaged
 
 BLOCK = 256
 """Rows of a batch, which a reader searches for a key."""
@@ -32,7 +31,8 @@ class FilesStore(FolderStore):
     load_workers = 2
 
     def begin_load(self, version: int) -> set[Part]:
-        self.folder(version).mkdir(exist_ok=True)
+        with translate_write_errors(self.folder(version)):
+            self.folder(version).mkdir(parents=True, exist_ok=True)
         complete = [file.stem.split("-") for file in self.folder(version).glob("*.arrow")]
         return {(kind, int(number)) for kind, number in complete}
 
@@ -43,19 +43,14 @@ class FilesStore(FolderStore):
         file = self.folder(version) / f"{part[0]}-{part[1]:05d}.arrow"
         unfinished = file.with_suffix(".part")
         schema = SCHEMA.with_metadata({FIRST_KEYS: first})
-        try:
+        with translate_write_errors(file):
             with unfinished.open("wb") as handle:
                 with pa.ipc.new_file(handle, schema) as writer:
                     for block in blocks:
                         writer.write_batch(block)
                 handle.flush()
                 os.fsync(handle.fileno())
-        except OSError as error:
-            raise PushError(FailureReason.QUOTA, f"{file}: cannot be written ({error})") from None
-        unfinished.rename(file)
-
-    def finish_load(self, version: int) -> None:
-        sync_folder(self.folder(version))
+            unfinished.rename(file)
 
     def open_version(self, version: int) -> ArrowVersion:
         return ArrowVersion(self.folder(version))
@@ -76,18 +71,16 @@ class ArrowVersion:
     survives_pruning = True
 
     def __init__(self, folder: Path) -> None:
-        try:
-            parts = {kind: sorted(folder.glob(f"{kind}-*.arrow")) for kind in KINDS}
-            readers = {kind: [pa.ipc.open_file(pa.memory_map(str(file))) for file in parts[kind]] for kind in KINDS}
-        except OSError as error:
-            raise StoreError(f"{folder}: no version to read ({error})") from None
-        self._blocks: dict[str, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {kind: [] for kind in KINDS}
+        check_manifest(folder)
+        self._blocks: dict[str, list[tuple[MappedPart, int]]] = {kind: [] for kind in KINDS}
         self._first: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
-        for kind, opened in readers.items():
-            for reader in opened:
-                first = json.loads(reader.schema.metadata[FIRST_KEYS])
-                self._first[kind] += [text.encode("latin1") for text in first]
-                self._blocks[kind] += [(reader, number) for number in range(len(first))]
+        for kind in KINDS:
+            for file in sorted(folder.glob(f"{kind}-*.arrow")):
+                part = MappedPart(file)
+                self._first[kind] += part.first
+                self._blocks[kind] += [(part, number) for number in range(len(part.first))]
+        if not any(self._first.values()):
+            raise DamagedError(f"{folder}: no version to read; publish the night again")
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
         return [self._find(kind, key) for key in keys]
@@ -96,12 +89,34 @@ class ArrowVersion:
         at = bisect_right(self._first[kind], key) - 1
         if at < 0:
             return None
-        reader, number = self._blocks[kind][at]
-        block = reader.get_batch(number)
+        part, number = self._blocks[kind][at]
+        block = part.read_block(number)
         keys = block["key"]
         row = bisect_right(range(len(keys)), key, key=lambda each: keys[each].as_py()) - 1
         return block["value"][row].as_py() if keys[row].as_py() == key else None
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
-        for reader, number in self._blocks[kind]:
-            yield reader.get_batch(number)
+        for part, number in self._blocks[kind]:
+            yield part.read_block(number)
+
+
+class MappedPart:
+    """One part, memory-mapped."""
+
+    def __init__(self, file: Path) -> None:
+        self._mapped = MappedFile(file)
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(file)))
+            self.first = [text.encode("latin1") for text in json.loads(self._reader.schema.metadata[FIRST_KEYS])]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(file, error) from None
+
+    def read_block(self, number: int) -> pa.RecordBatch:
+        """A block. Raises DamagedError."""
+        self._mapped.check()
+        try:
+            block = self._reader.get_batch(number)
+            block.validate(full=True)  # otherwise a read of damaged offsets could end the process
+            return block
+        except (ValueError, OSError) as error:
+            raise damaged(self._mapped.path, error) from None

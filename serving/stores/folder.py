@@ -5,6 +5,7 @@ Machines that share the folder share the lock (NFS passes it on). The lock ends 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -13,10 +14,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage, rmtree
 
+from nightloom.errors import StoreError
 from nightloom.lake import now
-from serving.stores.pushes import POINTER, concurrent_push, version_name
+from serving.stores.manifest import write_manifest
+from serving.stores.pushes import POINTER, FailureReason, PushError, concurrent_push, version_name
 
 LOCK, PART = "push.lock", ".part"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def translate_write_errors(place: Path) -> Iterator[None]:
+    """Raises PushError, with the reason `quota` where there is no room, for an operating system's error."""
+    try:
+        yield
+    except OSError as error:
+        reason = FailureReason.QUOTA if error.errno in NO_ROOM else FailureReason.STORE
+        raise PushError(reason, f"{place} cannot be written ({error}); {_what_to_do(reason)}") from None
+
+
+def _what_to_do(reason: FailureReason) -> str:
+    return "free some room" if reason == FailureReason.QUOTA else "check its disk and its permissions"
 
 
 class FolderStore:
@@ -33,47 +51,63 @@ class FolderStore:
         return self.root / version_name(version)
 
     def read_note(self, name: str) -> str | None:
+        file = self.root / "notes" / name
         try:
-            return (self.root / "notes" / name).read_text(encoding="utf8")
+            return file.read_text(encoding="utf8")
         except FileNotFoundError:
             return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{file} cannot be read ({error}); check its disk and its permissions") from None
 
     def read_notes(self) -> dict[str, str]:
-        files = (self.root / "notes").glob("*")
-        return {file.name: file.read_text(encoding="utf8") for file in files if file.suffix != PART}
+        names = [file.name for file in (self.root / "notes").glob("*") if file.suffix != PART]
+        return {name: text for name in names if (text := self.read_note(name)) is not None}
 
     def write_note(self, name: str, text: str | None) -> None:
         file = self.root / "notes" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if text is None:
-            file.unlink(missing_ok=True)
-        else:
-            _replace(file, text)
-        sync_folder(file.parent)
+        with translate_write_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if text is None:
+                file.unlink(missing_ok=True)
+            else:
+                _replace(file, text)
+            sync_folder(file.parent)
 
     def read_pointer(self) -> str | None:
         """Reads the file again only when its time has changed: a call takes some microseconds."""
+        file = self.root / "notes" / POINTER
         try:
-            modified_at = (self.root / "notes" / POINTER).stat().st_mtime_ns
+            modified_at = file.stat().st_mtime_ns
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(f"{file} cannot be read ({error}); check its disk and its permissions") from None
         if modified_at != self._pointer[0]:
             self._pointer = modified_at, self.read_note(POINTER)
         return self._pointer[1]
 
     @contextmanager
     def exclusive_lock(self) -> Iterator[None]:
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCK).open("a+", encoding="ascii") as lock:
+        with translate_write_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / LOCK).open("a+", encoding="ascii")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
                 raise concurrent_push(self.location, lock.read().strip() or "just begun") from None
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} since {now():%H:%M:%S} UTC\n")
-            lock.flush()
+            with translate_write_errors(self.root):
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} since {now():%H:%M:%S} UTC\n")
+                lock.flush()
             yield
+
+    def finish_load(self, version: int) -> None:
+        """Record the version's files, and make all of them durable."""
+        with translate_write_errors(self.folder(version)):
+            write_manifest(self.folder(version))
+            sync_folder(self.folder(version))
 
     def delete_rows(self, version: int) -> None:
         rmtree(self.folder(version), ignore_errors=not self.folder(version).exists())
@@ -81,7 +115,7 @@ class FolderStore:
     def version_bytes(self, version: int) -> int:
         return sum(file.stat().st_size for file in self.folder(version).iterdir())
 
-    def free_bytes(self) -> int | None:
+    def free_bytes(self) -> int:
         return disk_usage(self.root).free
 
 

@@ -6,7 +6,9 @@ it stopped.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from weakref import WeakValueDictionary
@@ -15,17 +17,25 @@ import lmdb
 import numpy as np
 import pyarrow as pa
 
-from nightloom.errors import StoreError
 from serving.stores import base
 from serving.stores.base import KINDS, Part, RowSizes
-from serving.stores.folder import FolderStore, sync_folder
+from serving.stores.folder import FolderStore, translate_write_errors
+from serving.stores.manifest import MappedFile, check_manifest, cut_short, damaged
 from serving.stores.pushes import FailureReason, PushError
 
 FIRST_MAP = 1 << 28
 """Initial size of the map in bytes; a full map is doubled. It costs address space only: the file grows as it fills."""
+DATA = "data.mdb"
+ROOM = 1 << 20
+"""Less free space than so many bytes counts as none."""
 PAGE, PAGE_HEAD = 4096, 16
 INLINE = 2038
 """A larger node (8 bytes, key, value) stores its value on pages of its own."""
+
+
+OPEN_VERSIONS: WeakValueDictionary[tuple[int, int], LmdbVersion] = WeakValueDictionary()
+"""Device and inode of a file -> what is open. LMDB does not allow one process to open a file twice."""
+OPENING = threading.Lock()
 
 
 class LmdbStore(FolderStore):
@@ -36,18 +46,18 @@ class LmdbStore(FolderStore):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._loading: lmdb.Environment | None = None
-        # LMDB does not allow one process to open an environment twice.
-        self._open: WeakValueDictionary[int, LmdbVersion] = WeakValueDictionary()
 
     def begin_load(self, version: int) -> set[Part]:
         folder = self.folder(version)
-        rmtree(folder, ignore_errors=not folder.exists())
-        # No sync per commit: an incomplete version is never read, and one sync at the end makes it durable.
-        self._loading = lmdb.open(
-            str(folder), map_size=FIRST_MAP, max_dbs=len(KINDS), sync=False, metasync=False, lock=False
-        )
-        for kind in KINDS:
-            self._loading.open_db(kind.encode())
+        with self._translate_errors(version):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            rmtree(folder, ignore_errors=not folder.exists())
+            # No sync per commit: an incomplete version is never read, and one sync at the end makes it durable.
+            self._loading = lmdb.open(
+                str(folder), map_size=FIRST_MAP, max_dbs=len(KINDS), sync=False, metasync=False, lock=False
+            )
+            for kind in KINDS:
+                self._loading.open_db(kind.encode())
         return set()
 
     def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
@@ -56,26 +66,49 @@ class LmdbStore(FolderStore):
         pairs = base.key_value_pairs(rows)
         while True:
             try:
-                with env.begin(db=env.open_db(part[0].encode()), write=True) as txn:
+                with self._translate_errors(version), env.begin(db=env.open_db(part[0].encode()), write=True) as txn:
                     # A key that does not ascend (a duplicate id) is not added; the row count then shows it.
                     txn.cursor().putmulti(pairs, append=True)
                 return
             except lmdb.MapFullError:
                 env.set_mapsize(env.info()["map_size"] * 2)
-            except lmdb.DiskError as error:
-                raise PushError(FailureReason.QUOTA, f"{self.folder(version)}: the disk is full ({error})") from None
 
     def finish_load(self, version: int) -> None:
         assert self._loading is not None  # begin() comes first
-        self._loading.sync(True)
+        with self._translate_errors(version):
+            self._loading.sync(True)
         self._loading.close()
         self._loading = None
-        sync_folder(self.folder(version))
+        super().finish_load(version)
+
+    def delete_rows(self, version: int) -> None:
+        if self._loading is not None:  # a deleted file that is open still takes its room
+            self._loading.close()
+            self._loading = None
+        super().delete_rows(version)
 
     def open_version(self, version: int) -> LmdbVersion:
-        if (found := self._open.get(version)) is None:
-            found = self._open[version] = LmdbVersion(self.folder(version))
-        return found
+        check_manifest(self.folder(version))
+        file = MappedFile(self.folder(version) / DATA)
+        with OPENING:
+            if (found := OPEN_VERSIONS.get(file.identity)) is None:
+                found = OPEN_VERSIONS[file.identity] = LmdbVersion(file)
+            return found
+
+    @contextmanager
+    def _translate_errors(self, version: int) -> Iterator[None]:
+        folder = self.folder(version)
+        try:
+            with translate_write_errors(folder):
+                yield
+        except lmdb.MapFullError:
+            raise
+        except lmdb.Error as error:  # LMDB says "Input/output error" too where a file may not grow
+            room = self.free_bytes() > ROOM and not isinstance(error, lmdb.DiskError)
+            reason = FailureReason.STORE if room else FailureReason.QUOTA
+            raise PushError(
+                reason, f"{folder} cannot be written ({error}); check its disk and its free space"
+            ) from None
 
     @staticmethod
     def predict_bytes(sizes: Mapping[str, RowSizes]) -> int:
@@ -95,22 +128,37 @@ class LmdbVersion:
 
     survives_pruning = True
 
-    def __init__(self, folder: Path) -> None:
-        try:
+    def __init__(self, file: MappedFile) -> None:
+        self._file = file
+        with self._translate_errors():
             # No lock file: a version never changes once it can be read.
-            self._env = lmdb.open(str(folder), readonly=True, lock=False, max_dbs=len(KINDS), create=False)
+            self._env = lmdb.open(
+                str(file.path), subdir=False, readonly=True, lock=False, max_dbs=len(KINDS), create=False
+            )
+            if self._file.bytes < (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]:
+                raise cut_short(file.path)
             with self._env.begin() as txn:
                 kinds = [kind for kind in KINDS if txn.get(kind.encode()) is not None]
             self._databases = {kind: self._env.open_db(kind.encode(), create=False) for kind in kinds}
-        except lmdb.Error as error:
-            raise StoreError(f"{folder}: no version to read ({error})") from None
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
         if kind not in self._databases:
             return [None] * len(keys)
-        with self._env.begin(db=self._databases[kind]) as txn:
+        self._file.check()
+        with self._translate_errors(), self._env.begin(db=self._databases[kind]) as txn:
             return [txn.get(key) for key in keys]
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
-        with self._env.begin(db=self._databases[kind]) as txn:
-            yield from base.to_batches(iter(txn.cursor()))
+        if kind in self._databases:
+            self._file.check()
+            with self._translate_errors(), self._env.begin(db=self._databases[kind]) as txn:
+                for batch in base.to_batches(iter(txn.cursor())):
+                    self._file.check()
+                    yield batch
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as error:
+            raise damaged(self._file.path, error) from None

@@ -7,6 +7,7 @@ The lock is a session's advisory lock, and only that session writes notes: both 
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,12 +21,13 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg import sql
+from psycopg.abc import RV, PQGen
 
 from nightloom.errors import StoreError
 from serving.stores import base
 from serving.stores.base import KINDS, Part, RowSizes
 from serving.stores.pushes import FailureReason, PushError, concurrent_push, version_name
-from serving.stores.server import ServerStore
+from serving.stores.server import READ_SECONDS, ServerStore
 
 PAGE, PAGE_HEAD, SPECIAL = 8192, 24, 16
 INLINE = 8160
@@ -44,8 +46,8 @@ autovacuum_enabled = off); ALTER TABLE {rows} ALTER value SET STORAGE EXTERNAL""
 class PostgresStore(ServerStore):
     """A schema of one database."""
 
-    def __init__(self, name: str, address: str) -> None:
-        super().__init__(address)
+    def __init__(self, name: str, address: str, reading: bool = False) -> None:
+        super().__init__(address, reading)
         self._address = address
         self._schema, self._number = sql.Identifier(name), crc32(name.encode())
         self._holder: psycopg.Connection[Any] | None = None
@@ -54,7 +56,8 @@ class PostgresStore(ServerStore):
 
     def _connect(self) -> psycopg.Connection[Any]:
         who = f"nightloom {socket.gethostname()} process {os.getpid()}"
-        return psycopg.connect(self._address, autocommit=True, connect_timeout=5, application_name=who)
+        kind, seconds = (ReadingConnection, 2) if self.reading else (psycopg.Connection[Any], 5)
+        return kind.connect(self._address, autocommit=True, connect_timeout=seconds, application_name=who)
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -64,16 +67,26 @@ class PostgresStore(ServerStore):
         measured) and puts the server's words into a log. Readers need an error at once, to answer from a snapshot.
         """
         with self._translate_errors():
-            try:
-                connection = self._idle.get_nowait()
-            except Empty:
-                connection = self._connect()
+            connection = self._take_idle() or self._connect()
             try:
                 yield connection
             except BaseException:
                 connection.close()
                 raise
             self._idle.put(connection)
+
+    def _take_idle(self) -> psycopg.Connection[Any] | None:
+        """An idle connection that is alive. An idle server sends nothing but its end."""
+        while True:
+            try:
+                connection = self._idle.get_nowait()
+            except Empty:
+                return None
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN)
+            if not poll.poll(0):
+                return connection
+            connection.close()
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -82,7 +95,7 @@ class PostgresStore(ServerStore):
         except psycopg.errors.DiskFull as error:
             raise PushError(FailureReason.QUOTA, f"{self.location}: the disk is full ({error})") from None
         except psycopg.Error as error:
-            raise StoreError(f"{self.location}: {error}") from None
+            raise StoreError(f"{self.location}: {' '.join(str(error).split())}") from None
 
     def _sql(self, text: str, **names: sql.Composable) -> sql.Composed:
         return sql.SQL(text).format(schema=self._schema, **names)
@@ -196,6 +209,13 @@ class PostgresStore(ServerStore):
             index = entry.mean() / ((PAGE - PAGE_HEAD - SPECIAL) * 0.9) * 1.005
             total += size.rows * (heap + toast + index) * PAGE + FORKS
         return int(total)
+
+
+class ReadingConnection(psycopg.Connection[Any]):
+    """Waits READ_SECONDS for an answer. TCP's own time-outs do not help: a stopped server's kernel acknowledges."""
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = READ_SECONDS) -> RV:
+        return super().wait(gen, interval, timeout)
 
 
 class PostgresVersion:

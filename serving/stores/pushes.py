@@ -6,6 +6,8 @@ push record, JSON) and gone-v000001 (a version that is being deleted).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -42,6 +44,8 @@ class FailureReason(StrEnum):
     CONCURRENT_PUSH = "concurrent_push"
     DATASET_CHANGED = "dataset_changed"
     GUARDRAIL = "guardrail"
+    STORE = "store"
+    """The store cannot be reached, read or written."""
 
 
 class PushError(StoreError):
@@ -71,6 +75,12 @@ class Push:
     reason: str | None = None
     note: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def token(self) -> str:
+        """Identifies the content and the run, once the rows are loaded: 16 hexadecimal digits."""
+        text = json.dumps([self.facts.get("checksum"), self.run_id, self.started_at])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def concurrent_push(location: str, holder: str) -> PushError:

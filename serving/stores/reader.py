@@ -5,44 +5,94 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from nightloom.errors import StoreError
 from serving.stores import versions
-from serving.stores.base import EVERYBODY, Store, VersionPrunedError, encode_key
-from serving.stores.pushes import version_name
+from serving.stores.base import (
+    EVERYBODY,
+    DamagedError,
+    NothingPublishedError,
+    Store,
+    StoredVersion,
+    VersionPrunedError,
+    encode_key,
+    version_stamp,
+)
+from serving.stores.kept_rows import KeptRows
+from serving.stores.pointer import Pointer, VersionKey, parse_pointer
+from serving.stores.pushes import POINTER, Push, version_name
 
 Answer = TypeVar("Answer")
 TRIES = 5
 """How often a question is asked again when its version is pruned meanwhile."""
+AT_A_TIME = 1000
+"""Rows of one read."""
 
 
 class Snapshot:
     """One version, read-only; safe for threads.
 
-    Reading a version that was pruned meanwhile raises VersionPrunedError, unless `survives_pruning` holds.
+    Reading a version that was pruned meanwhile raises VersionPrunedError, unless `survives_pruning` holds. Reading rows
+    that are not as they were published raises DamagedError.
     """
 
-    def __init__(self, store: Store, version: int) -> None:
-        self.version = version
-        self._store = store
-        try:
-            self._stored = store.open_version(version)
-            self.meta: dict[str, Any] = versions.read_push(store, version).facts
-        except StoreError:
-            if not versions.is_complete(store, version):
-                raise VersionPrunedError(f"{version_name(version)} is not there (any more); ask again") from None
-            raise
-        self.survives_pruning = self._stored.survives_pruning
+    def __init__(self, push: Push, stored: StoredVersion, kept: KeptRows, store: Store | None = None) -> None:
+        self.push, self.version = push, push.version
+        self.meta: dict[str, Any] = push.facts
+        self._stored, self._kept, self._store = stored, kept, store
+        self._stamp = version_stamp(push.version).encode()
+        self.survives_pruning = stored.survives_pruning
         self.prefixes: dict[str, bytes] = {}
         """A cache for what a reader derives from this version."""
-        self._titles: dict[str, str] = {}
         self._popular: dict[str, Any] | None = None
         self._popular = self.get("popular", EVERYBODY)
-        if self._popular is not None:  # cached with its titles: readable while the store is unreachable
-            items = self._popular["items"]
-            self._titles = dict(zip(items, self.titles(items), strict=True))
+        if self._popular is None:
+            raise DamagedError(f"{version_name(self.version)} has lost its popular list; publish the night again")
+
+    @classmethod
+    def open(cls, store: Store, key: VersionKey) -> Snapshot:
+        """A version of a store. Its popular lists are read, with their items: they stay readable whatever happens."""
+        try:
+            push = versions.read_push(store, key.version)
+            if key.token not in (None, push.token):
+                raise VersionPrunedError(f"{version_name(key.version)} is another push now; ask again")
+            snapshot = cls(push, store.open_version(key.version), KeptRows(), store)
+            snapshot._keep_popular()
+        except StoreError:
+            if not versions.is_complete(store, key.version):
+                raise VersionPrunedError(f"{version_name(key.version)} is not there (any more); ask again") from None
+            raise
+        return snapshot
+
+    @classmethod
+    def of_kept_rows(cls, push: Push, kept: KeptRows) -> Snapshot:
+        """A version as far as it is kept: it can be read without its store."""
+        return cls(push, kept, kept)
+
+    @property
+    def in_memory(self) -> Snapshot:
+        """The part of this version that can be read without its store: popular lists, and what was read so far."""
+        return self if self._store is None else Snapshot.of_kept_rows(self.push, self._kept)
+
+    @property
+    def kept(self) -> KeptRows:
+        """The rows of `in_memory`."""
+        return self._kept
+
+    def _keep_popular(self) -> None:
+        items = dict[str, None]()
+        for batch in self._stored.scan("popular"):
+            values = batch["value"].to_pylist()
+            self._kept.keep("popular", batch["key"].to_pylist(), values)
+            items |= dict.fromkeys(item for value in values for item in self._parse(value)["items"])
+        self.titles(list(items))
+
+    def pushes(self) -> list[Push]:
+        """Every recorded push, newest first; in memory this one alone."""
+        return [self.push] if self._store is None else versions.list_pushes(self._store)[::-1]
 
     def get(self, kind: str, text: str) -> dict[str, Any] | None:
         """A parsed value by its id. Users and popular have items and scores; items have title and categories."""
@@ -52,10 +102,13 @@ class Snapshot:
 
     def get_many(self, kind: str, texts: Sequence[str]) -> list[dict[str, Any] | None]:
         """Several values at once: one round trip to a remote store."""
-        found = self._stored.get(kind, [encode_key(text) for text in texts])
+        keys = [encode_key(text) for text in texts]
+        found = self._stored.get(kind, keys)
         if None in found:
             self._check_not_pruned()
-        return [None if value is None else json.loads(value) for value in found]
+        if kind != "users":
+            self._kept.keep(kind, keys, found)
+        return [None if value is None else self._parse(value) for value in found]
 
     def values(self, kind: str) -> Iterator[bytes]:
         """Every value of a kind."""
@@ -68,21 +121,48 @@ class Snapshot:
         return self.titles([item])[0]
 
     def titles(self, items: Sequence[str]) -> list[str]:
-        missing = [item for item in items if item not in self._titles]
-        found = dict(zip(missing, self.get_many("items", missing), strict=True)) if missing else {}
-        return [self._titles.get(item) or _title(item, found[item]) for item in items]
+        rows: list[dict[str, Any] | None] = []
+        for start in range(0, len(items), AT_A_TIME):
+            rows += self.get_many("items", items[start : start + AT_A_TIME])
+        return [item if row is None else str(row["title"]) for item, row in zip(items, rows, strict=True)]
+
+    def _parse(self, value: bytes) -> dict[str, Any]:
+        """Raises DamagedError for a value that is not JSON, or another version's."""
+        try:
+            if value.startswith(self._stamp):
+                row: dict[str, Any] = json.loads(value)
+                return row
+        except ValueError:
+            pass
+        raise DamagedError(
+            f"{version_name(self.version)} has the row {value[:60]!r}, which is not as it was published; publish the "
+            "night again"
+        )
 
     def _check_not_pruned(self) -> None:
         """Raises VersionPrunedError where a missing row may have been deleted.
 
         A delete removes the record, or marks it FAILED, before the first row: with a good record no row is missing.
         """
-        if not self.survives_pruning and not versions.is_complete(self._store, self.version):
+        if self._store is None or self.survives_pruning:
+            return
+        if not versions.is_complete(self._store, self.version):
             raise VersionPrunedError(f"{version_name(self.version)} was pruned while it was read; ask again")
 
 
-def _title(item: str, description: dict[str, Any] | None) -> str:
-    return item if description is None else str(description["title"])
+@dataclass(frozen=True)
+class Served:
+    """What a pointer names, opened."""
+
+    pointer: Pointer
+    snapshot: Snapshot
+    canary: Snapshot | None
+
+    def of(self, user: str | None) -> Snapshot:
+        """The current version; during a canary its version for its users."""
+        if self.canary is not None and user is not None and self.pointer.gives_canary(user):
+            return self.canary
+        return self.snapshot
 
 
 class Reader:
@@ -90,34 +170,26 @@ class Reader:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.stale = False
         self._lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
-        self._canary: Snapshot | None = None  # a reference, so that it is opened once
-        self._open_snapshots: WeakValueDictionary[int, Snapshot] = WeakValueDictionary()
+        self._served: tuple[str | None, Served] | None = None
+        self._open_snapshots: WeakValueDictionary[VersionKey, Snapshot] = WeakValueDictionary()
 
     def current(self, user: str | None = None) -> Snapshot:
-        """The current version; during a canary its version for its users.
+        """The current version; during a canary its version for its users. Raises StoreError, also before a publish."""
+        return self.serve(self.store.read_pointer()).of(user)
 
-        With the store unreachable: the last good version, and `stale` is true. Raises StoreError before the first
-        publish.
-        """
-        try:
-            pointer = self.store.read_pointer()
-            served = versions.parse_pointer(self.store, pointer)
-            if self._snapshot is None or self._snapshot.version != served:
-                self._snapshot = self._open_snapshot(served)
-            self.stale = False
-            if user is not None and (own := versions.version_for_user(self.store, pointer, user)) != served:
-                self._canary = self._open_snapshot(own)
-                return self._canary
-        except (OSError, StoreError) as error:
-            if self._snapshot is None:
-                raise StoreError(
-                    f"{self.store.location}: nothing is published yet; run a night first ({error})"
-                ) from None
-            self.stale = True
-        return self._snapshot
+    def serve(self, text: str | None) -> Served:
+        """What the text of the pointer names. Raises StoreError."""
+        served = self._served
+        if served is None or served[0] != text:
+            served = self._served = text, self._open(text)
+        return served[1]
+
+    def forget(self) -> None:
+        """Open the served version again at the next use, which checks its files."""
+        with self._lock:
+            self._served = None
+            self._open_snapshots.clear()
 
     def ask(self, question: Callable[[Snapshot], Answer], user: str | None = None) -> Answer:
         """The current version's answer to a question; asked again when the version is pruned meanwhile."""
@@ -126,19 +198,33 @@ class Reader:
             try:
                 return question(snapshot)
             except VersionPrunedError as error:
-                pruned, snapshot = error, self._open_snapshot(versions.current_version(self.store))
+                pruned, snapshot = error, self.serve(self.store.read_note(POINTER)).of(user)
         raise pruned
 
-    def _open_snapshot(self, version: int | None) -> Snapshot:
+    def _open(self, text: str | None) -> Served:
+        if text is None:
+            raise NothingPublishedError(f"{self.store.location}: nothing is published yet; run a night first")
+        pointer = parse_pointer(text, self.store.location)
+        try:
+            snapshot = self._open_snapshot(pointer.served)
+        except VersionPrunedError:  # the text may be a moment old
+            fresh = self.store.read_note(POINTER)
+            if fresh is None or fresh == text:
+                raise
+            pointer = parse_pointer(fresh, self.store.location)
+            snapshot = self._open_snapshot(pointer.served)
+        return Served(pointer, snapshot, self._open_canary(pointer))
+
+    def _open_canary(self, pointer: Pointer) -> Snapshot | None:
+        """None also where the canary has ended meanwhile, which the next look at the pointer shows."""
+        try:
+            return None if pointer.canary is None else self._open_snapshot(pointer.canary)
+        except VersionPrunedError:
+            return None
+
+    def _open_snapshot(self, key: VersionKey) -> Snapshot:
         """One snapshot per version and process, for as long as somebody refers to it."""
-        if version is None:
-            raise StoreError("no version is current")
         with self._lock:
-            if (found := self._open_snapshots.get(version)) is not None:
-                return found
-            try:
-                found = Snapshot(self.store, version)
-            except VersionPrunedError:  # the pointer may be a moment old
-                found = Snapshot(self.store, versions.current_version(self.store) or version)
-            self._open_snapshots[found.version] = found
+            if (found := self._open_snapshots.get(key)) is None:
+                found = self._open_snapshots[key] = Snapshot.open(self.store, key)
             return found

@@ -11,9 +11,11 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import chain
 from typing import Any
 from zlib import crc32
@@ -21,20 +23,25 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from nightloom.errors import StoreError
 from nightloom.lake import now
 from serving.stores import base
 from serving.stores.base import KINDS, Part, RowSizes
 from serving.stores.pushes import FailureReason, PushError, concurrent_push, version_name
-from serving.stores.server import ServerStore
+from serving.stores.server import READ_SECONDS, ServerStore
 
 BUCKETS = {"users": 1024, "items": 64, "popular": 1, "similar": 64}
 """Number of hashes for the rows of a kind; the hash of a row is crc32(key) modulo that number."""
 BUCKETS_AT_A_TIME = 16
 LOCK_SECONDS = 5.0
-"""A killed push holds the lock for this long; a live one renews it five times in that time."""
-TIMEOUTS = {"socket_connect_timeout": 5, "socket_timeout": 20}
+"""A killed push holds the lock for this long; a live one renews it five times in that time.
+
+A push that was stopped for longer may find another one at work when it goes on. It changes nothing then: WRITE compares
+the lock's token in the same step, and rows are written only while the last renewal is not too old.
+"""
 WRITE = """if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if ARGV[3] then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) else redis.call('HDEL', KEYS[1], ARGV[2]) end return 1"""
 RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
@@ -44,15 +51,25 @@ RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KE
 class RedisStore(ServerStore):
     """One Redis server (or a Sentinel's address in front of one)."""
 
-    def __init__(self, name: str, address: str) -> None:
-        super().__init__(address)
-        self._name, self._token, self._lock_lost = name, "", threading.Event()
+    def __init__(self, name: str, address: str, reading: bool = False) -> None:
+        super().__init__(address, reading)
+        self._address, self._name, self._token, self._renewed_at = address, name, "", -LOCK_SECONDS
         self._notes, self._lock = f"{{{name}}}:notes", f"{{{name}}}:lock"
-        with self._translate_errors():
-            self._client = self._connect(address)
 
-    def _connect(self, address: str) -> Any:
-        return redis.Redis.from_url(address, **TIMEOUTS)
+    @cached_property
+    def _client(self) -> Any:
+        """Connected at the first use: a server of ours starts while Redis is away, too."""
+        with self._translate_errors():
+            return self._connect()
+
+    def _connect(self) -> Any:
+        return redis.Redis.from_url(self._address, **self._patience())
+
+    def _patience(self) -> dict[str, Any]:
+        if self.reading:
+            once = Retry(NoBackoff(), 0)
+            return {"socket_connect_timeout": READ_SECONDS, "socket_timeout": READ_SECONDS, "retry": once}
+        return {"socket_connect_timeout": 5, "socket_timeout": 20}
 
     def _server_info(self, section: str) -> list[dict[str, Any]]:
         """A section of INFO from each server."""
@@ -80,17 +97,17 @@ class RedisStore(ServerStore):
         arguments = (self._token, name) if text is None else (self._token, name, text)
         with self._translate_errors():
             if not self._client.eval(WRITE, 2, self._notes, self._lock, *arguments):
-                raise StoreError(f"{self.location}: the lock of this push was lost; nothing more was written")
+                raise _lock_lost(self.location)
 
     @contextmanager
     def exclusive_lock(self) -> Iterator[None]:
         token = f"{socket.gethostname()} process {os.getpid()} since {now():%H:%M:%S} UTC, {secrets.token_hex(8)}"
         with self._translate_errors():
+            self._renewed_at = time.monotonic()
             if not self._client.set(self._lock, token, nx=True, px=int(LOCK_SECONDS * 1000)):
                 other = (self._client.get(self._lock) or b"just begun").decode().rsplit(",", 1)[0]
                 raise concurrent_push(self.location, other)
         self._token, ended = token, threading.Event()
-        self._lock_lost.clear()
         renewal = threading.Thread(target=self._renew_lock, args=(token, ended), daemon=True)
         renewal.start()
         try:
@@ -104,11 +121,16 @@ class RedisStore(ServerStore):
 
     def _renew_lock(self, token: str, ended: threading.Event) -> None:
         while not ended.wait(LOCK_SECONDS / 5):
+            moment = time.monotonic()
             try:
-                if not self._client.eval(RENEW, 1, self._lock, token, int(LOCK_SECONDS * 1000)):
-                    self._lock_lost.set()
+                renewed = self._client.eval(RENEW, 1, self._lock, token, int(LOCK_SECONDS * 1000))
             except redis.exceptions.RedisError:
                 continue  # the next attempt renews the lock or finds it lost
+            self._renewed_at = moment if renewed else -LOCK_SECONDS
+
+    def _require_lock(self) -> None:
+        if time.monotonic() - self._renewed_at >= LOCK_SECONDS:
+            raise _lock_lost(self.location)
 
     def begin_load(self, version: int) -> set[Part]:
         for info in self._server_info("memory"):
@@ -122,8 +144,7 @@ class RedisStore(ServerStore):
         return {(kind, int(number)) for kind, number in complete}
 
     def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
-        if self._lock_lost.is_set():
-            raise StoreError(f"{self.location}: the lock of this push was lost; nothing more was written")
+        self._require_lock()
         buckets = defaultdict[str, list[bytes]](list)
         for pair in base.key_value_pairs(rows):
             buckets[self._bucket_of(version, part[0], pair[0])] += pair
@@ -141,6 +162,8 @@ class RedisStore(ServerStore):
         return RedisVersion(self, version)
 
     def delete_rows(self, version: int) -> None:
+        if self._token:
+            self._require_lock()
         self._run_on_keys("UNLINK", [*self._buckets(version, *KINDS), self._parts(version)])
 
     def version_bytes(self, version: int) -> int:
@@ -206,6 +229,13 @@ class RedisVersion:
         for start in range(0, len(names), BUCKETS_AT_A_TIME):
             found = self._store._run_on_keys("HGETALL", names[start : start + BUCKETS_AT_A_TIME])
             yield from base.to_batches(chain.from_iterable(each.items() for each in found))
+
+
+def _lock_lost(location: str) -> StoreError:
+    return StoreError(
+        f"{location}: this push lost its lock, since it stood still for {LOCK_SECONDS:g} s or more; nothing more was "
+        "written; publish again"
+    )
 
 
 def jemalloc_bytes(sizes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

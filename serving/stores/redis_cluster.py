@@ -6,14 +6,14 @@ from typing import Any
 
 import redis
 
-from serving.stores.redis import TIMEOUTS, RedisStore
+from serving.stores.redis import RedisStore
 
 
 class RedisClusterStore(RedisStore):
     """Several Redis servers, each with a share of the slots. The address may be that of any of them."""
 
-    def _connect(self, address: str) -> Any:
-        return redis.RedisCluster.from_url(address, **TIMEOUTS)
+    def _connect(self) -> Any:
+        return redis.RedisCluster.from_url(self._address, **self._patience())
 
     def _server_info(self, section: str) -> list[dict[str, Any]]:
         primaries = redis.RedisCluster.PRIMARIES

@@ -10,15 +10,21 @@ from serving.stores.pushes import POINTER
 
 POINTER_SECONDS = 0.2
 """Readers notice a flip within this time."""
+READ_SECONDS = 1
+"""A reading store gives up a server that is silent for so long. Nobody waits for that: the thread is free again."""
 
 
 class ServerStore(ABC):
-    """The common part of stores/redis.py and stores/postgresql.py."""
+    """The common part of stores/redis.py and stores/postgresql.py.
+
+    A store that is opened for reading alone gives up soon, and tries nothing twice: its readers have another answer.
+    """
 
     remote = True
     load_workers = 2
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, reading: bool) -> None:
+        self.reading = reading
         self.location = without_secret(address)
         self._pointer: tuple[float, str | None] = (-POINTER_SECONDS, None)
 

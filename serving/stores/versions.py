@@ -7,15 +7,14 @@ the holder of the lock writes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, replace
-from datetime import datetime
 from typing import Any
 
 from nightloom.errors import StoreError
 from nightloom.lake import now
-from serving.stores.base import Store
+from serving.stores.base import EVERYBODY, DamagedError, Store, encode_key
+from serving.stores.pointer import Pointer, key_of, parse_pointer
 from serving.stores.pushes import (
     DELETING,
     LAST,
@@ -26,6 +25,7 @@ from serving.stores.pushes import (
     FailureReason,
     PinnedError,
     Push,
+    PushError,
     PushState,
     parse_version,
     version_name,
@@ -56,40 +56,25 @@ def is_complete(store: Store, version: int) -> bool:
     return text is not None and _parse_push(store, version_name(version), text).state != PushState.FAILED
 
 
+def read_pointer(store: Store) -> Pointer | None:
+    """The pointer; None before the first publish. Raises StoreError when it is damaged."""
+    text = store.read_note(POINTER)
+    return None if text is None else parse_pointer(text, store.location)
+
+
 def current_version(store: Store) -> int | None:
     """The version that readers get; None before the first publish. Raises StoreError when the pointer is damaged."""
-    return parse_pointer(store, store.read_note(POINTER))
-
-
-def parse_pointer(store: Store, text: str | None) -> int | None:
-    """The version that a pointer names."""
-    if text is None:
-        return None
-    if (version := parse_version(text.strip().split(" ")[0])) is None:
-        raise StoreError(
-            f"{store.location}: the pointer {POINTER} says {text!r}, expected a version such as v000001; "
-            "mend it by hand"
-        )
-    return version
-
-
-def version_for_user(store: Store, text: str | None, user: str) -> int | None:
-    """The version that a pointer names for a user: a canary gives a share of the users the new version."""
-    fields = (text or "").split()
-    if len(fields) == 4:
-        _, canary, share, until = fields
-        position = int(hashlib.sha256(f"{canary} {user}".encode("utf8", "replace")).hexdigest()[:8], 16) / 16**8
-        if position < float(share) and now() < datetime.fromisoformat(until):
-            return parse_version(canary)
-    return parse_pointer(store, text)
+    pointer = read_pointer(store)
+    return None if pointer is None else pointer.served.version
 
 
 def recover(store: Store) -> list[str]:
     """Finish what a killed push, rollback or pin left, except an unfinished load -> what was done. Under the lock."""
     done = [_finish_deletion(store, each) for each in sorted(store.read_notes()) if each.startswith(DELETING)]
-    served = current_version(store)
-    if served is not None and store.read_note(POINTER) != version_name(served):
-        store.write_note(POINTER, version_name(served))
+    pointer = read_pointer(store)
+    served = None if pointer is None else pointer.served.version
+    if pointer is not None and pointer.canary is not None:
+        store.write_note(POINTER, str(Pointer(pointer.served)))
         done.append("ended a canary")
     for push in list_pushes(store):
         match push.state:
@@ -130,7 +115,11 @@ def set_state(store: Store, push: Push, state: PushState, **facts: Any) -> Push:
 def fail_push(store: Store, push: Push, reason: FailureReason, note: str) -> Push:
     """Mark a push as failed and delete its rows; the record stays until the versions of its age are pruned."""
     failed = replace(push, state=PushState.FAILED, reason=reason, note=note, changed_at=now().isoformat())
-    failed = _save(store, failed)
+    try:
+        _save(store, failed)
+    except PushError:  # no room even for the record: the rows make some
+        store.delete_rows(push.version)
+        return _save(store, failed)
     store.delete_rows(push.version)
     return failed
 
@@ -186,6 +175,8 @@ def pin(store: Store, version: int, why: str, override: str | None = None) -> Pu
             raise StoreError(
                 f"{version_name(version)} is {push.state}; only a version that was once served can be pinned"
             )
+        if not _is_readable(store, push):
+            raise StoreError(f"{store.location}: the rows of {version_name(version)} are damaged; pin another version")
         store.write_note(PINNED, f"{version_name(version)} {why}")
         if push.state == PushState.ROLLED_BACK:
             push = _save(store, replace(push, state=PushState.BACKUP, note=f"{push.note}; overridden: {override}"))
@@ -231,7 +222,7 @@ def prune(store: Store, keep: int) -> list[int]:
 
 def _make_current(store: Store, push: Push) -> Push:
     before = current_version(store)
-    store.write_note(POINTER, version_name(push.version))
+    store.write_note(POINTER, str(Pointer(key_of(push))))
     if before is not None and before != push.version:
         set_state(store, read_push(store, before), PushState.BACKUP)
     return set_state(store, push, PushState.CURRENT)
@@ -239,18 +230,28 @@ def _make_current(store: Store, push: Push) -> Push:
 
 def _restore_backup(store: Store, bad: int) -> int:
     target = _newest_backup_before(store, bad)
-    store.write_note(POINTER, version_name(target.version))
+    store.write_note(POINTER, str(Pointer(key_of(target))))
     set_state(store, target, PushState.CURRENT)
     return target.version
 
 
 def _newest_backup_before(store: Store, bad: int) -> Push:
     backups = [push for push in list_pushes(store) if push.state == PushState.BACKUP and push.version < bad]
-    if not backups:
-        raise StoreError(
-            f"{store.location}: {version_name(bad)} has no backup to roll back to; publish a night again instead"
-        )
-    return backups[-1]
+    for push in reversed(backups):
+        if _is_readable(store, push):
+            return push
+    raise StoreError(
+        f"{store.location}: {version_name(bad)} has no backup to roll back to"
+        f"{' whose rows are undamaged' if backups else ''}; publish a night again instead"
+    )
+
+
+def _is_readable(store: Store, push: Push) -> bool:
+    """Whether a version that is to be served again still has undamaged files and its popular list."""
+    try:
+        return store.open_version(push.version).get("popular", [encode_key(EVERYBODY)]) != [None]
+    except DamagedError:
+        return False
 
 
 def _finish_deletion(store: Store, note: str) -> str:

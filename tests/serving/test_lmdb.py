@@ -30,17 +30,6 @@ def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_bac
     assert row["items"] == ["1"]
 
 
-def test_with_the_store_gone_the_last_good_version_is_served_and_marked(tmp_path: Path) -> None:
-    store = LmdbStore(tmp_path / "store")
-    publish_sample(store, tmp_path)
-    reader = Reader(store)
-    assert (reader.current().version, reader.stale) == (1, False)
-    store.root.rename(tmp_path / "elsewhere")
-    assert (reader.current().version, reader.stale) == (1, True)
-    (tmp_path / "elsewhere").rename(store.root)
-    assert (reader.current().version, reader.stale) == (1, False)
-
-
 def test_a_map_that_is_full_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb, "FIRST_MAP", 1 << 16)
     store = LmdbStore(tmp_path)

@@ -18,6 +18,7 @@ from nightloom.errors import StoreError
 from serving import loader
 from serving.stores import Store, base, versions
 from serving.stores.base import KINDS, RowSizes, VersionPrunedError
+from serving.stores.pointer import VersionKey
 from serving.stores.pushes import FailureReason, PushError, PushState
 from serving.stores.reader import Reader, Snapshot
 from tests.serving.sample_stores import (
@@ -147,7 +148,7 @@ def test_a_pruned_version_leaves_nothing_and_its_readers_ask_again(store: Store,
         with pytest.raises(VersionPrunedError, match="v000001 was pruned while it was read"):
             first.get("users", "u0007")
     with pytest.raises(VersionPrunedError):
-        Snapshot(store, 1)
+        Snapshot.open(store, VersionKey(1))
     assert Reader(store).ask(lambda snapshot: snapshot.get("users", "nobody")) is None
 
 
@@ -262,7 +263,7 @@ def test_any_text_may_be_an_id(store: Store, tmp_path: Path, user: str) -> None:
         push = versions.begin_push(store, "1998-04-21", "run")
         done = load_sample(store, push.version, {"users": sample_rows(1, "users", [user])})
         loader.verify(store, push.version, done, tmp_path)
-        row = Snapshot(store, push.version).get("users", user)
+        row = Snapshot.open(store, VersionKey(push.version)).get("users", user)
     assert row is not None
 
 

@@ -13,12 +13,14 @@ from nightloom.errors import StoreError
 from serving.stores import versions
 from serving.stores.files import FilesStore
 from serving.stores.pushes import FailureReason, PinnedError, Push, PushState, version_name
+from tests.serving.sample_stores import sample_rows
 
 
 def push_until(store: FilesStore, state: PushState = PushState.CURRENT) -> Push:
     """A version brought as far as `state`."""
     push = versions.begin_push(store, "1998-04-21", "run")
     store.begin_load(push.version)
+    store.load_part(push.version, ("popular", 0), next(sample_rows(push.version, "popular")))
     for reached in (PushState.LOADED, PushState.VERIFIED):
         if push.state == state:
             return push

@@ -1,0 +1,242 @@
+"""A real API process over a small store, and requests to it at a fixed rate while the store is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.servers import DEADLINE, free_port
+from nightloom.lake import now
+from serving.stores import Store, base, versions
+from serving.stores.pushes import Push, PushState
+
+ITEMS = [f"i{number}" for number in range(20)]
+USERS = [f"u{number}" for number in range(200)]
+K = 10
+ROUTES = {
+    "own list": "/v1/users/u{}/recommendations",
+    "stranger": "/v1/users/nobody{}/recommendations?segment=market=DE",
+    "popular": "/v1/popular",
+    "segment": "/v1/popular?segment=market=DE",
+    "similar": "/v1/items/i{}/similar",
+    "item": "/v1/items/i{}",
+    "status": "/v1/status",
+    "health": "/healthz",
+}
+"""Name -> path; {} is a number that changes."""
+CONSOLE = "console"
+"""The console's first page, once a second."""
+CONFIG = """
+[project]
+name = "faults"
+[[sources]]
+name = "ratings"
+kind = "events"
+path = "landing"
+format = "json"
+fields = { u = "string", i = "string", e = "string", t = "timestamp" }
+columns = { user_id = "u", item_id = "i", event = "e", occurred_at = "t" }
+[[signals]]
+event = "rating"
+[[models]]
+name = "popularity"
+[store]
+"""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One request's answer."""
+
+    route: str
+    at: float
+    """When it was asked, time.monotonic()."""
+    seconds: float
+    status: int
+    content: dict[str, Any]
+    """JSON; empty for a page."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the answer says that it is not from the store."""
+        return bool(self.content.get("stale")) or self.content.get("status") == "stale"
+
+    @property
+    def fresh_and_personal(self) -> bool:
+        return self.content.get("source") == "personal" and not self.stale
+
+    def is_whole(self, tag: int) -> bool:
+        """Whether list and titles are those that publish() made for a tag."""
+        items = self.content.get("items", [])
+        return all(item["score"] == tag and item["title"].startswith(f"{tag} ") for item in items)
+
+
+def publish(store: Store, tag: int) -> Push:
+    """A version whose scores and titles all hold the tag."""
+    with store.exclusive_lock():
+        versions.recover(store)
+        push = versions.begin_push(store, "2026-03-14", f"run-{tag}")
+        store.begin_load(push.version)
+        counts = {}
+        for kind, bodies in _bodies(tag).items():
+            header = base.value_header(push.version, "2026-03-14T00:00:00Z")
+            rows = sorted((base.encode_key(key), f"{header}{body}}}".encode()) for key, body in bodies.items())
+            (batch,) = base.to_batches(iter(rows))
+            store.load_part(push.version, (kind, 0), batch)
+            counts[kind] = len(rows)
+        store.finish_load(push.version)
+        facts = {
+            "version": push.version, "night": "2026-03-14", "run_id": f"run-{tag}", "model_version": str(tag),
+            "generated_at": "2026-03-14T00:00:00Z", "published_at": now().isoformat(), "checksum": f"{tag:016x}",
+            "counts": counts, "k": K, "stored": K, "inputs": {},
+        }  # fmt: skip
+        push = versions.set_state(store, push, PushState.VERIFIED, **facts)
+        push = versions.flip(store, push)
+        versions.prune(store, 3)
+    return push
+
+
+def _bodies(tag: int) -> dict[str, dict[str, str]]:
+    """Kind -> id -> what follows a value's head."""
+    model, lists = (
+        f'"model_version":"{tag}"',
+        f'"items":{json.dumps(ITEMS[:K])},"scores":{json.dumps([float(tag)] * K)}',
+    )
+    return {
+        "users": {user: f'"user":"{user}",{model},{lists}' for user in USERS},
+        "items": {item: f'"title":"{tag} {item}","categories":[],"available":true' for item in ITEMS},
+        "popular": {segment: f'"segment":"{segment}",{lists}' for segment in ("all", "market=DE")},
+        "similar": {item: f'"item":"{item}",{model},{lists}' for item in ITEMS},
+    }
+
+
+@contextmanager
+def running_api(folder: Path, kind: str, address: str | None) -> Iterator[int]:
+    """The port of `nightloom serve`, once it answers anything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config, port = folder / "nightloom.toml", free_port()
+    config.write_text(CONFIG + f'kind = "{kind}"\n', encoding="utf8")
+    place = {} if address is None else {"NIGHTLOOM_PLACES__STORE_URL": address}
+    command = [
+        sys.executable,
+        "-c",
+        "from nightloom.cli import main; main()",
+        "--config",
+        str(config),
+        "serve",
+        "--port",
+        str(port),
+    ]
+    with (folder / "api.log").open("ab") as log:
+        process = subprocess.Popen(command, env=os.environ | place, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 2 * DEADLINE
+        while True:
+            try:
+                ask(port, "/healthz")
+                break
+            except OSError as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"{command} does not answer; see {folder / 'api.log'}") from error
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+def ask(port: int, path: str) -> Reply:
+    """One request."""
+
+    async def once() -> Reply:
+        async with Connections(port) as connections:
+            return await connections.get(path, path)
+
+    return asyncio.run(once())
+
+
+class Connections:
+    """Open connections to the API: a request takes an idle one."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._idle = port, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]()
+
+    async def __aenter__(self) -> Connections:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for pair in self._idle:
+            pair[1].close()
+            await pair[1].wait_closed()
+
+    async def get(self, route: str, path: str) -> Reply:
+        at = time.monotonic()
+        pair = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = pair
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1").lower()
+        body = await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
+        seconds = time.monotonic() - at
+        self._idle.append(pair)
+        content = json.loads(body) if "application/json" in head else {}
+        return Reply(route, at, seconds, int(head.split(" ")[1]), content)
+
+
+def drive(port: int, rate: int, seconds: float, faults: list[tuple[float, Callable[[], object]]]) -> Drive:
+    """Ask all routes in turn, `rate` requests a second in all; call each of `faults` at its second.
+
+    A request is sent at its time, also while others wait for their answer.
+    """
+    return asyncio.run(_drive(port, rate, seconds, faults))
+
+
+@dataclass(frozen=True)
+class Drive:
+    """All replies, and of each fault the moments when it began and when it had taken effect."""
+
+    replies: list[Reply]
+    begun: list[float]
+    moments: list[float]
+
+    def between(self, start: int, end: int) -> list[Reply]:
+        """Replies to requests after one fault and before another; -1 is the start, and len(moments) the end."""
+        first, last = [*self.moments, 0.0][start], [*self.begun, float("inf")][end]
+        return [reply for reply in self.replies if first <= reply.at < last]
+
+    def seconds_to_personal(self, fault: int) -> float:
+        """From a fault's moment to the first personal answer of the store; infinity where there is none."""
+        after = [one.at for one in self.replies if one.fresh_and_personal and one.at >= self.moments[fault]]
+        return min(after, default=float("inf")) - self.moments[fault]
+
+
+async def _drive(port: int, rate: int, seconds: float, faults: list[tuple[float, Callable[[], object]]]) -> Drive:
+    names, begun, replies = list(ROUTES), time.monotonic(), list[asyncio.Task[Reply]]()
+    async with Connections(port) as connections:
+        moments = asyncio.create_task(_cause(faults, begun))
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
+            name = names[number % len(names)]
+            path = ROUTES[name].format(number // len(names) % len(ITEMS))
+            replies.append(asyncio.create_task(connections.get(name, path)))
+            if number % rate == rate // 2:
+                replies.append(asyncio.create_task(connections.get(CONSOLE, "/")))
+        return Drive(list(await asyncio.gather(*replies)), *await moments)
+
+
+async def _cause(faults: list[tuple[float, Callable[[], object]]], begun: float) -> tuple[list[float], list[float]]:
+    starts, moments = list[float](), list[float]()
+    for second, fault in faults:
+        await asyncio.sleep(max(0.0, begun + second - time.monotonic()))
+        starts.append(time.monotonic())
+        await asyncio.to_thread(fault)
+        moments.append(time.monotonic())
+    return starts, moments

@@ -1,0 +1,86 @@
+"""A finished version's files, by size and checksum: VERSION/files.json. A reader checks them before it maps them.
+
+A read beyond the end of a mapped file ends the process (SIGBUS), and damaged pages can. So files are checked when they
+are opened, and their size before each read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from zlib import crc32
+
+from serving.stores.base import DamagedError
+
+MANIFEST = "files.json"
+CHECKED_BYTES = 1 << 28
+"""Larger files are checked by their size alone: a checksum takes a second for each GB or two."""
+CHUNK = 1 << 20
+
+
+def write_manifest(folder: Path) -> None:
+    """Record the files of a folder."""
+    found = {file.name: _measure(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    with (folder / MANIFEST).open("w", encoding="utf8") as handle:
+        json.dump(found, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def check_manifest(folder: Path) -> None:
+    """Raises DamagedError where files differ from the manifest. Versions from before there were manifests have none."""
+    try:
+        recorded = json.loads((folder / MANIFEST).read_text(encoding="utf8"))
+        wrong = [name for name, (size, checksum) in recorded.items() if _measure(folder / name) != [size, checksum]]
+    except FileNotFoundError as error:
+        if Path(error.filename).name == MANIFEST and folder.exists():
+            return
+        raise DamagedError(f"{folder}: no version to read ({error})") from None
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{folder}: cannot be read ({error}); publish the night again") from None
+    if wrong:
+        raise damaged(folder / wrong[0], "its size or checksum differs")
+
+
+def damaged(file: Path, why: object) -> DamagedError:
+    """The error of a file whose content is not what was published."""
+    return DamagedError(f"{file} is not as it was published ({why}); publish the night again")
+
+
+def cut_short(file: Path) -> DamagedError:
+    """The error of a file that is shorter than it was, or than its own head says."""
+    return damaged(file, "it was cut short")
+
+
+class MappedFile:
+    """A file that is read through a map."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._descriptor = path, -1
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DamagedError(f"{path}: no version to read ({error})") from None
+        found = os.fstat(self._descriptor)
+        self.bytes, self.identity = found.st_size, (found.st_dev, found.st_ino)
+
+    def check(self) -> None:
+        """Raises DamagedError where the file has become shorter: a read of its map would end the process."""
+        if os.fstat(self._descriptor).st_size < self.bytes:
+            raise cut_short(self.path)
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _measure(file: Path) -> list[int | None]:
+    """Size in bytes and checksum; None for a large file."""
+    size, checksum = file.stat().st_size, 0
+    if size > CHECKED_BYTES:
+        return [size, None]
+    with file.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            checksum = crc32(chunk, checksum)
+    return [size, checksum]

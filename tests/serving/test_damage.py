@@ -1,0 +1,149 @@
+"""A store in a folder that is emptied, cut, overwritten or removed: readers go on, and the next push heals it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.faults import cut, damage
+from nightloom.lake import Lake
+from nightloom.night import records, stages
+from serving.stores import versions
+from serving.stores.pushes import PushState
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Client, Project
+
+NEXT = date(1998, 4, 22)
+PATHS = (
+    "/v1/users/u1/recommendations", "/v1/users/nobody/recommendations", "/v1/popular", "/v1/popular?segment=market=DE",
+    "/v1/items/1/similar", "/v1/items/3", "/v1/items/12", "/v1/status", "/healthz", "/", "/user?id=u1",
+)  # fmt: skip
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "emptied": lambda place: cut(place, 0),
+    "cut": lambda place: cut(place, 0.5),
+    "overwritten": damage,
+    "removed": rmtree,
+}
+
+
+@pytest.fixture(params=["lmdb", "files"])
+def published(request: pytest.FixtureRequest, project: Project) -> Project:
+    project.configure("keep = 3", f'keep = 3\nkind = "{request.param}"')
+    project.plant_all().judge()
+    project.publish()
+    return project
+
+
+def states(project: Project) -> dict[int, str]:
+    return {push.version: push.state for push in versions.list_pushes(project.store)}
+
+
+def assert_answers(client: Client, *, stale: bool) -> None:
+    for path in PATHS:
+        answer = client.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        if path.startswith("/v1"):
+            assert answer.json()["stale"] is stale, path
+            assert answer.json().get("items", True), path
+    assert client.get("/healthz").json()["status"] == ("stale" if stale else "ok")
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_readers_of_a_damaged_store_get_stale_answers_and_the_next_push_heals_it(published: Project, how: str) -> None:
+    running, place = published.client(), published.settings.place("store")
+    assert_answers(running, stale=False)
+    DAMAGES[how](place)
+    assert_answers(running, stale=True)
+    assert "The store is in trouble" in running.get("/").text
+    restarted = published.client()
+    assert_answers(restarted, stale=True)
+    assert str(place) in restarted.get("/v1/status").json()["trouble"]
+
+    published.judge()
+    published.publish()
+    for client in (running, restarted, published.client()):
+        assert_answers(client, stale=False)
+        assert client.get(PATHS[0]).json()["source"] == "personal"
+    assert states(published) == {1 if how == "removed" else 2: PushState.CURRENT}
+
+
+def test_after_a_store_was_removed_and_pushed_again_the_same_number_is_another_version(published: Project) -> None:
+    client, path = published.client(), "/v1/users/u1/recommendations"
+    before = client.get(path).json()
+    rmtree(published.settings.place("store"))
+    published.plant_histories(NEXT)
+    published.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
+    published.judge(NEXT)
+    published.publish(NEXT)
+    after = client.get(path).json()
+    assert (before["slate_version"], after["slate_version"], after["stale"]) == ("v000001", "v000001", False)
+    assert [item["item_id"] for item in after["items"]] == ["9", "10", "11"]
+
+
+def test_a_rollback_passes_over_a_damaged_backup(published: Project) -> None:
+    for day in (22, 23):
+        night = date(1998, 4, day)
+        published.plant_histories(night)
+        published.plant_lists(night, lists={"u1": ["9", "10", "11", str(12 - day % 2 * 9)]})
+        published.judge(night)
+        published.publish(night)
+        if day == 22:
+            cut(published.settings.place("store"), 0)
+    assert versions.rollback(published.store, "ann: wrong prices") == (3, 1)
+
+
+def stopped_with(project: Project, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as left:
+        project.publish()
+    assert left.value.code == 1
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def last_tags(project: Project) -> dict[str, str]:
+    return records.stage_runs(Lake(project.settings.place("lake")), stages.PUBLISH)[-1].tags
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of one MB")
+@pytest.mark.parametrize("kind", ["lmdb", "files"])
+def test_a_full_disk_fails_the_push_with_its_reason_and_keeps_the_record(
+    project: Project, capsys: pytest.CaptureFixture[str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prediction is passed over: another writer can take the room while a push loads."""
+    project.configure("keep = 3", f'keep = 3\nkind = "{kind}"')
+    project.plant_items()
+    users = {f"user-{number:05d}": [str(3 + number % 9)] * 250 for number in range(1000)}
+    project.plant_lists(lists=users)
+    project.plant_histories(users=list(users), likes={user: ["1"] for user in users})
+    project.judge(override="ann: sizes only")
+    place = project.settings.place("store")
+    place.mkdir(parents=True)
+    monkeypatch.setattr("serving.publish.check_quota", lambda *_: 0)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert "cannot be written" in stopped_with(project, capsys)
+        (push,) = versions.list_pushes(project.store)
+        assert (push.state, push.reason) == (PushState.FAILED, "quota")
+        assert last_tags(project)["push"] == "FAILED: quota"
+        assert not (place / "v000001").exists()
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_store_that_cannot_be_written_fails_the_push_with_its_reason(
+    published: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = published.settings.place("store")
+    (place / "push.lock").unlink()
+    place.rename(published.root / "elsewhere")
+    place.write_text("a file where the folder should be", encoding="utf8")
+    assert "check its disk and its permissions" in stopped_with(published, capsys)
+    assert last_tags(published)["push"] == "FAILED: store"
