@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from expectations.landing_files import file_checks
 from expectations.night_measures import night_measures
 from expectations.reconciliation import reconcile
 from expectations.validate import validate
@@ -36,6 +37,7 @@ def main(night: Night) -> None:
         *validate(night, checked_tables(night), night_measures(night)),
         *count_checks(night),
         *row_checks,
+        *file_checks(night),
         *undeclared_fields(night),
     ]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}

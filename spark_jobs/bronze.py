@@ -29,6 +29,7 @@ from nightloom.settings import Source
 from spark_jobs import files, kafka, landing
 from spark_jobs.commit_stamps import commit_stamp
 from spark_jobs.context import SparkNight
+from spark_jobs.readers.record import Layout
 
 ANOTHER_RUN = r"CONCURRENT|Concurrent\w+Exception|Multiple streaming|\w+ChangedException|is already active"
 
@@ -41,6 +42,9 @@ def bronze_rows(records: DataFrame, source: str, night: SparkNight) -> DataFrame
         "raw",
         "file",
         "file_modified_at",
+        "lines",
+        "problem",
+        "file_summary",
         F.current_timestamp().alias("ingested_at"),
         F.lit(night.date).alias("night"),
     )
@@ -71,12 +75,13 @@ def _topic_records(night: SparkNight, source: Source) -> DataFrame:
 
 def _file_records(night: SparkNight, source: Source) -> DataFrame:
     """The records of a folder's listed files, commit by commit."""
-    read = partial(files.read_files, format=source.format, root=str(night.settings.root))
+    layout = Layout(source.format, source.fields, source.header, source.encoding)
+    read = partial(files.read_files, layout=layout, root=str(night.settings.root))
     at_once = int(night.spark.conf.get("spark.sql.shuffle.partitions") or 1)
     # Maintenance removes rows from a listing: commits that do are passed over.
     options = {"maxFilesPerTrigger": "1", "skipChangeCommits": "true"}
     listed = night.spark.readStream.format("delta").options(**options).load(str(listing_of(night, source)))
-    files_of = listed.select("file", F.timestamp_micros("modified").alias("modified")).repartition(at_once)
+    files_of = listed.select("file", F.timestamp_micros("modified").alias("modified"), "again").repartition(at_once)
     return files_of.mapInArrow(read, files.RECORDS)
 
 

@@ -26,10 +26,13 @@ class KafkaError(NightloomError):
 
 
 def read_topic(spark: SparkSession, source: Source, *, accept_loss: bool = False) -> DataFrame:
-    """The topic from its checkpoint on -> raw, file, file_modified_at: a row per message."""
+    """The topic from its checkpoint on -> raw, file, file_modified_at, problem: a row per message."""
     text, file = F.col("value").cast("string"), F.concat_ws("/", "topic", "partition", "offset")
     encoded = F.concat(F.lit("(message that is no UTF-8, in base64: "), F.base64("value"), F.lit(")"))
     raw = F.when(F.col("value").isNull(), "(message without a value)").when(F.is_valid_utf8(text), text)
+    problem = F.when(F.col("value").isNull(), "the message has no value").when(
+        ~F.is_valid_utf8(text), "the message is not UTF-8"
+    )
     return (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", str(source.servers))
@@ -46,6 +49,9 @@ def read_topic(spark: SparkSession, source: Source, *, accept_loss: bool = False
             raw.otherwise(encoded).alias("raw"),
             F.concat(F.lit("kafka:"), file).alias("file"),
             F.col("timestamp").alias("file_modified_at"),
+            F.lit(None).cast("int").alias("lines"),
+            problem.alias("problem"),
+            F.lit(None).cast("string").alias("file_summary"),
         )
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -20,6 +22,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from nightloom.errors import SettingsError
 from nightloom.lake import now
 from nightloom.settings import Source
+from spark_jobs.readers.text import MARK, MARKING
 
 HIDDEN = (".", "_")
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".inprogress", ".swp", "~")
@@ -32,6 +35,7 @@ LISTING_SCHEMA = pa.schema(
         ("number", pa.int64()),
     ]
 )
+MARKED_BYTE = re.compile(f"{MARK}([0-9A-F]{{2}})")
 BYTES_PER_COMMIT = 4 << 30  # the most that a killed run reads again
 
 Row = dict[str, Any]
@@ -118,15 +122,30 @@ def _find_new(source: Source, root: Path, known: Mapping[str, FileState]) -> dic
     """
     found = {}
     for file in _walk(landing_folder(source, root)):
-        name = str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+        name = _name_as_text(file.relative_to(root) if file.is_relative_to(root) else file)
         try:
             status = file.stat()
         except FileNotFoundError:
             continue  # renamed meanwhile: the next run finds it under its new name
         state = FileState(status.st_mtime_ns // 1000, status.st_size)
+        if not stat.S_ISREG(status.st_mode):
+            continue  # to read a pipe could wait for ever
         if known.get(name) != state:
             found[name] = state
     return found
+
+
+def _name_as_text(file: Path) -> str:
+    """A file's name; bytes of it that are not UTF-8 are marked, as they are in a file's content."""
+    return os.fsencode(file).decode("utf-8", MARKING)
+
+
+def find_file(root: Path, name: str) -> Path:
+    """The file that a listing names."""
+    file = Path(root, name)
+    if MARK in name and not file.exists():
+        return Path(root, MARKED_BYTE.sub(lambda byte: os.fsdecode(bytes.fromhex(byte[1])), name))
+    return file
 
 
 def _walk(place: Path) -> Iterator[Path]:

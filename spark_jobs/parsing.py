@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from nightloom.errors import SettingsError
 from nightloom.literals import spark_name, spark_text
 from nightloom.settings import SOURCE_COLUMNS, Settings, Source
+from spark_jobs.record_checks import broken_id_detail, missing_detail, unreadable_detail
 
 GOOD, SKIP, QUARANTINE = "good", "skip", "quarantine"
 MAX_QUOTED = 200  # characters of a bad value that a detail quotes
@@ -156,14 +157,19 @@ def _aliased(name: str, sql: str) -> str:
 
 def _common_checks(source: Source) -> list[Column]:
     """The checks of every kind, in order."""
-    unreadable = F.when(F.col("_fields").isNull(), fault("unreadable", f"not a record of a {source.format} source"))
+    unreadable = _unreadable(unreadable_detail(source))
     rules = [
         F.when(F.col(f"_rule_{rule.name}"), _verdict(rule.then, F.lit(rule.name), F.lit(f"rule: {rule.when}")))
         for rule in source.rules
     ]
     required, _ = SOURCE_COLUMNS[source.kind]
-    missing = [_check_required(name, source.columns[name]) for name in source.columns if name in required]
-    return [unreadable, *rules, F.col("_misfit"), *missing]
+    missing = [_check_required(name, source) for name in source.columns if name in required]
+    ids = [_unreadable(broken_id_detail(name)) for name in source.columns if name.endswith("_id")]
+    return [unreadable, *rules, F.col("_misfit"), *missing, *ids]
+
+
+def _unreadable(detail: Column) -> Column:
+    return F.when(detail.isNotNull(), fault("unreadable", detail))
 
 
 def _check_types(source: Source) -> Column:
@@ -177,9 +183,9 @@ def _check_types(source: Source) -> Column:
     return F.coalesce(*found)
 
 
-def _check_required(name: str, sql: str) -> Column:
+def _check_required(name: str, source: Source) -> Column:
     empty = F.col(name).isNull() | (F.col(name).cast("string") == "")
-    return F.when(empty, fault("missing", f"{name} is empty; it is made of: {' '.join(sql.split())}"))
+    return F.when(empty, fault("missing", missing_detail(name, source.columns[name], source)))
 
 
 def _verdict(outcome: str, reason: Column, detail: Column) -> Column:

@@ -1,6 +1,6 @@
 """bronze: every record as it arrived, plus its source, file and time."""
 
-from nightloom.contracts.table import NIGHT, Table, non_empty, required
+from nightloom.contracts.table import NIGHT, Column, Table, non_empty, required
 
 
 def _bronze(name: str, what: str) -> Table:
@@ -19,6 +19,14 @@ def _bronze(name: str, what: str) -> Table:
             ),
             required("file", "string", "File that it came from"),
             required("file_modified_at", "timestamp", "When that file was last written"),
+            Column("lines", "int", "Lines of the file that the record holds; null for a message, a note about a file"),
+            Column("problem", "string", "Why the record cannot be read; null where it can", personal=True),
+            Column(
+                "file_summary",
+                "string",
+                "On the last record of a file, as JSON: its lines, those that are no text, its header, missing fields",
+                personal=True,
+            ),
             required("ingested_at", "timestamp", "When it was read"),
             NIGHT,
         ),

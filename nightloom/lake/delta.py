@@ -23,7 +23,7 @@ from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.lake.schemas import PROPERTIES, arrow, arrow_schema, delta_schema
 from nightloom.literals import sql_name
 
-MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
+MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT", "ADD COLUMN"}
 """Operations in a table's history that raise its version and change no row."""
 
 
@@ -68,7 +68,7 @@ class Lake:
             raise MissingTableError(
                 f"{table.full_name} is not in {self.root} yet; the night that writes it has to run first"
             )
-        newest = self._with_present_names(table, DeltaTable(self.path(table)))
+        newest = self._with_new_columns(table, self._with_present_names(table, DeltaTable(self.path(table))))
         try:
             opened = newest if version is None else DeltaTable(self.path(table), version=version)
         except (DeltaError, ValueError) as error:
@@ -97,6 +97,18 @@ class Lake:
             opened.update_incremental()  # another process was quicker, with this rename or with rows
             return self._with_present_names(table, opened)
         return DeltaTable(self.path(table))
+
+    def _with_new_columns(self, table: Table, opened: DeltaTable) -> DeltaTable:
+        """The table; columns that an earlier version of Nightloom did not have are added first, in one commit."""
+        found = {field.name for field in opened.schema().fields}
+        fields = [field for field in delta_schema(table).fields if field.name not in found and field.nullable]
+        if fields:
+            try:
+                opened.alter.add_columns(fields)
+            except CommitFailedError:
+                opened.update_incremental()  # another process was quicker
+                return self._with_new_columns(table, opened)
+        return opened
 
     def version(self, table: Table) -> int:
         """Newest version."""

@@ -111,7 +111,8 @@ def _joined(stored: pa.RecordBatchReader, wanted: pa.Table, columns: str) -> Ite
 def _replayed_record(first: Row, raw: str) -> Row:
     file = f"quarantine/{first['row_id']}"
     digest = hashlib.sha256("|".join((first["source"], file, raw)).encode()).hexdigest()
-    return first | {"row_id": digest, "file": file, "raw": raw}
+    as_before = {"problem": first["problem"] if raw == first["raw"] else None, "lines": None, "file_summary": None}
+    return first | as_before | {"row_id": digest, "file": file, "raw": raw}
 
 
 def record_decision(

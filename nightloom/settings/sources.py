@@ -1,9 +1,10 @@
 """[[sources]]: where records come from, and how their fields become our columns."""
 
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nightloom.section import Section, join_names, suggest_key
 
@@ -13,6 +14,15 @@ SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "users": (frozenset({"user_id"}), frozenset({"updated_at"})),
 }
 """Kind of a source -> columns it must and may give."""
+
+OF_FILES = frozenset({"path", "settle_seconds"})
+KEYS_OF_FORMAT: dict[str, frozenset[str]] = {
+    "csv": OF_FILES | {"header", "encoding"},
+    "json": OF_FILES | {"encoding"},
+    "parquet": OF_FILES,
+    "kafka": frozenset({"servers", "topic"}),
+}
+"""Format -> the keys that not every format has."""
 
 
 class RowRule(Section):
@@ -34,13 +44,19 @@ class Source(Section):
     kind: Literal["events", "items", "users"]
     """What one row is."""
     format: Literal["json", "csv", "parquet", "kafka"]
-    """`json` is one object a line; csv needs a header line; a file's name ending shows gzip (.gz) and zstd (.zst).
-    `kafka`: each message is a JSON object."""
+    """`json` is one object a line, or an array of objects; `csv` has commas. Packed files (gzip, bzip2, xz, zstd, lz4,
+    zip) are unpacked, whatever their names. `kafka`: each message is a JSON object."""
     path: Path | None = None
     """Landing folder of a source of files; every file in it is read once, and again when it has grown. Names that start
     with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
     settle_seconds: float = Field(2, ge=0)
     """Ingest waits once for a file that changed within this time, and leaves it to the next run if it still changes."""
+    header: bool = True
+    """csv: whether the first line of each file names its columns. Without a header the columns are `fields`, in their
+    order."""
+    encoding: str | None = None
+    """csv and JSON: encoding of files without a byte order mark, by Spark's names, e.g. "ISO-8859-1", "windows-1252",
+    "UTF-16LE"; UTF-8 if it is not given."""
     servers: str | None = Field(None, pattern=r"^\s*[^\s,]+:\d+\s*(,\s*[^\s,]+:\d+\s*)*$")
     """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
     topic: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
@@ -59,13 +75,20 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _keys_of_the_format(self) -> Self:
-        files, kafka = {"path", "settle_seconds"}, {"servers", "topic"}
-        own, others = (kafka, files) if self.format == "kafka" else (files, kafka)
-        if missing := [name for name in own if getattr(self, name) is None]:
+        own = KEYS_OF_FORMAT[self.format]
+        if missing := [name for name in ("path", "servers", "topic") if name in own and getattr(self, name) is None]:
             raise ValueError(f"format is '{self.format}', so it needs {join_names(missing)}")
-        if strange := self.model_fields_set & others:
+        if strange := self.model_fields_set & (frozenset().union(*KEYS_OF_FORMAT.values()) - own):
             raise ValueError(f"format is '{self.format}', which has no {join_names(strange)}; it has {join_names(own)}")
         return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str | None) -> str | None:
+        if name is not None and not _is_encoding(name):
+            known = [alias.replace("_", "-") for alias in aliases]
+            raise ValueError(f"'{name}' is not the encoding of a text{suggest_key(name.lower(), known)}")
+        return name
 
     @model_validator(mode="after")
     def _known_columns(self) -> Self:
@@ -79,3 +102,11 @@ class Source(Section):
         if missing := required - self.columns.keys():
             raise ValueError(f"columns lacks {join_names(missing)}; a source of {self.kind} must say how it is made")
         return self
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True

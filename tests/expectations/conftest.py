@@ -24,6 +24,9 @@ BRONZE = {
     "raw": "{}",
     "file": "f.json",
     "file_modified_at": NOON,
+    "lines": None,
+    "problem": None,
+    "file_summary": None,
     "ingested_at": NOON,
 }
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -110,6 +110,7 @@ def bronze(raw: Row | str, source: str = "ratings", file: str = "a.jsonl", **col
     row = {
         "row_id": sha256(f"{source}|{file}|{text}".encode()).hexdigest(), "source": source, "raw": text, "file": file,
         "file_modified_at": NOON, "ingested_at": READ, "night": D,
+        "lines": None, "problem": None, "file_summary": None,
     }  # fmt: skip
     return row | columns
 

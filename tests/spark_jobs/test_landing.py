@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nightloom.errors import SettingsError
-from spark_jobs.landing import BYTES_PER_COMMIT, listed_files, relisted_files, update_listing
+from spark_jobs.landing import BYTES_PER_COMMIT, find_file, listed_files, relisted_files, update_listing
 from tests.spark_jobs.small_project import Row, source
 
 NAMED = ("file", "modified", "length", "again")
@@ -67,6 +67,15 @@ def test_files_in_folders_and_behind_links_are_found_wherever_they_lie(tmp_path:
     (tmp_path / "far" / "b.jsonl").touch()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "far")
     assert [row["file"] for row in listed(tmp_path, listings)] == ["in/2024/a.jsonl", "in/link/b.jsonl"]
+
+
+def test_a_name_that_is_no_text_is_listed_and_found_again_and_a_pipe_is_no_file(tmp_path: Path, listings: Path) -> None:
+    os.mkfifo(tmp_path / "in" / "pipe")
+    for name in (b"caf\xe9.csv", "caf\ufffdE8.csv".encode()):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/" + name)).write_bytes(name)
+    names = [row["file"] for row in listed(tmp_path, listings)]
+    assert names == ["in/caf\ufffdE8.csv", "in/caf\ufffdE9.csv"]
+    assert [find_file(tmp_path, name).read_bytes() for name in names] == ["caf\ufffdE8.csv".encode(), b"caf\xe9.csv"]
 
 
 def test_a_file_outside_the_project_has_its_absolute_path(tmp_path: Path, listings: Path) -> None:

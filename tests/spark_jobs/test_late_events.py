@@ -85,6 +85,7 @@ def test_the_nights_of_a_source_are_known_however_its_rows_lie_in_files(
     lake, found = Lake(tmp_path), set()
     for source, night in (("shop", D), ("shop", DAYS[2]), (other, DAYS[1])):
         of_file = {"source": source, "raw": "{}", "file": "f", "file_modified_at": READ, "ingested_at": READ}
+        of_file |= {"lines": None, "problem": None, "file_summary": None}
         lake.append(BRONZE_EVENTS, [of_file | {"row_id": f"{n}" * 64, "night": night} for n in range(2)])
         found.add((source, night))
     if together:

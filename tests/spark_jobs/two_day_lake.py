@@ -45,7 +45,7 @@ def lists(at: Project, night: date, of_users: dict[str, list[str]]) -> None:
 def bronze_and_gates(at: Project, night: date, rows: int, *faults: tuple[str, str]) -> None:
     """Event rows of a night in bronze, some in quarantine as (kind, reason), and a gate's results of two attempts."""
     fixed = {"source": "ratings", "raw": "{}", "file": "f", "night": night}
-    moments = {"file_modified_at": now(), "ingested_at": now()}
+    moments = {"file_modified_at": now(), "ingested_at": now(), "lines": None, "problem": None, "file_summary": None}
     taken = [fixed | moments | {"row_id": sha256(f"{night}{n}".encode()).hexdigest()} for n in range(rows)]
     fates = {"detail": "why", "state": "waiting", "replayed_as": None, "decided_at": None, "decided_by": None}
     bad = [

@@ -1,0 +1,191 @@
+"""A csv file's lines -> records. No line that is a record by itself is ever part of another record.
+
+Fields are separated by commas, and may be quoted as RFC 4180 says. A quoted value may span lines where its quote is
+closed and none of the further lines is a full record by itself. Else the line with the open quote cannot be read, and
+reading goes on with the next line.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from json.encoder import encode_basestring
+
+from spark_jobs.readers.record import Layout, Record
+from spark_jobs.readers.text import TextLines
+
+MAX_QUOTED = 16 << 20  # characters; a quoted value that is longer counts as an open quote
+MAX_QUOTED_HEADER = 200  # characters of a header in a message
+NUMBERS = ("tinyint", "smallint", "int", "bigint", "byte", "short", "long", "float", "real", "double", "dec", "numeric")
+TRUE_OR_FALSE = {"t", "true", "y", "yes", "1", "f", "false", "n", "no", "0"}
+csv.field_size_limit(sys.maxsize)
+
+
+def read_csv(text: TextLines, layout: Layout) -> Iterator[Record]:
+    """The records of a csv file."""
+    columns = _read_header(text, layout) if layout.header else _Columns([*layout.fields], layout.fields)
+    text.found.missing, text.found.header = columns.missing, _shorten(columns.names)
+    width, template, simple = columns.width, columns.template, columns.simple
+    for line in text:
+        if simple and line[-1] in "\r\n":  # damage may have cut a line without an end
+            row = line.rstrip("\r\n").split(",") if '"' not in line else _parse(line)[0]
+            if row and len(row) == width:
+                yield template % tuple(map(encode_basestring, row)), 1, None
+                continue
+        if not line.isspace():
+            yield _read_line(text, line, columns)
+
+
+def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
+    """The record that begins with a line."""
+    row, is_open = _parse(line)
+    held, problem = 1, columns.problem
+    if problem:
+        pass
+    elif text.cuts(line):
+        problem = "the damage of its file cut this line"
+    elif is_open:
+        row, further = _read_further(text, line, columns)
+        held += _count(further)
+        if row is None:
+            field = len(next(csv.reader([line])))
+            problem = f"the quote that opens field {field} is not closed before the next record"
+    elif row is None:
+        problem = "a closing quote is followed by more text"
+    elif not columns.fit(row):
+        problem = f"it has {len(row)} fields, expected {columns.width}: {_shorten(columns.names)}"
+    return (columns.record(row), held, None) if row and not problem else (line.rstrip("\r\n"), held, problem)
+
+
+def _parse(line: str) -> tuple[list[str] | None, bool]:
+    """A line by itself: (its fields, or None where its quotes are wrong; whether a quote is open at its end)."""
+    reader = csv.reader((line, ""), strict=True)
+    try:
+        return next(reader), False
+    except csv.Error:
+        return None, reader.line_num > 1
+
+
+def _read_further(text: TextLines, first: str, columns: _Columns | None) -> tuple[list[str] | None, list[str]]:
+    """A record of several lines: its fields, and the lines after the first. (None, []) where there is none."""
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        yield first
+        size = len(first)
+        for line in text:
+            taken.append(line)
+            size += len(line)
+            if size > MAX_QUOTED or (columns and columns.is_record(line)):
+                return
+            yield line
+
+    try:
+        row = next(csv.reader(feed(), strict=True))
+    except csv.Error:
+        row = []
+    if row and (not columns or columns.fit(row)) and not text.cuts(taken[-1]):
+        return row, taken
+    text.push_back(taken)
+    return None, []
+
+
+def _count(lines: list[str]) -> int:
+    return sum(not line.isspace() for line in lines)
+
+
+def _read_header(text: TextLines, layout: Layout) -> _Columns:
+    """The columns that a file's first line names. A line that names no declared field is no header, but a record."""
+    line = next((line for line in text if not line.isspace()), "")
+    row, is_open = _parse(line) if line else (None, False)
+    further: list[str] = []
+    if is_open:
+        row, further = _read_further(text, line, None)
+    names = [name.strip() for name in row or next(csv.reader([line]), [])]
+    columns = _Columns(names, layout.fields)
+    if len(columns.missing) < len(layout.fields):
+        text.found.lines -= 1 + _count(further)
+    elif line:
+        text.push_back([line, *further])
+    return columns
+
+
+def _shorten(names: list[str]) -> str:
+    joined = ", ".join(names)
+    return joined if len(joined) <= MAX_QUOTED_HEADER else f"{joined[:MAX_QUOTED_HEADER]}..."
+
+
+class _Columns:
+    """The columns of a file, by its header or by the settings."""
+
+    def __init__(self, header: list[str], fields: Mapping[str, str]) -> None:
+        self.width = len(header)
+        """Fields of a line; those without a name at its end may be left out."""
+        self.names = header[: max((n for n, name in enumerate(header, start=1) if name), default=0)]
+        self.missing = [name for name in fields if name not in self.names]
+        self.problem = self._find_problem(fields)
+        keys = [encode_basestring(name).replace("%", "%%") for name in self.names]
+        self.template = f"{{{', '.join(f'{key}: %s' for key in keys)}}}"
+        self.simple = not self.problem and all(header) and self.width > 1
+        """Whether a line without quotes is a record if it has `width` fields; an empty line is one empty field."""
+        checks = ((self.names.index(name), _check_of(type)) for name, type in fields.items() if name in self.names)
+        self._checks = [(place, check) for place, check in checks if check]
+
+    def _find_problem(self, fields: Mapping[str, str]) -> str | None:
+        found = _shorten(self.names)
+        if len(self.missing) == len(fields):
+            return (
+                f"the first line of its file names none of the fields {_shorten([*fields])}; it is: {found}. "
+                "Write `header = false` in the source if its files have no header"
+            )
+        twice = [name for name, times in Counter(self.names).items() if name and times > 1]
+        return f"the header of its file names {', '.join(twice)} more than once: {found}" if twice else None
+
+    def fit(self, row: list[str]) -> bool:
+        """Whether a line has the right number of fields."""
+        return len(self.names) <= len(row) <= self.width
+
+    def record(self, row: list[str]) -> str:
+        """The row as JSON. A value under no name gets Spark's name for such a column, `_c` and its place from 0 on."""
+        named = [
+            (self.names[place] if place < len(self.names) else "") or (f"_c{place}" if value else "")
+            for place, value in enumerate(row)
+        ]
+        pairs = (
+            f"{encode_basestring(name)}: {encode_basestring(value)}"
+            for name, value in zip(named, row, strict=True)
+            if name
+        )
+        return f"{{{', '.join(pairs)}}}"
+
+    def is_record(self, line: str) -> bool:
+        """Whether a line is a full record by itself: its fields are as many as the columns, and fit their types.
+
+        Where it has quotes of its own, a number, time or truth value must show it: the last line of a quoted text may
+        have as many commas as a record.
+        """
+        row, _ = _parse(line)
+        if row is None or not self.fit(row):
+            return False
+        fits = [check(row[place]) for place, check in self._checks if place < len(row) and row[place].strip()]
+        return all(fits) and ('"' not in line or bool(fits))
+
+
+def _check_of(type: str) -> Callable[[str], bool] | None:
+    """A rough check of texts of a declared type; None for a text."""
+    if type.startswith(("timestamp", "date")):
+        return lambda text: bool(re.match(r"\s*[+-]?\d{4}", text))
+    if type == "boolean":
+        return lambda text: text.strip().lower() in TRUE_OR_FALSE
+    return _is_number if type.startswith(NUMBERS) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""A JSON file's lines -> its objects: one a line, several in a line, one over several lines, or all in one array.
+
+A line that is an object by itself is never part of another record. An object may span lines where none of the further
+lines is one by itself; a line that is indented deeper is a part of the object around it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from spark_jobs.readers.record import Record
+from spark_jobs.readers.text import MARK, TextLines
+
+JOINED_OBJECTS = re.compile(r"\}\s*\{")
+HIGH, LOW = r"\\u[dD][89abAB][\da-fA-F]{2}", r"\\u[dD][c-fC-F][\da-fA-F]{2}"
+SURROGATES = re.compile(rf"\\\\|{HIGH}{LOW}|\\u([dD][89a-fA-F][\da-fA-F]{{2}})")
+"""A backslash, a character of two halves, or (group 1) a half alone."""
+MAX_OBJECT = 16 << 20  # characters; a longer object over several lines counts as open
+NO_OBJECT = "it is no JSON object"
+DECODER = json.JSONDecoder()
+
+
+def read_json(text: TextLines) -> Iterator[Record]:
+    """The records of a JSON file."""
+    separators = ""
+    for line in text:
+        if "\\ud" in line or "\\uD" in line:
+            line = _mark_surrogates(line, text)
+        content = line.strip("\ufeff \t\r\n\f\v")
+        if not separators and content:  # the first line
+            separators = " \t\r\n,[]" if content[0] == "[" else " \t\r\n"
+        whole = content[:1] == "{" and content[-1:] == "}" and not JOINED_OBJECTS.search(content)
+        if whole:
+            yield content, 1, None
+        elif content:
+            yield from _read_line(text, line, separators)
+
+
+def _read_line(text: TextLines, line: str, separators: str) -> Iterator[Record]:
+    """The records that begin in a line: the first one holds the line."""
+    found, rest = _split(line.lstrip("\ufeff"), separators)
+    held = 1
+    while rest.startswith("{") and not text.cuts(line):
+        more, rest, further = _read_further(text, line, rest, separators)
+        found, held = found + more, held + sum(not each.isspace() for each in further)
+        if not more:
+            break
+        line = further[-1]
+    records: list[tuple[str, str | None]] = [(each, None) for each in found]
+    if rest:
+        records.append((rest, NO_OBJECT))
+    if not records:  # the brackets of an array, on lines of their own
+        text.found.lines -= held
+    for number, (each, problem) in enumerate(records):
+        yield each, 0 if number else held, problem
+
+
+def _mark_surrogates(line: str, text: TextLines) -> str:
+    """Mark escapes of half a character, which no text can hold; Spark would make one question mark of all of them."""
+    marked = SURROGATES.sub(lambda found: f"{MARK}{found[1].upper()}" if found[1] else found[0], line)
+    text.found.undecoded += marked != line
+    return marked
+
+
+def _split(content: str, separators: str) -> tuple[list[str], str]:
+    """The objects of a text, and what is left of it where no object follows."""
+    found: list[str] = []
+    while content := content.lstrip(separators):
+        end = _end_of_object(content)
+        if not end:
+            break
+        found.append(content[:end])
+        content = content[end:]
+    return found, content.rstrip()
+
+
+def _end_of_object(content: str) -> int:
+    """Where the object that a text begins with ends; 0 where there is none."""
+    if not content.startswith("{"):
+        return 0
+    try:
+        return DECODER.raw_decode(content)[1]
+    except (ValueError, RecursionError):
+        return 0
+
+
+def _read_further(text: TextLines, first: str, opened: str, separators: str) -> tuple[list[str], str, list[str]]:
+    """An object that the end of a line opens: (the objects up to where it ends, the rest there, the further lines).
+
+    ([], what was opened, []) where a line that is not indented deeper begins another object, or ends none.
+    """
+    taken: list[str] = []
+    parts, size, depth = [opened, "\n"], len(opened), _indentation(first)
+    unclosed = _unclosed(opened)
+    for line in text:
+        taken.append(line)
+        parts.append(_mark_surrogates(line, text))
+        size += len(line)
+        begins = line.lstrip(separators)[:1] if _indentation(line) <= depth else ""
+        unclosed += _unclosed(line)
+        if begins == "}" or (unclosed <= 0 and line.rstrip(" \t\r\n,]").endswith("}")):
+            found, rest = _split("".join(parts), separators)
+            if found:
+                return found, rest, taken
+        if begins in ("{", "}") or size > MAX_OBJECT or text.cuts(line):
+            break
+    text.push_back(taken)
+    return [], opened, []
+
+
+def _unclosed(line: str) -> int:
+    """Braces that a line opens and does not close, roughly: a text may hold some, too."""
+    return line.count("{") - line.count("}")
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -1,0 +1,38 @@
+"""What every reader is given and what it gives: the layout of a source's files, a record, what was found in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Record = tuple[str, int | None, str | None]
+"""(text, lines of the file that it holds, why it cannot be read): a JSON object, or the unchanged text with a reason. A
+note about a file holds no line: None."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files of a source are written; the keys of `[[sources]]` with these names."""
+
+    format: str
+    fields: Mapping[str, str]
+    header: bool = True
+    encoding: str | None = None
+
+
+@dataclass
+class Found:
+    """What a reader found in a file as a whole; complete once all its records are read."""
+
+    lines: int = 0
+    """Lines with content, without a header; rows of a Parquet file."""
+    undecoded: int = 0
+    """Lines with bytes that are not text in the file's encoding."""
+    missing: list[str] = field(default_factory=list)
+    """Declared fields that a csv or Parquet file has no column for."""
+    header: str = ""
+    """The columns that it has, as a message quotes them."""
+
+
+class UnreadableFileError(Exception):
+    """A file, or a part of an archive, that no reader understands; the message says what it is."""
