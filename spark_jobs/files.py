@@ -113,12 +113,13 @@ def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
 
 def _batch(chunk: list[Record], name: str, modified: datetime, summary: str | None) -> pa.RecordBatch:
     raw, lines, problems = zip(*chunk, strict=True)
+    usual = set(lines) == {1} and set(problems) == {None}
     columns = [
         pa.array(raw, pa.string()),
         pa.repeat(name, len(chunk)),
         pa.repeat(pa.scalar(modified, SCHEMA.field("file_modified_at").type), len(chunk)),
-        pa.array(lines, pa.int32()),
-        pa.array(problems, pa.string()),
-        pa.array([*[None] * (len(chunk) - 1), summary], pa.string()),
+        pa.repeat(pa.scalar(1, pa.int32()), len(chunk)) if usual else pa.array(lines, pa.int32()),
+        pa.nulls(len(chunk), pa.string()) if usual else pa.array(problems, pa.string()),
+        pa.array([*[None] * (len(chunk) - 1), summary], pa.string()) if summary else pa.nulls(len(chunk), pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -18,23 +18,23 @@ HIGH, LOW = r"\\u[dD][89abAB][\da-fA-F]{2}", r"\\u[dD][c-fC-F][\da-fA-F]{2}"
 SURROGATES = re.compile(rf"\\\\|{HIGH}{LOW}|\\u([dD][89a-fA-F][\da-fA-F]{{2}})")
 """A backslash, a character of two halves, or (group 1) a half alone."""
 MAX_OBJECT = 16 << 20  # characters; a longer object over several lines counts as open
+BLANKS = " \t\r\n"
 NO_OBJECT = "it is no JSON object"
 DECODER = json.JSONDecoder()
 
 
 def read_json(text: TextLines) -> Iterator[Record]:
     """The records of a JSON file."""
-    separators = ""
+    separators = BLANKS
     for line in text:
-        if "\\ud" in line or "\\uD" in line:
+        if "\\u" in line:
             line = _mark_surrogates(line, text)
-        content = line.strip("\ufeff \t\r\n\f\v")
-        if not separators and content:  # the first line
-            separators = " \t\r\n,[]" if content[0] == "[" else " \t\r\n"
-        whole = content[:1] == "{" and content[-1:] == "}" and not JOINED_OBJECTS.search(content)
-        if whole:
+        content = line.strip()
+        if content.startswith("{") and content.endswith("}") and not JOINED_OBJECTS.search(content):
             yield content, 1, None
         elif content:
+            if text.found.lines == 1 and content.lstrip("\ufeff").startswith("["):
+                separators = f"{BLANKS},[]"
             yield from _read_line(text, line, separators)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from io import BufferedIOBase, BufferedReader, TextIOWrapper
 from typing import BinaryIO, cast
 
@@ -52,25 +53,22 @@ class TextLines:
         self._bytes = _UpToDamage(stream)
         self._text = TextIOWrapper(cast("BinaryIO", self._bytes), encoding=own or "utf-8", errors=MARKING, newline="")
         self._waiting: deque[str] = deque()
-        self._last = ""
         self.found = found
 
     def __iter__(self) -> Iterator[str]:
         """The lines that were not given yet. Whoever looks ahead takes an iterator of their own: one that has come to
         the end gives nothing that is pushed back."""
-        found, read = self.found, self._text.readline
+        found, readline = self.found, partial(self._text.readline, MAX_LINE)
         while True:
             while self._waiting:
                 yield self._waiting.popleft()
-            while line := read(MAX_LINE):
+            for line in iter(readline, ""):
                 if not line.isspace():
                     found.lines += 1
-                if MARK in line:
-                    found.undecoded += 1
                 if "\0" in line:  # no text in any encoding, and PostgreSQL cannot store it
                     line = line.replace("\0", f"{MARK}00")
+                if MARK in line:
                     found.undecoded += 1
-                self._last = line
                 yield line
                 if self._waiting:
                     break
@@ -87,7 +85,7 @@ class TextLines:
 
     def cuts(self, line: str) -> bool:
         """Whether the damage of the stream cut this line."""
-        return self.damage is not None and line is self._last and not line.endswith(("\n", "\r"))
+        return self.damage is not None and not line.endswith(("\n", "\r"))
 
 
 class _UpToDamage(BufferedIOBase):

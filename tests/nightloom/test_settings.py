@@ -125,7 +125,13 @@ def test_a_canary_needs_somebody_who_watches_it(change: Change) -> None:
         (
             'format = "json"',
             'format = "json"\ntopic = "t"',
-            r"format is 'json', which has no topic; it has path",
+            r"format is 'json', which has no topic; it has encoding, path",
+        ),
+        ('format = "json"', 'format = "json"\nheader = false', r"format is 'json', which has no header"),
+        (
+            'format = "json"',
+            'format = "json"\nencoding = "utf-88"',
+            r"'utf-88' is not the encoding of a text. Did you",
         ),
         ('format = "json"', 'format = "kafka"\ntopic = "t"', r"format is 'kafka', so it needs servers"),
         (

@@ -51,7 +51,8 @@ def test_a_type_change_and_a_missing_column_are_named_in_quarantine_and_a_new_co
     for format in FORMATS:
         changed, lost = found[format, "changed"], found[format, "lost"]
         assert (changed["reason"], changed["detail"]) == ("type", "field value is 'many', expected double")
-        assert (lost["reason"], lost["detail"]) == ("missing", "user_id is empty; it is made of: user_id")
+        fields = "the record has no user_id, it has: event_id, item_id, event, value, at"
+        assert (lost["reason"], lost["detail"]) == ("missing", f"user_id is empty; it is made of: user_id; {fields}")
     kept = {row["event_id"]: row["rescued"] for row in at.rows(INTERACTIONS, "event_id", "rescued")}
     for number in range(3):
         assert kept[f"e{number * 10}"] is None

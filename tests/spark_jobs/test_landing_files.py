@@ -62,7 +62,9 @@ def landed(spark: SparkSession, quick: None, tmp_path_factory: pytest.TempPathFa
     """A project with all of these files, after one night's bronze and silver, in a lake of an earlier version."""
     at = project(tmp_path_factory.mktemp("landed") / "p", spark, TOML)
     columns = tuple(c for c in BRONZE_EVENTS.columns if c.name not in ("lines", "problem", "file_summary"))
-    at.night().lake.append(replace(BRONZE_EVENTS, columns=columns), [bronze_row("", "plays", "earlier.csv")])
+    earlier = replace(BRONZE_EVENTS, columns=columns)
+    row = bronze_row("", "plays", "earlier.csv")
+    at.night().lake.append(earlier, [{name: row[name] for name in earlier.column_names}])
     for name, content in FILES.items():
         (at.settings.root / "landing" / name).write_bytes(content)
     at.run(bronze.main, silver_interactions.main)
