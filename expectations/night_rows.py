@@ -1,13 +1,14 @@
 """A night's rows of one table, read from Delta through Arrow -> pandas frames of bounded size for a suite to check.
 
 Only the night's rows come into memory, ROWS_PER_FRAME at a time. What needs the whole table (is the key unique?) is
-computed by the same SQL statement, as one more column.
+counted before by DuckDB, which spills, and becomes one more column.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 from expectations.table_suite import COPIES, TableSuite
 from nightloom.contracts import Table
 from nightloom.lake import arrow_type
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.night.context import Night
 
 ROWS_PER_FRAME = 500_000
@@ -27,7 +29,7 @@ def frames(night: Night, suite: TableSuite) -> Iterator[pd.DataFrame]:
 
     Columns keep their Arrow types (pandas' ArrowDtype): lists and maps cost no copy, and a type can be checked exactly.
     """
-    opened = night.lake.open(suite.table, night.pin(suite.table))
+    opened, copies = night.lake.open(suite.table, night.pin(suite.table)), repeated_keys(night, suite.table)
     builder = QueryBuilder().register("t", opened)
     sql = statement(night, suite, _mismatched(suite.table, opened))
     reader = pa.RecordBatchReader.from_stream(builder.execute(sql))
@@ -37,10 +39,33 @@ def frames(night: Night, suite: TableSuite) -> Iterator[pd.DataFrame]:
     for batch in reader:
         waiting.append(batch)
         if sum(part.num_rows for part in waiting) >= ROWS_PER_FRAME:
-            yield _pandas(waiting, reader.schema, schema)
+            yield _pandas(pa.Table.from_batches(waiting, reader.schema).cast(schema), suite.table, copies)
             waiting, slices = [], slices + 1
     if waiting or not slices:
-        yield _pandas(waiting, reader.schema, schema)
+        yield _pandas(pa.Table.from_batches(waiting, reader.schema).cast(schema), suite.table, copies)
+
+
+def repeated_keys(night: Night, table: Table) -> dict[tuple[Any, ...], int]:
+    """Keys of the night's rows that more than one row of the whole table has -> how many rows.
+
+    By their hashes first, which take a tenth of the memory. In bronze a key may stand twice: nobody asks.
+    """
+    files, mine = night.lake.files(table, night.pin(table)), of_night(night, table)
+    if not files or table.layer == "bronze":
+        return {}
+    key = ", ".join(f'"{name}"' for name in table.key)
+    # A key that holds the period or the night can only stand twice within it.
+    within = table.period or "night" in table.key or mine == ALL
+    candidates = f"t WHERE {mine}" if within else f"t SEMI JOIN (SELECT {key} FROM t WHERE {mine}) USING ({key})"
+    with spilling_duckdb(night.settings.place("home")) as db:
+        hive = table.partition is not None
+        db.read_parquet(files, union_by_name=True, hive_partitioning=hive).create_view("t")
+        found = db.sql(
+            f"""WITH hashed AS (SELECT {key}, hash({key}) AS h FROM {candidates}),
+            twice AS (SELECT h FROM hashed GROUP BY h HAVING count(*) > 1)
+            SELECT {key}, count(*) AS n FROM hashed SEMI JOIN twice USING (h) GROUP BY ALL HAVING n > 1"""
+        ).fetchall()
+    return {row[:-1]: row[-1] for row in found}
 
 
 def _mismatched(table: Table, opened: DeltaTable) -> set[str]:
@@ -50,25 +75,14 @@ def _mismatched(table: Table, opened: DeltaTable) -> set[str]:
 
 
 def statement(night: Night, suite: TableSuite, mismatched: Set[str] = frozenset()) -> str:
-    """The SQL: rows of the night, added columns, and how many rows of the whole table have each row's key.
+    """The SQL: rows of the night and added columns. It streams: it neither joins nor groups.
 
     An added column that uses a `mismatched` one is left out: what is expected of it then fails, and nothing else.
-    Keys are counted for the night's rows only, so that an old night's millions are read as one column and not grouped.
     """
-    table, mine = suite.table, of_night(night, suite.table)
-    key = ", ".join(table.key)
-    # A key that holds the period or the night can only stand twice within it.
-    candidates = (
-        mine if table.period or "night" in table.key or mine == ALL else f"{key} IN (SELECT {key} FROM t WHERE {mine})"
-    )
-    same_key = " AND ".join(f"t.{column} = c.{column}" for column in table.key)
     columns = [
         f"{sql} AS {name}" for name, sql in suite.columns.items() if not mismatched & set(re.findall(r"\w+", sql))
     ]
-    return f"""
-        WITH copies AS (SELECT {key}, count(*) AS n FROM t WHERE {candidates} GROUP BY {key} HAVING count(*) > 1),
-             mine AS (SELECT {", ".join(["*", *columns])} FROM t WHERE {mine})
-        SELECT t.*, coalesce(c.n, 1) AS {COPIES} FROM mine t LEFT JOIN copies c ON {same_key}"""
+    return f"SELECT {', '.join(['*', *columns])} FROM t WHERE {of_night(night, suite.table)}"
 
 
 def of_night(night: Night, table: Table) -> str:
@@ -78,9 +92,14 @@ def of_night(night: Night, table: Table) -> str:
     return f"{table.period or 'night'} = DATE '{table.period_of(night.date)}'"
 
 
-def _pandas(batches: list[pa.RecordBatch], found: pa.Schema, wanted: pa.Schema) -> pd.DataFrame:
-    rows: pd.DataFrame = pa.Table.from_batches(batches, found).cast(wanted).to_pandas(types_mapper=pd.ArrowDtype)
-    return rows
+def _pandas(rows: pa.Table, table: Table, copies: Mapping[tuple[Any, ...], int]) -> pd.DataFrame:
+    """The rows with the column COPIES."""
+    counts = pa.repeat(pa.scalar(1, pa.int64()), len(rows))
+    if copies:
+        keys = zip(*(rows[name].to_pylist() for name in table.key), strict=True)
+        counts = pa.array([copies.get(key, 1) for key in keys], pa.int64())
+    frame: pd.DataFrame = rows.append_column(COPIES, counts).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
 
 
 def _contract_type(type: pa.DataType) -> pa.DataType:
