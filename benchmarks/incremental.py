@@ -57,10 +57,19 @@ name = "{kind}"
 kind = "{kind}"
 path = "landing"
 format = "json"
-fields = {{ id = "string" }}
+fields = {{ id = "string", {fields} }}
 columns = {{ {id} = "id" }}
 attributes = {{ {attributes} }}
 """
+
+
+def _source(kind: str, id: str, *attributes: str) -> str:
+    fields, same = (", ".join(f'{name} = "{as_}"' for name, as_ in pairs) for pairs in (
+        [(name, "string") for name in attributes], [(name, name) for name in attributes]
+    ))  # fmt: skip
+    return SOURCE.format(kind=kind, id=id, fields=fields, attributes=same)
+
+
 RULES = f"""
 [[sources]]
 name = "clicks"
@@ -69,8 +78,8 @@ path = "landing"
 format = "json"
 fields = {{ user_id = "string", item_id = "string", at = "timestamp" }}
 columns = {{ user_id = "user_id", item_id = "item_id", event = "'like'", occurred_at = "at" }}
-{SOURCE.format(kind="items", id="item_id", attributes='maker = "maker", markets = "markets", kind = "kind"')}
-{SOURCE.format(kind="users", id="user_id", attributes='market = "market"')}
+{_source("items", "item_id", "maker", "markets", "kind")}
+{_source("users", "user_id", "market")}
 [[signals]]
 event = "like"
 
