@@ -73,14 +73,16 @@ class _Application:
         plan, everybody = self.plan, np.arange(len(self.users.ids))
         best = self.best(min(plan.pool, self.known), everybody, plan.available[: self.known])
         first = Candidates(*best, np.full(best[0].shape[1], True))
-        scale, extras = Scale.of(first), list(self._extras(first))
-        found = first.append_all(extras, len(plan.ids))
+        scale, scored, unscored = Scale.of(first), list(self._scored(first)), list(self._unscored())
+        extras = [*scored, *unscored]
         few_B = plan.visible(first.items, self.user_values_BF).sum(axis=1) < plan.pool / 2
-        short_B = (next(self._steps(found, scale, {self.lengthening}))[:, -1] < 0) | few_B
+        # Without items that the model does not know: these make no difference to which candidates it gives.
+        known = first.append_all(scored, len(plan.ids))
+        short_B = (next(self._steps(known, scale, {self.lengthening}))[:, -1] < 0) | few_B
         more_B = (first.items >= 0).all(axis=1) & (first.items.shape[1] < self.known)
         if len(rows := np.flatnonzero(short_B & more_B)):
-            deeper = first.append(self._best_by_class(rows, DEEPER * plan.pool), free=True)
-            found = deeper.append_all(extras, len(plan.ids))
+            first = first.append(self._best_by_class(rows, DEEPER * plan.pool), free=True)
+        found = first.append_all(extras, len(plan.ids))
         steps = list(self._steps(found, scale, set(range(len(plan.rules) + 1))))
         relevance, scores = scale.relevance(found)
         shown = np.where(np.isnan(found.scores), 0, relevance)
@@ -130,25 +132,42 @@ class _Application:
                 return each.relevance, each.values.indptr, each.values.values
         return 1.0, np.zeros(1, np.int64), np.zeros(0, np.int32)
 
-    def _extras(self, first: Candidates) -> Iterator[tuple[I32, F32]]:
-        """Items for reserved and pinned places, where the candidates have too few of them."""
-        keep_BX = self.plan.visible(first.items, self.user_values_BF)
-        pages = -(-self.plan.stored // self.plan.k)
+    def _scored(self, first: Candidates) -> Iterator[tuple[I32, F32]]:
+        """Items with a score for reserved and pinned places, where the candidates have too few of them."""
+        keep_BX, known_A = self.plan.visible(first.items, self.user_values_BF), self._known_A
         for _, each, for_B in self.reserved:
-            wanted = each.places * pages
+            wanted = self._wanted(each)
             has_B = (each.member[first.items] & keep_BX).sum(axis=1)
             rows = np.flatnonzero(for_B & (has_B < wanted))
-            scored = each.member & (np.arange(len(each.member)) < self.known) & (not each.at_random)
+            scored = each.member & known_A & (not each.at_random)
             if len(rows) and scored.any():
                 yield self._best_by_class(rows, wanted, scored)
+        if pinned := [item for item in self._pinned if item < self.known]:
+            mask = np.isin(np.arange(len(known_A)), pinned)
+            yield self._best_by_class(np.arange(len(self.users.ids)), len(pinned), mask)
+
+    def _unscored(self) -> Iterator[tuple[I32, F32]]:
+        """Items without a score for these places: those that the model does not know, or any where chance chooses."""
+        for _, each, _ in self.reserved:
             seed = self.plan.night.replace("-", "") if each.at_random else "0"
-            yield self._unscored(np.flatnonzero(each.member & ~scored), SPARE * wanted, seed)
-        if pinned := sorted({pin.item for _, pin, _ in self.pins if pin.item >= 0}):
-            mask = np.zeros(len(self.plan.available), np.bool_)
-            mask[[item for item in pinned if item < self.known]] = True
-            if mask.any():
-                yield self._best_by_class(np.arange(len(self.users.ids)), int(mask.sum()), mask)
-            yield self._unscored(np.array([item for item in pinned if item >= self.known], np.int64), len(pinned), "0")
+            scored = each.member & self._known_A & (not each.at_random)
+            yield self._some(np.flatnonzero(each.member & ~scored), SPARE * self._wanted(each), seed)
+        if self._pinned:
+            unknown = [item for item in self._pinned if item >= self.known]
+            yield self._some(np.array(unknown, np.int64), len(self._pinned), "0")
+
+    def _wanted(self, reserved: ReservedPlaces) -> int:
+        """Places of a whole list."""
+        return reserved.places * -(-self.plan.stored // self.plan.k)
+
+    @property
+    def _known_A(self) -> Bools:
+        """Of each item, whether the model knows it."""
+        return np.arange(len(self.plan.available)) < self.known
+
+    @property
+    def _pinned(self) -> list[int]:
+        return sorted({pin.item for _, pin, _ in self.pins if pin.item >= 0})
 
     def _best_by_class(self, rows: I64, k: int, member: Bools | None = None) -> tuple[I32, F32]:
         """The k best that the rules do not hide from these users, users with equal values together; else nothing."""
@@ -164,7 +183,7 @@ class _Application:
                 found[0][mine], found[1][mine] = self.best(k, mine, allowed)
         return found
 
-    def _unscored(self, items: I64, most: int, seed: str) -> tuple[I32, F32]:
+    def _some(self, items: I64, most: int, seed: str) -> tuple[I32, F32]:
         """Some of the items for each user, at random, the same for the same seed: whole numbers as text."""
         shape = len(self.users.ids), min(most, len(items))
         if not len(items):

@@ -15,7 +15,8 @@ three ways only:
    fewer known items of the set than reserved places: places are reserved as long as there are too few, and what does
    not fit at one place of a page fits at none after it. So where each page of the earlier list has enough known items
    of each set, no unknown item was chosen, and by the same argument none would be now: the list stays as it is. Users
-   with a page that lacks one are scored.
+   with a page that lacks one are scored. (Whether the model is asked for more candidates does not depend on unknown
+   items, either.)
 
 All other items are nobody's candidates. Exploration chooses other items each night, and so touches everybody.
 """
