@@ -72,6 +72,7 @@ def printable(text: str) -> str:
 MACHINE_FAULTS = {
     r"No space left on device|os error 28\b|Disk quota exceeded|disk is full|MDB_MAP_FULL": "the disk is full",
     r"Read-only file system|os error 30\b|readonly database": "the file system is read-only",
+    r"File too large|os error 27\b": "a file may not grow",
     r"Permission denied|os error 13\b": "a file may not be read or written",
 }
 """What a library says of the machine -> what is wrong."""

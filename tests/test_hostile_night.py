@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from nightloom.contracts import ITEMS as ITEM_TABLE
 from nightloom.contracts import QUARANTINE_ROWS, RECOMMENDATIONS
 from nightloom.contracts import USERS as USER_TABLE
+from nightloom.night import stages
 from tests import hostile
 from tests.first_night import Project
 from tests.hostile import COUNTRY, ITEMS, MARK, NIGHT, TEXTS, USERS
@@ -233,6 +235,27 @@ def test_a_busy_port_is_a_failure_and_no_closed_gate(run: Run) -> None:
         code, _, err = run("serve", "--port", str(busy.getsockname()[1]))
     assert code == 1
     assert "Address already in use; choose others with --host and --port" in err
+
+
+def test_a_stage_that_can_write_no_file_says_so_in_one_line_and_loses_nothing(project: Project) -> None:
+    command = [sys.executable, "-m", stages.REPORT.name, "--date", str(NIGHT)]
+    environment = project.environment | {"PYTHONDONTWRITEBYTECODE": "1", "NIGHTLOOM_REVISION": "r"}
+
+    def stage(*limit: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=project.root, env=environment,
+            capture_output=True, text=True, check=False,
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit[0], limit[0]))) if limit else None,
+        )  # fmt: skip
+
+    before = project.content()
+    done = stage(1000)
+    assert done.returncode == 1
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith(stages.REPORT.name)]
+    assert re.match(r"serving.report: a file may not grow: .*; mend that and run it again, nothing is lost$", said)
+    assert "Traceback" not in done.stderr
+    assert stage().returncode == 0
+    assert project.content() == before
 
 
 def test_files_lie_where_the_settings_say(project: Project) -> None:
