@@ -7,6 +7,7 @@ to the lines that the summary counts.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ def _whole_files(night: Night, table: Table, files: Sequence[File]) -> list[File
         unknown = [file.file for file in files if not file.summary]
         where = f"{one_of('file', unknown)} AND night < DATE '{night.date}'" if unknown else "false"
         known = {row["file"] for row in _query(night, table, f"SELECT DISTINCT file FROM t WHERE {where}")}
-        return [file for file in files if not file.summary.get("again") and file.file not in known]
+        known |= {name for name, states in Counter(file.file for file in files).items() if states > 1}
+        return [file for file in files if not file.summary.get("again") and (file.summary or file.file not in known)]
     return list(files)
 
 

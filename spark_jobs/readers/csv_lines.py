@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring
 
-from spark_jobs.readers.record import Layout, Record
+from spark_jobs.readers.record import Layout, Record, shorten
 from spark_jobs.readers.text import TextLines
 
 MAX_QUOTED = 16 << 20  # characters; a quoted value that is longer counts as an open quote
-MAX_QUOTED_HEADER = 200  # characters of a header in a message
 NUMBERS = ("tinyint", "smallint", "int", "bigint", "byte", "short", "long", "float", "real", "double", "dec", "numeric")
 TRUE_OR_FALSE = {"t", "true", "y", "yes", "1", "f", "false", "n", "no", "0"}
 csv.field_size_limit(sys.maxsize)
@@ -27,7 +26,7 @@ csv.field_size_limit(sys.maxsize)
 def read_csv(text: TextLines, layout: Layout) -> Iterator[Record]:
     """The records of a csv file."""
     columns = _read_header(text, layout) if layout.header else _Columns([*layout.fields], layout.fields)
-    text.found.missing, text.found.header = columns.missing, _shorten(columns.names)
+    text.found.missing, text.found.header = columns.missing, shorten(columns.names)
     width, template, simple = columns.width, columns.template, columns.simple
     for line in text:
         if simple and line[-1] in "\r\n":  # damage may have cut a line without an end
@@ -47,6 +46,8 @@ def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
         pass
     elif text.cuts(line):
         problem = "the damage of its file cut this line"
+    elif text.is_piece(line):
+        problem = "it is a part of a line that is too long"
     elif is_open:
         row, further = _read_further(text, line, columns)
         held += _count(further)
@@ -56,7 +57,7 @@ def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
     elif row is None:
         problem = "a closing quote is followed by more text"
     elif not columns.fit(row):
-        problem = f"it has {len(row)} fields, expected {columns.width}: {_shorten(columns.names)}"
+        problem = f"it has {len(row)} fields, expected {columns.width}: {shorten(columns.names)}"
     return (columns.record(row), held, None) if row and not problem else (line.rstrip("\r\n"), held, problem)
 
 
@@ -113,11 +114,6 @@ def _read_header(text: TextLines, layout: Layout) -> _Columns:
     return columns
 
 
-def _shorten(names: list[str]) -> str:
-    joined = ", ".join(names)
-    return joined if len(joined) <= MAX_QUOTED_HEADER else f"{joined[:MAX_QUOTED_HEADER]}..."
-
-
 class _Columns:
     """The columns of a file, by its header or by the settings."""
 
@@ -135,10 +131,10 @@ class _Columns:
         self._checks = [(place, check) for place, check in checks if check]
 
     def _find_problem(self, fields: Mapping[str, str]) -> str | None:
-        found = _shorten(self.names)
+        found = shorten(self.names)
         if len(self.missing) == len(fields):
             return (
-                f"the first line of its file names none of the fields {_shorten([*fields])}; it is: {found}. "
+                f"the first line of its file names none of the fields {shorten([*fields])}; it is: {found}. "
                 "Write `header = false` in the source if its files have no header"
             )
         twice = [name for name, times in Counter(self.names).items() if name and times > 1]

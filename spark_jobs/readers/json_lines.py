@@ -42,19 +42,21 @@ def _read_line(text: TextLines, line: str, separators: str) -> Iterator[Record]:
     """The records that begin in a line: the first one holds the line."""
     found, rest = _split(line.lstrip("\ufeff"), separators)
     held = 1
-    while rest.startswith("{") and not text.cuts(line):
-        more, rest, further = _read_further(text, line, rest, separators)
-        found, held = found + more, held + sum(not each.isspace() for each in further)
-        if not more:
+    while True:
+        for each in found:
+            yield each, held, None
+            held = 0
+        if not rest.startswith("{") or text.cuts(line):
+            break
+        found, rest, further = _read_further(text, line, rest, separators)
+        held += sum(not each.isspace() for each in further)
+        if not found:
             break
         line = further[-1]
-    records: list[tuple[str, str | None]] = [(each, None) for each in found]
     if rest:
-        records.append((rest, NO_OBJECT))
-    if not records:  # the brackets of an array, on lines of their own
-        text.found.lines -= held
-    for number, (each, problem) in enumerate(records):
-        yield each, 0 if number else held, problem
+        yield rest.rstrip(), held, NO_OBJECT
+    else:
+        text.found.lines -= held  # the brackets of an array, on lines of their own
 
 
 def _mark_surrogates(line: str, text: TextLines) -> str:
@@ -67,21 +69,23 @@ def _mark_surrogates(line: str, text: TextLines) -> str:
 def _split(content: str, separators: str) -> tuple[list[str], str]:
     """The objects of a text, and what is left of it where no object follows."""
     found: list[str] = []
-    while content := content.lstrip(separators):
-        end = _end_of_object(content)
+    place = 0
+    while True:
+        while place < len(content) and content[place] in separators:
+            place += 1
+        end = _end_of_object(content, place)
         if not end:
-            break
-        found.append(content[:end])
-        content = content[end:]
-    return found, content.rstrip()
+            return found, content[place:]
+        found.append(content[place:end])
+        place = end
 
 
-def _end_of_object(content: str) -> int:
-    """Where the object that a text begins with ends; 0 where there is none."""
-    if not content.startswith("{"):
+def _end_of_object(content: str, place: int) -> int:
+    """Where the object that begins at a place ends; 0 where there is none."""
+    if not content.startswith("{", place):
         return 0
     try:
-        return DECODER.raw_decode(content)[1]
+        return DECODER.raw_decode(content, place)[1]
     except (ValueError, RecursionError):
         return 0
 
@@ -92,11 +96,13 @@ def _read_further(text: TextLines, first: str, opened: str, separators: str) -> 
     ([], what was opened, []) where a line that is not indented deeper begins another object, or ends none.
     """
     taken: list[str] = []
-    parts, size, depth = [opened, "\n"], len(opened), _indentation(first)
+    parts, size, depth = [opened], len(opened), _indentation(first)
     unclosed = _unclosed(opened)
     for line in text:
         taken.append(line)
         parts.append(_mark_surrogates(line, text))
+        if text.is_piece(first):
+            return *_split("".join(parts), separators), taken
         size += len(line)
         begins = line.lstrip(separators)[:1] if _indentation(line) <= depth else ""
         unclosed += _unclosed(line)

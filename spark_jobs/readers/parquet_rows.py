@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_jobs.readers.record import Found, Layout, Record, UnreadableFileError
+from spark_jobs.readers.record import Found, Layout, Record, UnreadableFileError, shorten
 from spark_jobs.readers.text import MARK, MARKING
 
 ROWS = 4_096
@@ -26,7 +26,7 @@ def read_parquet(stream: BufferedReader, layout: Layout, found: Found) -> Iterat
     with pq.ParquetFile(_seekable(stream)) as opened:
         names = _names(opened)
         found.missing += [name for name in layout.fields if name not in names]
-        found.header = ", ".join(names)
+        found.header = shorten(names)
         for batch in opened.iter_batches(ROWS):
             found.lines += batch.num_rows
             for record in _records(batch, names):
@@ -48,7 +48,7 @@ def _names(opened: pq.ParquetFile) -> list[str]:
     except UnicodeDecodeError as error:
         raise UnreadableFileError(f"the name of a column is no text: {error}") from None
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise UnreadableFileError(f"it has more than one column {', '.join(twice)}; it has {', '.join(names)}")
+        raise UnreadableFileError(f"it has more than one column {', '.join(twice)}; it has {shorten(names)}")
     return names
 
 

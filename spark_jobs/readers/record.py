@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+MAX_QUOTED = 200  # characters of a header in a message
 Record = tuple[str, int | None, str | None]
 """(text, lines of the file that it holds, why it cannot be read): a JSON object, or the unchanged text with a reason. A
 note about a file holds no line: None."""
@@ -36,3 +37,9 @@ class Found:
 
 class UnreadableFileError(Exception):
     """A file, or a part of an archive, that no reader understands; the message says what it is."""
+
+
+def shorten(names: list[str]) -> str:
+    """The names as a message quotes them."""
+    joined = ", ".join(names)
+    return joined if len(joined) <= MAX_QUOTED else f"{joined[:MAX_QUOTED]}..."

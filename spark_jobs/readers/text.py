@@ -83,6 +83,10 @@ class TextLines:
     def damage(self) -> Exception | None:
         return self._bytes.damage
 
+    def is_piece(self, line: str) -> bool:
+        """Whether this is a part of a longer line, and not its end."""
+        return len(line) >= MAX_LINE and not line.endswith(("\n", "\r"))
+
     def cuts(self, line: str) -> bool:
         """Whether the damage of the stream cut this line."""
         return self.damage is not None and not line.endswith(("\n", "\r"))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from nightloom.night.context import Night
 from nightloom.night.records import Check
 
 D = date(1998, 4, 21)
+NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 Put = Callable[..., None]
 
 
@@ -52,9 +53,11 @@ def test_a_lost_record_closes_the_gate(lost: int, found: str, night: Night, put:
 def test_a_file_of_events_that_has_grown_is_counted_and_its_lines_are_not(night: Night, put: Put) -> None:
     put(T.BRONZE_EVENTS, row(1, file_summary=summary(3, again=True)))
     put(T.BRONZE_EVENTS, row(2, "b.json"), row(2, "b.json", night=D - timedelta(days=1)))
+    later = NOON + timedelta(hours=1)
+    put(T.BRONZE_EVENTS, row(3, "c.json", file_summary=summary(1)), row(4, "c.json", file_modified_at=later))
     check = checks(night)["lines of ratings"]
     assert check.passed
-    assert check.observed == "0 lines of 0 files in 0 records; 2 files that have grown are not counted"
+    assert check.observed == "1 lines of 1 files in 1 records; 3 files that have grown are not counted"
 
 
 def test_a_record_that_was_replayed_belongs_to_no_file(night: Night, put: Put) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_jobs.files import read_files, read_records
+from spark_jobs.readers import text
 from spark_jobs.readers.record import Found, Layout, Record
 
 TEXTS = {"id": "string", "text": "string"}
@@ -184,6 +185,12 @@ OBJECTS: list[dict[str, Any]] = [{"a": 1, "b": [{"c": 1}, {"c": []}]}, {"a": 2},
 )
 def test_an_array_and_objects_over_several_lines_are_records(content: str, read: Read) -> None:
     assert good(read(content, "json")) == OBJECTS
+
+
+def test_an_array_in_one_long_line_comes_in_pieces(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MAX_LINE", 50)
+    rows = [{"a": "x y" * (n % 7)} for n in range(100)]
+    assert good(read(json.dumps(rows), "json")) == rows
 
 
 def test_a_broken_object_takes_no_other_with_it(read: Read) -> None:
