@@ -140,7 +140,7 @@ for line in sys.stdin:
         try:
             main()
         except SystemExit as end:
-            code = end.code
+            code = end.code or 0
     print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
 """
 """A process that runs many commands, each as `nightloom WORD ...` does."""
