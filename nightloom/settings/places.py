@@ -15,7 +15,8 @@ class Places(Section):
     home: Path = Path("data")
     """Folder of every place below that has no value."""
     lake: Path | None = None
-    """Delta tables; default HOME/lake."""
+    """Delta tables; default HOME/lake. Folders may have any name without `[ ] ^ | \\` and without `%` before two
+    hexadecimal digits, which the Delta library cannot open."""
     store: Path | None = None
     """Serving store that is a folder (store.kind = "lmdb" or "files"); default HOME/store."""
     store_url: str | None = None
