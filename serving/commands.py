@@ -20,8 +20,8 @@ from serving.stores.pushes import version_name
 from serving.stores.reader import Reader
 
 
-class AddressError(NightloomError):
-    """The server cannot listen where it was told to."""
+class ServeError(NightloomError):
+    """The server did not start, or cannot listen where it was told to."""
 
 
 @click.command()
@@ -138,16 +138,20 @@ def serve(host: str, port: int, workers: int) -> None:
     import uvicorn
 
     settings_module.load()  # a wrong nightloom.toml is reported here, not by each worker
-    _require_free(host, port)  # uvicorn ends with 3 where it cannot listen, the code of a closed gate
+    _require_free(host, port)
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
-    uvicorn.run(
-        "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,
-        log_level="warning", http="serving.http_protocol:JsonHttpProtocol", ws="none",
-    )  # fmt: skip
+    try:
+        uvicorn.run(
+            "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,
+            log_level="warning", http="serving.http_protocol:JsonHttpProtocol", ws="none",
+        )  # fmt: skip
+    except SystemExit as end:  # uvicorn's own code for a server that did not start is 3, that of a closed gate here
+        if end.code:
+            raise ServeError("the server did not start; what it says of it is above") from None
 
 
 def _require_free(host: str, port: int) -> None:
-    """Raises AddressError where nobody can listen at an address."""
+    """Raises ServeError where nobody can listen at an address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -155,4 +159,4 @@ def _require_free(host: str, port: int) -> None:
             probe.bind(address)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise AddressError(f"nobody can listen at {host}:{port}: {why}; choose others with --host and --port") from None
+        raise ServeError(f"nobody can listen at {host}:{port}: {why}; choose others with --host and --port") from None
