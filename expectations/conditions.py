@@ -1,9 +1,10 @@
 """Conditions that each row meets, as expectations; those of rows with a ranked list, `items` and `scores`, too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metadata_types import FailureSeverity
 
 from nightloom.settings import Settings
 
@@ -11,6 +12,11 @@ from nightloom.settings import Settings
 def holds(column: str) -> Expectation:
     """A boolean column is true in every row."""
     return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True])
+
+
+def declared_values(column: str, names: Sequence[str]) -> Expectation:
+    """Every row has one of the names that nightloom.toml declares; a failure warns, since names change."""
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(names), severity=FailureSeverity.WARNING)
 
 
 LIST_COLUMNS: Mapping[str, str] = {

@@ -84,7 +84,8 @@ def _quarantined(night: Night, new_rows: int) -> Check:
     share = bad / new_rows if new_rows else 0.0
     top = ", ".join(f"{reason} {rows:,}" for reason, rows in list(reasons.items())[:3])
     observed = f"{share:.1%} ({bad:,} of {new_rows:,} rows{f': {top}' if top else ''})"
-    return Check("event rows in quarantine", share <= most, observed, f"at most {most:.1%}")
+    # One bad row closes no gate, however few rows a day brings.
+    return Check("event rows in quarantine", share <= most or bad == 1, observed, f"at most {most:.1%}, or one row")
 
 
 def _reasons(night: Night) -> dict[str, int]:

@@ -17,7 +17,7 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
-from expectations.conditions import holds
+from expectations.conditions import declared_values, holds
 from nightloom.contracts import Table
 from nightloom.lake import arrow_type
 from nightloom.settings import Settings
@@ -77,4 +77,4 @@ def _source_expectations(table: Table, settings: Settings) -> Iterator[Expectati
     """Bronze rows come from declared sources of the table's kind."""
     if table.layer == "bronze":
         names = [source.name for source in settings.sources if source.kind == table.name]
-        yield gxe.ExpectColumnValuesToBeInSet(column="source", value_set=names)
+        yield declared_values("source", names)

@@ -67,6 +67,9 @@ def client(settings: Settings) -> "MlflowClient":
 
 def champion(settings: Settings) -> RegisteredVersion | None:
     """The version that scores, or None before the first promotion."""
+    database = settings.tracking_uri.removeprefix("sqlite:///")
+    if database != settings.tracking_uri and not Path(database).exists():
+        return None  # MLflow would create the database, which takes seconds
     mlflow_client = client(settings)
     from mlflow.exceptions import MlflowException
 

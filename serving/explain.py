@@ -24,12 +24,13 @@ from serving.lineage import lineage, scoring_run
 from serving.rule_attribution import Attribution, attribute_popular_rank, attribute_rank
 from serving.stores import versions
 from serving.stores.base import EVERYBODY
-from serving.stores.pushes import Push, version_name
+from serving.stores.pushes import NO_MODEL, Push, version_name
 from serving.stores.reader import Reader, Snapshot
 
 if TYPE_CHECKING:
     from models.base import Model
 
+NOTHING_LEFT = "no item is left for this user, who has seen them or may not see them: this is what everybody likes"
 NO_INTERACTIONS = "no interaction of this user: the list comes from what everybody likes"
 FROM_ATTRIBUTES = f"{NO_INTERACTIONS}, and from this user's attributes"
 UNKNOWN_ITEM = "the model does not know this item: a rule brought it, with the score of the user's last candidate"
@@ -81,9 +82,8 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
     """
     snapshot, lake = reader.current(user), Lake(settings.place("lake"))
     records.require(lake)  # without them the explanation would wrongly say that nothing was found
-    own, meta = snapshot.get("users", user), snapshot.meta
-    if own is not None and not own["items"]:
-        own = None  # readers of an empty list get the popular list
+    stored, meta = snapshot.get("users", user), snapshot.meta
+    own = stored if stored and stored["items"] else None  # readers of an empty list get the popular list
     found = own or snapshot.get("popular", EVERYBODY) or {"items": [], "scores": []}
     source = "personal" if own else "popular"
     if item not in found["items"]:
@@ -97,7 +97,7 @@ def build_explanation(settings: Settings, reader: Reader, user: str, item: str) 
     rules, weighed, uncaused, attributes = (
         _explain_personal(settings, snapshot, own, scored, item)
         if own
-        else (attribute_popular_rank(settings, stages), [], NO_INTERACTIONS, [])
+        else (attribute_popular_rank(settings, stages), [], NOTHING_LEFT if stored else NO_INTERACTIONS, [])
     )
     return Explanation(
         user=user, item_id=item, title=snapshot.title(item), source=source, rank=place + 1, length=len(found["items"]),
@@ -129,6 +129,8 @@ def _explain_personal(
 
 
 def _model_label(stages: list[StageRun], made: dict[str, Any]) -> str:
+    if made["model_version"] == NO_MODEL:
+        return "none is champion yet"
     names = {version: name for run in stages for version, name in run.trained_models.items()}
     return f"{names.get(made['model_version'], '')} version {made['model_version']}".strip()
 

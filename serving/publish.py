@@ -27,7 +27,11 @@ from serving.quota import check_quota
 from serving.store_rows import BATCH_ROWS, StoreRows
 from serving.stores import Store, open_store, versions
 from serving.stores.base import KINDS
+<<<<<<< HEAD
 from serving.stores.pushes import FailureReason, PinnedError, Push, PushError, PushState, version_name
+=======
+from serving.stores.pushes import NO_MODEL, FailureReason, Push, PushError, PushState, version_name
+>>>>>>> 5d9ef62 (gates: a first night publishes the popular lists and says what a model lacks; no single user or row stops a night)
 
 INPUTS = (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS, ITEMS)
 SECONDS_BETWEEN_LINES = 2.0
@@ -122,8 +126,8 @@ def _find_damage(store: Store, served: Push, scratch: Path) -> str | None:
 
 def _tags_of(meta: dict[str, Any], push: str) -> dict[str, str]:
     """What the run's tags say of a push."""
-    tags = {"published_version": str(meta["version"]), "push": push}
-    return tags | {name: meta[name] for name in ("model_version", "checksum")}
+    tags = {"published_version": str(meta["version"]), "push": push, "checksum": meta["checksum"]}
+    return tags if meta["model_version"] == NO_MODEL else tags | {"model_version": meta["model_version"]}
 
 
 def _served_push(store: Store) -> Push | None:
@@ -186,7 +190,7 @@ def _files(night: Night, table: Table, version: int) -> set[str]:
 
 def _push_facts(night: Night, push: Push, rows: StoreRows, loaded: LoadSummary) -> dict[str, Any]:
     """What a reader and an explanation need to know of a version."""
-    model_version, generated_at = rows.origin()
+    model_version, generated_at = rows.origin() or (NO_MODEL, push.facts["moment"])
     slate = night.settings.slate
     sums = {kind: f"{total:016x}" for kind, total in loaded.sums.items()}
     return {

@@ -23,7 +23,7 @@ from nightloom.night.run import run_stage
 from nightloom.pages.html import duration, render
 from serving.night_status import served_nights
 from serving.stores import open_store, versions
-from serving.stores.pushes import version_name
+from serving.stores.pushes import NO_MODEL, version_name
 from serving.stores.reader import Reader, Snapshot
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
@@ -58,10 +58,12 @@ def main(night: Night) -> None:
 
 def _summary(night: Night, runs: list[StageRun], snapshot: Snapshot) -> str:
     meta = snapshot.meta
-    served = (
-        f"{version_name(snapshot.version)} serves {meta['counts']['users']:,} lists of the night of {meta['night']} "
-        f"by model version {meta['model_version']}"
+    lists = (
+        f"{meta['counts']['users']:,} lists of the night of {meta['night']} by model version {meta['model_version']}"
     )
+    if meta["model_version"] == NO_MODEL:
+        lists = f"the popular lists of the night of {meta['night']} alone: no model is champion yet"
+    served = f"{version_name(snapshot.version)} serves {lists}"
     return f"{served}; {len(runs)} stages took {duration(sum(run.seconds for run in runs))}."
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
+from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from nightloom.lake.described_items import describe_items
 from nightloom.lake.duck import spilling_duckdb
@@ -20,7 +21,7 @@ from nightloom.lake.recommendations import nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.slate.rule_checks import check_rules
-from serving.slate_served import served_checks
+from serving.slate_served import popular_only_check, served_checks
 
 
 @contextmanager
@@ -36,10 +37,14 @@ def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     slate = night.settings.slate
     # A rule may end a list: it is full then when its first page is.
     length = slate.k if slate.rules else slate.stored
-    found = _count_lists(db) | _count_users(db, length) | _count_items(db) | _count_active_users(night, db)
-    night.counts |= {"lists": found["rows"], "known_users": found["known"]}
+    found = _count_lists(db) | _count_users(db, length) | _count_items(db, slate.k) | _count_active_users(night, db)
+    night.counts |= {"lists": found["rows"], "empty_lists": found["empty"], "known_users": found["known"]}
     if slate.by_score:
         found["order"] = found["rising"]
+    if not slate.rules:
+        found["needless"] = found["starved"]
+    if not found["rows"] and registry.champion(night.settings) is None:
+        return [popular_only_check(night), *_similar_items_check(db)]
     return [
         *_exact_checks(found),
         *_share_checks(night, found),
@@ -123,6 +128,7 @@ def _count_lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         db,
         """WITH finite AS (SELECT *, [s FOR s IN scores IF isfinite(s)] AS good FROM lists)
         SELECT count(*) AS rows, count(DISTINCT user_id) AS users,
+        count(*) FILTER (len(items) = 0) AS empty,
         count(*) FILTER (len(items) <> len(list_distinct(items))) AS duplicates,
         count(*) FILTER (len(items) <> len(scores)) AS unequal,
         count(*) FILTER (len(good) <> len(scores)) AS infinite,
@@ -133,6 +139,7 @@ def _count_lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
     """Coverage, seen items, and lists shorter than they could be: min(stored, unseen items that some list holds).
 
+    `starved` are empty lists of users who have not seen all of these items.
     The model may not know yet an item that no list holds: no list is short for lack of it.
     """
     return _one(
@@ -143,17 +150,25 @@ def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
             (SELECT user_id, unnest(seen) AS item FROM joined WHERE len(list) < {stored})
             WHERE item IN (SELECT item FROM listed) GROUP BY user_id)
         SELECT count(*) AS known, count(list) AS covered, count(*) FILTER (list_has_any(list, seen)) AS seen,
-        count(*) FILTER (len(list) < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short
+        count(*) FILTER (len(list) < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short,
+        count(*) FILTER (len(list) = 0 AND (SELECT count(*) FROM listed) > coalesce(used, 0)) AS starved
         FROM joined LEFT JOIN room USING (user_id)""",
     )
 
 
-def _count_items(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Entries that must not be listed; how much of the catalogue (described or listed, available) first pages show."""
+def _count_items(db: duckdb.DuckDBPyConnection, k: int) -> dict[str, Any]:
+    """Entries that must not be listed; how much of the catalogue (described or listed, available) first pages show.
+
+    The first page of a user with an empty list is that of the popular list.
+    """
     return _one(
         db,
-        """WITH known AS (SELECT coalesce(item, item_id) AS item, times, first, coalesce(available, true) AS available
-            FROM listed FULL JOIN items ON item = item_id)
+        f"""WITH stand_in AS (SELECT unnest(items[1:{k}]) AS item FROM popular
+            WHERE EXISTS (SELECT 1 FROM lists WHERE len(lists.items) = 0)),
+        entries AS (FROM listed UNION ALL SELECT item, 0, true FROM stand_in),
+        shown AS (SELECT item, sum(times) AS times, bool_or(first) AS first FROM entries GROUP BY item),
+        known AS (SELECT times, first, coalesce(available, true) AS available
+            FROM shown FULL JOIN items ON item = item_id)
         SELECT coalesce(sum(times) FILTER (NOT available), 0) AS unavailable,
         count(*) FILTER (first AND available) AS shown, count(*) FILTER (available) AS available FROM known""",
     )
@@ -188,6 +203,7 @@ def _exact_checks(counted: dict[str, Any]) -> list[Check]:
                 ("rising score", "order", "lists"),
                 ("seen item", "seen", "lists"),
                 ("unavailable item", "unavailable", "entries"),
+                ("empty list with items left", "needless", "lists"),
             )
             if count in counted
         ),
@@ -216,7 +232,16 @@ def _share_checks(night: Night, counted: dict[str, Any]) -> list[Check]:
         *_active_checks(night, counted),
         _share("fill", counted["covered"] - counted["short"], counted["covered"], gate.min_fill, "lists are full"),
         _share("catalogue", counted["shown"], counted["available"], gate.min_catalogue, "items are in a first page"),
+        _empty_lists_check(night, counted),
     ]
+
+
+def _empty_lists_check(night: Night, counted: dict[str, Any]) -> Check:
+    """A user who has seen everything has an empty list: a bot, or anybody in a small shop."""
+    gate, empty, lists = night.settings.gates.slate, counted["empty"], counted["rows"]
+    words = f"{empty / lists if lists else 0:.4f} ({empty:,} of {lists:,} lists; these users get the popular list)"
+    severity = "stop" if "empty" in gate.stop_on else "warn"
+    return Check("empty_lists", empty <= gate.max_empty * lists, words, f"at most {gate.max_empty}", severity)
 
 
 def _active_checks(night: Night, counted: dict[str, Any]) -> Iterator[Check]:

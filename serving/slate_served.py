@@ -40,6 +40,21 @@ def served_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     return [*_overlap(night, shared, snapshot), *_drift(night, now, then), _rows(night, db, snapshot)]
 
 
+def popular_only_check(night: Night) -> Check:
+    """A night without a champion has the popular lists alone: the first nights, and no night after them.
+
+    It warns; where personal lists are served, it closes the gate and they stay.
+    """
+    store = open_store(night.settings)
+    version = versions.current_version(store)
+    served = 0 if version is None else versions.read_push(store, version).facts["counts"]["users"]
+    observed = "no model is champion: popular lists alone"
+    if not served:
+        return Check("lists", False, observed, "a champion; the model gate says what is missing for one", "warn")
+    expected = f"a champion, since {served:,} personal lists are served; `nightloom model promote VERSION` makes one"
+    return Check("lists", False, observed, expected)
+
+
 def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
     """Users whose list comes from the same model: overlap of first pages, mean score now and as served."""
     found = db.sql(

@@ -91,14 +91,17 @@ class StoreRows:
             (SELECT *, {key_sql(IDS[kind])} AS key, {BODIES[kind]} AS body
             FROM rows WHERE {where})"""
 
-    def origin(self) -> tuple[str, str]:
-        """Version of the model that scored the lists (several: comma-separated), and when the last one was scored."""
+    def origin(self) -> tuple[str, str] | None:
+        """Version of the model that scored the lists (several: comma-separated), and when the last one was scored.
+
+        None where no user has a list.
+        """
         with self._connect("users") as connection:
             found = connection.execute(
                 f"SELECT string_agg(DISTINCT model_version, ', ' ORDER BY model_version), max({MOMENT}) FROM rows"
             ).fetchone()
         assert found is not None  # an aggregate always gives a row
-        return str(found[0] or "none"), str(found[1])
+        return (str(found[0]), str(found[1])) if found[0] else None
 
     @contextmanager
     def _connect(self, kind: str) -> Iterator[duckdb.DuckDBPyConnection]:

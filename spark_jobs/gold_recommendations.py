@@ -5,7 +5,7 @@ gold.histories up to the night's end, silver.items (what is available), silver.u
 attributes), the champion -> the night's rows of gold.recommendations. Exact: every user against every item that the
 model knows. Only users with a changed input are scored again (scoring_scope.py), with the same result as a full refresh
 (`--full`). Slate rules also read gold.item_stats, and what they did goes to ops.slate_rules: slate_lists.py. `--model`
-names another model: a backfill uses the one that scored the night first.
+names another model: a backfill uses the one that scored the night first. Without a champion nobody has a list.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ def with_generated_at(lists: DataFrame, at: datetime) -> DataFrame:
 def main(night: SparkNight) -> None:
     """Score the users with a changed input, or everybody."""
     model, slate = night_model(night), night.settings.slate
+    if model is None:
+        night.create(RECOMMENDATIONS)
+        return
     without_history = models.definition(model.name).user_features and night.lake.exists(USERS)
     with_users = without_history or (bool(slate.user_attributes) and night.lake.exists(USERS))
     inputs = [HISTORIES, ITEMS, *([USERS] if with_users else []), *([ITEM_STATS] if slate.rules else [])]

@@ -35,6 +35,9 @@ LONGEST = 30
 def main(night: Night) -> None:
     """Rewrite the night's lists of similar items."""
     model, filtered = night_model(night), bool(night.settings.slate.hiding_rules)
+    if model is None:
+        night.lake.create(SIMILAR_ITEMS)
+        return
     inputs = [ITEMS, *([ITEM_STATS] if filtered else [])]
     if is_up_to_date(night, SIMILAR_ITEMS, *inputs, model_version=model.version):
         return

@@ -16,8 +16,14 @@ MODEL: dict[str, Any] = {
 """A stage's option."""
 
 
-def night_model(night: Night) -> RegisteredVersion:
-    """The model that `--model` asks for. Raises RegistryError when there is none."""
+NO_CHAMPION = "nobody: no model is champion, so this night has the popular lists alone"
+
+
+def night_model(night: Night) -> RegisteredVersion | None:
+    """The model that `--model` asks for; None where this is the champion and there is none yet.
+
+    Raises RegistryError when there is no such version.
+    """
     asked = vars(night.arguments).get("model") or CHAMPION
     found: RegisteredVersion | None
     if asked == CHAMPION:
@@ -28,6 +34,10 @@ def night_model(night: Night) -> RegisteredVersion:
         found, why = find_version(night.settings, known.version), known.reason
     else:
         found, why = oldest_version(night.settings), "it is the oldest: no champion is known of that day"
+    if found is None and asked == CHAMPION:
+        night.tags["scored"] = NO_CHAMPION
+        print(f"{night.stage}: scored {NO_CHAMPION}")
+        return None
     if found is None:
         name = night.settings.project.name
         raise RegistryError(f"model {name} has no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")

@@ -71,12 +71,30 @@ def examples_for(task: Task, spec: ModelSpec) -> Examples:
 
 
 def fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
-    """Train one model, on the ranks of the group this process is in. Raises DataError.
+    """Train one model, on the ranks of the group this process is in.
 
-    Rank 0 writes the files.
+    Rank 0 writes the files. Raises DataError where the data are too few for the model; read_refusal() gives its text.
     """
-    started, group = time.monotonic(), distributed.group()
     folder.mkdir(parents=True, exist_ok=True)
+    _refusal_file(folder).unlink(missing_ok=True)
+    try:
+        return _fit(task, spec, folder)
+    except DataError as error:
+        _refusal_file(folder).write_text(str(error), encoding="utf8")
+        raise
+
+
+def _refusal_file(folder: Path) -> Path:
+    return folder / "refusal.txt"
+
+
+def read_refusal(folder: Path) -> str | None:
+    """Why the last training in a folder, maybe in another process, refused the data; None where it did not."""
+    return _refusal_file(folder).read_text(encoding="utf8") if _refusal_file(folder).exists() else None
+
+
+def _fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
+    started, group = time.monotonic(), distributed.group()
     examples = examples_for(task, spec)
     if not len(examples.item_ids):
         raise DataError(

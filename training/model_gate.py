@@ -2,8 +2,8 @@
 
 All of them rank the whole catalogue for every user who liked something new after the cut, from histories as of the
 cut. The best challenger that passes every check of training/verdict.py is promoted. If none passes, the champion stays,
-which is no failure; without a champion the gate closes. ops.gates gets the checks of the best challenger,
-training/report.py writes the outcome of each.
+which is no failure. Without a champion the gate warns of what is missing for one, and the night publishes the popular
+lists. ops.gates gets the checks of the best challenger, training/report.py writes the outcome of each.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from nightloom.settings import Settings
 from training import champions, registration, report, trainers
 from training.dataset import read_log, training_examples
 from training.features import with_user_features
+from training.first_model import no_champion_check
 from training.fit import task_of
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 from training.verdict import Comparison, Verdict, decide
 
 Candidates = Mapping[str, RegisteredVersion]
 """Challengers by version, the oldest first."""
-CHAMPION_NEEDED = "a champion: gates.model.mode = 'enabled', or `nightloom model promote VERSION`"
 
 
 def main(night: Night) -> None:
@@ -39,7 +39,10 @@ def main(night: Night) -> None:
     challengers = eligible_candidates(night, champion)
     disabled = night.settings.gates.model.mode == "disabled"
     verdict = (newest_wins if disabled else evaluate)(night, challengers, champion)
-    record_and_enforce(night, stages.MODEL_GATE, verdict.checks)
+    checks = verdict.checks
+    if champion is None and version_to_promote(night, verdict, champion) is None:
+        checks = [*checks, no_champion_check(night, len(challengers), bool(verdict.by_version))]
+    record_and_enforce(night, stages.MODEL_GATE, checks)
     apply_verdict(night, verdict, champion)
 
 
@@ -53,7 +56,7 @@ def eligible_candidates(night: Night, champion: RegisteredVersion | None) -> Can
 def newest_wins(night: Night, challengers: Candidates, champion: RegisteredVersion | None) -> Verdict:
     """The verdict of a disabled gate: the newest challenger, with a warning."""
     warning = Check("judged", False, f"gates.model.mode is {night.settings.gates.model.mode}", "enabled", "warn")
-    checks = [_challengers_check(challengers, champion), warning]
+    checks = [_challengers_check(challengers), warning]
     return Verdict(max(challengers, key=int, default=None), bool(challengers), checks)
 
 
@@ -64,13 +67,11 @@ def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion 
     evaluation = evaluation_set(log, task.cut)
     if night.lake.exists(USERS):
         evaluation = replace(evaluation, holdout=with_user_features(night.lake, night.pin(USERS), evaluation.holdout))
-    users, severity = len(evaluation.holdout.user_ids), "warn" if champion else "stop"
+    users = len(evaluation.holdout.user_ids)
     checks = [
-        Check("later_users", users > 0, f"{users} users", "users who liked something new after the cut", severity),
-        _challengers_check(challengers, champion),
+        Check("later_users", users > 0, f"{users} users", "users who liked something new after the cut", "warn"),
+        _challengers_check(challengers),
     ]
-    if champion is None and night.settings.gates.model.mode == "dry_run":
-        checks.append(Check("somebody_serves", False, "no champion, and a dry run makes none", CHAMPION_NEEDED))
     if not (users and challengers):  # an override can promote the newest, though nothing could be compared
         return Verdict(max(challengers, key=int, default=None), False, checks)
     examples = training_examples(log.liked_before(task.cut), task.cut, task.seed)
@@ -82,9 +83,10 @@ def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion 
     return Verdict(verdict.best, verdict.promoted, [*checks, *verdict.checks], verdict.by_version, verdict.gains)
 
 
-def _challengers_check(challengers: Candidates, champion: RegisteredVersion | None) -> Check:
-    observed, severity = f"{len(challengers)} models", "warn" if champion else "stop"
-    return Check("challengers", bool(challengers), observed, "a model trained for this night", severity)
+def _challengers_check(challengers: Candidates) -> Check:
+    return Check(
+        "challengers", bool(challengers), f"{len(challengers)} models", "a model trained for this night", "warn"
+    )
 
 
 def compare(
@@ -130,9 +132,11 @@ def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | 
         champions.promote(night.settings, promoted, by="gate 2", why=why, run_id=night.run_id)
         night.record_write(CHAMPIONS)
     serving = promoted or (champion.version if champion else None)
-    night.tags["verdict"] = f"{'promoted' if promoted else 'kept'} version {serving}"
+    night.tags["verdict"] = f"{'promoted' if promoted else 'kept'} version {serving}" if serving else "no champion"
     if dry_run and verdict.promoted:
-        night.tags["verdict"] = f"dry run: would promote version {verdict.best}, kept version {serving}"
+        night.tags["verdict"] = (
+            f"dry run: would promote version {verdict.best}, kept {f'version {serving}' if serving else 'none'}"
+        )
     if serving is not None:
         night.tags["model_version"] = serving
     print(f"model gate: {night.tags['verdict']}")
@@ -141,6 +145,6 @@ def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | 
 if __name__ == "__main__":
     override = {
         "metavar": "WHO: WHY",
-        "help": "promote the best challenger although the gate is closed; kept in ops.gates",
+        "help": "promote the best challenger although none passes, while there is no champion; kept in ops.gates",
     }
     run_stage(stages.MODEL_GATE, main, options={"--override": override})

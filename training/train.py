@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import models
 from models import registry
 from models.declared import models_to_train
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
-from nightloom.errors import NightloomError
+from nightloom.errors import DataError, NightloomError
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
@@ -46,15 +47,24 @@ def main(night: Night) -> None:
     specs = search.with_best_params(night, task, specs)
     folders = training_folders(night, task, specs)
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
-    versions = {}
+    versions, refusals = dict[str, str](), list[str]()
     for spec in specs:
         folder, ranked = folders[spec.name], models.definition(spec.name).distributed
-        fitted = fit_on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
+        try:
+            fitted = fit_on_ranks(night, task, spec, folder) if ranked else fit.fit(task, spec, folder)
+        except DataError as error:  # a young project has too few likes for some models; others may do with them
+            refusals.append(f"{spec.name}: {error}")
+            print(f"not trained, {refusals[-1]}", file=sys.stderr)
+            continue
         versions[spec.name] = record.record(night, task, fitted, rows)
     for folder in folders.values():
         shutil.rmtree(folder)
+    if refusals and not versions and registry.champion(night.settings):
+        raise DataError("; ".join(refusals))
     night.tags["model_versions"] = ",".join(versions.values())
     night.tags["models"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    if refusals:
+        night.tags["not_trained"] = "; ".join(refusals)
     night.counts |= {"models": len(versions), "interactions": rows}
 
 
@@ -85,7 +95,7 @@ def training_folders(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -
 
 
 def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.FittedModel:
-    """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError."""
+    """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError, DataError."""
     training = night.settings.training
     ranks = distributed.configured_ranks(training)
     versions = (("items", task.features.items), ("users", task.features.users))
@@ -99,6 +109,8 @@ def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) ->
     where = distributed.describe_devices(ranks)
     print(f"{spec.name}: {ranks} ranks, {given['OMP_NUM_THREADS']} threads each, {where}", flush=True)
     done = subprocess.run(command, env=os.environ | given, check=False)
+    if done.returncode and (refusal := fit.read_refusal(folder)):
+        raise DataError(refusal)
     if done.returncode:
         raise TrainingError(
             f"{spec.name} did not train: exit code {done.returncode} of {' '.join(command)}; its own message is above"

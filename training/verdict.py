@@ -99,20 +99,20 @@ def _paired_gains(challenger: Scorecard, champion: Scorecard, rules: ModelGate, 
 
 
 def _checks(comparison: Comparison, version: str, gains: dict[str, Interval], rules: ModelGate) -> list[Check]:
-    # With a champion in place nothing here stops the night.
-    severity, metric = "warn" if comparison.champion else "stop", f"{rules.metric}@{rules.k}"
+    # Nothing here stops the night: the champion stays, and without one the popular lists are published.
+    metric = f"{rules.metric}@{rules.k}"
     mean, floor = (card.mean(rules.metric) for card in (comparison.challengers[version], comparison.popularity))
-    checks = [Check(FLOOR, mean >= floor, f"{metric} {mean:.4f}", f"at least {floor:.4f}", severity)]
+    checks = [Check(FLOOR, mean >= floor, f"{metric} {mean:.4f}", f"at least {floor:.4f}", "warn")]
     if comparison.champion is None:
         return checks
     trained_on_holdout = comparison.champion_trained_on_holdout
     trained = f"the champion was trained {'on' if trained_on_holdout else 'before'} the days of the holdout"
     return [
         *checks,
-        Check("champion_is_older", not trained_on_holdout, trained, "it was trained before them", severity),
+        Check("champion_is_older", not trained_on_holdout, trained, "it was trained before them", "warn"),
         Check(
             BETTER, gains[ALL].low > rules.min_gain, f"{metric} {gains[ALL]}",
-            f"lower end above {rules.min_gain:+.4f}", severity,
+            f"lower end above {rules.min_gain:+.4f}", "warn",
         ),
         *(_segment_check(comparison, version, name, gains[name], rules) for name in SEGMENTS if name != ALL),
     ]  # fmt: skip

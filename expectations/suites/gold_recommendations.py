@@ -1,6 +1,6 @@
 """gold.recommendations: lists are ranked, no item twice, at most as long as stored. Gate 3 checks for seen items.
 
-Slate rules may reorder a list against its scores, and may leave it empty.
+Slate rules may reorder a list against its scores. A list may be empty: its user has seen everything.
 """
 
 from great_expectations.expectations.expectation import Expectation
@@ -12,4 +12,4 @@ COLUMNS = LIST_COLUMNS
 
 
 def expectations(settings: Settings) -> list[Expectation]:
-    return ranked_list(settings, by_score=settings.slate.by_score, shortest=0 if settings.slate.rules else 1)
+    return ranked_list(settings, by_score=settings.slate.by_score, shortest=0)

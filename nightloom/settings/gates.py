@@ -72,9 +72,12 @@ class SlateGate(Section):
     version."""
     max_rows_loss: float = Field(0.5, ge=0, le=1)
     """The lists may be this share fewer than those served now."""
+    max_empty: float = Field(0.05, ge=0, le=1)
+    """Largest share of empty lists. The list of a user who has seen every item is empty, and the API answers with the
+    popular list."""
     max_missed_places: float = Field(0.2, ge=0, le=1)
     """Largest share of first pages on which a floor, a promotion, a pin or the exploration lacks a place."""
-    stop_on: tuple[Literal["fallback", "score_drift", "rows_loss", "places"], ...] = ("rows_loss",)
+    stop_on: tuple[Literal["fallback", "score_drift", "rows_loss", "places", "empty"], ...] = ("rows_loss",)
     """Which of these comparisons close the gate; the others warn. A filter or a cap that is broken always closes it."""
 
 

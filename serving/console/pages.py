@@ -131,8 +131,14 @@ def user_page(request: Request) -> Response:
     found = lists.ask_in_thread(read, user)
     return HTMLResponse(
         render(
+<<<<<<< HEAD
             TEMPLATES / "user.html", project=settings.project.name, user=user, events=len(history),
             k=found["meta"]["k"], trouble=lists.trouble, **found,
+=======
+            TEMPLATES / "user.html", project=settings.project.name, user=user, answer=answer, history=newest,
+            items=items, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
+            empty=snapshot.get("users", user) is not None,
+>>>>>>> 5d9ef62 (gates: a first night publishes the popular lists and says what a model lacks; no single user or row stops a night)
         )
     )  # fmt: skip
 

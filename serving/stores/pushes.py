@@ -15,6 +15,8 @@ from typing import Any
 from nightloom.errors import EXIT_CLOSED, StoreError
 
 POINTER, LAST, PINNED, DELETING = "CURRENT", "LAST", "PINNED", "gone-"
+NO_MODEL = "none"
+"""The model version of a push that holds popular lists alone: no model was champion."""
 
 
 class PushState(StrEnum):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nightloom.contracts import ITEMS
+
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
 
@@ -71,16 +73,26 @@ def test_two_lists_of_one_user_close_the_gate(project: Project) -> None:
     assert failing(project)["rows"] == "9 lists of 8 users"
 
 
-def test_a_night_without_lists_closes_the_gate(project: Project) -> None:
+def test_without_a_champion_a_night_has_popular_lists_alone_until_personal_ones_are_served(project: Project) -> None:
     project.plant_all()
-    assert {"rows", "coverage", "fill", "catalogue"} <= failing(project, NEXT).keys()
+    check = project.checks(NEXT)["lists"]
+    assert (check.passed, check.severity) == (False, "warn")
+    project.judge()
+    project.publish()
+    check = project.checks(NEXT)["lists"]
+    assert (check.passed, check.severity) == (False, "stop")
+    assert "8 personal lists are served" in check.expected
 
 
 def test_an_empty_list_and_a_short_one_are_not_full(project: Project) -> None:
     project.plant_all()
     project.plant_histories(users=["empty", "short"])
     project.plant_lists(lists={"empty": [], "short": ["3", "4", "5"]}, only=["empty", "short"])
-    assert failing(project) == {"fill": "0.8000 (8 of 10 lists are full)"}
+    assert failing(project) == {
+        "fill": "0.8000 (8 of 10 lists are full)",
+        "empty_list_with_items_left": "1 lists",
+        "empty_lists": "0.1000 (1 of 10 lists; these users get the popular list)",
+    }
 
 
 def test_an_item_that_nobody_described_may_be_listed(project: Project) -> None:
@@ -94,7 +106,19 @@ def test_a_user_who_has_seen_everything_may_have_an_empty_list(project: Project)
     project.plant_all()
     project.plant_histories(likes={"all": [str(number) for number in range(1, 13)]})
     project.plant_lists(lists={"all": []}, only=["all"])
-    assert failing(project) == {}
+    empty = project.checks()["empty_lists"]
+    assert (empty.passed, empty.severity) == (False, "warn")
+    assert empty.observed == "0.1111 (1 of 9 lists; these users get the popular list)"
+    assert failing(project).keys() == {"empty_lists"}
+
+
+def test_in_a_shop_where_everybody_has_seen_everything_the_popular_list_is_the_first_page(project: Project) -> None:
+    project.plant_histories(likes={"anna": ["1", "2", "3"]})
+    project.night().lake.create(ITEMS)  # no source describes the items
+    project.plant_lists(lists={"anna": []}, only=["anna"])
+    project.plant_popular()
+    assert failing(project).keys() == {"empty_lists"}
+    assert project.checks()["catalogue"].observed == "1.0000 (3 of 3 items are in a first page)"
 
 
 def test_a_list_with_every_item_that_is_left_is_full_however_short(project: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 from models import registry
 from nightloom import settings as settings_module
 from nightloom.contracts import GATES, ITEMS, MODEL_VERDICTS
-from nightloom.errors import GateClosedError
+from nightloom.errors import DataError
 from nightloom.night.context import Night, NothingToDo
 from nightloom.settings import Settings
 from tests.training.small_project import DAY, MakeProject, Row, Track, event, night_of
@@ -86,6 +86,13 @@ def failed(night: Night) -> dict[str, str]:
     rows = night.lake.rows(GATES).to_pylist()
     last = max(row["checked_at"] for row in rows)
     return {row["check"]: row["observed"] for row in rows if row["checked_at"] == last and not row["passed"]}
+
+
+def missing(night: Night) -> str:
+    """What the gate's last warning of a missing champion expects."""
+    rows = night.lake.rows(GATES, "\"check\" = 'champion' ORDER BY checked_at").to_pylist()
+    assert rows[-1]["severity"] == "warn"
+    return str(rows[-1]["expected"])
 
 
 def verdict(night: Night, version: str) -> dict[str, Any]:
@@ -172,34 +179,59 @@ def test_a_challenger_that_is_better_but_fails_one_segment_is_refused(
     assert run_gate(settings_module.load(settings.file), model="als").tags["verdict"] == "promoted version 3"
 
 
-def test_no_model_below_popularity_is_promoted_and_without_a_champion_the_gate_closes(
+def test_no_model_below_popularity_is_promoted_and_without_a_champion_the_gate_says_what_would_help(
     project: MakeProject, tracked: Track, run_gate: RunGate
 ) -> None:
     rows = [event(f"u{user}", item, 5) for user in range(30) for item in (f"a{user:02}", "zz")]
     newcomers = [event(f"new{user}", "zz", 1) for user in range(10)]
     settings = tracked(project([NO_POPULARITY], rows + newcomers))
-    with pytest.raises(GateClosedError, match="not_below_popularity"):
-        run_gate(settings)
+    night = run_gate(settings)
+    assert night.tags["verdict"] == "no champion"
+    assert failed(night).keys() == {"not_below_popularity", "champion"}
+    assert "declare the model popularity" in missing(night)
     assert champion(settings) is None
     night = run_gate(settings, override="ann: nothing else there is")
     assert night.tags["verdict"] == "promoted version 2"
     assert verdict(night, "2")["outcome"] == "promoted"
 
 
-def test_without_challengers_and_without_a_champion_the_gate_closes(
-    project: MakeProject, tastes: list[Row], tracked: Track
-) -> None:
-    settings = tracked(project(["popularity"], tastes))
-    with pytest.raises(GateClosedError, match="challengers"):
-        model_gate.main(night_of(settings, override=None))
+BLEND = """
+[[models]]
+name = "blend"
+params = { members = "als, popularity" }
+"""
+"""It cannot train on so little."""
 
 
-def test_without_evaluation_users_the_gate_closes_and_says_so(
-    project: MakeProject, tracked: Track, run_gate: RunGate
+@pytest.mark.parametrize(
+    ("models", "rows", "found", "expected"),
+    [
+        ([BLEND, "popularity"], [event("ann", "x", 5)], {"later_users": "0 users"},
+         "1 user or more who liked something new in the last 2 days (training.holdout_days); gates.model.mode ="),
+        ([BLEND, "als"], [event("ann", "x", 1.5), event("ann", "y", 0.5)], {"challengers": "0 models"},
+         "likes so far: 2, all of these days; nights to wait: 1, or training.holdout_days of at most 1"),
+        (["sequence"], [event("ann", "x", 0.5)], {"challengers": "0 models"}, "nights to wait: 2"),
+        (["als"], [event("ann", "x", 5, weight=0.0)], {"later_users": "0 users"}, "a like: no interaction has a"),
+    ],
+)  # fmt: skip
+def test_a_young_project_gets_no_champion_and_is_told_what_is_missing(
+    project: MakeProject, tracked: Track, run_gate: RunGate,
+    models: list[str], rows: list[Row], found: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("NIGHTLOOM_TRAINING__RANKS", "1")
+    night = run_gate(tracked(project(models, rows)))
+    assert (night.tags["verdict"], champion(night.settings)) == ("no champion", None)
+    assert found.items() <= failed(night).items()
+    assert expected in missing(night)
+
+
+def test_with_a_champion_a_training_without_any_model_fails(
+    project: MakeProject, tastes: list[Row], tracked: Track, run_gate: RunGate
 ) -> None:
-    settings = tracked(project(["popularity"], [event("ann", "x", 5)]))
-    with pytest.raises(GateClosedError, match="later_users is 0 users"):
-        run_gate(settings)
+    settings = tracked(project(["popularity", BLEND.replace('popularity"', 'popularity", held_out_days = 1')], tastes))
+    run_gate(settings, model="popularity")
+    with pytest.raises(DataError, match=r"blend: .* nothing chooses the weights"):
+        train.main(night_of(settings, when="always", model="blend"))
 
 
 def in_mode(settings: Settings, mode: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -212,8 +244,9 @@ def test_a_dry_run_gives_the_same_verdict_each_time_and_moves_no_alias(
 ) -> None:
     settings = tracked(project(["popularity", GOOD], tastes))
     dry = in_mode(settings, "dry_run", monkeypatch)
-    with pytest.raises(GateClosedError, match="nightloom model promote VERSION"):
-        run_gate(dry, model="popularity")
+    night = run_gate(dry, model="popularity")
+    assert night.tags["verdict"] == "dry run: would promote version 1, kept none"
+    assert "nightloom model promote VERSION" in missing(night)
     run_gate(settings, model="popularity")
     nights = [run_gate(dry, model="als") for _ in range(2)]
     assert nights[0].tags["verdict"] == "dry run: would promote version 3, kept version 2"
