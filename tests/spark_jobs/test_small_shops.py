@@ -20,6 +20,8 @@ from nightloom.night.stages import Stage
 from nightloom.night.status import last_nights
 from serving import api, publish, report, slate_gate
 from serving.explain import NOTHING_LEFT
+from serving.night_status import served_nights
+from serving.stores import open_store, versions
 from spark_jobs import (
     gold_histories,
     gold_item_days,
@@ -142,7 +144,8 @@ def test_a_first_night_without_a_model_publishes_the_popular_lists_and_every_pag
     assert "v000001 serves the popular lists of the night of 2024-03-01 alone: no model is champion yet" in page
     (why,) = shop.get("/v1/users/anna/explain?item=i1")
     assert (why["source"], why["model"]) == ("popular", "none is champion yet")
-    (night,) = last_nights(shop.lake, 1)
+    served = served_nights(versions.list_pushes(open_store(shop.at.settings)))
+    (night,) = last_nights(shop.lake, 1, served)
     assert (night.status, night.model_version, night.published_version) == ("published", None, "1")
     shop.run(stages.MARTS, marts.main, D, **{"--all": {"action": "store_true"}})
 
