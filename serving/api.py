@@ -8,7 +8,6 @@ Errors are {"error": {"code": .., "message": ..}}.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,11 +22,11 @@ from starlette.routing import Route
 
 from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
-from nightloom.lake import as_json, now
+from nightloom.lake import now
 from nightloom.settings import Settings
 from serving import answers, console, url_paths  # noqa: F401  # ids in paths may hold a newline
 from serving.answers import BadRequestError
-from serving.explain import build_explanation
+from serving.explanations import Explanations
 from serving.stores import open_store
 from serving.stores.base import EVERYBODY, NothingPublishedError
 from serving.stores.fallback import FallbackReader
@@ -36,8 +34,6 @@ from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
 
 JSON = "application/json"
-MAX_CONCURRENT_EXPLANATIONS = 2
-"""More would take the threads and the memory that lists need."""
 Body = Callable[[Request, Snapshot, bool], Response]
 """Answers a request from a snapshot, given whether the snapshot is stale."""
 
@@ -76,7 +72,7 @@ def create_app(settings: Settings) -> Starlette:
     saved = settings.place("home") / "serving" / "last_good.json"
     lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved)
     app.state.lists, app.state.reader, app.state.settings = lists, lists.reader, settings
-    app.state.explaining = asyncio.Semaphore(MAX_CONCURRENT_EXPLANATIONS)
+    app.state.explanations = Explanations(settings)
     return app
 
 
@@ -149,14 +145,12 @@ async def get_health(request: Request) -> Response:
 
 
 async def get_explanation(request: Request) -> Response:
-    """Why a user is shown an item. For operators: it opens the lake and the model, in a thread of its own."""
+    """Why a user is shown an item. For operators: it opens the lake and the model, in a process of its own."""
     item = request.query_params.get("item")
     if not item:
         raise BadRequestError("item is missing; ask /v1/users/USER/explain?item=ITEM for an item of the user's list")
-    state, user = request.app.state, request.path_params["user"]
-    async with state.explaining:
-        found = await run_in_threadpool(build_explanation, state.settings, state.reader, user, item)
-    return Response(as_json(found.as_dict()), media_type=JSON)
+    explanations: Explanations = request.app.state.explanations
+    return await explanations.respond(request.path_params["user"], item, page=False)
 
 
 def _excluded_items(request: Request) -> frozenset[str]:

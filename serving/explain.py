@@ -140,6 +140,13 @@ def _table_versions(stages: list[StageRun], meta: dict[str, Any]) -> dict[str, i
     return dict(sorted((read | meta["inputs"]).items()))
 
 
+def prepare(settings: Settings, snapshot: Snapshot) -> None:
+    """Load what the next explanation of a version needs: the models that scored its lists."""
+    if snapshot.meta["model_version"] != NO_MODEL:
+        for version in snapshot.meta["model_version"].split(", "):
+            _model(settings.file, version)
+
+
 @lru_cache(maxsize=2)
 def _model(config: Path, version: str) -> Model:
     """The registered model, cached: the next explanation is quick."""

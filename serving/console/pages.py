@@ -21,7 +21,7 @@ from nightloom.pages.html import render
 from nightloom.settings import Settings
 from serving import answers
 from serving.console.quality import data_docs_page, quality_page
-from serving.explain import build_explanation
+from serving.explanations import Explanations
 from serving.history import read_history
 from serving.night_status import served_nights
 from serving.stores.base import NothingPublishedError
@@ -78,7 +78,7 @@ def routes() -> list[Route]:
     return [
         Route("/", _handler(home_page)),
         Route("/user", _handler(user_page)),
-        Route("/explain", _handler(explanation_page)),
+        Route("/explain", explanation_page),
         Route("/reports/{night}", _handler(report_page)),
         Route("/quality", _handler(quality_page)),
         Route("/data-docs/{page:path}", _handler(data_docs_page)),
@@ -131,24 +131,18 @@ def user_page(request: Request) -> Response:
     found = lists.ask_in_thread(read, user)
     return HTMLResponse(
         render(
-<<<<<<< HEAD
-            TEMPLATES / "user.html", project=settings.project.name, user=user, events=len(history),
-            k=found["meta"]["k"], trouble=lists.trouble, **found,
-=======
             TEMPLATES / "user.html", project=settings.project.name, user=user, answer=answer, history=newest,
             items=items, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
             empty=snapshot.get("users", user) is not None,
->>>>>>> 5d9ef62 (gates: a first night publishes the popular lists and says what a model lacks; no single user or row stops a night)
         )
     )  # fmt: skip
 
 
-def explanation_page(request: Request) -> Response:
-    """Why one user is shown one item."""
-    settings, lists = _state(request)
+async def explanation_page(request: Request) -> Response:
+    """Why one user is shown one item; by the process of the explanations, as in the API."""
+    explanations: Explanations = request.app.state.explanations
     query = request.query_params
-    found = build_explanation(settings, lists.reader, query.get("user", ""), query.get("item", ""))
-    return HTMLResponse(render(TEMPLATES / "explain.html", project=settings.project.name, why=found))
+    return await explanations.respond(query.get("user", ""), query.get("item", ""), page=True)
 
 
 def report_page(request: Request) -> Response:

@@ -32,9 +32,11 @@ from nightloom.night.records import Check
 from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
 from nightloom.settings import Settings
-from serving import api, publish
+from serving import api, explainer, publish
+from serving.explanations import Answer, Question
 from serving.slate_checks import lists_database, slate_checks
 from serving.stores import Store, open_store
+from serving.stores.reader import Reader
 
 CONFIG = """
 [project]
@@ -222,6 +224,10 @@ class Project:
             record_and_enforce(night, stages.SLATE_GATE, checks)
 
         run(self, stages.SLATE_GATE, body, day, arguments)
+
+    def explain(self, user: str, item: str, *, page: bool = False) -> Answer:
+        """The answer of the process that explains, made in this one."""
+        return explainer.answer(self.settings, Reader(self.store), Question(user, item, page))
 
     def client(self) -> Client:
         return Client(self.settings)

@@ -5,14 +5,12 @@ Item 1 is liked by most, then 2, ..., 11; nobody likes 12, which the model does 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -213,47 +211,16 @@ Rules that moved it (rank before -> after)
             {"rule": "hero", "kind": "pin", "before": 5, "after": 1, "explanation": "item 9 at place 1"},
         ],
     }  # fmt: skip
-    answer = client.get("/v1/users/u2/explain?item=9")
-    assert (answer.status_code, answer.headers["content-type"], answer.json()) == (200, "application/json", printed)
-    page = client.get("/explain?user=u2&item=9").text
-    assert "By score alone" in page
-    assert "one_of_two" in page
+    answer = shop.explain("u2", "9")
+    assert (answer.code, answer.response().media_type, json.loads(answer.body)) == (200, "application/json", printed)
+    page = shop.explain("u2", "9", page=True).body
+    assert b"By score alone" in page
+    assert b"one_of_two" in page
 
 
-def test_where_nothing_can_be_told_the_text_says_why(client: Client) -> None:
+def test_where_nothing_can_be_told_the_text_says_why(shop: Project, client: Client) -> None:
     assert "  rebuilt, the list has it at rank 2" in commands.format_explanation(reasons(client, "u4", "7"))
-    assert "which items these hid is not recorded." in client.get("/explain?user=nobody&item=1").text
-
-
-@pytest.mark.parametrize(
-    ("path", "code", "kind", "words"),
-    [
-        ("/v1/users/u2/explain?item=10", 404, "not_listed", "item 10 is not in the personal list of user u2"),
-        ("/v1/users/u2/explain", 400, "bad_request", "item is missing; ask /v1/users/USER/explain?item=ITEM"),
-    ],
-)
-def test_the_api_refuses_in_its_own_shape(client: Client, path: str, code: int, kind: str, words: str) -> None:
-    answer = client.get(path)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (code, kind)
-    assert words in error["message"]
-
-
-def test_others_are_answered_while_something_is_explained(client: Client) -> None:
-    ended = list[str]()
-
-    async def both() -> None:
-        transport = httpx.ASGITransport(app=client.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as asking:
-
-            async def ask(path: str) -> None:
-                assert (await asking.get(path)).status_code == 200
-                ended.append(path)
-
-            await asyncio.gather(ask("/v1/users/u2/explain?item=9"), ask("/v1/users/u2/recommendations"))
-
-    asyncio.run(both())
-    assert ended == ["/v1/users/u2/recommendations", "/v1/users/u2/explain?item=9"]
+    assert b"which items these hid is not recorded." in shop.explain("nobody", "1", page=True).body
 
 
 def copied(shop: Project, to: Path) -> Project:
@@ -284,8 +251,8 @@ def test_rules_that_have_changed_since_are_not_replayed_and_other_settings_do_no
 def test_without_the_lake_an_explanation_is_refused_and_lists_are_served(shop: Project, tmp_path: Path) -> None:
     away = copied(shop, tmp_path)
     shutil.rmtree(away.settings.place("lake"))
-    client = away.client()
-    answer = client.get("/v1/users/u2/explain?item=9")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_here")
-    assert "ops.stages is not in" in answer.json()["error"]["message"]
-    assert client.get("/v1/users/u2/recommendations").status_code == 200
+    why = away.explain("u2", "9")
+    error = json.loads(why.body)["error"]
+    assert (why.code, error["code"]) == (503, "not_here")
+    assert "ops.stages is not in" in error["message"]
+    assert away.client().get("/v1/users/u2/recommendations").status_code == 200

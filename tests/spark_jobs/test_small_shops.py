@@ -19,9 +19,10 @@ from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
 from nightloom.night.status import last_nights
 from serving import api, publish, report, slate_gate
-from serving.explain import NOTHING_LEFT
+from serving.explain import NOTHING_LEFT, Explanation, build_explanation
 from serving.night_status import served_nights
 from serving.stores import open_store, versions
+from serving.stores.reader import Reader
 from spark_jobs import (
     gold_histories,
     gold_item_days,
@@ -95,6 +96,9 @@ class Shop:
         assert [answer.status_code for answer in answers] == [200] * len(paths)
         return [answer.json() if "json" in answer.headers["content-type"] else answer.text for answer in answers]
 
+    def explain(self, user: str, item: str) -> Explanation:
+        return build_explanation(self.at.settings, Reader(open_store(self.at.settings)), user, item)
+
     def warnings(self, gate: str) -> dict[str, tuple[str, str]]:
         """The checks of a gate's last run that failed -> what was found and expected; none of them closed it."""
         rows = self.lake.rows(GATES, f"gate = '{gate}' ORDER BY checked_at").to_pylist()
@@ -142,8 +146,8 @@ def test_a_first_night_without_a_model_publishes_the_popular_lists_and_every_pag
     assert (status["model_version"], status["counts"]["users"]) == ("none", 0)
     assert "Everybody gets the popular list." in home
     assert "v000001 serves the popular lists of the night of 2024-03-01 alone: no model is champion yet" in page
-    (why,) = shop.get("/v1/users/anna/explain?item=i1")
-    assert (why["source"], why["model"]) == ("popular", "none is champion yet")
+    why = shop.explain("anna", "i1")
+    assert (why.source, why.model) == ("popular", "none is champion yet")
     served = served_nights(versions.list_pushes(open_store(shop.at.settings)))
     (night,) = last_nights(shop.lake, 1, served)
     assert (night.status, night.model_version, night.published_version) == ("published", None, "1")
@@ -159,12 +163,10 @@ def test_the_next_night_has_a_champion_and_a_user_who_has_seen_every_item_stops_
     assert shop.warnings("slate") == {
         "empty_lists": ("0.0714 (1 of 14 lists; these users get the popular list)", "at most 0.05")
     }
-    of_bot, of_u0, status, page, why = shop.get(
-        "/v1/users/bot/recommendations", "/v1/users/u0/recommendations", "/v1/status", "/user?id=bot",
-        "/explain?user=bot&item=i3",
-    )  # fmt: skip
+    paths = ("/v1/users/bot/recommendations", "/v1/users/u0/recommendations", "/v1/status", "/user?id=bot")
+    of_bot, of_u0, status, page = shop.get(*paths)
     assert (of_bot["source"], sorted(items(of_bot))) == ("popular", [f"i{n}" for n in range(8)])
     assert (of_u0["source"], sorted(items(of_u0))) == ("personal", ["i3", "i4", "i5", "i6", "i7"])
     assert status["counts"]["users"] == 14
     assert "No item is left for this user" in page
-    assert NOTHING_LEFT[1:] in why
+    assert shop.explain("bot", "i3").uncaused == NOTHING_LEFT

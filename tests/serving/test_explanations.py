@@ -1,0 +1,167 @@
+"""The process that explains, asked through a real server: one for all, bounded, and the readers stay as they are."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nightloom.local.airflow_server import free_port
+from nightloom.settings import CONFIG_VARIABLE
+from serving import explainer
+from serving.explanations import STATE, Explanations, Question
+from tests.serving.conftest import CONFIG, Project
+from tests.serving.test_explain import trained_and_published
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
+MAIN = "from nightloom.cli import main; main()"
+ROOT = Path(__file__).parents[2]
+EXPLAIN, PAGE, LIST = "/v1/users/u0/explain?item=3", "/explain?user=u0&item=3", "/v1/users/u0/recommendations"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `nightloom serve` of one worker."""
+
+    project: Project
+    process: psutil.Popen
+    port: int
+
+    def get(self, path: str) -> tuple[int, str, str | None]:
+        """Status, body, Retry-After."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        found = answer.status, answer.read().decode(), answer.headers["Retry-After"]
+        connection.close()
+        return found
+
+    def explainers(self) -> list[psutil.Process]:
+        return [each for each in self.process.children() if "serving.explainer" in each.cmdline()]
+
+
+def wait(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    project = Project(tmp_path_factory.mktemp("explained"))
+    (project.root / "nightloom.toml").write_text(CONFIG, encoding="utf8")
+    trained_and_published(project)
+    port = free_port(0)
+    environment = os.environ | {CONFIG_VARIABLE: str(project.root / "nightloom.toml"), "PYTHONPATH": str(ROOT)}
+    process = psutil.Popen([sys.executable, "-c", MAIN, "serve", "--port", str(port)], env=environment)
+    server = Server(project, process, port)
+    wait(lambda: answers(server))
+    yield server
+    (helper,) = server.explainers()
+    process.terminate()
+    process.wait(30)
+    wait(lambda: not helper.is_running())  # it ends with the last who asked
+
+
+def answers(server: Server) -> bool:
+    try:
+        return server.get(LIST)[0] == 200
+    except ConnectionError:
+        return False
+
+
+def test_explanations_take_no_memory_of_the_process_that_serves_lists(server: Server) -> None:
+    server.get("/user?id=u0")
+    before = server.process.memory_info().rss
+    code, body, _ = server.get(EXPLAIN)
+    assert (code, json.loads(body)["model"]) == (200, "als version 1")
+    code, body, _ = server.get(PAGE)
+    assert code == 200
+    assert "als version 1" in body
+    (helper,) = server.explainers()
+    assert helper.memory_info().rss > 100 << 20
+    assert server.process.memory_info().rss - before < 30 << 20
+    assert not any("torch" in mapped.path or "numba" in mapped.path for mapped in server.process.memory_maps())
+    assert (server.project.settings.place("home") / STATE).stat().st_mode & 0o77 == 0
+
+
+def test_an_item_that_is_not_listed_and_a_question_without_one_are_refused(server: Server) -> None:
+    code, body, _ = server.get("/v1/users/u0/explain?item=99")
+    assert (code, json.loads(body)["error"]["code"]) == (404, "not_listed")
+    code, body, _ = server.get("/v1/users/u0/explain")
+    assert (code, json.loads(body)["error"]["code"]) == (400, "bad_request")
+    code, body, _ = server.get("/explain?user=u0&item=99")
+    assert code == 404
+    assert "item 99 is not in the personal list of user u0" in body
+
+
+def test_two_wait_at_a_time_whatever_the_route_others_are_told_when_to_ask_again_and_lists_go_on(
+    server: Server,
+) -> None:
+    server.get(EXPLAIN)
+    (helper,) = server.explainers()
+    helper.suspend()
+    with ThreadPoolExecutor(2) as pool:
+        waiting: list[Future[tuple[int, str, str | None]]] = [pool.submit(server.get, path) for path in (EXPLAIN, PAGE)]
+        wait(lambda: server.get(PAGE)[0] == 503)
+        for path in (EXPLAIN, PAGE):
+            code, body, retry_after = server.get(path)
+            assert (code, retry_after) == (503, "2")
+            assert "2 explanations are under way" in body
+        assert server.get(LIST)[0] == 200
+        assert not any(each.done() for each in waiting)
+        helper.resume()
+        assert [each.result()[0] for each in waiting] == [200, 200]
+
+
+def test_a_process_that_was_killed_is_started_again(server: Server) -> None:
+    server.get(EXPLAIN)
+    (helper,) = server.explainers()
+    helper.kill()
+    assert server.get(EXPLAIN)[0] == 200
+    wait(lambda: len(server.explainers()) == 1)
+    assert server.explainers() != [helper]
+
+
+def test_two_workers_that_ask_at_once_start_one_process(server: Server) -> None:
+    (server.project.settings.place("home") / STATE).unlink()  # as on a machine where none has run
+    with ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(Explanations(server.project.settings).ask, Question("u0", "3", page=False, asker=os.getpid()))
+            for _ in range(2)
+        ]
+        assert [each.result().code for each in asked] == [200, 200]
+    mine = [each for each in psutil.Process().children() if "serving.explainer" in each.cmdline()]
+    assert len(mine) == 1
+    mine[0].kill()
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"), [(["--idle-seconds", "0.1"], "without a question"), (["--max-bytes", "1"], "it uses ")]
+)
+def test_it_ends_when_idle_and_above_its_memory(server: Server, option: list[str], reason: str) -> None:
+    config = str(server.project.root / "nightloom.toml")
+    command = [sys.executable, "-m", explainer.__name__, "--config", config, "--asker", str(os.getpid()), *option]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert reason in done.stderr
+
+
+def test_ctrl_c_ends_it_without_a_traceback(server: Server) -> None:
+    server.get(EXPLAIN)
+    (helper,) = server.explainers()
+    helper.send_signal(signal.SIGINT)
+    wait(lambda: not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE)
+    assert server.get(EXPLAIN)[0] == 200
