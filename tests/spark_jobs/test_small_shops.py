@@ -4,12 +4,14 @@ import asyncio
 import shutil
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pyspark.sql import SparkSession
+from starlette.applications import Starlette
 
 from models import registry
 from nightloom import settings as settings_module
@@ -22,7 +24,6 @@ from serving import api, publish, report, slate_gate
 from serving.explain import NOTHING_LEFT, Explanation, build_explanation
 from serving.night_status import served_nights
 from serving.stores import open_store, versions
-from serving.stores.reader import Reader
 from spark_jobs import (
     gold_histories,
     gold_item_days,
@@ -83,12 +84,16 @@ class Shop:
         argv = ["--date", str(day), "--config", str(self.at.settings.file)]
         run_stage(stage, body, context=context, options=options, argv=argv)
 
+    @cached_property
+    def app(self) -> Starlette:
+        """One for all: a process may have a version of an LMDB store open once."""
+        return api.create_app(self.at.settings)
+
     def get(self, *paths: str) -> list[Any]:
         """The answers of the API."""
-        app = api.create_app(settings_module.load(self.at.settings.file))
 
         async def ask() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(app=app)
+            transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
                 return [await client.get(path) for path in paths]
 
@@ -97,7 +102,7 @@ class Shop:
         return [answer.json() if "json" in answer.headers["content-type"] else answer.text for answer in answers]
 
     def explain(self, user: str, item: str) -> Explanation:
-        return build_explanation(self.at.settings, Reader(open_store(self.at.settings)), user, item)
+        return build_explanation(self.at.settings, self.app.state.reader, user, item)
 
     def warnings(self, gate: str) -> dict[str, tuple[str, str]]:
         """The checks of a gate's last run that failed -> what was found and expected; none of them closed it."""
