@@ -154,11 +154,12 @@ class Explanations:
         """One worker of all starts the process."""
         try:
             self._home.mkdir(parents=True, exist_ok=True)
-            with (self._home / "explainer.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        except PermissionError as error:
-            raise ExplainerError(f"explanations need a home that can be written to: {error}") from None
+            lock = (self._home / "explainer.lock").open("w")
+        except OSError as error:
+            raise ExplainerError(f"explanations need a home folder that can be written to: {error}") from None
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _start(self) -> Connection:
         command = [sys.executable, "-m", "serving.explainer", "--config", str(self._settings.file)]
