@@ -39,7 +39,7 @@ IDLE_SECONDS = 900.0
 MAX_BYTES = 2 << 30
 """Resident memory, files that are mapped aside. Above it the process ends after its answer, above twice at once."""
 LOOK_SECONDS = 0.5
-NICENESS = 10
+NICENESS = 5
 
 
 def answer(settings: Settings, reader: Reader, question: Question) -> Answer:
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
     parser.add_argument("--max-bytes", type=int, default=MAX_BYTES)
     given = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it with its server, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the process ends with it
     os.nice(NICENESS)  # lists first
     explainer = Explainer(settings_module.load(given.config), given.asker, given.idle_seconds, given.max_bytes)
     explainer.run()

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ MAX_WAITING = 2
 """Questions that a worker, or the process itself, has at a time; one more is answered with 503."""
 MAX_SECONDS = 60.0
 """For one answer. The process ends where one takes longer."""
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 RETRY_SECONDS = 2
 TRIES = 2
 """The process may end by itself between two questions."""
@@ -96,7 +97,6 @@ class Explanations:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._home = settings, settings.place("home")
         self._waiting = 0
-        self._started: subprocess.Popen[bytes] | None = None
 
     async def respond(self, user: str, item: str, *, page: bool) -> Response:
         """Why a user is shown an item; 503 with Retry-After while MAX_WAITING others wait."""
@@ -125,8 +125,6 @@ class Explanations:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        if self._started:
-            self._started.poll()  # the system keeps an ended process until it is asked for
         found = self._connect()
         if found is None:
             with self._exclusive():
@@ -165,16 +163,17 @@ class Explanations:
         command = [sys.executable, "-m", "serving.explainer", "--config", str(self._settings.file)]
         environment = {"OMP_NUM_THREADS": "1"} | dict(os.environ)  # the other cores are the readers'
         command += ["--asker", str(os.getpid())]
-        self._started = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        started = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        # The system keeps an ended process until somebody waits for it.
+        threading.Thread(target=started.wait, daemon=True).start()
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if (connection := self._connect()) is not None:
                 return connection
-            if (code := self._started.poll()) is not None:
+            if (code := started.poll()) is not None:
                 raise ExplainerError(f"the process that explains ended with exit code {code}: {' '.join(command)}")
             time.sleep(0.05)
-        self._started.kill()
-        self._started.wait()
+        started.kill()
         raise ExplainerError(f"the process that explains did not start in {START_SECONDS:.0f} s: {' '.join(command)}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -157,11 +156,3 @@ def test_it_ends_when_idle_and_above_its_memory(server: Server, option: list[str
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert reason in done.stderr
-
-
-def test_ctrl_c_ends_it_without_a_traceback(server: Server) -> None:
-    server.get(EXPLAIN)
-    (helper,) = server.explainers()
-    helper.send_signal(signal.SIGINT)
-    wait(lambda: not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE)
-    assert server.get(EXPLAIN)[0] == 200
