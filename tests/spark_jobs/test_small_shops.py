@@ -38,7 +38,14 @@ from tests.spark_jobs.small_project import EVENTS_ONLY, NOON, D, Project, projec
 from training import model_gate, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
-ALS = '\n[[models]]\nname = "als"\n'
+MORE = """
+[[models]]
+name = "als"
+
+[store]
+kind = "files"
+"""
+"""Files, since a process may have a version of an LMDB store open only once, and here it is reader and writer."""
 Like = tuple[str, str, int]
 """User, item, days before D."""
 NEXT = D + timedelta(days=1)
@@ -86,7 +93,7 @@ class Shop:
 
     @cached_property
     def app(self) -> Starlette:
-        """One for all: a process may have a version of an LMDB store open once."""
+        """The API, one for both nights."""
         return api.create_app(self.at.settings)
 
     def get(self, *paths: str) -> list[Any]:
@@ -125,7 +132,7 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shop(quick: None, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Shop:
     """A shop with one user, who has liked nothing new in the last 14 days. D itself has no event at all."""
-    shop = Shop(project(tmp_path_factory.mktemp("shop"), spark, EVENTS_ONLY + ALS))
+    shop = Shop(project(tmp_path_factory.mktemp("shop"), spark, EVENTS_ONLY + MORE))
     home = shop.at.settings.place("home")
     home.mkdir(exist_ok=True)
     shutil.copy(mlflow_database, home / "mlflow.db")
