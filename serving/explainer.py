@@ -32,6 +32,7 @@ from nightloom.settings import Settings
 from serving import explain
 from serving.explanations import MAX_SECONDS, MAX_WAITING, STATE, Answer, Question, busy, failure
 from serving.stores import open_store
+from serving.stores.base import NothingPublishedError
 from serving.stores.reader import Reader
 
 PAGE = Path(__file__).parent / "console" / "templates" / "explain.html"
@@ -48,8 +49,10 @@ def answer(settings: Settings, reader: Reader, question: Question) -> Answer:
         why = explain.build_explanation(settings, reader, question.user, question.item)
     except UnknownUserError as error:
         return failure(settings, question.page, 404, "not_listed", str(error))
-    except StoreError as error:
+    except NothingPublishedError as error:
         return failure(settings, question.page, 503, "nothing_published", str(error))
+    except StoreError as error:
+        return failure(settings, question.page, 503, "store_unavailable", str(error))
     except NightloomError as error:
         return failure(settings, question.page, 503, "not_here", str(error))
     if question.page:

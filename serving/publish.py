@@ -27,11 +27,7 @@ from serving.quota import check_quota
 from serving.store_rows import BATCH_ROWS, StoreRows
 from serving.stores import Store, open_store, versions
 from serving.stores.base import KINDS
-<<<<<<< HEAD
-from serving.stores.pushes import FailureReason, PinnedError, Push, PushError, PushState, version_name
-=======
-from serving.stores.pushes import NO_MODEL, FailureReason, Push, PushError, PushState, version_name
->>>>>>> 5d9ef62 (gates: a first night publishes the popular lists and says what a model lacks; no single user or row stops a night)
+from serving.stores.pushes import NO_MODEL, FailureReason, PinnedError, Push, PushError, PushState, version_name
 
 INPUTS = (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS, ITEMS)
 SECONDS_BETWEEN_LINES = 2.0

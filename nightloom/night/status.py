@@ -141,16 +141,11 @@ def show(night: NightStatus) -> None:
     console = screen()
     took = f"{night.wall_seconds:.0f} s" if night.wall_seconds is not None else f"{night.work_seconds:.0f} s of work"
     made = [f"model {night.model_version}"] if night.model_version else []
-<<<<<<< HEAD
-    made += [f"serving version {night.published_version}"] if night.published_version else []
+    if night.published_version:
+        made += [f"serving version {night.published_version}", *([] if made else ["no model: popular lists alone"])]
     console.print(
         Text.assemble((str(night.night), "bold"), "  ", _colored(night.status), "  ", ", ".join([took, *made]))
     )
-=======
-    if night.published_version:
-        made += [f"serving version {night.published_version}", *([] if made else ["no model: popular lists alone"])]
-    console.print(f"[bold]{night.night}[/bold]  {_colored(night.status)}  " + ", ".join([took, *made]))
->>>>>>> 5d9ef62 (gates: a first night publishes the popular lists and says what a model lacks; no single user or row stops a night)
     console.print(_grid(night.stages))
     for gate in night.gates:
         by = f", by {gate.override}" if gate.override else ""

@@ -123,7 +123,9 @@ def user_page(request: Request) -> Response:
         items = [item["item_id"] for item in answer["items"]]
         described = dict(zip(items, snapshot.get_many("items", items), strict=True))
         titles = snapshot.titles([event["item_id"] for event in newest])
+        popular = answer["source"] != "personal" and not stale
         return {
+            "empty": popular and snapshot.get("users", user) is not None,
             "answer": answer, "items": {item: row or {} for item, row in described.items()}, "meta": snapshot.meta,
             "history": [event | {"title": title} for event, title in zip(newest, titles, strict=True)],
         }  # fmt: skip
@@ -131,9 +133,8 @@ def user_page(request: Request) -> Response:
     found = lists.ask_in_thread(read, user)
     return HTMLResponse(
         render(
-            TEMPLATES / "user.html", project=settings.project.name, user=user, answer=answer, history=newest,
-            items=items, events=len(history), k=snapshot.meta["k"], meta=snapshot.meta,
-            empty=snapshot.get("users", user) is not None,
+            TEMPLATES / "user.html", project=settings.project.name, user=user, events=len(history),
+            k=found["meta"]["k"], trouble=lists.trouble, **found,
         )
     )  # fmt: skip
 
