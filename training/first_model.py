@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 from nightloom.contracts import INTERACTIONS
 from nightloom.lake import Lake
+from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from training.dataset import before_condition
@@ -49,7 +50,9 @@ def what_is_missing(night: Night, models: int, compared: bool) -> str:
     if not likes.before:
         return _days_missing(night, likes, likes.first)
     if not models:
-        return f"a trained model; run `python -m training.train --date {night.date}`, whose output says what it lacks"
+        return (
+            f"a trained model; run `python -m {stages.TRAIN.name} --date {night.date}`, whose output says what it lacks"
+        )
     if not compared:
         days = night.settings.training.holdout_days
         return f"1 user or more who liked something new in the last {days} days (training.holdout_days); {DISABLED}"
