@@ -45,13 +45,12 @@ def update_silver(
     """
     bronze = BRONZE[kind]
     sources = [source for source in night.settings.sources if source.kind == kind]
-    for each in (table, QUARANTINE_ROWS):
-        night.create(each)
+    night.create(table)
+    night.create(QUARANTINE_ROWS)
     unused_rows.begin(night, bronze, table)
     logged = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
-    declared = {(source.name,) for source in sources}
-    undeclared = logged is None or not logged <= declared
-    behind, tried = unused_rows.is_behind(night, bronze, table), _was_tried(night, bronze, table)
+    undeclared = logged is None or not logged <= {(source.name,) for source in sources}
+    tried, behind = _was_tried(night, bronze, table), unused_rows.is_behind(night, bronze, table)
     came = parse(new_rows(night, bronze, into=UNUSED_ROWS if behind else table), sources, types, undeclared)
     with cached(drop_unneeded_raw(judge(came))) as rows:
         counts = count_outcomes(rows)
@@ -64,7 +63,7 @@ def update_silver(
         inserted = updated = 0
         if counts["read"]:
             good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
-            inserted, updated = _merge_and_record(night, bronze, table, rows, good, update, behind=behind)
+            inserted, updated = _merge_and_record(night, table, rows, counts, good, update, source=bronze)
         if night.everything:
             night.counts["left quarantine"] = _release_from_quarantine(night, rows, kind)
     night.record_write(table, inserted + updated)
@@ -80,21 +79,25 @@ def _was_tried(night: SparkNight, bronze: Table, table: Table) -> bool:
 
 def _merge_and_record(
     night: SparkNight,
-    bronze: Table,
     table: Table,
     rows: DataFrame,
+    counts: Mapping[str, int],
     good: DataFrame,
     update: str | None,
     *,
-    behind: bool,
+    source: Table,
 ) -> tuple[int, int]:
     """Merge the good rows, then record those of `rows` that are not in the table -> (inserted, updated)."""
-    consumed, before = night.lake.consumed_version(bronze, table), night.lake.version(table)
+    consumed, before = night.lake.consumed_version(source, table), night.lake.version(table)
+    behind, everything = unused_rows.is_behind(night, source, table), night.everything or consumed is None
     inserted = updated = 0
-    if night.everything or consumed is None or consumed < night.pin(bronze):
-        inserted, updated = merge(night, table, good, source=bronze, update=update)
-    everything = night.everything or consumed is None
-    unused_rows.record(night, bronze, table, rows, since=None if everything or behind else before, anew=everything)
+    if everything or consumed is None or consumed < night.pin(source):
+        inserted, updated = merge(night, table, good, source=source, update=update)
+    if not everything and counts["read"] == inserted + updated + counts["quarantined"]:
+        night.lake.mark_consumed({source: night.pin(source)}, UNUSED_ROWS)  # every record is in one of the two tables
+    else:
+        since = None if everything or behind else before
+        unused_rows.record(night, source, table, rows, since=since, anew=everything)
     return inserted, updated
 
 
