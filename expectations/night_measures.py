@@ -15,7 +15,7 @@ from expectations.drift import drift
 from expectations.measure import Measure
 from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, USERS, Table
 from nightloom.night import records, stages
-from nightloom.night.context import Night
+from nightloom.night.context import Night, nights_in
 
 MIN_NIGHTS = 3
 EXAMPLES = 3
@@ -43,15 +43,6 @@ def nights_before(night: Night) -> list[date]:
     for table in BRONZE.values():
         ingested |= {day for day in nights_in(night, table) if day < night.date}
     return sorted(ingested)[-night.settings.gates.data.past_nights :]
-
-
-def nights_in(night: Night, table: Table) -> set[date]:
-    """The nights of a table's rows: from the table's log without reading rows, until a compaction."""
-    if not night.lake.exists(table):
-        return set()
-    if (logged := night.lake.distinct_in_log(table, ("night",), night.pin(table))) is not None:
-        return {day for (day,) in logged}
-    return set(night.lake.rows(table, columns=["DISTINCT night"], version=night.pin(table))["night"].to_pylist())
 
 
 def _enough(before: Sequence[date]) -> bool:

@@ -18,12 +18,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from nightloom.contracts import INTERACTIONS, REOPENINGS, Table
+from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
 from nightloom.lake.recommendations import logical_rows
 from nightloom.literals import spark_name
 from nightloom.night import records, stages
+from nightloom.night.context import nights_in
 from nightloom.night.run import run_stage
 from nightloom.sql.marts import Mart, all_marts, all_tables
 from nightloom.sql.names import SPARK, tables_in, view, with_views
@@ -115,10 +116,11 @@ def _reset_if_columns_changed(night: SparkNight, mart: Mart) -> None:
 
 
 def _missed_nights(night: SparkNight, mart: Mart) -> list[date]:
-    """Earlier nights on which stages ran and of which a mart with `every_night` has no rows."""
+    """Earlier nights that are recorded or brought events, and of which a mart with `every_night` has no rows."""
     if not mart.every_night:
         return []
     ran = set(records.nights(night.lake, before=night.date))
+    ran |= {day for day in nights_in(night, BRONZE_EVENTS) if day < night.date}
     built = night.lake.rows(mart.table, columns=["night"])["night"].to_pylist() if night.lake.exists(mart.table) else []
     return sorted(ran.difference(built))
 

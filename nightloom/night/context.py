@@ -64,6 +64,15 @@ class Night:
             record.clear()
 
 
+def nights_in(night: Night, table: Table) -> set[date]:
+    """The nights of a table's rows: from its log without reading rows, until a compaction."""
+    if not night.lake.exists(table):
+        return set()
+    if (logged := night.lake.distinct_in_log(table, ("night",), night.pin(table))) is not None:
+        return {day for (day,) in logged}
+    return set(night.lake.rows(table, columns=["DISTINCT night"], version=night.pin(table))["night"].to_pylist())
+
+
 def end_of(night: date) -> datetime:
     """First moment after a date, UTC."""
     return datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(days=1)
