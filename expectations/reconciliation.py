@@ -30,7 +30,8 @@ MEMORY = "1GB"
 CLEANING = {"events": stages.SILVER_INTERACTIONS, "items": stages.SILVER_ITEMS, "users": stages.SILVER_USERS}
 """Kind of a source -> the stage that cleans its records."""
 PRESENT = "HAVING max(version) FILTER (came) >= coalesce(max(version) FILTER (NOT came), 0)"
-"""Of the changes of one id: the last one leaves it in the table."""
+GONE = "HAVING max(version) FILTER (NOT came) > coalesce(max(version) FILTER (came), 0)"
+"""Of the changes of one id: the last one leaves it in the table, or takes it away."""
 
 
 def reconcile(night: Night, kind: str) -> tuple[list[Check], Mapping[Table, int]]:
@@ -100,7 +101,7 @@ class Search:
             moment="occurred_at",
             outcome="outcome",
         )
-        gone = " UNION ".join(f"SELECT id FROM {name} WHERE NOT came" for name in ("used", "bad", "unused"))
+        gone = " UNION ".join(f"SELECT id FROM {name} GROUP BY id {GONE}" for name in ("used", "bad", "unused"))
         self.db.execute(f"CREATE TABLE missing AS SELECT id FROM arrived WHERE came UNION {gone}")
         return self._missing()
 

@@ -63,7 +63,9 @@ def update_silver(
         inserted = updated = 0
         if counts["read"]:
             good = transform(rows.where(F.col("verdict.outcome") == GOOD)).withColumn("night", F.lit(night.date))
-            inserted, updated = _merge_and_record(night, table, rows, counts, good, update, source=bronze)
+            inserted, updated = _merge_and_record(
+                night, table, rows, counts, good, update, source=bronze, behind=behind
+            )
         if night.everything:
             night.counts["left quarantine"] = _release_from_quarantine(night, rows, kind)
     night.record_write(table, inserted + updated)
@@ -86,12 +88,16 @@ def _merge_and_record(
     update: str | None,
     *,
     source: Table,
+    behind: bool,
 ) -> tuple[int, int]:
-    """Merge the good rows, then record those of `rows` that are not in the table -> (inserted, updated)."""
+    """Merge the good rows, then record those of `rows` that are not in the table -> (inserted, updated).
+
+    `behind`: a run was killed between the two, and perhaps nothing is left to merge.
+    """
     consumed, before = night.lake.consumed_version(source, table), night.lake.version(table)
-    behind, everything = unused_rows.is_behind(night, source, table), night.everything or consumed is None
+    everything = night.everything or consumed is None
     inserted = updated = 0
-    if everything or consumed is None or consumed < night.pin(source):
+    if everything or not behind or consumed != night.pin(source):
         inserted, updated = merge(night, table, good, source=source, update=update)
     if not everything and counts["read"] == inserted + updated + counts["quarantined"]:
         night.lake.mark_consumed({source: night.pin(source)}, UNUSED_ROWS)  # every record is in one of the two tables
