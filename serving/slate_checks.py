@@ -11,13 +11,13 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import duckdb
-import pyarrow as pa
 
 from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
+from nightloom.lake import arrow_schema
 from nightloom.lake.described_items import describe_items
 from nightloom.lake.duck import spilling_duckdb
-from nightloom.lake.recommendations import nightly_lists
+from nightloom.lake.recommendations import files_of_night, nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.slate.rule_checks import check_rules
@@ -64,27 +64,29 @@ def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]
 
 
 def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
-    """Pin the inputs and copy the needed columns into DuckDB, which spills to disk: each table is read once."""
+    """Views of the inputs at their pinned versions: DuckDB reads of their files what a check asks for, and copies none.
+
+    Only `listed`, a row per listed item, is a table.
+    """
     of_night = f"night = DATE '{night.date}'"
-    lists = nightly_lists(night.lake, night.date, night.pin(RECOMMENDATIONS))
-    _store(db, "lists", _stream(night, RECOMMENDATIONS, f"SELECT {LIST} FROM ({lists})"))
+    of_lists = files_of_night(night.lake, RECOMMENDATIONS, night.date, night.pin(RECOMMENDATIONS))
+    _view(db, "stored_lists", RECOMMENDATIONS, of_lists)
+    lists = nightly_lists(night.lake, night.date, night.pin(RECOMMENDATIONS), source="stored_lists")
+    db.execute(f"CREATE TEMP VIEW lists AS SELECT {LIST} FROM ({lists})")
+    _view(db, "weeks", HISTORIES, night.lake.files(HISTORIES, night.pin(HISTORIES)))
+    _view(db, "items", ITEMS, night.lake.files(ITEMS, night.pin(ITEMS)))
     for name, table, columns, where in (
-        ("weeks", HISTORIES, "user_id, items, at", f"week <= DATE '{night.date}'"),
-        ("items", ITEMS, "item_id, available, categories", "true"),
+        ("popular", POPULAR, "items", f"{of_night} AND segment = 'all'"),
+        ("similar_lists", SIMILAR_ITEMS, "item_id, items", of_night),
+        ("people", USERS, "user_id, attributes", "true"),
     ):
-        _copy(night, db, name, table, columns, where)
-    _optional(night, db, "popular", POPULAR, "items", f"{of_night} AND segment = 'all'", "items VARCHAR[]")
-    _optional(night, db, "similar_lists", SIMILAR_ITEMS, "item_id, items", of_night, "item_id VARCHAR, items VARCHAR[]")
-    if night.settings.slate.user_attributes:
-        _optional(night, db, "people", USERS, "user_id, attributes", "true", PEOPLE)
-    else:
-        db.execute(f"CREATE TEMP TABLE people ({PEOPLE})")
-    end = f"TIMESTAMPTZ '{night.end.isoformat()}'"
+        used = night.lake.exists(table) and (table != USERS or night.settings.slate.user_attributes)
+        _view(db, f"stored_{name}", table, night.lake.files(table, night.pin(table)) if used else [])
+        db.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM stored_{name} WHERE {where}")
+    db.execute(f"CREATE TEMP VIEW touched AS {_touched_sql(night)}")
     db.execute(
-        f"""CREATE TEMP TABLE histories AS
-        SELECT user_id, flatten(list(items[1:len(list_filter("at", lambda moment: moment < {end}))])) AS items,
-        max(list_max(list_filter("at", lambda moment: moment < {end}))) AS last_at
-        FROM weeks GROUP BY user_id HAVING min("at"[1]) < {end}"""
+        """CREATE TEMP VIEW histories AS
+        SELECT user_id, flatten(list(items)) AS items, max(last_at) AS last_at FROM touched GROUP BY user_id"""
     )
     # An item that no source described may be listed; an item that is not available may not.
     db.execute(
@@ -95,31 +97,23 @@ def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
 
 
 LIST = "user_id, items, scores, model_version"
-PEOPLE = "user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR)"
 
 
-def _copy(night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str) -> None:
-    _store(db, name, _stream(night, table, f"SELECT {columns} FROM t WHERE {where}"))
+def _touched_sql(night: Night) -> str:
+    """What each user touched in each week before the night's end: user_id, items, last_at."""
+    end, week = f"TIMESTAMPTZ '{night.end.isoformat()}'", HISTORIES.period_of(night.date)
+    before = f'list_filter("at", lambda moment: moment < {end})'
+    return f"""SELECT user_id, items, "at"[-1] AS last_at FROM weeks WHERE week < DATE '{week}'
+        UNION ALL SELECT user_id, items[1:len({before})], list_max({before}) FROM weeks
+        WHERE week = DATE '{week}' AND "at"[1] < {end}"""
 
 
-def _stream(night: Night, table: Table, sql: str) -> pa.RecordBatchReader:
-    """SQL over one table `t` at its pinned version, batch by batch: never the whole table in memory."""
-    return night.lake.stream_query(sql, ("t", night.lake.open(table, night.pin(table))))
-
-
-def _store(db: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader) -> None:
-    db.register("incoming", rows)
-    db.execute(f"CREATE TEMP TABLE {name} AS FROM incoming")
-
-
-def _optional(
-    night: Night, db: duckdb.DuckDBPyConnection, name: str, table: Table, columns: str, where: str, shape: str
-) -> None:
-    """Copy a table that the lake may lack."""
-    if night.lake.exists(table):
-        _copy(night, db, name, table, columns, where)
+def _view(db: duckdb.DuckDBPyConnection, name: str, table: Table, files: list[str]) -> None:
+    """A view of a table's files; of a table that has none, an empty one."""
+    if files:
+        db.read_parquet(files, union_by_name=True, hive_partitioning=table.partition is not None).create_view(name)
     else:
-        db.execute(f"CREATE TEMP TABLE {name} ({shape})")
+        db.register(name, arrow_schema(table).empty_table())
 
 
 def _count_lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -144,12 +138,15 @@ def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
     """
     return _one(
         db,
-        f"""WITH joined AS (SELECT h.user_id, l.items AS list, h.items AS seen
-            FROM histories h LEFT JOIN lists l USING (user_id)),
+        f"""WITH joined AS (SELECT user_id, lists.items AS list
+            FROM (SELECT DISTINCT user_id FROM touched) LEFT JOIN lists USING (user_id)),
         room AS (SELECT user_id, count(DISTINCT item) AS used FROM
-            (SELECT user_id, unnest(seen) AS item FROM joined WHERE len(list) < {stored})
+            (SELECT user_id, unnest(items) AS item FROM touched
+             SEMI JOIN (SELECT user_id FROM joined WHERE len(list) < {stored}) USING (user_id))
             WHERE item IN (SELECT item FROM listed) GROUP BY user_id)
-        SELECT count(*) AS known, count(list) AS covered, count(*) FILTER (list_has_any(list, seen)) AS seen,
+        SELECT count(*) AS known, count(list) AS covered,
+        (SELECT count(DISTINCT user_id) FROM touched JOIN lists USING (user_id)
+         WHERE list_has_any(lists.items, touched.items)) AS seen,
         count(*) FILTER (len(list) < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short,
         count(*) FILTER (len(list) = 0 AND (SELECT count(*) FROM listed) > coalesce(used, 0)) AS starved
         FROM joined LEFT JOIN room USING (user_id)""",
@@ -180,11 +177,16 @@ def _count_active_users(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str
     return _one(
         db,
         f"""WITH everybody AS (SELECT any_value(items) AS items FROM popular),
-        active AS (SELECT l.items[1:{k}] AS first, list_filter(e.items, lambda item: NOT list_contains(h.items, item))
-            [1:{k}] AS stranger FROM histories h CROSS JOIN everybody e LEFT JOIN lists l USING (user_id)
-            WHERE h.last_at >= TIMESTAMPTZ '{since.isoformat()}')
+        active AS (SELECT user_id, lists.items[1:{k}] AS first FROM (SELECT DISTINCT user_id FROM touched
+            WHERE last_at >= TIMESTAMPTZ '{since.isoformat()}') LEFT JOIN lists USING (user_id)),
+        alike AS (SELECT user_id, first, everybody.items FROM active, everybody
+            WHERE len(first) > 0 AND list_has_all(everybody.items, first)),
+        seen AS (SELECT user_id, flatten(list(items)) AS seen FROM touched
+            SEMI JOIN alike USING (user_id) GROUP BY user_id),
+        strangers AS (SELECT user_id FROM alike JOIN seen USING (user_id) WHERE list_sort(first)
+            = list_sort(list_filter(alike.items, lambda item: NOT list_contains(seen, item))[1:{k}]))
         SELECT count(*) AS active, count(first) AS active_covered,
-        count(*) FILTER (coalesce(len(first), 0) = 0 OR list_sort(first) = list_sort(stranger)) AS fallback
+        count(*) FILTER (coalesce(len(first), 0) = 0) + (SELECT count(*) FROM strangers) AS fallback
         FROM active""",
     )
 
