@@ -24,6 +24,7 @@ from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactio
 from tests.spark_jobs import stage_process
 from tests.spark_jobs.small_project import EVENTS_ONLY, D, Row, event, project
 
+pytestmark = pytest.mark.usefixtures("quick")
 NIGHT = D + timedelta(days=3)
 SILVER, GOLD = "spark_jobs.silver_interactions", ("spark_jobs.gold_histories", "spark_jobs.gold_item_days")
 WRITTEN: dict[str, tuple[Table, ...]] = {
