@@ -73,4 +73,9 @@ def test_a_shell_completes_words_and_tables(lake: Lake) -> None:
         return [line.partition(",")[2] for line in result.stdout.splitlines()]
 
     assert offered("nightloom sq", 1) == ["sql"]
-    assert offered("nightloom tables silver.", 2) == ["silver.interactions", "silver.items", "silver.users"]
+    assert offered("nightloom tables silver.", 2) == [
+        "silver.interactions",
+        "silver.items",
+        "silver.users",
+        "silver.unused_rows",
+    ]
