@@ -53,22 +53,30 @@ def read_files(batches: Iterator[pa.RecordBatch], layout: Layout, root: str) -> 
 def read_records(file: Path, layout: Layout, found: Found) -> Iterator[Record]:
     """Each record of a file; `found` then says what the file as a whole has.
 
-    A damaged or missing file gives the records before the damage, then a note. Raises OSError where the machine is at
-    fault and not the file (no permission, a failing disk).
+    A damaged or missing file gives the records before the damage, then a note; so does each file of a zip file. Raises
+    OSError where the machine is at fault and not the file (no permission, a failing disk).
     """
     number = 0
     try:
         with file.open("rb") as opened:
             for stream in unpack(opened):
-                for record in _read_stream(stream, layout, found):
-                    yield record
-                    number += 1
+                try:
+                    for record in _read_stream(stream, layout, found):
+                        yield record
+                        number += 1
+                except DAMAGE_ERRORS as error:
+                    yield _note(error, number)
     except DAMAGE_ERRORS as error:
-        if is_machine_fault(error):
-            raise
-        refused = isinstance(error, UnreadableFileError)
-        note = f"file refused: {error}" if refused else f"file damaged after {number:,} records: {error}"
-        yield f"({note})", None, note
+        yield _note(error, number)
+
+
+def _note(error: Exception, number: int) -> Record:
+    """The note about a file that could not be read to its end; an error of the machine is raised again."""
+    if is_machine_fault(error):
+        raise error
+    refused = isinstance(error, UnreadableFileError)
+    note = f"file refused: {error}" if refused else f"file damaged after {number:,} records: {error}"
+    return f"({note})", None, note
 
 
 def _read_stream(stream: BufferedReader, layout: Layout, found: Found) -> Iterator[Record]:

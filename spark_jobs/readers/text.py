@@ -38,7 +38,7 @@ codecs.register_error(MARKING, mark_bytes)
 class TextLines:
     """The lines of a stream with their line ends, whatever these are; `found` counts them.
 
-    A damaged stream ends at the damage: `damage` is then its error, and `cut` whether a line was cut by it.
+    A damaged stream ends at the damage: `damage` is then its error.
     """
 
     def __init__(self, stream: BufferedReader, encoding: str | None, found: Found) -> None:

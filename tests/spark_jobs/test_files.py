@@ -300,6 +300,16 @@ def test_each_file_of_a_zip_has_its_header(read: Read) -> None:
     assert good(found) == [{"text": "a", "id": "1"}] * 2
 
 
+def test_a_damaged_file_in_a_zip_does_not_hide_the_others(read: Read) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.csv.gz", gzip.compress(b"id,text\n1,a\n")[:-4])
+        archive.writestr("b.csv", b"id,text\n2,b\n")
+    found = read(packed.getvalue(), "csv")
+    assert [row["id"] for row in good(found)] == ["1", "2"]
+    assert [text[:29] for text in bad(found)] == ["(file damaged after 1 records"]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
