@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring
 
 from spark_jobs.readers.record import Layout, Record, shorten
-from spark_jobs.readers.text import TextLines
+from spark_jobs.readers.text import CUT, TextLines
 
 MAX_QUOTED = 16 << 20  # characters; a quoted value that is longer counts as an open quote
 NUMBERS = ("tinyint", "smallint", "int", "bigint", "byte", "short", "long", "float", "real", "double", "dec", "numeric")
@@ -45,7 +45,7 @@ def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
     if problem:
         pass
     elif text.cuts(line):
-        problem = "the damage of its file cut this line"
+        problem = CUT
     elif text.is_piece(line):
         problem = "it is a part of a line that is too long"
     elif is_open:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from spark_jobs.readers.record import Record
-from spark_jobs.readers.text import MARK, TextLines
+from spark_jobs.readers.text import CUT, MARK, TextLines
 
 JOINED_OBJECTS = re.compile(r"\}\s*\{")
 HIGH, LOW = r"\\u[dD][89abAB][\da-fA-F]{2}", r"\\u[dD][c-fC-F][\da-fA-F]{2}"
@@ -54,7 +54,7 @@ def _read_line(text: TextLines, line: str, separators: str) -> Iterator[Record]:
             break
         line = further[-1]
     if rest:
-        yield rest.rstrip(), held, NO_OBJECT
+        yield rest.rstrip(), held, CUT if text.cuts(line) else NO_OBJECT
     else:
         text.found.lines -= held  # the brackets of an array, on lines of their own
 

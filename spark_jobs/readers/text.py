@@ -14,6 +14,7 @@ from spark_jobs.readers.record import Found, UnreadableFileError
 
 MARK = "\ufffd"
 """Stands for a byte that is no text; the byte's two hexadecimal digits follow, so different bytes stay different."""
+CUT = "the damage of its file cut this line"
 MARKING = "mark bytes"
 ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
