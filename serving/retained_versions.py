@@ -7,7 +7,6 @@ serving's, and Spark's jobs import nothing of serving.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nightloom import settings as settings_module
+from nightloom.arguments import Arguments
 from nightloom.contracts import CHAMPIONS, find_table
 from nightloom.errors import MissingTableError, NightloomError
 from nightloom.lake import Lake, as_json, now
@@ -79,7 +79,7 @@ def _exists(lake: Lake, name: str, version: int) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print as one JSON object which versions of each table stay, and the oldest night that can be served."""
-    parser = argparse.ArgumentParser(prog="python -m serving.retained_versions", description=main.__doc__)
+    parser = Arguments(prog="python -m serving.retained_versions", description=main.__doc__)
     parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")
     try:
         settings = settings_module.load(parser.parse_args(argv).config)

@@ -6,7 +6,6 @@ run the same on both.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
+from nightloom.arguments import Arguments
 from nightloom.contracts import BRONZE
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
@@ -72,7 +72,7 @@ def _is_heavy(settings: Settings) -> bool:
 
 def main(argv: list[str] | None = None) -> None:
     """Start or stop the warm server; harmless when there is nothing to do."""
-    parser = argparse.ArgumentParser(prog="python -m spark_jobs.session", description=main.__doc__)
+    parser = Arguments(prog="python -m spark_jobs.session", description=main.__doc__)
     parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")
     arguments = parser.parse_args(argv)

@@ -26,7 +26,8 @@ LAYERS = """
     nightloom.settings
     nightloom.slate
     nightloom.contracts
-    nightloom.section nightloom.terminal nightloom.literals nightloom.pages nightloom.psi nightloom.topk
+    nightloom.section nightloom.arguments nightloom.terminal nightloom.literals
+    nightloom.pages nightloom.psi nightloom.topk
     nightloom.signals nightloom.errors
 """
 """Each line may import the lines below it; names on one line do not import each other."""

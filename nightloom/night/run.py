@@ -5,13 +5,11 @@ A stage's file ends with `run_stage(STAGE, body)`, so no stage writes its record
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import psutil
 
 from nightloom import settings as settings_module
+from nightloom.arguments import Arguments, iso_date
 from nightloom.errors import ConcurrentRunError, ExitCode, GateClosedError, NightloomError, machine_fault
 from nightloom.lake import now
 from nightloom.night import records
@@ -66,11 +65,9 @@ def run_stage(
         sys.exit(ExitCode.FAILED)
 
 
-def _parser(
-    stage: Stage, body: Callable[[Any], None], options: Mapping[str, dict[str, Any]]
-) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {stage.name}", description=body.__doc__)
-    parser.add_argument("--date", type=date.fromisoformat, required=True, help="logical date of the night, YYYY-MM-DD")
+def _parser(stage: Stage, body: Callable[[Any], None], options: Mapping[str, dict[str, Any]]) -> Arguments:
+    parser = Arguments(prog=f"python -m {stage.name}", description=body.__doc__)
+    parser.add_argument("--date", type=iso_date, required=True, help="logical date of the night, YYYY-MM-DD")
     parser.add_argument("--incomplete", action="store_true", help="work on a date that is not over")
     parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")
     for flag, keywords in options.items():

@@ -44,6 +44,12 @@ class SlateSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _segments_are_unique(self) -> Self:
+        if twice := sorted({name for name in self.segments if self.segments.count(name) > 1}):
+            raise ValueError(f"segments names {join_names(twice)} more than once")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         names = [name for name, _ in self.rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):

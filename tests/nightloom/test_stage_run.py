@@ -1,5 +1,6 @@
 """A stage as a command: exit codes 0, 1, 2, 3 and 99, what its record holds, and what a gate decides."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -227,3 +228,21 @@ def test_the_code_revision_can_be_given_by_an_image(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("NIGHTLOOM_REVISION")
     assert code_revision()
     assert sys.platform != "linux" or code_revision() != "v1.2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--date", "last\nnight"], r"argument --date: 'last\\nnight' is no date; write YYYY-MM-DD"),
+        ([], "the following arguments are required: --date"),
+        (["--date", "2024-03-01", "--dat\ae"], r"unrecognized arguments: --dat\\x07e"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_of_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_stage(stages.REPORT, lambda night: None, argv=arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert re.search(words, line), line
