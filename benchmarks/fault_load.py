@@ -180,7 +180,10 @@ class Connections:
 
     async def get(self, route: str, path: str) -> Reply:
         at = time.monotonic()
-        pair = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        for pair in [pair for pair in self._idle if pair[0].at_eof()]:  # idle for 5 s: the API closed it
+            self._idle.remove(pair)
+            pair[1].close()
+        pair = self._idle.pop(0) if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = pair
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1").lower()

@@ -36,9 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=int, default=200, help="requests a second")
     parser.add_argument("--seconds", type=float, default=10, help="of each fault")
+    parser.add_argument("--stores", nargs="*", default=["redis", "postgresql", "lmdb", "files"])
     options = parser.parse_args()
     found = {}
-    for kind in ("redis", "postgresql", "lmdb", "files"):
+    for kind in options.stores:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             faults = _server_faults(kind, stack, folder) if kind in SERVERS else _folder_faults(kind, folder)

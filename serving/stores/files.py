@@ -1,7 +1,7 @@
 """Plain immutable files, for a folder that many machines read (NFS, a mounted bucket): Arrow IPC, sorted by key.
 
 STORE/v000001/users-00000.arrow is a part: batches of BLOCK rows, and in its schema the first key of each. A reader
-keeps the first keys and maps the files; a read is two binary searches.
+keeps the first keys and the open files; a read is a block of a file, and two binary searches.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
 from serving.stores.base import KINDS, SCHEMA, DamagedError, Part, RowSizes
 from serving.stores.folder import FolderStore, translate_write_errors
-from serving.stores.manifest import MappedFile, check_manifest, damaged
+from serving.stores.manifest import check_manifest, damaged
 
 BLOCK = 256
 """Rows of a batch, which a reader searches for a key."""
@@ -66,17 +67,17 @@ class FilesStore(FolderStore):
 
 
 class ArrowVersion:
-    """One version, memory-mapped. An open version stays readable after its files are deleted."""
+    """One version. An open version stays readable after its files are deleted."""
 
     survives_pruning = True
 
     def __init__(self, folder: Path) -> None:
         check_manifest(folder)
-        self._blocks: dict[str, list[tuple[MappedPart, int]]] = {kind: [] for kind in KINDS}
+        self._blocks: dict[str, list[tuple[OpenPart, int]]] = {kind: [] for kind in KINDS}
         self._first: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
         for kind in KINDS:
             for file in sorted(folder.glob(f"{kind}-*.arrow")):
-                part = MappedPart(file)
+                part = OpenPart(file)
                 self._first[kind] += part.first
                 self._blocks[kind] += [(part, number) for number in range(len(part.first))]
         if not any(self._first.values()):
@@ -100,23 +101,25 @@ class ArrowVersion:
             yield part.read_block(number)
 
 
-class MappedPart:
-    """One part, memory-mapped."""
+class OpenPart:
+    """One part, opened. Its blocks are read and not mapped: a map of a file that is overwritten can end the process."""
 
     def __init__(self, file: Path) -> None:
-        self._mapped = MappedFile(file)
-        try:
-            self._reader = pa.ipc.open_file(pa.memory_map(str(file)))
+        self._file = file
+        with self._translate_errors():
+            self._reader = pa.ipc.open_file(pa.OSFile(str(file)))
             self.first = [text.encode("latin1") for text in json.loads(self._reader.schema.metadata[FIRST_KEYS])]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise damaged(file, error) from None
 
     def read_block(self, number: int) -> pa.RecordBatch:
         """A block. Raises DamagedError."""
-        self._mapped.check()
-        try:
+        with self._translate_errors():
             block = self._reader.get_batch(number)
-            block.validate(full=True)  # otherwise a read of damaged offsets could end the process
+            block.validate(full=True)  # otherwise damaged offsets could end the process
             return block
-        except (ValueError, OSError) as error:
-            raise damaged(self._mapped.path, error) from None
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(self._file, error) from None

@@ -1,7 +1,7 @@
-"""A finished version's files, by size and checksum: VERSION/files.json. A reader checks them before it maps them.
+"""A finished version's files, by size and checksum: VERSION/files.json. A reader checks them when it opens a version.
 
-A read beyond the end of a mapped file ends the process (SIGBUS), and damaged pages can. So files are checked when they
-are opened, and their size before each read.
+A read beyond the end of a mapped file ends the process (SIGBUS), and damaged pages can: so a mapped file's size is
+checked before each read, too.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from nightloom.lake import Lake
 from nightloom.night import records, stages
 from serving.stores import versions
 from serving.stores.pushes import PushState
+from tests.serving.sample_stores import FOLDERS, open_store_at, publish_sample
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Client, Project
@@ -34,7 +35,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture(params=["lmdb", "files"])
+@pytest.fixture(params=FOLDERS)
 def published(request: pytest.FixtureRequest, project: Project) -> Project:
     project.configure("keep = 3", f'keep = 3\nkind = "{request.param}"')
     project.plant_all().judge()
@@ -56,23 +57,22 @@ def assert_answers(client: Client, *, stale: bool) -> None:
     assert client.get("/healthz").json()["status"] == ("stale" if stale else "ok")
 
 
-@pytest.mark.parametrize("how", DAMAGES)
-def test_readers_of_a_damaged_store_get_stale_answers_and_the_next_push_heals_it(published: Project, how: str) -> None:
+def test_readers_of_a_damaged_store_get_stale_answers_and_the_next_push_heals_it(published: Project) -> None:
     running, place = published.client(), published.settings.place("store")
-    assert_answers(running, stale=False)
-    DAMAGES[how](place)
-    assert_answers(running, stale=True)
-    assert "The store is in trouble" in running.get("/").text
-    restarted = published.client()
-    assert_answers(restarted, stale=True)
-    assert str(place) in restarted.get("/v1/status").json()["trouble"]
+    for version, (how, do_damage) in enumerate(DAMAGES.items(), 2):
+        assert_answers(running, stale=False)
+        do_damage(place)
+        assert_answers(running, stale=True)
+        assert "The store is in trouble" in running.get("/").text
+        restarted = published.client()
+        assert_answers(restarted, stale=True)
+        assert str(place) in restarted.get("/v1/status").json()["trouble"]
 
-    published.judge()
-    published.publish()
-    for client in (running, restarted, published.client()):
-        assert_answers(client, stale=False)
-        assert client.get(PATHS[0]).json()["source"] == "personal"
-    assert states(published) == {1 if how == "removed" else 2: PushState.CURRENT}
+        published.publish()
+        for client in (running, restarted):
+            assert_answers(client, stale=False)
+            assert client.get(PATHS[0]).json()["source"] == "personal"
+        assert states(published) == {1 if how == "removed" else version: PushState.CURRENT}
 
 
 def test_after_a_store_was_removed_and_pushed_again_the_same_number_is_another_version(published: Project) -> None:
@@ -88,16 +88,14 @@ def test_after_a_store_was_removed_and_pushed_again_the_same_number_is_another_v
     assert [item["item_id"] for item in after["items"]] == ["9", "10", "11"]
 
 
-def test_a_rollback_passes_over_a_damaged_backup(published: Project) -> None:
-    for day in (22, 23):
-        night = date(1998, 4, day)
-        published.plant_histories(night)
-        published.plant_lists(night, lists={"u1": ["9", "10", "11", str(12 - day % 2 * 9)]})
-        published.judge(night)
-        published.publish(night)
-        if day == 22:
-            cut(published.settings.place("store"), 0)
-    assert versions.rollback(published.store, "ann: wrong prices") == (3, 1)
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_rollback_passes_over_a_damaged_backup(kind: str, tmp_path: Path) -> None:
+    store = open_store_at(kind, str(tmp_path / "store"))
+    for _ in range(2):
+        publish_sample(store, tmp_path)
+    cut(tmp_path / "store", 0)
+    publish_sample(store, tmp_path)
+    assert versions.rollback(store, "ann: wrong prices") == (3, 1)
 
 
 def stopped_with(project: Project, capsys: pytest.CaptureFixture[str]) -> str:
