@@ -63,7 +63,7 @@ class Reply:
     seconds: float
     status: int
     content: dict[str, Any]
-    """JSON; empty for a page."""
+    """JSON; of a page, whether it says that the store is in trouble."""
 
     @property
     def stale(self) -> bool:
@@ -190,7 +190,7 @@ class Connections:
         body = await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
         seconds = time.monotonic() - at
         self._idle.append(pair)
-        content = json.loads(body) if "application/json" in head else {}
+        content = json.loads(body) if "application/json" in head else {"stale": b"The store is in trouble" in body}
         return Reply(route, at, seconds, int(head.split(" ")[1]), content)
 
 

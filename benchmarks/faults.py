@@ -47,14 +47,15 @@ def main() -> None:
             store, address, by_name = faults
             publish(store, 1)
             port = stack.enter_context(running_api(folder / "api", kind, address))
+            drive(port, options.rate, BEFORE, [])  # warm
             for name, (cause, end) in by_name.items():
                 causes = [(BEFORE, cause), (BEFORE + options.seconds, end)]
                 seen = drive(port, options.rate, BEFORE + options.seconds + AFTER, causes)
                 columns |= {"normal": seen.between(-1, 0)} if not columns else {}
                 columns[name] = seen.between(0, 1)
-                seconds[name] = seen.seconds_to_personal(1)
+                seconds[name] = round(seen.seconds_to_personal(1), 2)
             print(table(kind, columns, seconds))
-            worst = {name: max(each.p99 for each in summarize(some).values()) for name, some in columns.items()}
+            worst = {name: round(max(each.p99 for each in summarize(some).values())) for name, some in columns.items()}
             found[kind] = {"p99_ms": worst, "seconds_to_personal": seconds}
     print(json.dumps(found))
 
@@ -144,7 +145,7 @@ class Summary:
 
 
 def summarize(replies: list[Reply]) -> dict[str, Summary]:
-    """Route -> summary. The console's page does not say in JSON whether it is stale."""
+    """Route -> summary."""
     found = {}
     for route in (*ROUTES, CONSOLE):
         mine = [reply for reply in replies if reply.route == route]

@@ -30,7 +30,7 @@ class ServeError(NightloomError):
 @click.option("--json", "json_out", is_flag=True, help="The API's answer, unchanged.")
 def recommend(user: str, k: str | None, json_out: bool) -> None:
     """A user's published list; the popular list for an unknown user."""
-    snapshot = Reader(open_store(settings_module.load())).current(user)
+    snapshot = Reader(open_store(settings_module.load(), reading=True)).current(user)
     answer = answers.recommendations(snapshot, user, answers.parse_k(snapshot, k)).decode()
     if json_out:
         click.echo(answer)

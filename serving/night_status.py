@@ -42,7 +42,7 @@ def served_nights(pushes: Iterable[Push]) -> dict[date, str]:
 
 def _ask_store(settings: Settings) -> dict[date, str]:
     try:
-        return served_nights(versions.list_pushes(open_store(settings)))
+        return served_nights(versions.list_pushes(open_store(settings, reading=True)))
     except StoreError as error:
         click.echo(f"The store does not answer, so the run records alone say what was published: {error}", err=True)
         return {}

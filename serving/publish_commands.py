@@ -29,7 +29,7 @@ def publish() -> None:
 @click.option("--json", "json_out", is_flag=True, help="Every record, as JSON.")
 def list_command(json_out: bool) -> None:
     """Every recorded push, newest first."""
-    store = open_store(settings_module.load())
+    store = open_store(settings_module.load(), reading=True)
     pushes = versions.list_pushes(store)[::-1]
     if json_out:
         click.echo(json.dumps([vars(push) for push in pushes]))

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -203,7 +204,9 @@ class Reader:
 
     def _open(self, text: str | None) -> Served:
         if text is None:
-            raise NothingPublishedError(f"{self.store.location}: nothing is published yet; run a night first")
+            missing = not self.store.remote and not Path(self.store.location).exists()
+            hint = ", or mount the folder, which is not there" if missing else ""
+            raise NothingPublishedError(f"{self.store.location}: nothing is published yet; run a night first{hint}")
         pointer = parse_pointer(text, self.store.location)
         try:
             snapshot = self._open_snapshot(pointer.served)
