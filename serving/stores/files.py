@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from serving.stores.base import KINDS, SCHEMA, DamagedError, Part, RowSizes
 from serving.stores.folder import FolderStore, translate_write_errors
-from serving.stores.manifest import check_manifest, damaged
+from serving.stores.manifest import CheckedFile, check_manifest, damaged
 
 BLOCK = 256
 """Rows of a batch, which a reader searches for a key."""
@@ -105,13 +105,14 @@ class OpenPart:
     """One part, opened. Its blocks are read and not mapped: a map of a file that is overwritten can end the process."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self._file = CheckedFile(file)
         with self._translate_errors():
             self._reader = pa.ipc.open_file(pa.OSFile(str(file)))
             self.first = [text.encode("latin1") for text in json.loads(self._reader.schema.metadata[FIRST_KEYS])]
 
     def read_block(self, number: int) -> pa.RecordBatch:
         """A block. Raises DamagedError."""
+        self._file.check()
         with self._translate_errors():
             block = self._reader.get_batch(number)
             block.validate(full=True)  # otherwise damaged offsets could end the process
@@ -122,4 +123,4 @@ class OpenPart:
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise damaged(self._file, error) from None
+            raise damaged(self._file.path, error) from None

@@ -20,7 +20,7 @@ import pyarrow as pa
 from serving.stores import base
 from serving.stores.base import KINDS, Part, RowSizes
 from serving.stores.folder import FolderStore, translate_write_errors
-from serving.stores.manifest import MappedFile, check_manifest, cut_short, damaged
+from serving.stores.manifest import CheckedFile, check_manifest, cut_short, damaged
 from serving.stores.pushes import FailureReason, PushError
 
 FIRST_MAP = 1 << 28
@@ -89,10 +89,13 @@ class LmdbStore(FolderStore):
 
     def open_version(self, version: int) -> LmdbVersion:
         check_manifest(self.folder(version))
-        file = MappedFile(self.folder(version) / DATA)
+        file = CheckedFile(self.folder(version) / DATA)
         with OPENING:
             if (found := OPEN_VERSIONS.get(file.identity)) is None:
                 found = OPEN_VERSIONS[file.identity] = LmdbVersion(file)
+            elif file.bytes < found.file.bytes:
+                raise cut_short(file.path)
+            found.file = file  # its content was compared just now
             return found
 
     @contextmanager
@@ -128,14 +131,14 @@ class LmdbVersion:
 
     survives_pruning = True
 
-    def __init__(self, file: MappedFile) -> None:
-        self._file = file
+    def __init__(self, file: CheckedFile) -> None:
+        self.file = file
         with self._translate_errors():
             # No lock file: a version never changes once it can be read.
             self._env = lmdb.open(
                 str(file.path), subdir=False, readonly=True, lock=False, max_dbs=len(KINDS), create=False
             )
-            if self._file.bytes < (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]:
+            if self.file.bytes < (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]:
                 raise cut_short(file.path)
             with self._env.begin() as txn:
                 kinds = [kind for kind in KINDS if txn.get(kind.encode()) is not None]
@@ -144,16 +147,16 @@ class LmdbVersion:
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
         if kind not in self._databases:
             return [None] * len(keys)
-        self._file.check()
+        self.file.check()
         with self._translate_errors(), self._env.begin(db=self._databases[kind]) as txn:
             return [txn.get(key) for key in keys]
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
         if kind in self._databases:
-            self._file.check()
+            self.file.check()
             with self._translate_errors(), self._env.begin(db=self._databases[kind]) as txn:
                 for batch in base.to_batches(iter(txn.cursor())):
-                    self._file.check()
+                    self.file.check()
                     yield batch
 
     @contextmanager
@@ -161,4 +164,4 @@ class LmdbVersion:
         try:
             yield
         except lmdb.Error as error:
-            raise damaged(self._file.path, error) from None
+            raise damaged(self.file.path, error) from None

@@ -53,8 +53,8 @@ def cut_short(file: Path) -> DamagedError:
     return damaged(file, "it was cut short")
 
 
-class MappedFile:
-    """A file that is read through a map."""
+class CheckedFile:
+    """An open file, whose size and time are compared before each read."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._descriptor = path, -1
@@ -63,12 +63,13 @@ class MappedFile:
         except OSError as error:
             raise DamagedError(f"{path}: no version to read ({error})") from None
         found = os.fstat(self._descriptor)
-        self.bytes, self.identity = found.st_size, (found.st_dev, found.st_ino)
+        self.bytes, self._changed_at, self.identity = found.st_size, found.st_mtime_ns, (found.st_dev, found.st_ino)
 
     def check(self) -> None:
-        """Raises DamagedError where the file has become shorter: a read of its map would end the process."""
-        if os.fstat(self._descriptor).st_size < self.bytes:
-            raise cut_short(self.path)
+        """Raises DamagedError where the file was written since; the next open compares its content."""
+        found = os.fstat(self._descriptor)
+        if (found.st_size, found.st_mtime_ns) != (self.bytes, self._changed_at):
+            raise damaged(self.path, "it was written again")
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.faults import cut, damage
+from benchmarks.faults import cut, damage, data_files
 from nightloom.lake import Lake
 from nightloom.night import records, stages
 from serving.stores import versions
+from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import PushState
-from tests.serving.sample_stores import FOLDERS, open_store_at, publish_sample
+from tests.serving.sample_stores import FOLDERS, USERS, open_store_at, publish_sample
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Client, Project
@@ -96,6 +98,24 @@ def test_a_rollback_passes_over_a_damaged_backup(kind: str, tmp_path: Path) -> N
     cut(tmp_path / "store", 0)
     publish_sample(store, tmp_path)
     assert versions.rollback(store, "ann: wrong prices") == (3, 1)
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_file_that_was_written_again_with_the_same_content_is_served_on(kind: str, tmp_path: Path) -> None:
+    store = open_store_at(kind, str(tmp_path / "store"))
+    publish_sample(store, tmp_path)
+    lists = FallbackReader(store, 0.25, tmp_path / "last_good.json")
+
+    def is_stale() -> bool:
+        return lists.ask_in_thread(lambda snapshot, stale: stale or not snapshot.get("users", USERS[0]))
+
+    assert not is_stale()
+    for file in data_files(tmp_path / "store"):
+        os.utime(file)
+    deadline = time.monotonic() + 5
+    while is_stale():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def stopped_with(project: Project, capsys: pytest.CaptureFixture[str]) -> str:
