@@ -64,3 +64,11 @@ def test_without_a_home_that_can_be_written_caches_lie_in_the_checkout(home: str
     cache = f"{checkout}/.cache"
     assert done.stdout == f"-m bootstrap|{checkout}|{cache}|{home or cache}|{cache}/nightloom/numba\n"
     assert done.stderr == ""
+
+
+def test_a_folder_that_path_cannot_hold_is_refused(tools: Path) -> None:
+    checkout = tools / "a:b"
+    checkout.mkdir()
+    result = run("setup", path=str(tools), script=Path(shutil.copy(CHECKOUT / "run", checkout)))
+    assert result.returncode == 2
+    assert "PATH cannot hold a folder with ':' in its name" in result.stderr
