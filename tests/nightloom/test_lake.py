@@ -8,12 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from nightloom.contracts import HISTORIES, POPULAR, QUARANTINE_ROWS, TABLES, USERS
 from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.lake import Lake, arrow, arrow_schema, arrow_type
+from nightloom.lake.duck import read_parquet
 
 NOON = datetime(1998, 4, 21, 12, tzinfo=UTC)
 
@@ -207,6 +209,20 @@ def test_a_table_that_no_night_wrote_is_told_by_name(lake: Lake) -> None:
     assert not lake.exists(USERS)
     with pytest.raises(MissingTableError, match=r"silver\.users is not in .* yet"):
         lake.version(USERS)
+
+
+@pytest.mark.parametrize("name", ["shop's #1 50% näh", "a?b", "a*b", 'a "b" {c}'])
+def test_files_and_history_of_a_table_are_found_in_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
+    other, lake = Lake(tmp_path / "a-b"), Lake(tmp_path / name)  # `a*b` as a pattern fits `a-b`
+    other.append(USERS, [user("other")])
+    lake.append(USERS, [user("a")])
+    lake.append(USERS, [user("b")])
+    assert [commit["operation"] for commit in lake.commits(USERS, 2)] == ["WRITE", "WRITE"]
+    files = lake.files(USERS)
+    assert all(Path(file).is_file() for file in files)
+    with duckdb.connect() as db:
+        found = read_parquet(db, files).project("user_id").order("user_id").fetchall()
+    assert found == [("a",), ("b",)]
 
 
 def test_types_of_lists_and_maps_follow_the_ddl() -> None:
