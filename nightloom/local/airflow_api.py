@@ -130,6 +130,15 @@ class Api:
         rows = self._all("/dags/~/dagRuns", "dag_runs", state=["queued", "running"])
         return [(row["dag_id"], row["dag_run_id"]) for row in rows if row["triggered_by"] == by]
 
+    def waiting(self, dag: str, run: str) -> list[str]:
+        """Tasks of a run that have not begun."""
+        rows = self._all(f"{_path(dag, run)}/taskInstances", "task_instances")
+        return [row["task_id"] for row in rows if row["state"] in (None, "scheduled")]
+
+    def skip(self, dag: str, run: str, task: str) -> None:
+        """Let a task of a run never begin."""
+        self.call("PATCH", f"{_path(dag, run)}/taskInstances/{urllib.parse.quote(task)}", {"new_state": "skipped"})
+
     def run_again(self, dag: str, run: str, task: str) -> None:
         """Let a task run once more that nobody works on, in whatever state it is."""
         # Cleared while it seems to run, a task waits for its process to say that it ended.

@@ -9,13 +9,20 @@ import subprocess
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
 from nightloom.local.airflow_api import Api
-from nightloom.local.airflow_cleanup import end_processes, fail_unfollowed_runs, marker, restart_tasks, unfinished_note
+from nightloom.local.airflow_cleanup import (
+    end_processes,
+    fail_unfollowed_runs,
+    marker,
+    restart_tasks,
+    tasks_at_work,
+    unfinished_note,
+)
 from nightloom.local.airflow_setup import AirflowError, airflow_environment, exclusive_folder, prepare, tail
 from nightloom.settings import Settings
 from nightloom.signals import undisturbed
@@ -29,7 +36,6 @@ COMMANDS = {
 ON_DEMAND = ("backfill",)
 """DAGs that start only for as long as a command of ours asks for it; paused else."""
 READY_SECONDS = 300  # 10 s as a rule; much more on a machine that is busy with other things
-STOP_SECONDS = 20
 
 
 @dataclass
@@ -78,11 +84,13 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
             _start(server, "scheduler", "dag-processor")
             _wait_until(server, lambda: _healthy(server) and _knows_the_dags(server))
             yield server
+            at_work = tasks_at_work(server.api)
         finally:
             with undisturbed():
-                _stop(server)
-                end_processes(home)  # a stage is in a session of its own, which the signals to the group did not reach
-        note.unlink()
+                end_processes(home)  # also the stages, each in a session of its own
+                _reap(server)
+        if not at_work:
+            note.unlink()
 
 
 def free_port(wanted: int) -> int:
@@ -167,26 +175,10 @@ def _check_token(server: Server) -> None:
         ) from None
 
 
-def _stop(server: Server) -> None:
-    """Ask the group to end, and end what has not after STOP_SECONDS."""
-    running = [process for process in server.processes.values() if process.poll() is None]
-    if not server.processes:
-        return
-    group = next(iter(server.processes.values())).pid
-    _signal(group, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    for process in running:
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            break
-    _signal(group, signal.SIGKILL)
-    for process in running:
+def _reap(server: Server) -> None:
+    """End what is left of the process group, and wait for it."""
+    if server.processes:
+        with suppress(ProcessLookupError):
+            os.killpg(next(iter(server.processes.values())).pid, signal.SIGKILL)
+    for process in server.processes.values():
         process.wait()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return

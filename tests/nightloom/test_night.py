@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -131,7 +132,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return shop
 
 
-def test_a_second_night_is_refused_and_ctrl_c_ends_the_first_with_all_that_it_started(shop: Shop) -> None:
+@dataclass(frozen=True)
+class Interrupted:
+    """A night that Ctrl-C ended in its first stage, and a second one that somebody started meanwhile."""
+
+    pid: int
+    code: int
+    said: str
+    second: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def interrupted(shop: Shop) -> Interrupted:
     command = [sys.executable, "-c", MAIN, "night", "--date", str(DAY)]
     with subprocess.Popen(
         command, cwd=shop.root, env=shop.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -146,30 +158,40 @@ def test_a_second_night_is_refused_and_ctrl_c_ends_the_first_with_all_that_it_st
             _, said = first.communicate(timeout=20)  # 3 s where no other work is done
         finally:
             first.kill()
-    assert second.returncode == 1
-    (line,) = second.stderr.splitlines()
+    return Interrupted(first.pid, first.returncode, said, second)
+
+
+def test_a_second_night_is_refused_and_says_what_runs(interrupted: Interrupted) -> None:
+    assert interrupted.second.returncode == 1
+    (line,) = interrupted.second.stderr.splitlines()
     assert line.startswith(
-        f"nightloom: retraining for {DAY} was not started: nightly for {DAY} (process {first.pid}, since "
+        f"nightloom: retraining for {DAY} was not started: nightly for {DAY} (process {interrupted.pid}, since "
     )
-    assert first.returncode == 130
-    assert f"nightly for {DAY} was interrupted: run manual__" in said
-    assert "ended:   spark_jobs.bronze (terminated by SIGTERM)" in said
-    assert "readers: keep their lists" in said
+
+
+def test_ctrl_c_ends_a_night_with_all_that_it_started_and_says_what_is_left(
+    shop: Shop, interrupted: Interrupted
+) -> None:
+    assert interrupted.code == 130
+    assert f"nightly for {DAY} was interrupted: run manual__" in interrupted.said
+    assert "ended:   spark_jobs.bronze (terminated by SIGTERM)" in interrupted.said
+    assert "readers: keep their lists" in interrupted.said
     assert processes(shop.settings.place("airflow")) == []
-    (run,) = stage_runs(shop.lake)
+    (run,) = stage_runs(shop.lake, last=DAY)
     assert (run.stage, run.status, run.error, run.dag) == (
         "spark_jobs.bronze", "failed", "terminated by SIGTERM", "nightly",
     )  # fmt: skip
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interrupted")
 def test_a_task_that_airflow_fails_ends_its_stage_and_no_scheduler_goes_on_with_an_interrupted_night(
     shop: Shop,
 ) -> None:
     with airflow_server(shop.settings, free_port(0)) as server:
-        interrupted = server.api.newest("nightly")
-        assert interrupted is not None
-        assert interrupted.state == "failed"
+        left = server.api.newest("nightly")
+        assert left is not None
+        assert left.state == "failed"
         run = server.api.trigger("nightly", {"date": str(DAY)})
         while not (stage := working_stage(shop)):
             server.check()
@@ -179,6 +201,7 @@ def test_a_task_that_airflow_fails_ends_its_stage_and_no_scheduler_goes_on_with_
         stage.wait(30)
     (ended,) = stage_runs(shop.lake, run_id=run)
     assert (ended.stage, ended.error) == ("spark_jobs.bronze", "terminated by SIGTERM")
+    assert len(stage_runs(shop.lake, run_id=left.run)) == 1
 
 
 TIMED = """
