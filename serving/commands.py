@@ -61,7 +61,7 @@ def explain(user: str, item: str, json_out: bool) -> None:
     from serving import explain as explaining
 
     settings = settings_module.load()
-    reader = Reader(open_store(settings))
+    reader = Reader(open_store(settings, reading=True))
     why = explaining.build_explanation(settings, reader, user, item)
     click.echo(as_json(why.as_dict()) if json_out else format_explanation(why))
 

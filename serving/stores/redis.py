@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -116,7 +116,7 @@ class RedisStore(ServerStore):
             ended.set()
             renewal.join()
             self._token = ""
-            with self._translate_errors():
+            with suppress(redis.exceptions.RedisError):  # the lock ends by itself; an error of the push is not hidden
                 self._client.eval(RELEASE, 1, self._lock, token)
 
     def _renew_lock(self, token: str, ended: threading.Event) -> None:

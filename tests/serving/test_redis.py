@@ -5,15 +5,26 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 
 from benchmarks.fault_load import publish
+from benchmarks.servers import Server, redis_server
 from nightloom.errors import StoreError
-from serving.stores import redis, versions
+from nightloom.lake import Lake
+from nightloom.night import records, stages
+from serving.stores import Store, redis, versions
 from serving.stores.pushes import PushState
 from tests.serving.sample_stores import open_store_at, sample_rows, start_server
 from tests.serving.test_stores import wait_for_the_lock
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Project
 
 SECONDS = 1.0
 """Instead of LOCK_SECONDS."""
@@ -63,3 +74,29 @@ def test_a_push_that_was_stopped_longer_than_its_lock_lasts_neither_writes_nor_f
         assert versions.list_pushes(store) == [versions.read_push(store, served.version)]
     assert len(errors) == 3
     assert all("this push lost its lock" in error for error in errors)
+
+
+def test_a_server_that_is_killed_during_a_push_fails_it_with_its_reason(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.configure("keep = 3", 'keep = 3\nkind = "redis"\nrows_per_second = 8')
+    with redis_server(tmp_path / "redis") as server:
+        monkeypatch.setenv("NIGHTLOOM_PLACES__STORE_URL", server.address)
+        project.plant_all().judge()
+        killing = threading.Thread(target=kill_during_push, args=(project.store, server))
+        killing.start()
+        with pytest.raises(SystemExit) as left:
+            project.publish()
+        killing.join()
+    assert left.value.code == 1
+    assert "the store has no record of it" in capsys.readouterr().err
+    run = records.stage_runs(Lake(project.settings.place("lake")), stages.PUBLISH)[-1]
+    assert run.tags["push"] == "FAILED: store"
+
+
+def kill_during_push(store: Store, server: Server) -> None:
+    deadline = time.monotonic() + 60
+    while not versions.list_pushes(store) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    server.kill()
