@@ -41,7 +41,7 @@ def main(night: Night) -> None:
             for line in versions.recover(store):
                 print(f"{night.stage}: {line}", file=sys.stderr)
             versions.require_unpinned(store)
-            served = _served_push(store)
+            served = versions.served_push(store)
             _require_newer(night, served)
             _push_or_fail(night, store, _begin_push(night, store), served)
             versions.prune(store, night.settings.store.keep)
@@ -89,7 +89,7 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     kinds = {kind: rows.batches(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
     loaded = loader.load(store, push.version, kinds, rate, _progress(night, push))
     night.counts |= loaded.counts
-    same = served if served is not None and loaded.checksum == served.facts["checksum"] else None
+    same = served if served is not None and loaded.checksum == served.facts.get("checksum") else None
     damage = None if same is None else _find_damage(store, same, scratch)
     if damage is not None:
         print(f"{night.stage}: the served version is damaged and is replaced: {damage}", file=sys.stderr)
@@ -124,11 +124,6 @@ def _tags_of(meta: dict[str, Any], push: str) -> dict[str, str]:
     """What the run's tags say of a push."""
     tags = {"published_version": str(meta["version"]), "push": push, "checksum": meta["checksum"]}
     return tags if meta["model_version"] == NO_MODEL else tags | {"model_version": meta["model_version"]}
-
-
-def _served_push(store: Store) -> Push | None:
-    version = versions.current_version(store)
-    return None if version is None else versions.read_push(store, version)
 
 
 def _require_newer(night: Night, served: Push | None) -> None:

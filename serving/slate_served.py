@@ -45,9 +45,8 @@ def popular_only_check(night: Night) -> Check:
 
     It warns; where personal lists are served, it closes the gate and they stay.
     """
-    store = open_store(night.settings)
-    version = versions.current_version(store)
-    served = 0 if version is None else versions.read_push(store, version).facts["counts"]["users"]
+    push = versions.served_push(open_store(night.settings))
+    served = push.facts["counts"]["users"] if push is not None and "counts" in push.facts else 0
     observed = "no model is champion: popular lists alone"
     if not served:
         return Check("lists", False, observed, "a champion; the model gate says what is missing for one", "warn")

@@ -36,6 +36,10 @@ SERVABLE = (PushState.CURRENT, PushState.BACKUP)
 """The version that is served, and those that a rollback may serve again."""
 
 
+UNREADABLE = "UNREADABLE"
+"""Instead of a state, where a record is damaged: nothing is done with its version, until another one replaces it."""
+
+
 class FailureReason(StrEnum):
     """Why a push failed: the complete list."""
 

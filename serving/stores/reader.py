@@ -24,7 +24,7 @@ from serving.stores.base import (
 )
 from serving.stores.kept_rows import KeptRows
 from serving.stores.pointer import Pointer, VersionKey, parse_pointer
-from serving.stores.pushes import POINTER, Push, version_name
+from serving.stores.pushes import POINTER, UNREADABLE, Push, version_name
 
 Answer = TypeVar("Answer")
 TRIES = 5
@@ -58,6 +58,8 @@ class Snapshot:
         """A version of a store. Its popular lists are read, with their items: they stay readable whatever happens."""
         try:
             push = versions.read_push(store, key.version)
+            if push.state == UNREADABLE:
+                raise DamagedError(f"{push.note}; publish the night again")
             if key.token not in (None, push.token):
                 raise VersionPrunedError(f"{version_name(key.version)} is another push now; ask again")
             snapshot = cls(push, store.open_version(key.version), KeptRows(), store)

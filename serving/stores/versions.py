@@ -22,6 +22,7 @@ from serving.stores.pushes import (
     POINTER,
     SERVABLE,
     UNFINISHED,
+    UNREADABLE,
     FailureReason,
     PinnedError,
     Push,
@@ -30,6 +31,8 @@ from serving.stores.pushes import (
     parse_version,
     version_name,
 )
+
+NEVER = "1970-01-01T00:00:00+00:00"
 
 
 def list_pushes(store: Store) -> list[Push]:
@@ -41,13 +44,20 @@ def list_pushes(store: Store) -> list[Push]:
 
 
 def read_push(store: Store, version: int) -> Push:
-    """The record of a version. Raises StoreError when it does not exist or cannot be read."""
+    """The record of a version. Raises StoreError when it does not exist."""
     text = store.read_note(version_name(version))
     if text is None:
         raise StoreError(
             f"{store.location}: no version {version_name(version)}; `nightloom publish list` shows those there are"
         )
     return _parse_push(store, version_name(version), text)
+
+
+def served_push(store: Store) -> Push | None:
+    """The record of the version that readers get; None before the first publish, and where the record is lost."""
+    version = current_version(store)
+    text = None if version is None else store.read_note(version_name(version))
+    return None if version is None or text is None else _parse_push(store, version_name(version), text)
 
 
 def is_complete(store: Store, version: int) -> bool:
@@ -221,10 +231,13 @@ def prune(store: Store, keep: int) -> list[int]:
 
 
 def _make_current(store: Store, push: Push) -> Push:
-    before = current_version(store)
+    before = served_push(store)
     store.write_note(POINTER, str(Pointer(key_of(push))))
-    if before is not None and before != push.version:
-        set_state(store, read_push(store, before), PushState.BACKUP)
+    if before is not None and before.version != push.version:
+        if before.state == UNREADABLE:
+            fail_push(store, before, FailureReason.CHECKSUM, str(before.note))
+        else:
+            set_state(store, before, PushState.BACKUP)
     return set_state(store, push, PushState.CURRENT)
 
 
@@ -264,10 +277,14 @@ def _finish_deletion(store: Store, note: str) -> str:
 
 
 def _parse_push(store: Store, name: str, text: str) -> Push:
+    """A record; one that is damaged is UNREADABLE."""
+    version = parse_version(name)
+    assert version is not None  # the callers name records
     try:
         return Push(**json.loads(text))
     except (ValueError, TypeError) as error:
-        raise StoreError(f"{store.location}: the record {name} cannot be read ({error}); restore it by hand") from None
+        note = f"{store.location}: the record {name} cannot be read ({error})"
+        return Push(version, UNREADABLE, "", "", NEVER, NEVER, note=note)
 
 
 def _save(store: Store, push: Push) -> Push:

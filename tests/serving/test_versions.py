@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nightloom.errors import StoreError
 from serving.stores import versions
 from serving.stores.files import FilesStore
 from serving.stores.pushes import FailureReason, PinnedError, Push, PushState, version_name
+from serving.stores.reader import Reader
 from tests.serving.sample_stores import sample_rows
 
 
@@ -240,3 +242,20 @@ def test_a_damaged_pointer_is_an_error_that_says_so(store: FilesStore) -> None:
     store.write_note("CURRENT", "rubbish")
     with pytest.raises(StoreError, match="says 'rubbish', expected a version"):
         versions.current_version(store)
+
+
+@pytest.mark.parametrize("damage", [lambda record: record.write_text(""), lambda record: record.unlink()])
+def test_the_next_push_replaces_a_version_whose_record_is_damaged_or_lost(
+    store: FilesStore, damage: Callable[[Path], object]
+) -> None:
+    push_until(store)
+    push_until(store)
+    damage(store.root / "notes" / "v000002")
+    with pytest.raises(StoreError):
+        Reader(store).current()
+    assert versions.recover(store) == []
+    push_until(store)
+    assert states(store)[1] == PushState.BACKUP
+    assert states(store)[3] == PushState.CURRENT
+    assert states(store).get(2) in (PushState.FAILED, None)
+    assert Reader(store).current().version == 3
