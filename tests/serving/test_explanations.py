@@ -34,7 +34,7 @@ class Server:
     """A running `nightloom serve` of one worker."""
 
     project: Project
-    process: psutil.Popen
+    process: psutil.Process
     port: int
 
     def get(self, path: str) -> tuple[int, str, str | None]:
@@ -64,8 +64,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     trained_and_published(project)
     port = free_port(0)
     environment = os.environ | {CONFIG_VARIABLE: str(project.root / "nightloom.toml"), "PYTHONPATH": str(ROOT)}
-    process = psutil.Popen([sys.executable, "-c", MAIN, "serve", "--port", str(port)], env=environment)
-    server = Server(project, process, port)
+    process = subprocess.Popen([sys.executable, "-c", MAIN, "serve", "--port", str(port)], env=environment)
+    server = Server(project, psutil.Process(process.pid), port)
     wait(lambda: answers(server))
     yield server
     (helper,) = server.explainers()
