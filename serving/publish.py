@@ -147,7 +147,7 @@ def _judged_inputs(night: Night) -> dict[str, int]:
         raise _gate_closed(f"the slate gate has not judged {night.date}; {again} first")
     if judged.state == "closed":
         names = ", ".join(check.name for check in judged.failed)
-        raise _gate_closed(f"the slate gate is closed for {night.date} ({names}); yesterday's lists stay")
+        raise _gate_closed(f"the slate gate is closed for {night.date} ({names}); nothing new is published")
     own = records.stage_runs(night.lake, stages.SLATE_GATE, statuses=OK, night=night.date, run_id=judged.run_id)
     if not own:
         raise _gate_closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")

@@ -140,7 +140,7 @@ def test_a_half_bad_day_closes_gate_one_says_why_in_one_line_and_readers_keep_th
     assert story.third.code == 3
     (line,) = story.third.err.strip().splitlines()
     assert line.startswith("nightloom: expectations.gate: data gate closed for 2024-02-06")
-    assert "Yesterday's lists stay" in line
+    assert "Nothing new is published" in line
     assert story.third.lists == story.again.lists
     assert story.third.served["slate_version"] == story.again.served["slate_version"]
 

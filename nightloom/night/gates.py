@@ -32,4 +32,6 @@ def record_and_enforce(
         print(f"{result.gate} gate, {check.severity}: {found}", file=sys.stderr)
     if result.state == "closed":
         why = "; ".join(f"{check.name} is {check.observed}, expected {check.expected}" for check in result.failed)
-        raise GateClosedError(printable(f"{result.gate} gate closed for {night.date}: {why}. Yesterday's lists stay."))
+        raise GateClosedError(
+            printable(f"{result.gate} gate closed for {night.date}: {why}. Nothing new is published.")
+        )
