@@ -10,7 +10,7 @@ import pydantic_settings
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from nightloom.errors import SettingsError
+from nightloom.errors import SettingsError, printable
 from nightloom.section import Section, join_names, suggest_key
 from nightloom.settings import checks
 from nightloom.settings.locations import find_line, place_of
@@ -43,11 +43,11 @@ def load(file: Path | None = None) -> Settings:
     try:
         settings = Settings(file=file)  # the rest comes out of the file
     except ValidationError as error:
-        raise SettingsError("\n".join(_explained(item, file) for item in error.errors())) from None
+        raise SettingsError("\n".join(printable(_explained(item, file)) for item in error.errors())) from None
     except pydantic_settings.SettingsError as error:
         raise SettingsError(f"an environment variable NIGHTLOOM_...: {error}; expected JSON") from None
     if problems := list(_problems(settings)):
-        raise SettingsError("\n".join(f"{place_of(settings, *where)}: {words}" for where, words in problems))
+        raise SettingsError("\n".join(printable(f"{place_of(settings, *where)}: {words}") for where, words in problems))
     return settings
 
 

@@ -56,8 +56,8 @@ def condition_problem(db: duckdb.DuckDBPyConnection, when: str) -> str | None:
     try:
         types = db.sql(f"SELECT ({when}\n) AS met FROM described LIMIT 0").types
     except duckdb.Error as error:
-        first_line = str(error).split("\n\n")[0]
-        return f"{first_line}; columns of an item are {', '.join(db.table('described').columns)}"
+        words = " ".join(str(error).split("\n\n")[0].split())
+        return f"{words}; columns of an item are {', '.join(db.table('described').columns)}"
     if [str(type) for type in types] != ["BOOLEAN"]:
         return f"'{when}' is {', '.join(map(str, types))}; expected a condition, true or false for each item"
     return None

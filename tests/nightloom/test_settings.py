@@ -1,5 +1,6 @@
 """nightloom.toml read for real: values and defaults, and errors that name the line and the nearest key."""
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
 from nightloom.settings import CONFIG_VARIABLE, Settings, line_of, load
 from nightloom.settings.expressions import expression_problem
+from tests.hostile import TEXTS
 
 SAMPLE = Path(__file__).parents[2] / "nightloom.toml"
 SMALL = """\
@@ -261,6 +263,26 @@ def test_a_byte_order_mark_is_fine_and_other_bytes_than_utf8_have_line_and_colum
         SettingsError, match=r"^nightloom.toml, line 14, column 16: found the byte 0xE9, which is not UTF-8"
     ):
         load(file)
+
+
+@pytest.mark.parametrize("text", TEXTS[::3])
+def test_any_text_in_any_place_is_a_name_or_a_mistake_of_one_line(text: str, change: Change) -> None:
+    name = json.dumps(text, ensure_ascii=False)
+    places = (
+        f"[places]\nspark = {name}\n", f"[places]\nlake = {name}\n", f"[slate]\nsegments = [{name}]\n",
+        f"[slate]\n{name} = 1\n", f"[[models]]\nname = {name}\n", f"[gates.model]\nmetric = {name}\n",
+        f'[[slate.floors]]\nname = "f"\nat_least = 1\nwhen = {name}\n', f"[training]\nhosts = [{name}]\n",
+        f'[[slate.pins]]\nname = "p"\nitem = {name}\nplace = 1\nusers = {{ {name} = {name} }}\n',
+    )  # fmt: skip
+    field = 't = "timestamp"'
+    said = []
+    for find, put in [("", place) for place in places] + [("\"'click'\"", name), (field, f"{field}, {name} = {name}")]:
+        try:
+            change(find, put)
+        except SettingsError as error:
+            said += str(error).split("\n")
+    assert all(line.startswith("nightloom.toml") and line.isprintable() for line in said)
+    assert len(said) > len(places) / 2
 
 
 def test_a_variable_that_is_wrong_is_told_by_its_name(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
