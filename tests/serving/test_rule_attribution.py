@@ -128,7 +128,7 @@ def client(shop: Project) -> Client:
 
 
 def reasons(client: Client, user: str, item: str) -> Explanation:
-    return build_explanation(client.app.state.settings, client.app.state.reader, user, item)
+    return build_explanation(client.app.state.settings, client.app.state.lists.reader, user, item)
 
 
 def steps(rules: Attribution) -> list[tuple[str, int | None, int | None]]:

@@ -109,7 +109,7 @@ class Shop:
         return [answer.json() if "json" in answer.headers["content-type"] else answer.text for answer in answers]
 
     def explain(self, user: str, item: str) -> Explanation:
-        return build_explanation(self.at.settings, self.app.state.reader, user, item)
+        return build_explanation(self.at.settings, self.app.state.lists.reader, user, item)
 
     def warnings(self, gate: str) -> dict[str, tuple[str, str]]:
         """The checks of a gate's last run that failed -> what was found and expected; none of them closed it."""
