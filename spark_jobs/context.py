@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -125,3 +126,16 @@ class SparkNight(Night):
         finally:
             for key in values:
                 self.spark.conf.unset(key)
+
+
+@contextmanager
+def cached(rows: DataFrame) -> Iterator[DataFrame]:
+    """The rows, computed once for several uses.
+
+    They are cached on disk, which is the system's page cache while it has room: Java's collector does not scan it.
+    """
+    rows.persist(StorageLevel.DISK_ONLY)
+    try:
+        yield rows
+    finally:
+        rows.unpersist()

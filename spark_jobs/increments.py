@@ -7,6 +7,7 @@ bronze.y). It is written in one commit with the rows, so no crash can part them,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -26,6 +27,21 @@ from spark_jobs.table_ddl import check_contract
 ONE_PARTITION, MANY, PARTITIONS = 150_000, 1_000_000, 2
 """Rows: up to the first number one task is quickest, as it needs no shuffle; the second come in many files."""
 TRANSACTION = "spark.databricks.delta.write.txn"
+
+
+@dataclass(frozen=True)
+class Update:
+    """When a row that is there is replaced, SQL over `stored` (there) and `incoming` (new), and by which values.
+
+    `values` is SQL by column; without it the new row replaces the other one whole.
+    """
+
+    condition: str
+    values: Mapping[str, str] | None = None
+
+    @property
+    def assignments(self) -> str:
+        return ", ".join(f"{name} = {sql}" for name, sql in self.values.items()) if self.values else "*"
 
 
 def new_rows(night: SparkNight, table: Table, into: Table) -> DataFrame:
@@ -99,12 +115,12 @@ def _replayed(night: SparkNight) -> DataFrame | None:
 
 
 def merge(
-    night: SparkNight, table: Table, rows: DataFrame, *, source: Table, update: str | None = None
+    night: SparkNight, table: Table, rows: DataFrame, *, source: Table, update: Update | None = None
 ) -> tuple[int, int]:
     """Merge by the contract's key -> (inserted, updated) rows, and mark `source` as consumed up to its pinned version.
 
-    A row whose key is there is left alone, or replaced where the SQL condition `update` over `stored` (there) and
-    `incoming` (new) holds. Keys in `rows` must be distinct. With `--all` the table is rebuilt from `rows`.
+    A row whose key is there is left alone, or replaced as `update` says. Keys in `rows` must be distinct. With `--all`
+    the table is rebuilt from `rows`.
 
     Delta's own MERGE where rows may be replaced, else an append of what is not there. Two runs at once: the
     transaction lets only one of them in.
@@ -148,12 +164,12 @@ def consumption_mark(night: SparkNight, source: Table, table: Table, *, again: b
     return {"AppId": transaction_id(source, table), "Version": str(night.pin(source))}
 
 
-def _merge(night: SparkNight, table: Table, new: DataFrame, mark: dict[str, str], update: str) -> tuple[int, int]:
+def _merge(night: SparkNight, table: Table, new: DataFrame, mark: dict[str, str], update: Update) -> tuple[int, int]:
     new.createOrReplaceTempView("incoming")
     same = " AND ".join(f"stored.{key} = incoming.{key}" for key in table.key)
     statement = (
         f"MERGE INTO delta.{spark_name(night.lake.path(table))} AS stored USING incoming ON {same} "
-        f"WHEN MATCHED AND ({update}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        f"WHEN MATCHED AND ({update.condition}) THEN UPDATE SET {update.assignments} WHEN NOT MATCHED THEN INSERT *"
     )
     # Session settings: they would also silently skip the next, different MERGE, so each is unset at once.
     values = {f"{TRANSACTION}{name}": value for name, value in mark.items()}

@@ -30,8 +30,7 @@ from spark_jobs.changed_users import (
     lists_view,
 )
 from spark_jobs.commit_stamps import commit_stamp, newest_commit
-from spark_jobs.context import SparkNight
-from spark_jobs.silver import cached
+from spark_jobs.context import SparkNight, cached
 
 if TYPE_CHECKING:
     from nightloom.slate.plan import Plan

@@ -20,17 +20,14 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from nightloom.errors import NightloomError
+from spark_jobs import session_settings
+from spark_jobs.session_settings import SparkError
 
 LAPTOP = "local[*]"
 SECONDS_TO_START = 90  # 3-5 s with a class-data archive, 15-20 s without, more on a busy machine
 SECONDS_TO_STOP = 20
 SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 TOKEN_VARIABLE = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
-
-
-class SparkError(NightloomError):
-    """Spark cannot start, or its requirements are missing."""
 
 
 @dataclass(frozen=True)
@@ -95,27 +92,28 @@ def stop(home: Path) -> str:
 def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str]:
     """Spark settings, the same for the server and for classic Spark; `heavy` as in start()."""
     jars = extra_jars()
-    shared = {
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),
-        "spark.sql.session.timeZone": "UTC",
-        # One bad value must not end a night: a failed cast gives NULL, and the row's checks report it.
-        "spark.sql.ansi.enabled": "false",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        # Stages share loaded classes and compiled code: no stage has jars of its own.
-        "spark.sql.artifact.isolation.enabled": "false",
-        # Spark overestimates a night's few new rows (it counts all columns), so they exceed the default of 10 MB.
-        "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
-        # Choosing a compression for each column takes a quarter of a silver stage's CPU time.
-        "spark.sql.inMemoryColumnarStorage.compressed": "false",
-        # Plans share generated classes; with the default of 100 a night takes a twentieth longer (measured).
-        "spark.sql.codegen.cache.maxEntries": "2000",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "WARN",
-    }
+    shared = (
+        session_settings.STATIC
+        | session_settings.SESSION
+        | {
+            "spark.sql.catalogImplementation": "in-memory",
+            "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),
+            "spark.sql.execution.arrow.pyspark.enabled": "true",
+            # Stages share loaded classes and compiled code: no stage has jars of its own.
+            "spark.sql.artifact.isolation.enabled": "false",
+            # Spark overestimates a night's few new rows (it counts all columns), so they exceed the default of 10 MB.
+            "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
+            # Choosing a compression for each column takes a quarter of a silver stage's CPU time.
+            "spark.sql.inMemoryColumnarStorage.compressed": "false",
+            # Plans share generated classes; with the default of 100 a night takes a twentieth longer (measured).
+            "spark.sql.codegen.cache.maxEntries": "2000",
+            # A text on which a regular expression overflows the stack fails its task, and not the process of all tasks.
+            "spark.executor.killOnFatalError.depth": "0",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.log.level": "WARN",
+        }
+    )
     if not master.startswith("local"):
         return shared | {"spark.jars": ",".join(jars)}
     return shared | {

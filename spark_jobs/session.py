@@ -22,6 +22,7 @@ from nightloom.literals import spark_text
 from nightloom.settings import Settings, load
 from nightloom.sql.marts import all_tables
 from spark_jobs import server
+from spark_jobs.session_settings import configure
 
 WARM = "warm"
 HEAVY_BYTES = 32 << 20
@@ -29,13 +30,13 @@ HEAVY_BYTES = 32 << 20
 
 
 def session(settings: Settings) -> SparkSession:
-    """The session of this process. Raises SparkError when the Delta jars are missing."""
+    """The session of this process. Raises SparkError: the Delta jars are missing, or a server has a wrong setting."""
     place = settings.places.spark
     home = settings.place("home")
     # By default Spark logs a wrong statement with plan and stack, before our own error of one line.
     PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     if place.startswith("sc://"):
-        return SparkSession.builder.remote(place).getOrCreate()
+        return configure(SparkSession.builder.remote(place).getOrCreate(), place)
     if place == WARM and (running := server.find(home)):
         return SparkSession.builder.remote(running.url).getOrCreate()
     return _classic_session(home, server.LAPTOP if place == WARM else place)

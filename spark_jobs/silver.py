@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -20,13 +18,9 @@ from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.literals import spark_text
 from spark_jobs import unused_rows
 from spark_jobs.context import SparkNight
-from spark_jobs.increments import append_new, merge, new_rows
-from spark_jobs.parsing import GOOD, QUARANTINE, SKIP, parse
-
-NEWER = """incoming.updated_at > stored.updated_at
-    OR (incoming.updated_at = stored.updated_at AND incoming.row_id > stored.row_id)"""
-"""The row id decides between two descriptions of one moment: any order of delivery gives the same table."""
-Transform = Callable[[DataFrame], DataFrame]
+from spark_jobs.increments import Update, append_new, merge, new_rows
+from spark_jobs.isolation import Evaluation, Transform, evaluated
+from spark_jobs.parsing import GOOD, QUARANTINE, SKIP
 
 
 def update_silver(
@@ -37,23 +31,23 @@ def update_silver(
     types: Mapping[str, str],
     judge: Transform,
     transform: Transform,
-    update: str | None = None,
+    update: Update | None = None,
 ) -> None:
     """Merge the new rows of the kind's bronze table into `table`.
 
     `judge` adds a verdict to parsed rows. `transform` turns good rows into rows of the table, with distinct keys.
     """
     bronze = BRONZE[kind]
-    sources = [source for source in night.settings.sources if source.kind == kind]
+    sources = night.settings.sources_of(kind)
     night.create(table)
     night.create(QUARANTINE_ROWS)
     unused_rows.begin(night, bronze, table)
     logged = night.lake.distinct_in_log(bronze, ("source",), night.pin(bronze))
     undeclared = logged is None or not logged <= {(source.name,) for source in sources}
     tried, behind = _was_tried(night, bronze, table), unused_rows.is_behind(night, bronze, table)
-    came = parse(new_rows(night, bronze, into=UNUSED_ROWS if behind else table), sources, types, undeclared)
-    with cached(drop_unneeded_raw(judge(came))) as rows:
-        counts = count_outcomes(rows)
+    new = new_rows(night, bronze, into=UNUSED_ROWS if behind else table)
+    evaluation = Evaluation(sources, types, undeclared, lambda rows: drop_unneeded_raw(judge(rows)))
+    with evaluated(night, new, evaluation, count_outcomes) as (rows, counts):
         if counts["rescued"]:
             _warn_of_undeclared_fields(night, rows)  # before the commit: its stamp has the tags
         if counts["quarantined"]:
@@ -85,7 +79,7 @@ def _merge_and_record(
     rows: DataFrame,
     counts: Mapping[str, int],
     good: DataFrame,
-    update: str | None,
+    update: Update | None,
     *,
     source: Table,
     behind: bool,
@@ -99,7 +93,8 @@ def _merge_and_record(
     inserted = updated = 0
     if everything or not behind or consumed != night.pin(source):
         inserted, updated = merge(night, table, good, source=source, update=update)
-    if not everything and counts["read"] == inserted + updated + counts["quarantined"]:
+    whole = update is None or not update.values  # else a late record may give a column and leave no id in the row
+    if whole and not everything and counts["read"] == inserted + updated + counts["quarantined"]:
         night.lake.mark_consumed({source: night.pin(source)}, UNUSED_ROWS)  # every record is in one of the two tables
     else:
         since = None if everything or behind else before
@@ -110,19 +105,6 @@ def _merge_and_record(
 def drop_unneeded_raw(rows: DataFrame) -> DataFrame:
     """Drop the raw text of good and skipped rows: nothing needs it again, and caching it costs more than the rest."""
     return rows.withColumn("raw", F.when(F.col("verdict.outcome") == QUARANTINE, F.col("raw")))
-
-
-@contextmanager
-def cached(rows: DataFrame) -> Iterator[DataFrame]:
-    """The rows, computed once for several uses.
-
-    They are cached on disk, which is the system's page cache while it has room: Java's collector does not scan it.
-    """
-    rows.persist(StorageLevel.DISK_ONLY)
-    try:
-        yield rows
-    finally:
-        rows.unpersist()
 
 
 def count_outcomes(rows: DataFrame) -> dict[str, int]:

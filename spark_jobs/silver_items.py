@@ -1,7 +1,7 @@
 """silver.items: one row per item that was ever described, with its latest description.
 
-New rows of bronze.items -> silver.items by MERGE: the latest description wins, whatever the order of delivery. Unusable
-rows -> quarantine.rows.
+New rows of bronze.items -> silver.items by MERGE: the latest description wins, whatever the order of delivery, whole or
+by column. Unusable rows -> quarantine.rows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pyspark.sql import functions as F
 from nightloom.contracts import ITEMS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
+from spark_jobs.column_merge import merge_of_descriptions
 from spark_jobs.context import ALL, SparkNight
+from spark_jobs.isolation import Transform
 from spark_jobs.parsing import check_clock, with_verdict
-from spark_jobs.silver import NEWER, latest_per_key, update_silver
+from spark_jobs.silver import update_silver
 
 TYPES = {
     "item_id": "string", "title": "string", "categories": "array<string>", "available": "boolean",
@@ -22,13 +24,17 @@ TYPES = {
 }  # fmt: skip
 
 
-def items(rows: DataFrame) -> DataFrame:
+COLUMNS = ("title", "categories", "available")
+
+
+def items(rows: DataFrame, latest: Transform) -> DataFrame:
     """Good descriptions -> the latest of each item, with defaults for missing fields."""
-    given = F.filter("categories", lambda category: category != "")
     return (
-        rows.transform(latest_per_key("item_id"))
-        .withColumn("title", F.coalesce(F.nullif(F.trim("title"), F.lit("")), "item_id"))
-        .withColumn("categories", F.coalesce(given, F.array().cast("array<string>")))
+        rows.withColumn("title", F.nullif(F.trim("title"), F.lit("")))
+        .withColumn("categories", F.filter("categories", lambda category: category != ""))
+        .transform(latest)
+        .withColumn("title", F.coalesce("title", "item_id"))
+        .withColumn("categories", F.coalesce("categories", F.array().cast("array<string>")))
         .withColumn("attributes", F.map_filter("attributes", lambda _, value: value.isNotNull()))
         .withColumn("available", F.coalesce("available", F.lit(True)))
     )
@@ -36,14 +42,15 @@ def items(rows: DataFrame) -> DataFrame:
 
 def main(night: SparkNight) -> None:
     """Merge new descriptions into silver.items."""
+    latest, update = merge_of_descriptions("item_id", COLUMNS, night.settings.sources_of("items"))
     update_silver(
         night,
         "items",
         ITEMS,
         types=TYPES,
         judge=lambda rows: with_verdict(rows, check_clock("updated_at", night.settings)),
-        transform=items,
-        update=NEWER,
+        transform=lambda rows: items(rows, latest),
+        update=update,
     )
 
 

@@ -1,7 +1,7 @@
 """silver.users: one row per user that was ever described, with the latest description.
 
-New rows of bronze.users -> silver.users by MERGE: the latest description wins, whatever the order of delivery. Unusable
-rows -> quarantine.rows.
+New rows of bronze.users -> silver.users by MERGE: the latest description wins, whatever the order of delivery, whole or
+by column. Unusable rows -> quarantine.rows.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ from pyspark.sql import functions as F
 from nightloom.contracts import USERS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
+from spark_jobs.column_merge import merge_of_descriptions
 from spark_jobs.context import ALL, SparkNight
+from spark_jobs.isolation import Transform
 from spark_jobs.parsing import check_clock, with_verdict
-from spark_jobs.silver import NEWER, latest_per_key, update_silver
+from spark_jobs.silver import update_silver
 
 TYPES = {"user_id": "string", "updated_at": "timestamp", "attributes": "map<string,string>"}
 
 
-def users(rows: DataFrame) -> DataFrame:
+def users(rows: DataFrame, latest: Transform) -> DataFrame:
     """Good descriptions -> the latest of each user."""
     given = F.map_filter("attributes", lambda _, value: value.isNotNull())
-    return rows.transform(latest_per_key("user_id")).withColumn("attributes", given)
+    return rows.transform(latest).withColumn("attributes", given)
 
 
 def main(night: SparkNight) -> None:
     """Merge new descriptions into silver.users."""
+    latest, update = merge_of_descriptions("user_id", (), night.settings.sources_of("users"))
     update_silver(
         night,
         "users",
         USERS,
         types=TYPES,
         judge=lambda rows: with_verdict(rows, check_clock("updated_at", night.settings)),
-        transform=users,
-        update=NEWER,
+        transform=lambda rows: users(rows, latest),
+        update=update,
     )
 
 

@@ -17,8 +17,7 @@ from nightloom.lake import now
 from nightloom.lake.described_items import compile_slate
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import STATISTICS
-from spark_jobs.context import SparkNight
-from spark_jobs.silver import cached
+from spark_jobs.context import SparkNight, cached
 from spark_jobs.slate_scoring import SLATES, SentPlan, score_by_rules
 
 

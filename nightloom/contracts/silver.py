@@ -2,6 +2,13 @@
 
 from nightloom.contracts.table import NIGHT, Column, Table, non_empty, required
 
+VERSIONS = Column(
+    "versions",
+    "map<string,string>",
+    "Where descriptions are merged by column: column -> time and row id of the description that gave its value, `*` of "
+    "the last whole one; else null",
+)
+
 INTERACTIONS = Table(
     "silver",
     "interactions",
@@ -35,6 +42,7 @@ ITEMS = Table(
         required("available", "boolean", "False: the item is never listed"),
         required("updated_at", "timestamp", "Time of that description"),
         required("row_id", "string", "The record's id in bronze"),
+        VERSIONS,
         NIGHT,
     ),
     key=("item_id",),
@@ -50,6 +58,7 @@ USERS = Table(
         required("attributes", "map<string,string>", "Declared attributes", personal=True),
         required("updated_at", "timestamp", "Time of that description"),
         required("row_id", "string", "The record's id in bronze"),
+        VERSIONS,
         NIGHT,
     ),
     key=("user_id",),

@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from nightloom.contracts import Table
 from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.lake.schemas import PROPERTIES, arrow, arrow_schema, delta_schema
-from nightloom.literals import sql_name
+from nightloom.literals import spark_name, sql_name
 
 MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT", "ADD COLUMN"}
 """Operations in a table's history that raise its version and change no row."""
@@ -182,9 +182,21 @@ class Lake:
         return self.stream_query(f"SELECT {', '.join(columns)} FROM t WHERE {where}", ("t", self.open(table, version)))
 
     def files(self, table: Table, version: int | None = None, where: str | None = None) -> list[str]:
-        """Paths of the files that hold a version's rows; `where` is SQL over the partition's column."""
-        uris = self.open(table, version).file_uris(file_pruning_predicate=where)
-        return [unquote(uri) for uri in uris]
+        """Paths of the files that hold a version's rows; `where` is SQL over the partition's column.
+
+        Raises DataError where the rows are not the files' rows: some are deleted by a deletion vector.
+        """
+        opened = self.open(table, version)
+        if "deletionVectors" in (opened.protocol().reader_features or ()):
+            deleted = pa.table(opened.deletion_vectors()).num_rows
+            if deleted:
+                name = f"delta.{spark_name(self.path(table))}"
+                raise DataError(
+                    f"{table.full_name}: {deleted} files have deletion vectors, expected none: DuckDB would read rows "
+                    f"that were deleted. Run in Spark: ALTER TABLE {name} SET TBLPROPERTIES "
+                    f"('delta.enableDeletionVectors' = 'false'); REORG TABLE {name} APPLY (PURGE)"
+                )
+        return [unquote(uri) for uri in opened.file_uris(file_pruning_predicate=where)]
 
     def distinct_in_log(self, table: Table, columns: Sequence[str], version: int) -> set[Any] | None:
         """Distinct values of the columns together, as tuples, from Delta's log alone; None where the log lacks them.

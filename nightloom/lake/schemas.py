@@ -24,6 +24,9 @@ PROPERTIES = {
     "delta.enableChangeDataFeed": "true",
     # The log is shortened by the maintenance alone: it knows which versions are still needed, a writer does not.
     "delta.enableExpiredLogCleanup": "false",
+    # DuckDB reads files by itself (Lake.files): it would see rows that were deleted, and columns by other names.
+    "delta.enableDeletionVectors": "false",
+    "delta.columnMapping.mode": "none",
 }
 """Properties of every table."""
 
@@ -34,9 +37,13 @@ def properties(table: Table) -> dict[str, str]:
 
 
 def arrow(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows -> Arrow by the contract. Raises DataError when a column is missing, unknown, null or of another type."""
+    """Rows -> Arrow by the contract; a row may lack a column that may be null.
+
+    Raises DataError when a required column is missing or null, a column is unknown, or a value of another type.
+    """
+    needed = {column.name for column in table.columns if column.required}
     for row in rows:
-        if row.keys() != set(table.column_names):
+        if not needed <= row.keys() <= set(table.column_names):
             found, expected = sorted(row.keys()), sorted(table.column_names)
             raise DataError(f"{table.full_name}: a row has columns {found}, expected {expected}")
     try:

@@ -110,6 +110,10 @@ class Settings(BaseSettings):
         """MLflow's tracking URI."""
         return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
 
+    def sources_of(self, kind: str) -> list[Source]:
+        """Sources of one kind, in their order."""
+        return [source for source in self.sources if source.kind == kind]
+
     def attributes(self, kind: Literal["items", "users"]) -> dict[str, str]:
         """Declared attribute of items or users -> its type: that of the field it is taken from, or string for an
         expression."""

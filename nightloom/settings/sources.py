@@ -70,6 +70,9 @@ class Source(Section):
     user_id, and may have updated_at."""
     attributes: dict[str, str] = Field({})
     """Further attribute of an item or a user = Spark SQL expression over the fields."""
+    merge: Literal["row", "columns"] = "row"
+    """Of items and users: `row` takes the latest description whole; `columns` takes the latest value that is not null
+    of each column and attribute, for records that say one thing each."""
     rules: tuple[RowRule, ...] = ()
     """Rows that are not used, and what happens to them."""
 
@@ -89,6 +92,14 @@ class Source(Section):
             known = [alias.replace("_", "-") for alias in aliases]
             raise ValueError(f"'{name}' is not the encoding of a text{suggest_key(name.lower(), known)}")
         return name
+
+    @model_validator(mode="after")
+    def _merge_of_descriptions(self) -> Self:
+        if self.kind == "events" and "merge" in self.model_fields_set:
+            raise ValueError(
+                "kind is 'events', which has no merge; it is for items and users, and an event counts once"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_columns(self) -> Self:

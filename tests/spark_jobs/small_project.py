@@ -162,11 +162,14 @@ class Project:
 
     def ingest(self, *raws: Row | str, kind: str = "events", file: str = "a.jsonl", **columns: Any) -> None:
         """Append records to a bronze table in place of bronze.py: most tests are about the stages after it."""
-        table, source = BRONZE[kind], {"events": "ratings", "items": "catalogue", "users": "members"}[kind]
+        source = {"events": "ratings", "items": "catalogue", "users": "members"}[kind]
+        self.append(BRONZE[kind], [bronze(raw, source, file, **columns) for raw in raws])
+
+    def append(self, table: Table, rows: Iterable[Row]) -> None:
+        """Append rows of a contract."""
         night = self.night()
         night.create(table)
-        rows = frame(self.spark, [bronze(raw, source, file, **columns) for raw in raws], table)
-        rows.coalesce(1).write.format("delta").mode("append").save(night.lake.path(table))
+        frame(self.spark, rows, table).coalesce(1).write.format("delta").mode("append").save(night.lake.path(table))
 
     def rows(self, table: Table, *columns: str) -> list[Row]:
         """The table's rows now, in an order of their own."""

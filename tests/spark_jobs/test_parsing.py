@@ -96,6 +96,104 @@ def test_an_expression_that_fails_on_one_value_costs_one_row_and_not_the_night(s
     assert (bad.verdict.reason, good.verdict.outcome) == ("missing", "good")
 
 
+LOOSE = source(
+    fields=source().fields | {"at": "string", "value": "string", "tags": "array<int>"},
+    rules=[
+        {"name": "bot", "when": "user_id = 'bot'", "then": "skip"},
+        {"name": "test", "when": "tags[0] = 0 OR value = 't'", "then": "quarantine"},
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "detail"),
+    [
+        ({"value": "many"}, "type", "column value is 'many', expected double"),
+        ({"value": ""}, "", ""),
+        ({"value": None}, "", ""),
+        ({"value": "t"}, "test", "rule: tags[0]"),
+        ({"at": "out of date"}, "type", "column occurred_at is 'out of date', expected timestamp"),
+        ({"at": ""}, "missing", "occurred_at is empty"),
+        ({"at": "10:30"}, "type", "column occurred_at is '10:30', a time without a date"),
+        ({"at": "T10:30"}, "type", "column occurred_at is 'T10:30', a time without a date"),
+        ({"at": "\t9:05:10.5+01:00"}, "type", "a time without a date"),
+        ({"at": "now"}, "type", "column occurred_at is 'now', expected timestamp"),
+        ({"at": "today"}, "type", "column occurred_at is 'today', expected timestamp"),
+        ({"at": "+12024-03-01"}, "impossible_value", "expected the years 1 to 9999"),
+        ({"at": "-0044-03-15"}, "impossible_value", "expected the years 1 to 9999"),
+        ({"at": "2024-03-01"}, "", ""),
+        ({"tags": [1, "x"]}, "type", "field tags is '[1,\"x\"]', expected array<int>"),
+        ({"tags": "1]"}, "type", "field tags is '1]', expected array<int>"),
+        ({"tags": [1, None]}, "", ""),
+        ({"user_id": "bot", "value": "many"}, "bot", "rule: user_id = 'bot'"),
+    ],
+)
+def test_what_the_type_of_a_column_refuses_is_a_fault_of_the_row(
+    spark: SparkSession, quick: None, changes: Row, reason: str, detail: str
+) -> None:
+    found, _ = verdicts(spark, [event(event_id=..., event=..., value="1") | changes, event()], LOOSE)
+    assert (found.verdict.reason, found.verdict.outcome == "good") == (reason, not reason)
+    assert detail in found.verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("sql", "texts", "refused"),
+    [
+        ("CAST(text AS DOUBLE)", ["n/a", "1.5", "", None], ["n/a"]),
+        ("cast(replace(text, ' as ', '') AS int)", ["1 as 2", "x as y"], ["xy"]),
+        ("int(regexp_extract(text, '(\\\\d*)$'))", ["no 7", "no"], []),
+        ("DOUBLE(text)", ["n/a", "1"], ["n/a"]),
+        ("unix_timestamp(to_date(text, 'd.M.y'))", ["soon", "1.3.2024"], []),
+        ("TRY_CAST(text AS DOUBLE)", ["n/a"], []),
+        ("CAST(IF(event = 'x', text, NULL) AS DOUBLE)", ["n/a"], []),
+        ("CAST(text AS INT) + CAST(text AS INT)", ["n/a", "1"], []),
+    ],
+)
+def test_what_a_cast_that_is_the_whole_expression_refuses_is_a_fault_too(
+    spark: SparkSession, quick: None, sql: str, texts: list[str | None], refused: list[str]
+) -> None:
+    own = source(
+        fields=source().fields | {"event": "string", "text": "string"}, columns=source().columns | {"value": sql}
+    )
+    found = [row.verdict for row in verdicts(spark, [event(event_id=..., text=text) for text in texts], own)]
+    bad = [verdict for verdict in found if verdict.outcome != "good"]
+    assert [verdict.detail for verdict in bad] == [
+        f"column value is '{text}', which {sql} does not take" for text in refused
+    ]
+
+
+def test_a_time_without_a_date_is_no_timestamp_in_a_field_and_in_any_expression(
+    spark: SparkSession, quick: None
+) -> None:
+    raws: list[Row | str] = [event(event_id=..., event=..., at=at, day="2024-03-01") for at in ("10:30", "2024-03-01")]
+    fields = source().fields | {"at": "string", "day": "string"}
+    for sql, reasons in {
+        "to_timestamp(at)": ["type", ""],
+        "CAST(at AS TIMESTAMP)": ["type", ""],
+        "coalesce(try_to_timestamp(concat(day, ' ', at)), to_timestamp(day))": ["", ""],
+    }.items():
+        timed = source(fields=fields, columns=source().columns | {"occurred_at": sql})
+        assert [row.verdict.reason for row in verdicts(spark, raws, timed)] == reasons, sql
+    assert [row.verdict.reason for row in verdicts(spark, raws)] == ["type", ""]
+    nested = source(fields=fields | {"at": "array<timestamp>"}, columns=source().columns | {"occurred_at": "at[0]"})
+    lists: list[Row | str] = [event(event_id=..., event=..., at=[at]) for at in ("10:30", "2024-03-01")]
+    assert [row.verdict.reason for row in verdicts(spark, lists, nested)] == ["type", ""]
+
+
+def test_a_rule_on_a_field_protects_the_expressions_over_it(spark: SparkSession, quick: None) -> None:
+    own = source(
+        format="csv",
+        fields=source().fields | {"at": "bigint"},
+        columns=source().columns | {"occurred_at": "timestamp_millis(at)"},
+        rules=[{"name": "not_ms", "when": "at > 4102444800000", "then": "quarantine"}],
+    )
+    nanoseconds, milliseconds = verdicts(
+        spark, [event(event_id=..., event=..., at=str(at)) for at in (1709287200000000000, 1709287200000)], own
+    )
+    assert (nanoseconds.verdict.reason, nanoseconds.verdict.detail) == ("not_ms", "rule: at > 4102444800000")
+    assert milliseconds.verdict.outcome == "good"
+
+
 def test_rows_of_a_source_that_was_removed_from_the_settings_are_not_lost(spark: SparkSession) -> None:
     (row,) = verdicts(spark, [event()], source(name="clicks"))
     assert row.verdict.detail == "its source is not in nightloom.toml any more"

@@ -11,8 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, HISTORIES, INTERACTIONS, QUARANTINE_ROWS
-from spark_jobs import gold_histories, server, silver_interactions
-from tests.spark_jobs.small_project import D, Project, event, project
+from spark_jobs import gold_histories, server, session_settings, silver_interactions
+from spark_jobs.session_settings import SparkError, configure
+from tests.spark_jobs.small_project import EVENTS_ONLY, D, Project, event, project
 
 STAGES = {"spark_jobs.silver_interactions": silver_interactions.main, "spark_jobs.gold_histories": gold_histories.main}
 
@@ -71,11 +72,50 @@ def test_a_night_by_the_warm_server_gives_the_tables_of_a_night_without_it(
     assert "No Spark server runs" in command(root, "spark_jobs.session", "stop")
 
 
+def test_a_server_of_another_time_zone_gives_the_tables_of_ours(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = project(tmp_path / "project", spark, EVENTS_ONLY)
+    at.ingest(event(1, at="2024-03-01 23:30:00"), event(2, at="2024-03-01T02:30:00-05:00"), event(3, value="many"))
+    ours = server.configuration
+    others = {"spark.sql.session.timeZone": "Pacific/Kiritimati", "spark.sql.ansi.enabled": "true"}
+    others |= {"spark.sql.timestampType": "TIMESTAMP_NTZ", "spark.sql.legacy.timeParserPolicy": "LEGACY"}
+    monkeypatch.setattr(server, "configuration", lambda *words: ours(*words) | others)
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    server.start(tmp_path)
+    try:
+        running = server.find(tmp_path)
+        assert running
+        command(at.settings.root, "spark_jobs.silver_interactions", "--date", str(D), spark=running.url)
+    finally:
+        server.stop(tmp_path)
+    times = {row["event_id"]: row["occurred_at"].isoformat() for row in at.rows(INTERACTIONS)}
+    assert times == {"e1": "2024-03-01T23:30:00+00:00", "e2": "2024-03-01T07:30:00+00:00"}
+    assert [row["reason"] for row in at.rows(QUARANTINE_ROWS)] == ["type"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "found"),
+    [
+        ("STATIC", "spark.sql.extensions", "org.example.Other", "is 'io.delta.sql.DeltaSparkSessionExtension'"),
+        ("SESSION", "spark.sql.warehouse.dir", "elsewhere", "cannot be changed"),
+    ],
+)
+def test_a_setting_that_a_server_must_have_is_named(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, kind: str, key: str, value: str, found: str
+) -> None:
+    monkeypatch.setattr(session_settings, kind, {key: value})
+    with pytest.raises(SparkError) as error:
+        configure(spark, "sc://spark.example:15002/;token=secret")
+    told = str(error.value)
+    assert told.startswith(f"places.spark is sc://spark.example:15002: {key} {found}")
+    assert f"expected '{value}'" in told
+    assert f"--conf {key}={value}" in told
+
+
 def test_a_server_that_cannot_start_says_what_its_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SERVER_CLASS", "no.such.Server")
-    with pytest.raises(
-        server.SparkError, match=r"ended before it was ready; the end of .*log:\n(.|\n)*no\.such\.Server"
-    ):
+    with pytest.raises(SparkError, match=r"ended before it was ready; the end of .*log:\n(.|\n)*no\.such\.Server"):
         server.start(tmp_path)
     assert server.find(tmp_path) is None
 
@@ -91,5 +131,5 @@ def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path:
 
 def test_missing_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with pytest.raises(server.SparkError, match=r"no jars in .*/spark-jars; `./run setup` puts them there"):
+    with pytest.raises(SparkError, match=r"no jars in .*/spark-jars; `./run setup` puts them there"):
         server.extra_jars()

@@ -1,13 +1,16 @@
 """silver.items and silver.users: the last description wins, whatever order they come in."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.contracts import ITEMS, QUARANTINE_ROWS, USERS
+from nightloom.contracts import BRONZE_ITEMS, ITEMS, QUARANTINE_ROWS, USERS
 from spark_jobs import silver_items, silver_users
-from tests.spark_jobs.small_project import NEXT, READ, Row, project
+from tests.spark_jobs.small_project import NEXT, NOON, READ, TOML, D, Row, bronze, project
 
 OLD = {"item_id": "i1", "title": "Old", "year": 1990, "genres": ["a", "", None], "at": "2024-01-01T00:00:00Z"}
 NEW = {"item_id": "i1", "title": "New", "on": False, "at": "2024-02-01T00:00:00Z"}
@@ -35,6 +38,79 @@ def test_missing_fields_of_an_item_get_defaults(spark: SparkSession, tmp_path: P
     at.run(silver_items.main)
     (row,) = at.rows(ITEMS)
     assert (row["categories"], row["attributes"], row["available"]) == (["a"], [("year", "1990")], True)
+
+
+def test_a_text_that_is_no_boolean_never_makes_an_item_available(spark: SparkSession, tmp_path: Path) -> None:
+    loose = TOML.replace('on = "boolean"', 'on = "string"').replace('year = "int"', 'year = "string"')
+    at = project(tmp_path, spark, loose)
+    texts = ["true", "out of stock", "", None, "discontinued", "0"]
+    at.ingest(*({"item_id": f"i{n}", "on": text} for n, text in enumerate(texts)), kind="items", file="a")
+    at.run(silver_items.main)
+    assert [(row["item_id"], row["available"]) for row in at.rows(ITEMS, "item_id", "available")] == [
+        ("i0", True), ("i2", True), ("i3", True), ("i5", False),
+    ]  # fmt: skip
+    assert sorted(row["detail"] for row in at.rows(QUARANTINE_ROWS)) == [
+        "column available is 'discontinued', expected boolean", "column available is 'out of stock', expected boolean",
+    ]  # fmt: skip
+
+
+PROPERTIES = (
+    TOML[TOML.index('[[sources]]\nname = "catalogue"') : TOML.index('[[sources]]\nname = "members"')]
+    .replace('"catalogue"', '"properties"')
+    .replace("landing/items", "landing/properties")
+    .replace("[sources.fields]", 'merge = "columns"\n[sources.fields]')
+)
+
+
+def description(n: int, item: str, source: str, **fields: Any) -> Row:
+    return bronze({"item_id": item, "at": f"2024-01-{n:02}T00:00:00Z"} | fields, source, file=f"{n}.jsonl")
+
+
+DESCRIPTIONS = [
+    description(1, "single", "properties", genres=["old"]),
+    description(1, "both", "properties", title="First"),
+    description(2, "single", "properties", on=False, year=1990),
+    description(2, "both", "properties", year=1990),
+    description(3, "both", "catalogue", title="Whole", genres=["a"]),
+    description(3, "single", "properties", genres=["new"]),
+    description(4, "both", "properties", on=False),
+    description(4, "single", "properties"),
+    description(5, "both", "properties", genres=["b"]),
+]
+
+
+def test_properties_that_come_one_at_a_time_make_one_item_in_any_order(
+    spark: SparkSession, tmp_path: Path, quick: None
+) -> None:
+    found: list[list[Row]] = []
+    for order in (DESCRIPTIONS, DESCRIPTIONS[1::2] + DESCRIPTIONS[::-2]):
+        at = project(tmp_path / str(len(found)), spark, TOML.replace("[[signals]]", PROPERTIES + "[[signals]]", 1))
+        for night, part in enumerate((order[:4], order[4:] + order[1:2])):  # one is delivered twice
+            at.append(BRONZE_ITEMS, part)
+            at.run(silver_items.main, day=D + timedelta(days=night))
+        found.append([sorted_maps(row) for row in at.rows(ITEMS)])
+    at.run(silver_items.main, everything=True)
+    assert found[0] == found[1] == [sorted_maps(row) for row in at.rows(ITEMS)]
+    both, single = found[0]
+    assert (both["title"], both["categories"], both["available"], both["attributes"]) == ("Whole", ["b"], False, [])
+    assert (single["title"], single["categories"], single["available"]) == ("single", ["new"], False)
+    assert (single["attributes"], single["updated_at"].day) == ([("year", "1990")], 4)
+
+
+def sorted_maps(row: Row) -> Row:
+    return row | {"night": None} | {name: sorted(row[name] or []) for name in ("attributes", "versions")}
+
+
+def test_an_item_of_a_lake_without_versions_is_merged_by_column(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark, TOML.replace("[[signals]]", PROPERTIES + "[[signals]]", 1))
+    earlier = replace(ITEMS, columns=tuple(column for column in ITEMS.columns if column.name != "versions"))
+    row = {"item_id": "i1", "title": "Old", "categories": ["a"], "attributes": [], "available": True, "night": D}
+    at.night().lake.append(earlier, [row | {"updated_at": NOON, "row_id": "0" * 64}])
+    at.append(BRONZE_ITEMS, [bronze({"item_id": "i1", "on": False, "at": "2024-03-01T13:00:00Z"}, "properties")])
+    at.run(silver_items.main)
+    (found,) = at.rows(ITEMS)
+    assert (found["title"], found["categories"], found["available"]) == ("Old", ["a"], False)
+    assert sorted(key for key, _ in found["versions"]) == ["*", "available"]
 
 
 def test_a_user_without_a_time_is_as_new_as_the_file(spark: SparkSession, tmp_path: Path) -> None:

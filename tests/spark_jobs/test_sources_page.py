@@ -51,7 +51,7 @@ def test_the_page_on_sources_does_what_it_says(tmp_path: Path) -> None:
         stop = [sys.executable, "-m", "spark_jobs.session", "stop", "--config", str(project / "nightloom.toml")]
         subprocess.run(stop, check=True, capture_output=True)  # where the page's own stop was not reached
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "spark_jobs.bronze 2024-03-01: clicks 2, stream 3" in done.stdout
+    assert "spark_jobs.bronze 2024-03-01: clicks 2, properties 2, stream 3" in done.stdout
     lake = Lake(project / "data/lake")
     assert {(row["file"], row["reason"]) for row in lake.rows(QUARANTINE_ROWS).to_pylist()} == {
         ("landing/clicks/monday.jsonl", "type"),
