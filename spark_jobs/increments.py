@@ -6,6 +6,7 @@ bronze.y). It is written in one commit with the rows, so no crash can part them,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +19,7 @@ from nightloom.errors import ConcurrentRunError
 from nightloom.lake import now, transaction_id
 from nightloom.literals import spark_name
 from spark_jobs import periods
-from spark_jobs.commit_stamps import commit_stamp, recent_commits, rows_written
+from spark_jobs.commit_stamps import commit_stamp, rows_written
 from spark_jobs.context import METADATA, SparkNight
 from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.periods import Change
@@ -128,8 +129,8 @@ def merge(
     night.create(table)
     check_contract(table, rows)
     new, mark = rows.select(*table.column_names), consumption_mark(night, source, table)
-    known = None
-    if night.lake.version(table) > 0 and not night.everything:
+    known, since = None, night.lake.version(table)
+    if since > 0 and not night.everything:
         known = _known_keys(night, table, new)
     if update and known is not None and not known.isEmpty():
         inserted, updated = _merge(night, table, new, mark, update)
@@ -137,7 +138,7 @@ def merge(
         unknown = new if known is None or update else new.join(known, list(table.key), "left_anti")
         ordered = unknown.sortWithinPartitions(table.order) if table.order else unknown
         night.write(table, ordered, "overwrite" if night.everything else "append", mark)
-        inserted, updated = _rows_of_run(night, table), 0
+        inserted, updated = _rows_of_run(night, table, since), 0
     night.record_write(table, inserted + updated)
     return inserted, updated
 
@@ -194,11 +195,11 @@ def append_new(night: SparkNight, table: Table, rows: DataFrame, *, source: Tabl
     night.record_write(table)
 
 
-def _rows_of_run(night: SparkNight, table: Table) -> int:
-    """Rows of the commit that this run has just made. Raises ConcurrentRunError where Delta left the write out."""
-    for commit in recent_commits(night.lake, table):
-        if commit.stamp.get("run_id") == night.run_id:
-            return commit.rows
+def _rows_of_run(night: SparkNight, table: Table, since: int) -> int:
+    """Rows of the commit that this run has made after a version. Raises ConcurrentRunError where Delta left it out."""
+    for entry in night.lake.commits(table, since + 1):
+        if json.loads(entry.get("userMetadata") or "{}").get("run_id") == night.run_id:
+            return rows_written(entry)
     raise _consumed_elsewhere(table)
 
 
