@@ -37,8 +37,8 @@ def test_duckdb_and_spark_give_the_same_rows(lake: Project, mart: Mart) -> None:
     assert mart_duckdb.fits_in_process(night, mart)
     in_process = marts.run_select(night, mart)
     by_spark = marts.run_select(night, replace(mart, few_rows=False))
-    key = [name for name in mart.table.key if name in by_spark.columns]
-    rows = [frame.orderBy(*key).toArrow().to_pylist() for frame in (in_process, by_spark.select(*in_process.columns))]
+    names = in_process.columns
+    rows = [sorted(map(str, frame.select(*names).toArrow().to_pylist())) for frame in (in_process, by_spark)]
     assert rows[0] == rows[1]
     assert rows[0]
 
