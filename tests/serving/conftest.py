@@ -36,7 +36,6 @@ from serving import api, explainer, publish
 from serving.explanations import Answer, Question
 from serving.slate_checks import lists_database, slate_checks
 from serving.stores import Store, open_store
-from serving.stores.reader import Reader
 
 CONFIG = """
 [project]
@@ -225,10 +224,6 @@ class Project:
 
         run(self, stages.SLATE_GATE, body, day, arguments)
 
-    def explain(self, user: str, item: str, *, page: bool = False) -> Answer:
-        """The answer of the process that explains, made in this one."""
-        return explainer.answer(self.settings, Reader(self.store), Question(user, item, page))
-
     def client(self) -> Client:
         return Client(self.settings)
 
@@ -241,6 +236,10 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.app = api.create_app(settings)
+
+    def explain(self, user: str, item: str, *, page: bool = False) -> Answer:
+        """The answer of the process that explains, made in this one: a process opens an LMDB version once."""
+        return explainer.answer(self.app.state.settings, self.app.state.reader, Question(user, item, page))
 
     def get(self, path: str) -> httpx.Response:
         async def request() -> httpx.Response:

@@ -89,7 +89,7 @@ def test_markup_in_an_id_is_shown_and_not_run(project: Project) -> None:
 def test_an_item_that_is_not_in_the_list_has_no_reasons(project: Project) -> None:
     project.plant_all().judge()
     project.publish()
-    why = project.explain("u1", "99", page=True)
+    why = project.client().explain("u1", "99", page=True)
     assert (why.code, why.response().media_type) == (404, "text/html")
     assert b"item 99 is not in the personal list of user u1" in why.body
 
@@ -97,7 +97,7 @@ def test_an_item_that_is_not_in_the_list_has_no_reasons(project: Project) -> Non
 def test_a_popular_list_is_explained_too(project: Project) -> None:
     project.plant_all().judge()
     project.publish()
-    text = unescape(project.explain("nobody", "2", page=True).body.decode())
+    text = unescape(project.client().explain("nobody", "2", page=True).body.decode())
     assert "the list comes from what everybody likes" in text
     assert "gold.recommendations v" in text.replace("<b>", "")
 

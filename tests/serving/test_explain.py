@@ -62,7 +62,7 @@ def test_a_row_is_walked_to_push_gates_model_tables_and_the_interactions_that_we
     assert "no run of spark_jobs.gold_recommendations is recorded that made this list" in text
     assert "als version 1" in text
     assert f"{first} (rating 5, 1998-01-10)" in text
-    assert b"als version 1" in project.explain("u0", "3", page=True).body
+    assert b"als version 1" in project.client().explain("u0", "3", page=True).body
 
 
 PARAMS: dict[str, dict[str, Any]] = {
