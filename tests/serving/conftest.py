@@ -239,7 +239,7 @@ class Client:
 
     def explain(self, user: str, item: str, *, page: bool = False) -> Answer:
         """The answer of the process that explains, made in this one: a process opens an LMDB version once."""
-        return explainer.answer(self.app.state.settings, self.app.state.reader, Question(user, item, page))
+        return explainer.answer(self.app.state.settings, self.app.state.lists.reader, Question(user, item, page))
 
     def get(self, path: str) -> httpx.Response:
         async def request() -> httpx.Response:
