@@ -23,9 +23,6 @@ class ExitCode(IntEnum):
     """SIGTERM ended it."""
 
 
-EXIT_CLOSED = ExitCode.CLOSED
-
-
 class NightloomError(Exception):
     """Parent of all: shown as one line, without a traceback."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
-from nightloom.errors import EXIT_CLOSED, StoreError
+from nightloom.errors import ExitCode, StoreError
 from nightloom.lake import now
 from nightloom.lake.recommendations import files_of_night
 from nightloom.night import records, stages
@@ -159,7 +159,7 @@ def _judged_inputs(night: Night) -> dict[str, int]:
 
 def _gate_closed(message: str) -> PushError:
     error = PushError(FailureReason.GATE_CLOSED, message)
-    error.exit_code = EXIT_CLOSED
+    error.exit_code = ExitCode.CLOSED
     return error
 
 

@@ -38,8 +38,7 @@ def merge_of_descriptions(key: str, columns: Sequence[str], sources: Sequence[So
     """How descriptions become rows with distinct keys, and how these replace rows that are there."""
     if any(source.merge == "columns" for source in sources):
         return latest_per_column(key, columns, sources), Update(*merge_sql(columns))
-    last = latest_per_key(key)
-    return lambda rows: last(rows).withColumn("versions", F.lit(None).cast(MAP)), Update(NEWER)
+    return lambda rows: latest_per_key(rows, key).withColumn("versions", F.lit(None).cast(MAP)), Update(NEWER)
 
 
 def latest_per_column(key: str, columns: Sequence[str], sources: Sequence[Source]) -> Transform:

@@ -153,10 +153,10 @@ def first_per_key(key: str, *order: Column) -> Transform:
     return lambda rows: rows.withColumn("_place", F.row_number().over(first)).where("_place = 1").drop("_place")
 
 
-def latest_per_key(key: str) -> Transform:
-    """A transform that keeps the latest description of each key; one without a time gets the time of its file."""
-    last = first_per_key(key, F.desc("updated_at"), F.desc("row_id"))
-    return lambda rows: last(rows.withColumn("updated_at", F.coalesce("updated_at", "file_modified_at")))
+def latest_per_key(rows: DataFrame, key: str) -> DataFrame:
+    """The latest description of each key; one without a time gets the time of its file."""
+    timed = rows.withColumn("updated_at", F.coalesce("updated_at", "file_modified_at"))
+    return timed.transform(first_per_key(key, F.desc("updated_at"), F.desc("row_id")))
 
 
 def _release_from_quarantine(night: SparkNight, rows: DataFrame, kind: str) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from nightloom.errors import EXIT_CLOSED, StoreError
+from nightloom.errors import ExitCode, StoreError
 
 POINTER, LAST, PINNED, DELETING = "CURRENT", "LAST", "PINNED", "gone-"
 NO_MODEL = "none"
@@ -65,7 +65,7 @@ class PushError(StoreError):
 class PinnedError(StoreError):
     """A version is pinned: nothing broke, and nothing else becomes current."""
 
-    exit_code = EXIT_CLOSED
+    exit_code = ExitCode.CLOSED
 
 
 @dataclass(frozen=True)
