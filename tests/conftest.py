@@ -13,6 +13,8 @@ TOGETHER = {
     "tests/spark_jobs/test_terminated.py": "stages",
     "tests/spark_jobs/": "spark",
     "tests/serving/test_rule_attribution.py": "attribution",
+    "tests/serving/test_explanations.py": "explanations",
+    "tests/serving/test_requests.py": "requests",
     "tests/serving/test_stores.py": "servers",
     "tests/serving/test_hammer.py": "servers",
     "tests/nightloom/test_night.py": "airflow",

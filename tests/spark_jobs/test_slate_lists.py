@@ -45,7 +45,7 @@ item = "z"
 place = 2
 users = { job = "clerk" }
 """
-ATTRIBUTES = TOML.replace('attributes = { year = "year" }', 'attributes = { year = "year", maker = "m", jobs = "j" }')
+ATTRIBUTES = TOML.replace('attributes = { year = "year" }', 'attributes = { year = "year", maker = "title", jobs = "title" }')
 
 
 def model(folder: Path) -> str:
