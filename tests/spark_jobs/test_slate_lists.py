@@ -45,7 +45,9 @@ item = "z"
 place = 2
 users = { job = "clerk" }
 """
-ATTRIBUTES = TOML.replace('attributes = { year = "year" }', 'attributes = { year = "year", maker = "title", jobs = "title" }')
+ATTRIBUTES = TOML.replace(
+    'attributes = { year = "year" }', 'attributes = { year = "year", maker = "title", jobs = "title" }'
+)
 
 
 def model(folder: Path) -> str:
