@@ -37,6 +37,7 @@ def test_the_last_day_has_one_percent_of_new_events_by_one_percent_of_the_users(
     assert [len(day) for day in rows(tmp_path, "items")] == [400, 4]
 
 
+@pytest.mark.slow
 def test_a_stage_is_measured_in_both_nights(tmp_path: Path) -> None:
     sizes = ["--events", "1000", "--users", "100", "--items", "40"]
     command = [

@@ -47,7 +47,13 @@ class Server:
         return found
 
     def explainers(self) -> list[psutil.Process]:
-        return [each for each in self.process.children() if "serving.explainer" in each.cmdline()]
+        return explainers_of(self.process)
+
+
+def explainers_of(process: psutil.Process) -> list[psutil.Process]:
+    """Its child processes that explain; one that has ended is none."""
+    running = [each for each in process.children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in running if "serving.explainer" in each.cmdline()]
 
 
 def wait(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -143,7 +149,7 @@ def test_two_workers_that_ask_at_once_start_one_process(server: Server) -> None:
             for _ in range(2)
         ]
         assert [each.result().code for each in asked] == [200, 200]
-    mine = [each for each in psutil.Process().children() if "serving.explainer" in each.cmdline()]
+    mine = explainers_of(psutil.Process())
     assert len(mine) == 1
     mine[0].kill()
 
