@@ -17,7 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 from expectations.table_suite import COPIES, TableSuite
 from nightloom.contracts import Table
 from nightloom.lake import arrow_type
-from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.night.context import Night
 
 ROWS_PER_FRAME = 500_000
@@ -59,7 +59,7 @@ def repeated_keys(night: Night, table: Table) -> dict[tuple[Any, ...], int]:
     candidates = f"t WHERE {mine}" if within else f"t SEMI JOIN (SELECT {key} FROM t WHERE {mine}) USING ({key})"
     with spilling_duckdb(night.settings.place("home")) as db:
         hive = table.partition is not None
-        db.read_parquet(files, union_by_name=True, hive_partitioning=hive).create_view("t")
+        read_parquet(db, files, union_by_name=True, hive_partitioning=hive).create_view("t")
         found = db.sql(
             f"""WITH hashed AS (SELECT {key}, hash({key}) AS h FROM {candidates}),
             twice AS (SELECT h FROM hashed GROUP BY h HAVING count(*) > 1)

@@ -16,7 +16,7 @@ from models import registry
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from nightloom.lake import arrow_schema
 from nightloom.lake.described_items import describe_items
-from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import files_of_night, nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
@@ -111,7 +111,7 @@ def _touched_sql(night: Night) -> str:
 def _view(db: duckdb.DuckDBPyConnection, name: str, table: Table, files: list[str]) -> None:
     """A view of a table's files; of a table that has none, an empty one."""
     if files:
-        db.read_parquet(files, union_by_name=True, hive_partitioning=table.partition is not None).create_view(name)
+        read_parquet(db, files, union_by_name=True, hive_partitioning=table.partition is not None).create_view(name)
     else:
         db.register(name, arrow_schema(table).empty_table())
 

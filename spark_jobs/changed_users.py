@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import HISTORIES, INTERACTIONS, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake import MAINTENANCE_OPERATIONS, transaction_id
-from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import StoredNight, files_of_night, nightly_lists
 from nightloom.night.context import end_of
 from spark_jobs.context import SparkNight
@@ -146,12 +146,12 @@ def _by_rules(night: SparkNight, previous: PreviousNight, changes: RuleChanges) 
     slate = night.settings.slate
     with spilling_duckdb(night.settings.place("home")) as db:
         files = files_of_night(night.lake, RECOMMENDATIONS, previous.night)
-        db.read_parquet(files, union_by_name=True, hive_partitioning=True).create_view("stored")
+        read_parquet(db, files, union_by_name=True, hive_partitioning=True).create_view("stored")
         lists = nightly_lists(night.lake, previous.night, source="stored")
         db.execute(f"CREATE VIEW lists AS SELECT user_id, items FROM ({lists})")
         if USERS.full_name in night.reads:
             users = night.lake.files(USERS, night.pin(USERS))
-            db.read_parquet(users).create_view("people")
+            read_parquet(db, users).create_view("people")
         else:
             db.execute("CREATE TABLE people (user_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))")
         found = touched_users(db, changes, slate.k, slate.stored)

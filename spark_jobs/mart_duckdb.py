@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from nightloom.contracts import INTERACTIONS, Table
 from nightloom.lake import arrow_schema
-from nightloom.lake.duck import spilling_duckdb
+from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import logical_rows
 from nightloom.sql.marts import Mart, all_tables
 from nightloom.sql.names import DUCKDB, SPARK, tables_in, view, with_views
@@ -52,7 +52,7 @@ def _create_view(night: SparkNight, db: duckdb.DuckDBPyConnection, table: Table,
     every = f"FROM {name}_none"
     if files:
         hive = table.partition is not None
-        db.read_parquet(files, union_by_name=True, hive_partitioning=hive).create_view(f"{name}_files")
+        read_parquet(db, files, union_by_name=True, hive_partitioning=hive).create_view(f"{name}_files")
         every = f"FROM {name}_files UNION ALL BY NAME {every}"
     columns = ", ".join(f'"{column}"' for column in table.column_names)
     db.execute(f"CREATE TEMP VIEW {name}_rows AS SELECT {columns} FROM ({every})")
