@@ -20,8 +20,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from nightloom.contracts import Table
 from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
+from nightloom.lake.evolution import with_present_columns
 from nightloom.lake.schemas import PROPERTIES, arrow, arrow_schema, delta_schema
-from nightloom.literals import spark_name, sql_name
+from nightloom.literals import spark_name
 
 MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT", "ADD COLUMN"}
 """Operations in a table's history that raise its version and change no row."""
@@ -68,7 +69,7 @@ class Lake:
             raise MissingTableError(
                 f"{table.full_name} is not in {self.root} yet; the night that writes it has to run first"
             )
-        newest = self._with_new_columns(table, self._with_present_names(table, DeltaTable(self.path(table))))
+        newest = with_present_columns(table, DeltaTable(self.path(table)))
         try:
             opened = newest if version is None else DeltaTable(self.path(table), version=version)
         except (DeltaError, ValueError) as error:
@@ -81,33 +82,6 @@ class Lake:
             if as_of < first:
                 raise MissingTableError(f"{table.full_name} did not exist at {as_of}; its first version is of {first}")
             opened.load_as_version(as_of)
-        return opened
-
-    def _with_present_names(self, table: Table, opened: DeltaTable) -> DeltaTable:
-        """The table; columns with a former name are renamed first, all in one commit."""
-        found = {field.name for field in opened.schema().fields}
-        former = {c.name: c.former_name for c in table.columns if c.former_name in found and c.name not in found}
-        if not former:
-            return opened
-        names = ", ".join(f"{sql_name(former.get(name, name))} AS {sql_name(name)}" for name in table.column_names)
-        rows = self.query(f"SELECT {names} FROM t", ("t", opened)).cast(arrow_schema(table))
-        try:
-            write_deltalake(opened, rows, mode="overwrite", schema_mode="overwrite")
-        except CommitFailedError:
-            opened.update_incremental()  # another process was quicker, with this rename or with rows
-            return self._with_present_names(table, opened)
-        return DeltaTable(self.path(table))
-
-    def _with_new_columns(self, table: Table, opened: DeltaTable) -> DeltaTable:
-        """The table; columns that an earlier version of Nightloom did not have are added first, in one commit."""
-        found = {field.name for field in opened.schema().fields}
-        fields = [field for field in delta_schema(table).fields if field.name not in found and field.nullable]
-        if fields:
-            try:
-                opened.alter.add_columns(fields)
-            except CommitFailedError:
-                opened.update_incremental()  # another process was quicker
-                return self._with_new_columns(table, opened)
         return opened
 
     def version(self, table: Table) -> int:
@@ -131,8 +105,8 @@ class Lake:
                 actions = (log / f"{version:020}.json").read_text(encoding="utf8").splitlines()
             except FileNotFoundError:
                 break
-            info = next(json.loads(action)["commitInfo"] for action in actions if action.startswith('{"commitInfo"'))
-            found.append(info | {"version": version})
+            infos = (entry["commitInfo"] for entry in map(json.loads, actions) if "commitInfo" in entry)
+            found.append(next(infos, {"operation": "UNKNOWN"}) | {"version": version})  # a writer may leave it out
         return found
 
     def last_commit(self, table: Table) -> dict[str, Any]:
@@ -169,7 +143,10 @@ class Lake:
 
     def stream_query(self, sql: str, *opened: tuple[str, DeltaTable]) -> pa.RecordBatchReader:
         """The same, a batch of some thousand rows at a time: memory does not grow with the answer."""
-        return _stream(sql, *opened)
+        builder = QueryBuilder()  # the library's to_pyarrow_table() may abort the interpreter at exit
+        for name, table in opened:
+            builder.register(name, table)
+        return pa.RecordBatchReader.from_stream(builder.execute(sql))
 
     def rows(
         self, table: Table, where: str = "true", columns: Sequence[str] = ("*",), version: int | None = None
@@ -277,14 +254,6 @@ class Lake:
                 if broken.num_rows:
                     return check_violation(table, name, broken.to_pylist()[0])
         return DataError(f"{table.full_name}: Delta refused a row that breaks none of the contract's checks")
-
-
-def _stream(sql: str, *opened: tuple[str, DeltaTable]) -> pa.RecordBatchReader:
-    """QueryBuilder and not to_pyarrow_table(): the latter may abort the interpreter at exit, and this one streams."""
-    builder = QueryBuilder()
-    for name, table in opened:
-        builder.register(name, table)
-    return pa.RecordBatchReader.from_stream(builder.execute(sql))
 
 
 def _create(table: Table, path: str, mode: Literal["error", "overwrite"]) -> None:
