@@ -71,16 +71,14 @@ def toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def settings() -> str:
-    """nightloom.toml with a rule of each kind."""
-    field = f"`{FIELD.replace('`', '``')}`"
-    sold_in = f"CASE WHEN item_id = {spark(TEXTS[0])} THEN {spark(COUNTRY)} END"
-    pins = "".join(
-        f"[[slate.pins]]\nname = 'pin_{n}'\nitem = {toml(text)}\nplace = 12\n"
-        f"users = {{ {toml(OF_USERS)} = {toml(text)} }}\n"
-        for n, text in enumerate(TEXTS)
-    )
-    return f"""
+FIELD_SQL = f"`{FIELD.replace('`', '``')}`"
+SOLD_IN = f"CASE WHEN item_id = {spark(TEXTS[0])} THEN {spark(COUNTRY)} END"
+PINS = "".join(
+    f"[[slate.pins]]\nname = 'pin_{n}'\nitem = {toml(text)}\nplace = 12\n"
+    f"users = {{ {toml(OF_USERS)} = {toml(text)} }}\n"
+    for n, text in enumerate(TEXTS)
+)
+SETTINGS = f"""
 [project]
 name = "hostile"
 
@@ -91,11 +89,11 @@ path = {toml("landing/it's %20 #")}
 format = "json"
 settle_seconds = 0
 fields = {{ {toml(FIELD)} = "string", item_id = "string", at = "timestamp" }}
-columns = {{ user_id = {toml(field)}, item_id = "item_id", event = {toml(spark(COUNTRY))}, occurred_at = "at" }}
+columns = {{ user_id = {toml(FIELD_SQL)}, item_id = "item_id", event = {toml(spark(COUNTRY))}, occurred_at = "at" }}
 
 [[sources.rules]]
 name = "crawlers"
-when = {toml(f"{field} = {spark(MARK + chr(39))}")}
+when = {toml(f"{FIELD_SQL} = {spark(MARK + chr(39))}")}
 then = "quarantine"
 
 [[sources]]
@@ -106,7 +104,7 @@ format = "json"
 settle_seconds = 0
 fields = {{ item_id = "string", title = "string", genres = "array<string>", {toml(FIELD)} = "string" }}
 columns = {{ item_id = "item_id", title = "title", categories = "genres" }}
-attributes = {{ {toml(OF_ITEMS)} = {toml(field)}, sold_in = {toml(sold_in)} }}
+attributes = {{ {toml(OF_ITEMS)} = {toml(FIELD_SQL)}, sold_in = {toml(SOLD_IN)} }}
 
 [[sources]]
 name = "members"
@@ -116,7 +114,7 @@ format = "json"
 settle_seconds = 0
 fields = {{ user_id = "string", {toml(FIELD)} = "string" }}
 columns = {{ user_id = "user_id" }}
-attributes = {{ {toml(OF_USERS)} = {toml(field)}, country = {toml(spark(COUNTRY))} }}
+attributes = {{ {toml(OF_USERS)} = {toml(FIELD_SQL)}, country = {toml(spark(COUNTRY))} }}
 
 [[signals]]
 event = {toml(COUNTRY)}
@@ -180,7 +178,7 @@ when = {toml(f"title = {sql(TEXTS[1])}")}
 share = 0.17
 users = {{ country = {toml(COUNTRY)} }}
 
-{pins}
+{PINS}
 [slate.diversity]
 by = ["category", {toml(OF_ITEMS)}]
 
@@ -191,6 +189,7 @@ key = ["user_id"]
 columns = {{ user_id = "string", text = {{ type = "string", comment = {toml(TEXTS[0] + TEXTS[1] + TEXTS[3])} }} }}
 sql = {toml(f"SELECT user_id, any_value({spark(TEXTS[3])}) AS text FROM silver.interactions GROUP BY user_id")}
 """
+"""nightloom.toml with a rule of each kind."""
 
 
 def title(number: int) -> str:
@@ -200,7 +199,7 @@ def title(number: int) -> str:
 
 def project(folder: Path) -> Project:
     """The project with its landing files."""
-    made = Project.create(folder / FOLDER, settings())
+    made = Project.create(folder / FOLDER, SETTINGS)
     events, items, users = (made.root / "landing" / name for name in ("it's %20 #", "items", "users"))
     for each in (events, items, users):
         each.mkdir(parents=True)

@@ -269,7 +269,7 @@ WRONG = {
     "SELECT 'u' AS user_id, id AS n FROM range(2)": r"the key user_id must be there and stand once, found user_id u: 2",
     "SELECT CAST(null AS STRING) AS user_id, id AS n FROM range(1)": r"found user_id None: 1 rows",
 }
-"""SQL that loads, with what is wrong with it: a mistake that needs no data is found at load (test_settings.py)."""
+"""SQL that loads -> what is wrong with it. A mistake that needs no data is found at load (test_settings_errors.py)."""
 
 
 def test_a_failed_mart_is_reported_with_its_line_and_the_others_are_built(
