@@ -11,6 +11,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that ask a process to end."""
 
 
+def handled_signals() -> list[signal.Signals]:
+    """The signals that this process does not ignore: one that is ignored, as nohup does with SIGHUP, stays ignored."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Each of the signals leaves the block in order, so that what it started is ended; exit code 128 + its number."""
@@ -18,9 +23,7 @@ def terminable() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
-    # A signal that is ignored, as nohup does with SIGHUP, stays ignored.
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, leave) for number in heeded}
+    before = {number: signal.signal(number, leave) for number in handled_signals()}
     try:
         yield
     finally:

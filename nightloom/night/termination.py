@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Self
 
 import psutil
 
-from nightloom.signals import SIGNALS
+from nightloom.signals import SIGNALS, handled_signals
 
 SECONDS_TO_LEAVE = 1.5
 SECONDS_TO_RECORD = 3
@@ -47,9 +47,7 @@ class Termination:
         return self._received is not None
 
     def __enter__(self) -> Self:
-        # A signal that is ignored, as nohup does with SIGHUP, stays ignored.
-        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._leave) for number in heeded}
+        self._before = {number: signal.signal(number, self._leave) for number in handled_signals()}
         # Python calls a handler between two steps of the main thread, but writes to this pipe at once.
         arrivals, self._wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
@@ -90,18 +88,20 @@ class Termination:
     def _end(self) -> NoReturn:
         """Record the run, end the children, exit. The first thread that comes here does it."""
         assert self._received is not None
-        said = f"{self._name}: terminated by {self._received.name}"
+        message = f"{self._name}: terminated by {self._received.name}"
         abandoning = threading.Thread(target=self._abandon, daemon=True)
         abandoning.start()
         if self._ending.acquire(timeout=SECONDS_TO_RECORD):  # and never released
             try:
                 self._record(f"terminated by {self._received.name}")
             except Exception as error:
-                said += f"; ops.stages does not have it: {error}"
+                message += f"; ops.stages does not have it: {error}"
         end_processes([*self._children, *descendants()], SECONDS_FOR_CHILDREN)
         abandoning.join(SECONDS_TO_ABANDON)
         with suppress(OSError):  # whoever reads our output may be gone
-            print(said, file=sys.stderr, flush=True)
+            print(message, file=sys.stderr, flush=True)
+            if threading.current_thread() is threading.main_thread():  # else the main thread may have its lock
+                sys.stdout.flush()
         os._exit(128 + self._received)  # not sys.exit(), which waits for threads such as a stream's
 
 
@@ -116,9 +116,9 @@ def end_processes(processes: list[psutil.Process], seconds: float) -> None:
         with suppress(psutil.Error):
             process.terminate()
     deadline = time.monotonic() + seconds
-    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+    while (running := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    for process in left:
+    for process in running:
         with suppress(psutil.Error):
             process.kill()
 

@@ -48,6 +48,7 @@ def start_processes(night):  # one in a session of its own, as ranks are, whose 
 def body(night):
     night.counts["rows"] = 7
     print("begins", flush=True)
+    print("a line in the buffer")
     globals()[sys.argv.pop()](night)
 
 name = sys.argv[-1]
@@ -64,7 +65,9 @@ def root(tmp_path: Path) -> Path:
 @contextmanager
 def stage(root: Path, body: str, program: str = STAGE) -> Iterator[subprocess.Popen[str]]:
     """A stage's process in the middle of its body."""
-    environment = os.environ | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
+    environment = os.environ | {
+        CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "",
+    }  # fmt: skip
     command = [sys.executable, "-c", program, body]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -78,20 +81,20 @@ def stage(root: Path, body: str, program: str = STAGE) -> Iterator[subprocess.Po
             process.kill()
 
 
-def end(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> str:
-    """Send the signal to the process, not to its children -> what it says. Whatever was below it must be gone."""
+def end(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> tuple[str, str]:
+    """Send the signal to the process, not to its children -> stdout and stderr. Whatever was below it must be gone."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(by)
-    _, said = process.communicate(timeout=SECONDS)
+    output, errors = process.communicate(timeout=SECONDS)
     assert [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
-    return said
+    return output, errors
 
 
 @pytest.mark.parametrize("body", ["swallow", "call_a_library", "query", "start_processes"])
 def test_wherever_a_stage_is_sigterm_ends_it_with_its_children_and_leaves_a_row(root: Path, body: str) -> None:
     with stage(root, body) as process:
-        said = end(process)
-    assert (process.returncode, said) == (143, "demo.stage: terminated by SIGTERM\n")
+        _, errors = end(process)
+    assert (process.returncode, errors) == (143, "demo.stage: terminated by SIGTERM\n")
     (run,) = stage_runs(Lake(root / "data" / "lake"))
     assert (run.status, run.error, run.rows) == ("failed", "terminated by SIGTERM", {"rows": 7})
 
@@ -99,15 +102,15 @@ def test_wherever_a_stage_is_sigterm_ends_it_with_its_children_and_leaves_a_row(
 def test_a_stage_that_still_imports_has_done_nothing_and_leaves_no_row(root: Path) -> None:
     slow_import = "import time; print('begins', flush=True); time.sleep(600)\n" + STAGE
     with stage(root, "call_a_library", slow_import) as process:
-        assert end(process) == ""
+        assert end(process) == ("", "")
     assert process.returncode == -signal.SIGTERM  # 143 to a shell
     assert not (root / "data").exists()
 
 
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_ctrl_c_and_a_closed_terminal_leave_a_row_too(root: Path, by: signal.Signals, code: int) -> None:
+def test_ctrl_c_and_a_closed_terminal_leave_a_row_and_all_output(root: Path, by: signal.Signals, code: int) -> None:
     with stage(root, "sleep") as process:
-        said = end(process, by)
-    assert (process.returncode, said) == (code, f"demo.stage: terminated by {by.name}\n")
+        found = end(process, by)
+    assert (process.returncode, *found) == (code, "a line in the buffer\n", f"demo.stage: terminated by {by.name}\n")
     (run,) = stage_runs(Lake(root / "data" / "lake"))
     assert (run.status, run.error) == ("failed", f"terminated by {by.name}")
