@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from nightloom.contracts import INTERACTIONS
-from nightloom.lake import Lake
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.records import Check
@@ -41,10 +40,9 @@ def no_champion_check(night: Night, models: int, compared: bool) -> Check:
 
 def what_is_missing(night: Night, models: int, compared: bool) -> str:
     """What would give a champion: days, users or a setting."""
-    task = task_of(night, night.pin(INTERACTIONS))
-    likes = _count_likes(night.lake, task, night)
     if night.settings.gates.model.mode == "dry_run":
         return "gates.model.mode = 'enabled', or `nightloom model promote VERSION`: a dry run makes no champion"
+    likes = _count_likes(night, task_of(night, night.pin(INTERACTIONS)))
     if likes.first is None:
         return "a like: no interaction has a weight above 0; [[signals]] says which events do"
     if not likes.before:
@@ -70,11 +68,11 @@ def _days_missing(night: Night, likes: Likes, first: date) -> str:
     )
 
 
-def _count_likes(lake: Lake, task: Task, night: Night) -> Likes:
+def _count_likes(night: Night, task: Task) -> Likes:
     liked = f"weight > 0 AND {before_condition(night.end)}"
     columns = (
         f"count(*) FILTER (WHERE {before_condition(task.cut)}) AS before", "count(*) AS n",
         "CAST(min(occurred_at) AS DATE) AS first",
     )  # fmt: skip
-    (row,) = lake.rows(INTERACTIONS, liked, columns, task.version).to_pylist()
+    (row,) = night.lake.rows(INTERACTIONS, liked, columns, task.version).to_pylist()
     return Likes(row["before"], row["n"] - row["before"], row["first"])

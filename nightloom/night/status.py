@@ -91,8 +91,8 @@ def last_nights(lake: Lake, limit: int, served: Mapping[date, str]) -> list[Nigh
 def _night_status(
     night: date, runs: Sequence[StageRun], gates: Sequence[GateResult], version: str | None
 ) -> NightStatus:
-    by_dag = {dag: _stage_statuses(own) for dag, own in runs_by_dag(runs).items()}
-    own = runs_by_dag(runs)[NIGHTLY]
+    by_dag = runs_by_dag(runs)
+    own = by_dag.pop(NIGHTLY)
     last, publish = last_attempts(own), last_publish(runs)
     scored = next((run for run in last if run.stage == stages.RECOMMENDATIONS.name), None)
     return NightStatus(
@@ -102,9 +102,9 @@ def _night_status(
         work_seconds=sum(run.seconds for run in last),
         model_version=next((run.model_version for run in (publish, scored) if run and run.model_version), None),
         published_version=version or (publish.tags.get("published_version") if publish else None),
-        stages=by_dag.pop(NIGHTLY),
+        stages=_stage_statuses(own),
         gates=tuple(_gate_status(gate) for gate in gates),
-        other_dags=by_dag,
+        other_dags={dag: _stage_statuses(others) for dag, others in by_dag.items()},
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from nightloom.contracts import TABLES
@@ -94,37 +93,30 @@ UNUSABLE = "[]^|\\\n"
 
 def find_problems_of_places(settings: Settings) -> Iterator[Problem]:
     """What is wrong with [places]."""
-    lake = settings.place("lake")
-    found = sorted({sign for sign in str(lake) if sign in UNUSABLE or not sign.isprintable()})
-    if found:
+    lake, tracking = settings.place("lake"), re.match(r"([\w+]+)://", settings.places.mlflow or "")
+    if found := sorted({sign for sign in str(lake) if sign in UNUSABLE or not sign.isprintable()}):
         named = ", ".join(map(repr, found))
         yield ("places", "lake"), f"the path {str(lake)!r} holds {named}, which Delta tables cannot have in their path"
-    elif _percent_encoded(lake):
-        yield (
-            ("places", "lake"),
-            f"the path {lake} holds % and two hexadecimal digits, which Delta tables cannot have",
-        )
-    tracking = re.match(r"([\w+]+)://", settings.places.mlflow or "")
+    elif re.search("%[0-9a-fA-F]{2}", str(lake)):
+        words = f"the path {lake} holds % and two hexadecimal digits, which Delta tables cannot have"
+        yield ("places", "lake"), words
     if tracking and tracking[1].partition("+")[0] not in TRACKING and (near := suggest_key(tracking[1], TRACKING)):
         yield ("places", "mlflow"), f"MLflow knows no address that begins with {tracking[0]}{near}"
     if settings.places.store_url and not settings.store.embedded:
-        schemes = ("postgresql", "postgres") if settings.store.kind == "postgresql" else ("redis", "rediss")
-        try:
-            scheme, _ = urlsplit(settings.places.store_url).scheme, urlsplit(settings.places.store_url).port
-        except ValueError as error:
-            yield ("places", "store_url"), f"is no address: {error}"
-            return
-        if scheme not in schemes:
-            yield (
-                ("places", "store_url"),
-                f"store.kind is '{settings.store.kind}', so the address begins with {schemes[0]}://, found {scheme!r}",
-            )
+        yield from _store_url(settings.store.kind, settings.places.store_url)
 
 
-def _percent_encoded(path: Path) -> bool:
-    hexadecimal = "0123456789abcdefABCDEF"
-    parts = str(path).split("%")[1:]
-    return any(len(part) > 1 and part[0] in hexadecimal and part[1] in hexadecimal for part in parts)
+def _store_url(kind: str, address: str) -> Iterator[Problem]:
+    schemes = ("postgresql", "postgres") if kind == "postgresql" else ("redis", "rediss")
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # raises ValueError
+    except ValueError as error:
+        yield ("places", "store_url"), f"is no address: {error}"
+        return
+    if parts.scheme not in schemes:
+        words = f"store.kind is '{kind}', so the address begins with {schemes[0]}://, found {parts.scheme!r}"
+        yield ("places", "store_url"), words
 
 
 def _same_but_for_case(names: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -12,13 +12,14 @@ from nightloom.section import join_names, suggest_key
 if TYPE_CHECKING:
     from sqlglot import Expr
 
-UNITS = frozenset(
-    "year quarter month week day dayofyear dayofweek hour minute second millisecond microsecond".split()  # noqa: SIM905
-)
+UNITS = {
+    "year", "quarter", "month", "week", "day", "dayofyear", "dayofweek", "hour", "minute", "second", "millisecond",
+    "microsecond",
+}  # fmt: skip
 """Words that functions such as date_add take without quotes."""
-WITHOUT_PARENTHESES = frozenset(
-    "user current_user session_user localtimestamp current_time current_catalog current_database".split()  # noqa: SIM905
-)
+WITHOUT_PARENTHESES = {
+    "user", "current_user", "session_user", "localtimestamp", "current_time", "current_catalog", "current_database",
+}  # fmt: skip
 """Functions that are called without parentheses and that sqlglot takes for columns."""
 
 

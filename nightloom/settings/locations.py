@@ -18,7 +18,7 @@ def line_of(settings: Settings, *location: str | int) -> int:
 
 def find_line(location: tuple[str | int, ...], text: str) -> int | None:
     """Line of a key: in the N-th table of its array the first line that sets it, or its header."""
-    lines, start, path = text.splitlines(), 0, ""
+    lines, start, path = text.split("\n"), 0, ""
     for part in location:
         if isinstance(part, int):
             tables = [n for n, row in enumerate(lines) if n >= start and re.match(rf"\s*\[\[{path}\]\]", row)]

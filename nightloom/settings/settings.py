@@ -117,8 +117,11 @@ class Settings(BaseSettings):
     def attributes(self, kind: Literal["items", "users"]) -> dict[str, str]:
         """Declared attribute of items or users -> its type: that of the field it is taken from, or string for an
         expression."""
-        sources = [source for source in self.sources if source.kind == kind]
-        return {name: each.fields.get(made, "string") for each in sources for name, made in each.attributes.items()}
+        return {
+            name: source.fields.get(made, "string")
+            for source in self.sources_of(kind)
+            for name, made in source.attributes.items()
+        }
 
     @property
     def clock_ahead(self) -> timedelta:
