@@ -67,7 +67,7 @@ SERVERS = {"redis": redis.Redis, "postgresql": psycopg.connect}
 
 def _server_faults(kind: str, stack: ExitStack, folder: Path) -> Faults:
     server: Server = stack.enter_context(redis_server(folder / kind, *KEPT) if kind == "redis" else postgresql())
-    store = store_class(kind)("faults", server.address)  # type: ignore[call-arg]  # a server's
+    store = store_class(kind)(server.address, "faults")
     return store, server.address, {
         "killed": (server.kill, lambda: restart(server)),
         "hung": (lambda: server.signal_all(signal.SIGSTOP), lambda: server.signal_all(signal.SIGCONT)),
@@ -77,7 +77,7 @@ def _server_faults(kind: str, stack: ExitStack, folder: Path) -> Faults:
 
 def _folder_faults(kind: str, folder: Path) -> Faults:
     place = folder / "api" / "data" / "store"
-    store = store_class(kind)(place)  # type: ignore[call-arg]  # a folder's
+    store = store_class(kind)(str(place), "faults")
 
     def heal() -> None:
         publish(store, 2)

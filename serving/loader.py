@@ -84,8 +84,8 @@ def _check_ascending(kind: str, keys: pa.Array, last: bytes) -> bytes:
 
 
 def _add_to_summary(loaded: LoadSummary, kind: str, batch: pa.RecordBatch, rows: int) -> None:
-    loaded.sums[kind] = (loaded.sums.get(kind, 0) + _sum_hashes(batch["whole"])) % HASH_MODULUS
-    loaded.content = (loaded.content + _sum_hashes(batch["content"])) % HASH_MODULUS
+    loaded.sums[kind] = (loaded.sums.get(kind, 0) + _sum_hashes(batch["row_hash"])) % HASH_MODULUS
+    loaded.content = (loaded.content + _sum_hashes(batch["body_hash"])) % HASH_MODULUS
     some = batch.select(SCHEMA.names).slice(-rows % SAMPLE_EVERY)
     sampled = some.take(pa.array(range(0, some.num_rows, SAMPLE_EVERY), pa.int64()))
     loaded.sample.setdefault(kind, []).extend(base.key_value_pairs(sampled))

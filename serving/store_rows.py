@@ -61,13 +61,13 @@ class StoreRows:
     """Folder for what does not fit in memory."""
 
     def batches(self, kind: str, version: int, moment: str, at_a_time: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Rows of a kind by key: key, value, and the hashes `whole` (of both) and `content` (without the header).
+        """Rows of a kind by key: key, value, and the hashes `row_hash` (of both) and `body_hash` (without the header).
 
         `moment` is the generated_at of tables that have none.
         """
         with self._connect(kind) as connection:
             reader = connection.sql(
-                f"""SELECT key, value, hash(key, value) AS whole, hash(key, body) AS content FROM
+                f"""SELECT key, value, hash(key, value) AS row_hash, hash(key, body) AS body_hash FROM
                 ({self._pairs_sql(kind, version, moment)}) ORDER BY key"""
             ).to_arrow_reader(at_a_time)
             assert reader is not None  # a SELECT always has a result

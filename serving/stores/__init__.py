@@ -24,11 +24,9 @@ def store_class(kind: str) -> type[Store]:
 
 
 def open_store(settings: Settings, reading: bool = False) -> Store:
-    """The store that the settings name. One for reading alone gives up a silent server soon."""
-    kind = store_class(settings.store.kind)
-    if (address := settings.places.store_url) is not None:
-        return kind(settings.project.name, address, reading)  # type: ignore[call-arg]  # on a server
-    return kind(settings.place("store"))  # type: ignore[call-arg]  # in a folder
+    """The store that the settings name; see Store.__init__()."""
+    place = settings.places.store_url or str(settings.place("store"))
+    return store_class(settings.store.kind)(place, settings.project.name, reading)
 
 
 __all__ = ["STORE_CLASSES", "Store", "open_store", "store_class"]

@@ -92,6 +92,12 @@ class Store(Protocol):
     load_workers: int
     """How many parts can be loaded at a time."""
 
+    def __init__(self, place: str, project: str, reading: bool = False) -> None:
+        """`place` is a folder or the address of a server, on which each project has a store of its own.
+
+        A store that is opened for reading alone gives up a silent server soon.
+        """
+
     def read_note(self, name: str) -> str | None: ...
 
     def read_notes(self) -> dict[str, str]: ...

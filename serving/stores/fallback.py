@@ -28,7 +28,7 @@ Question = Callable[[Snapshot, bool], Answer]
 """Reads a snapshot, and is told whether it is stale. May be asked twice."""
 THREADS = 40
 FAILURES = 3
-"""Reads in a row that are silent until the deadline, after which the server is left alone."""
+"""Reads in a row that are silent until the deadline, after which requests do not wait for the server."""
 CHECK_SECONDS = 1.0
 """A folder's damaged version is checked again after so long, or when the pointer changes."""
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class FallbackReader:
         """An answer from the version that is served to a user, or from the last good one."""
         if not self.store.remote:
             return self.ask_in_thread(question, user)
-        if self._is_left_alone():
+        if self._circuit_is_open():
             return self._answer_stale(question)
         try:
             future = self._pool.submit(self._ask_store, question, user)
@@ -79,7 +79,7 @@ class FallbackReader:
 
     def ask_in_thread(self, question: Question[Answer], user: str | None = None) -> Answer:
         """The same for a caller that may wait."""
-        if self._is_left_alone():
+        if self._circuit_is_open():
             return self._answer_stale(question)
         try:
             if self.store.remote:
@@ -101,8 +101,8 @@ class FallbackReader:
             return self._served.snapshot, False
         return self._require_last_good(), True
 
-    def _is_left_alone(self) -> bool:
-        """Whether the store is not even asked."""
+    def _circuit_is_open(self) -> bool:
+        """Whether a read of the store would fail, so that it is not tried."""
         if self.store.remote:
             return self.trouble is not None or self._served is None
         try:
@@ -159,7 +159,7 @@ class FallbackReader:
             self._last_good = self._served.snapshot.in_memory
         if str(error) != str(self.trouble):
             log.warning("%s", "the store answers again" if error is None else f"the store is in trouble: {error}")
-        self.trouble = error
+        self.trouble, self._failures = error, 0
 
     def _watch(self) -> None:
         while not self._closed.is_set():

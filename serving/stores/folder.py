@@ -42,8 +42,8 @@ class FolderStore:
 
     remote = False
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.location = root, str(root)
+    def __init__(self, place: str, project: str, reading: bool = False) -> None:
+        self.root, self.location = Path(place), place
         self._pointer: tuple[int, str | None] = (-1, None)
 
     def folder(self, version: int) -> Path:

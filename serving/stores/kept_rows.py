@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from nightloom.errors import StoreError
-from serving.stores.base import to_batches
+from serving.stores.base import KINDS, to_batches
 from serving.stores.pushes import Push
 
 MAX_BYTES = 32_000_000
@@ -24,23 +24,23 @@ class KeptRows:
     survives_pruning = True
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[bytes, bytes]] = {}
+        self._rows: dict[str, dict[bytes, bytes]] = {kind: {} for kind in KINDS}
         self._bytes = 0
 
     def keep(self, kind: str, keys: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         """Remember rows, while there is room."""
-        rows = self._rows.setdefault(kind, {})
+        rows = self._rows[kind]
         for key, value in zip(keys, values, strict=True):
             if value is not None and key not in rows and self._bytes + len(value) <= MAX_BYTES:
                 rows[key] = value
                 self._bytes += len(value)
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        rows = self._rows.get(kind, {})
+        rows = self._rows[kind]
         return [rows.get(key) for key in keys]
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
-        yield from to_batches(iter(self._rows.get(kind, {}).items()))
+        yield from to_batches(iter(self._rows[kind].items()))
 
     def save(self, file: Path, push: Push, location: str) -> None:
         """Write the rows to a file, with the record of their push. Raises OSError."""

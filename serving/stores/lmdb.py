@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from shutil import rmtree
 from weakref import WeakValueDictionary
 
@@ -42,10 +41,7 @@ class LmdbStore(FolderStore):
     """Readers map the file into memory: no server, no network."""
 
     load_workers = 1
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self._loading: lmdb.Environment | None = None
+    _loading: lmdb.Environment | None = None
 
     def begin_load(self, version: int) -> set[Part]:
         folder = self.folder(version)

@@ -46,10 +46,9 @@ autovacuum_enabled = off); ALTER TABLE {rows} ALTER value SET STORAGE EXTERNAL""
 class PostgresStore(ServerStore):
     """A schema of one database."""
 
-    def __init__(self, name: str, address: str, reading: bool = False) -> None:
-        super().__init__(address, reading)
-        self._address = address
-        self._schema, self._number = sql.Identifier(name), crc32(name.encode())
+    def __init__(self, place: str, project: str, reading: bool = False) -> None:
+        super().__init__(place, project, reading)
+        self._schema, self._number = sql.Identifier(project), crc32(project.encode())
         self._holder: psycopg.Connection[Any] | None = None
         self._idle: SimpleQueue[psycopg.Connection[Any]] = SimpleQueue()
         finalize(self, _close, self._idle)
@@ -57,7 +56,7 @@ class PostgresStore(ServerStore):
     def _connect(self) -> psycopg.Connection[Any]:
         who = f"nightloom {socket.gethostname()} process {os.getpid()}"
         kind, seconds = (ReadingConnection, 2) if self.reading else (psycopg.Connection[Any], 5)
-        return kind.connect(self._address, autocommit=True, connect_timeout=seconds, application_name=who)
+        return kind.connect(self.address, autocommit=True, connect_timeout=seconds, application_name=who)
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:

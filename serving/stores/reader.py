@@ -109,9 +109,10 @@ class Snapshot:
         found = self._stored.get(kind, keys)
         if None in found:
             self._check_not_pruned()
-        if kind != "users":
+        rows = [None if value is None else self._parse(value) for value in found]
+        if kind != "users":  # what could not be parsed was not reached: no damaged row is kept
             self._kept.keep(kind, keys, found)
-        return [None if value is None else self._parse(value) for value in found]
+        return rows
 
     def values(self, kind: str) -> Iterator[bytes]:
         """Every value of a kind."""

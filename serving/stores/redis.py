@@ -51,10 +51,10 @@ RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KE
 class RedisStore(ServerStore):
     """One Redis server (or a Sentinel's address in front of one)."""
 
-    def __init__(self, name: str, address: str, reading: bool = False) -> None:
-        super().__init__(address, reading)
-        self._address, self._name, self._token, self._renewed_at = address, name, "", -LOCK_SECONDS
-        self._notes, self._lock = f"{{{name}}}:notes", f"{{{name}}}:lock"
+    def __init__(self, place: str, project: str, reading: bool = False) -> None:
+        super().__init__(place, project, reading)
+        self._token, self._renewed_at = "", -LOCK_SECONDS
+        self._notes, self._lock = f"{{{project}}}:notes", f"{{{project}}}:lock"
 
     @cached_property
     def _client(self) -> Any:
@@ -63,7 +63,7 @@ class RedisStore(ServerStore):
             return self._connect()
 
     def _connect(self) -> Any:
-        return redis.Redis.from_url(self._address, **self._patience())
+        return redis.Redis.from_url(self.address, **self._patience())
 
     def _patience(self) -> dict[str, Any]:
         if self.reading:
@@ -188,14 +188,14 @@ class RedisStore(ServerStore):
         return int(total)
 
     def _parts(self, version: int) -> str:
-        return f"{self._name}:{{{version_name(version)}}}:parts"
+        return f"{self.project}:{{{version_name(version)}}}:parts"
 
     def _buckets(self, version: int, *kinds: str) -> list[str]:
-        start = f"{self._name}:{{{version_name(version)}"
+        start = f"{self.project}:{{{version_name(version)}"
         return [f"{start}:{number}}}:{kind}" for kind in kinds for number in range(BUCKETS[kind])]
 
     def _bucket_of(self, version: int, kind: str, key: bytes) -> str:
-        return f"{self._name}:{{{version_name(version)}:{crc32(key) % BUCKETS[kind]}}}:{kind}"
+        return f"{self.project}:{{{version_name(version)}:{crc32(key) % BUCKETS[kind]}}}:{kind}"
 
     def _run_on_keys(self, command: str, names: Sequence[str], *arguments: Any) -> list[Any]:
         """Run one command for each key, in one pipeline."""

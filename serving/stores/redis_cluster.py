@@ -13,7 +13,7 @@ class RedisClusterStore(RedisStore):
     """Several Redis servers, each with a share of the slots. The address may be that of any of them."""
 
     def _connect(self) -> Any:
-        return redis.RedisCluster.from_url(self._address, **self._patience())
+        return redis.RedisCluster.from_url(self.address, **self._patience())
 
     def _server_info(self, section: str) -> list[dict[str, Any]]:
         primaries = redis.RedisCluster.PRIMARIES

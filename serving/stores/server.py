@@ -23,9 +23,9 @@ class ServerStore(ABC):
     remote = True
     load_workers = 2
 
-    def __init__(self, address: str, reading: bool) -> None:
-        self.reading = reading
-        self.location = without_secret(address)
+    def __init__(self, place: str, project: str, reading: bool = False) -> None:
+        self.address, self.project, self.reading = place, project, reading
+        self.location = without_secret(place)
         self._pointer: tuple[float, str | None] = (-POINTER_SECONDS, None)
 
     @abstractmethod

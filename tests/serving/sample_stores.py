@@ -37,11 +37,9 @@ def start_server(kind: str, folder: Path) -> Iterator[str]:
 
 
 def open_store_at(kind: str, place: str) -> Store:
-    """A store of one kind: `place` is a folder, or a name at the end of a server's address after #."""
-    if kind in FOLDERS:
-        return store_class(kind)(Path(place))  # type: ignore[call-arg]  # a folder's
-    address, name = place.split("#")
-    return store_class(kind)(name, address)  # type: ignore[call-arg]  # a server's
+    """A store of one kind: `place` is a folder, or a server's address, # and a project."""
+    address, _, project = place.partition("#")
+    return store_class(kind)(address, project)
 
 
 def sample_rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -60,8 +58,8 @@ def with_hashes(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
     given = pa.table({"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())})
     with duckdb.connect() as connection:
         connection.register("given", given)
-        whole = connection.sql("SELECT *, hash(key, value) AS whole, hash(key, value) AS content FROM given")
-        return whole.to_arrow_table().combine_chunks().to_batches()[0]
+        rows = connection.sql("SELECT *, hash(key, value) AS row_hash, hash(key, value) AS body_hash FROM given")
+        return rows.to_arrow_table().combine_chunks().to_batches()[0]
 
 
 def no_progress(kind: str, done: int) -> None:
@@ -73,11 +71,11 @@ def load_sample(store: Store, version: int, kinds: dict[str, Iterator[pa.RecordB
     return loader.load(store, version, kinds, None, no_progress)
 
 
-def publish_sample(store: Store, scratch: Path) -> int:
+def publish_sample(store: Store, scratch: Path, kinds: dict[str, Iterator[pa.RecordBatch]] | None = None) -> int:
     with store.exclusive_lock():
         versions.recover(store)
         push = versions.begin_push(store, "1998-04-21", "run")
-        done = load_sample(store, push.version)
+        done = load_sample(store, push.version, kinds)
         push = versions.set_state(store, push, PushState.LOADED, checksum=done.checksum, k=1, stored=1)
         loader.verify(store, push.version, done, scratch)
         versions.flip(store, versions.set_state(store, push, PushState.VERIFIED))

@@ -32,7 +32,7 @@ def share_of_new(reader: Reader) -> float:
 
 
 def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(tmp_path: Path) -> None:
-    store = FilesStore(tmp_path)
+    store = FilesStore(str(tmp_path), "sample")
     publish_sample(store, tmp_path)
     reader, shares = Reader(store), list[float]()
 
@@ -55,7 +55,7 @@ def test_during_a_canary_its_share_of_users_and_nobody_else_has_the_new_version(
 
 
 def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -> None:
-    store = FilesStore(tmp_path)
+    store = FilesStore(str(tmp_path), "sample")
     publish_sample(store, tmp_path)
     with store.exclusive_lock():
         push = load_verified(store)
@@ -67,7 +67,7 @@ def test_a_guardrail_that_says_no_ends_it_and_names_the_reason(tmp_path: Path) -
 
 
 def test_a_check_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
-    store, started = FilesStore(tmp_path), tmp_path / "started"
+    store, started = FilesStore(str(tmp_path), "sample"), tmp_path / "started"
     publish_sample(store, tmp_path)
     with store.exclusive_lock():
         push = load_verified(store)
@@ -82,7 +82,7 @@ def test_a_check_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) ->
 
 
 def test_a_canary_whose_publisher_was_killed_ends_by_itself_and_is_settled(tmp_path: Path) -> None:
-    store = FilesStore(tmp_path)
+    store = FilesStore(str(tmp_path), "sample")
     publish_sample(store, tmp_path)
     with store.exclusive_lock():
         load_verified(store)

@@ -17,9 +17,10 @@ from benchmarks.faults import cut, damage, data_files
 from nightloom.lake import Lake
 from nightloom.night import records, stages
 from serving.stores import versions
+from serving.stores.base import encode_key, version_stamp
 from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import PushState
-from tests.serving.sample_stores import FOLDERS, USERS, open_store_at, publish_sample
+from tests.serving.sample_stores import FOLDERS, USERS, open_store_at, publish_sample, with_hashes
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Client, Project
@@ -120,10 +121,19 @@ def test_a_file_that_was_written_again_with_the_same_content_is_served_on(kind: 
         time.sleep(0.1)
 
 
+def test_a_row_that_is_no_json_is_answered_without_it_each_time(tmp_path: Path) -> None:
+    store = open_store_at("files", str(tmp_path / "store"))
+    row = with_hashes([encode_key("1")], [f'{version_stamp(1)},"items":["3'.encode()])
+    publish_sample(store, tmp_path, {"similar": iter([row])})
+    lists = FallbackReader(store, 0.25, tmp_path / "last_good.json")
+    for _ in range(2):
+        assert lists.ask_in_thread(lambda snapshot, stale: (snapshot.get("similar", "1"), stale)) == (None, True)
+
+
 def stopped_with(project: Project, capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as stop:
         project.publish()
-    assert left.value.code == 1
+    assert stop.value.code == 1
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 

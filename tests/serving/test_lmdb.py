@@ -14,7 +14,7 @@ from tests.serving.sample_stores import load_sample, publish_sample
 
 
 def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_back_to(tmp_path: Path) -> None:
-    store = LmdbStore(tmp_path)
+    store = LmdbStore(str(tmp_path), "sample")
     publish_sample(store, tmp_path)
     reader = Reader(store)
     first = reader.current()
@@ -32,7 +32,7 @@ def test_a_version_stays_readable_while_held_and_is_opened_once_when_flipped_bac
 
 def test_a_map_that_is_full_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb, "FIRST_MAP", 1 << 16)
-    store = LmdbStore(tmp_path)
+    store = LmdbStore(str(tmp_path), "sample")
     with store.exclusive_lock():
         push = versions.begin_push(store, "1998-04-21", "run")
         loader.verify(store, push.version, load_sample(store, push.version), tmp_path)

@@ -81,7 +81,7 @@ PAGES = (b"GET / ", b"GET /reports", b"GET /data-docs")
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("requests")
-    publish(store_class("lmdb")(folder / "data" / "store"), 1)  # type: ignore[call-arg]  # a folder's
+    publish(store_class("lmdb")(str(folder / "data" / "store"), "faults"), 1)
     with running_api(folder, "lmdb", None) as running:
         yield running
     log = (folder / "api.log").read_text(encoding="utf8")

@@ -56,7 +56,7 @@ def test_whatever_happens_to_the_server_readers_get_an_answer(kind: str, tmp_pat
 
 
 def check_faults(kind: str, server: Server, folder: Path) -> None:
-    store = store_class(kind)("faults", server.address)  # type: ignore[call-arg]  # a server's
+    store = store_class(kind)(server.address, "faults")
     server.kill()
     with running_api(folder / "api", kind, server.address) as port:
         away = ask(port, OWN)

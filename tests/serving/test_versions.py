@@ -33,7 +33,7 @@ def push_until(store: FilesStore, state: PushState = PushState.CURRENT) -> Push:
 @pytest.fixture
 def store(tmp_path: Path) -> FilesStore:
     tmp_path.joinpath("notes").mkdir()
-    return FilesStore(tmp_path)
+    return FilesStore(str(tmp_path), "sample")
 
 
 def states(store: FilesStore) -> dict[int, str]:
