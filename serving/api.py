@@ -24,7 +24,7 @@ from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import now
 from nightloom.settings import Settings
-from serving import answers, console, url_paths  # noqa: F401  # ids in paths may hold a newline
+from serving import answers, console
 from serving.answers import BadRequestError
 from serving.explanations import Explanations
 from serving.stores import open_store
@@ -32,6 +32,7 @@ from serving.stores.base import EVERYBODY, NothingPublishedError
 from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
+from serving.url_paths import accept_any_text
 
 JSON = "application/json"
 Body = Callable[[Request, Snapshot, bool], Response]
@@ -40,6 +41,7 @@ Body = Callable[[Request, Snapshot, bool], Response]
 
 def create_app(settings: Settings) -> Starlette:
     """The app over one project."""
+    accept_any_text()
     store = open_store(settings, reading=True)
     app = Starlette(
         routes=[

@@ -1,4 +1,4 @@
-"""Ids in the paths of routes, `{name:path}`: any text, a slash and a newline too. Importing this module does it."""
+"""Ids in the paths of routes, `{name:path}`: any text, a slash and a newline too."""
 
 from starlette.convertors import PathConvertor, register_url_convertor
 
@@ -9,4 +9,6 @@ class AnyText(PathConvertor):
     regex = "(?s:.*)"
 
 
-register_url_convertor("path", AnyText())
+def accept_any_text() -> None:
+    """Replace Starlette's `path`, for routes that are made afterwards."""
+    register_url_convertor("path", AnyText())

@@ -15,13 +15,15 @@ from serving.stores.base import DamagedError
 
 MANIFEST = "files.json"
 CHECKED_BYTES = 1 << 28
-"""Larger files are checked by their size alone: a checksum takes a second for each GB or two."""
+"""A larger version is checked by the sizes of its files alone: a checksum takes a second for each GB or two."""
 CHUNK = 1 << 20
 
 
 def write_manifest(folder: Path) -> None:
     """Record the files of a folder."""
-    found = {file.name: _measure(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    files = [file for file in sorted(folder.iterdir()) if file.name != MANIFEST]
+    small = sum(file.stat().st_size for file in files) <= CHECKED_BYTES
+    found = {file.name: (file.stat().st_size, _checksum(file) if small else None) for file in files}
     with (folder / MANIFEST).open("w", encoding="utf8") as handle:
         json.dump(found, handle)
         handle.flush()
@@ -32,7 +34,7 @@ def check_manifest(folder: Path) -> None:
     """Raises DamagedError where files differ from the manifest. Versions from before there were manifests have none."""
     try:
         recorded = json.loads((folder / MANIFEST).read_text(encoding="utf8"))
-        wrong = [name for name, (size, checksum) in recorded.items() if _measure(folder / name) != [size, checksum]]
+        wrong = [name for name, (size, checksum) in recorded.items() if _differs(folder / name, size, checksum)]
     except FileNotFoundError as error:
         if Path(error.filename).name == MANIFEST and folder.exists():
             return
@@ -76,12 +78,13 @@ class CheckedFile:
             os.close(self._descriptor)
 
 
-def _measure(file: Path) -> list[int | None]:
-    """Size in bytes and checksum; None for a large file."""
-    size, checksum = file.stat().st_size, 0
-    if size > CHECKED_BYTES:
-        return [size, None]
+def _differs(file: Path, size: int, checksum: int | None) -> bool:
+    return file.stat().st_size != size or (checksum is not None and _checksum(file) != checksum)
+
+
+def _checksum(file: Path) -> int:
+    checksum = 0
     with file.open("rb") as handle:
         while chunk := handle.read(CHUNK):
             checksum = crc32(chunk, checksum)
-    return [size, checksum]
+    return checksum

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from nightloom import cli
-from nightloom.errors import ExitCode, NightloomError, machine_fault
-from serving.stores import pushes  # noqa: F401  # defines errors
+from nightloom.errors import ExitCode, GateClosedError, NightloomError, machine_fault
+from serving.stores.pushes import PinnedError
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_each_exit_code_has_one_meaning_and_stands_in_the_documents() -> None:
     assert list(table) == [str(code.value) for code in ExitCode]
     errors = [each for each in every_error(NightloomError) if "exit_code" in vars(each)]
     assert {each.exit_code for each in errors} <= set(ExitCode)
-    assert {each.__name__ for each in errors if each.exit_code == ExitCode.CLOSED} == {"GateClosedError", "PinnedError"}
+    assert {each for each in errors if each.exit_code == ExitCode.CLOSED} == {GateClosedError, PinnedError}
 
 
 def every_error(parent: type[NightloomError]) -> Iterator[type[NightloomError]]:
