@@ -1,66 +1,30 @@
-"""Explanations beside list readers: one worker of `nightloom serve` on the project's published lists.
+"""Explanations while lists are read: one worker of `nightloom serve` on the project's published lists.
 
-Readers ask for lists at a fixed rate; the latency of a list is measured alone, then while one explanation after the
-other is asked for. The first explanation starts the process that explains. `--publish COMMAND` publishes another night
-then, and the first explanation after it is measured. Last line: JSON with seconds, percentiles of lists in ms, and how
-much memory the serving process gained.
+Readers ask for lists at a fixed rate; the latency of a list is measured without explanations, then while one
+explanation after the other is asked for. The first explanation starts the process that explains. Then `--publish
+COMMAND` publishes another night, and the first explanation after it is measured. Last line: JSON with seconds,
+percentiles of lists in ms, and how much memory the serving process gained.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import psutil
 
+from benchmarks.fault_load import ask, running_api
 from nightloom import settings as settings_module
-from nightloom.local.airflow_server import free_port
-from nightloom.settings import CONFIG_VARIABLE, Settings
 from serving.stores import open_store
 from serving.stores.reader import Reader
 
-MAIN = "from nightloom.cli import main; main()"
 USERS = 200
-
-
-@contextmanager
-def serve(settings: Settings) -> Iterator[tuple[int, psutil.Process]]:
-    """One worker, its port."""
-    port = free_port(0)
-    environment = os.environ | {CONFIG_VARIABLE: str(settings.file)}
-    process = psutil.Popen([sys.executable, "-c", MAIN, "serve", "--port", str(port)], env=environment)
-    try:
-        while True:
-            try:
-                get(port, "/healthz")
-                break
-            except ConnectionError:
-                time.sleep(0.1)
-        yield port, process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def get(port: int, path: str) -> tuple[int, float]:
-    """Status and seconds."""
-    started = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    answer.read()
-    connection.close()
-    return answer.status, time.perf_counter() - started
 
 
 async def read_lists(port: int, users: list[str], rate: float, seconds: float) -> list[float]:
@@ -117,17 +81,17 @@ def main() -> None:
     def explain() -> None:
         nonlocal number
         number += 1
-        code, took = get(port, asked[number % len(asked)])
-        assert code == 200, code
-        warm.append(took)
+        reply = ask(port, asked[number % len(asked)])
+        assert reply.status == 200, reply
+        warm.append(reply.seconds)
 
-    with serve(settings) as (port, process):
-        alone = asyncio.run(read_lists(port, users, given.rate, given.seconds))
+    with running_api(settings.file) as (port, process):
+        baseline = asyncio.run(read_lists(port, users, given.rate, given.seconds))
         before = process.memory_info().rss
         explain()
         first = warm.pop()
         with repeated(explain):
-            beside = asyncio.run(read_lists(port, users, given.rate, given.seconds))
+            during = asyncio.run(read_lists(port, users, given.rate, given.seconds))
         if given.publish:
             subprocess.run(given.publish, shell=True, check=True)
             explain()
@@ -135,8 +99,8 @@ def main() -> None:
         found = {
             "first_s": round(first, 2), "warm_s": {f"p{q}": round(float(np.percentile(warm, q)), 3) for q in (50, 99)},
             "explanations": len(warm), "after_publish_s": round(warm[-1], 2) if given.publish else None,
-            "lists_ms": percentiles(alone),
-            "lists_beside_ms": percentiles(beside),
+            "lists_ms": percentiles(baseline),
+            "lists_during_explanations_ms": percentiles(during),
             "gained_mib": round((process.memory_info().rss - before) / 2**20, 1),
             "explainer_mib": round(helper.memory_info().rss / 2**20),
         }  # fmt: skip

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.servers import DEADLINE, free_port
 from nightloom.lake import now
@@ -35,21 +36,25 @@ ROUTES = {
 """Name -> path; {} is a number that changes."""
 CONSOLE = "console"
 """The console's first page, once a second."""
-CONFIG = """
+MAIN = "from nightloom.cli import main; main()"
+PROJECT = "small"
+CONFIG = f"""
 [project]
-name = "faults"
+name = "{PROJECT}"
+
 [[sources]]
 name = "ratings"
 kind = "events"
 path = "landing"
 format = "json"
-fields = { u = "string", i = "string", e = "string", t = "timestamp" }
-columns = { user_id = "u", item_id = "i", event = "e", occurred_at = "t" }
+fields = {{ u = "string", i = "string", e = "string", t = "timestamp" }}
+columns = {{ user_id = "u", item_id = "i", event = "e", occurred_at = "t" }}
+
 [[signals]]
 event = "rating"
+
 [[models]]
 name = "popularity"
-[store]
 """
 
 
@@ -74,7 +79,7 @@ class Reply:
     def fresh_and_personal(self) -> bool:
         return self.content.get("source") == "personal" and not self.stale
 
-    def is_whole(self, tag: int) -> bool:
+    def matches_push(self, tag: int) -> bool:
         """Whether list and titles are those that publish() made for a tag."""
         items = self.content.get("items", [])
         return all(item["score"] == tag and item["title"].startswith(f"{tag} ") for item in items)
@@ -107,10 +112,8 @@ def publish(store: Store, tag: int) -> Push:
 
 def _bodies(tag: int) -> dict[str, dict[str, str]]:
     """Kind -> id -> what follows a value's head."""
-    model, lists = (
-        f'"model_version":"{tag}"',
-        f'"items":{json.dumps(ITEMS[:K])},"scores":{json.dumps([float(tag)] * K)}',
-    )
+    model = f'"model_version":"{tag}"'
+    lists = f'"items":{json.dumps(ITEMS[:K])},"scores":{json.dumps([float(tag)] * K)}'
     return {
         "users": {user: f'"user":"{user}",{model},{lists}' for user in USERS},
         "items": {item: f'"title":"{tag} {item}","categories":[],"available":true' for item in ITEMS},
@@ -119,25 +122,24 @@ def _bodies(tag: int) -> dict[str, dict[str, str]]:
     }
 
 
-@contextmanager
-def running_api(folder: Path, kind: str, address: str | None) -> Iterator[int]:
-    """The port of `nightloom serve`, once it answers anything."""
+def write_config(folder: Path, kind: str) -> Path:
+    """A nightloom.toml for a kind of store."""
     folder.mkdir(parents=True, exist_ok=True)
-    config, port = folder / "nightloom.toml", free_port()
-    config.write_text(CONFIG + f'kind = "{kind}"\n', encoding="utf8")
-    place = {} if address is None else {"NIGHTLOOM_PLACES__STORE_URL": address}
-    command = [
-        sys.executable,
-        "-c",
-        "from nightloom.cli import main; main()",
-        "--config",
-        str(config),
-        "serve",
-        "--port",
-        str(port),
-    ]
-    with (folder / "api.log").open("ab") as log:
-        process = subprocess.Popen(command, env=os.environ | place, stdout=log, stderr=log)
+    config = folder / "nightloom.toml"
+    config.write_text(f'{CONFIG}\n[store]\nkind = "{kind}"\n', encoding="utf8")
+    return config
+
+
+@contextmanager
+def running_api(
+    config: Path, store_url: str | None = None, log: Path | None = None
+) -> Iterator[tuple[int, psutil.Process]]:
+    """The port and the process of `nightloom serve`, once it answers anything. It writes to `log`, or where we do."""
+    port = free_port()
+    place = {} if store_url is None else {"NIGHTLOOM_PLACES__STORE_URL": store_url}
+    command = [sys.executable, "-c", MAIN, "--config", str(config), "serve", "--port", str(port)]
+    with nullcontext() if log is None else log.open("ab") as stream:
+        process = psutil.Popen(command, env=os.environ | place, stdout=stream, stderr=stream)
     try:
         deadline = time.monotonic() + 2 * DEADLINE
         while True:
@@ -146,9 +148,9 @@ def running_api(folder: Path, kind: str, address: str | None) -> Iterator[int]:
                 break
             except OSError as error:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"{command} does not answer; see {folder / 'api.log'}") from error
+                    raise AssertionError(f"{command} does not answer; see {log or 'above'}") from error
                 time.sleep(0.05)
-        yield port
+        yield port, process
     finally:
         process.terminate()
         process.wait(DEADLINE)

@@ -20,7 +20,7 @@ import numpy as np
 import psycopg
 import redis
 
-from benchmarks.fault_load import CONSOLE, ROUTES, Reply, drive, publish, running_api
+from benchmarks.fault_load import CONSOLE, PROJECT, ROUTES, Reply, drive, publish, running_api, write_config
 from benchmarks.servers import Server, postgresql, redis_server
 from serving.stores import Store, store_class
 
@@ -46,7 +46,7 @@ def main() -> None:
             columns, seconds = dict[str, list[Reply]](), dict[str, float]()
             store, address, by_name = faults
             publish(store, 1)
-            port = stack.enter_context(running_api(folder / "api", kind, address))
+            port, _ = stack.enter_context(running_api(write_config(folder / "api", kind), address))
             drive(port, options.rate, BEFORE, [])  # warm
             for name, (cause, end) in by_name.items():
                 causes = [(BEFORE, cause), (BEFORE + options.seconds, end)]
@@ -67,7 +67,7 @@ SERVERS = {"redis": redis.Redis, "postgresql": psycopg.connect}
 
 def _server_faults(kind: str, stack: ExitStack, folder: Path) -> Faults:
     server: Server = stack.enter_context(redis_server(folder / kind, *KEPT) if kind == "redis" else postgresql())
-    store = store_class(kind)(server.address, "faults")
+    store = store_class(kind)(server.address, PROJECT)
     return store, server.address, {
         "killed": (server.kill, lambda: restart(server)),
         "hung": (lambda: server.signal_all(signal.SIGSTOP), lambda: server.signal_all(signal.SIGCONT)),
@@ -77,7 +77,7 @@ def _server_faults(kind: str, stack: ExitStack, folder: Path) -> Faults:
 
 def _folder_faults(kind: str, folder: Path) -> Faults:
     place = folder / "api" / "data" / "store"
-    store = store_class(kind)(str(place), "faults")
+    store = store_class(kind)(str(place), PROJECT)
 
     def heal() -> None:
         publish(store, 2)
@@ -106,7 +106,7 @@ def empty(server: Server) -> None:
             client.flushall()
     else:
         with psycopg.connect(server.address, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA faults CASCADE")
+            connection.execute(f"DROP SCHEMA {PROJECT} CASCADE")
 
 
 def data_files(place: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks import fault_load
 from nightloom import settings as settings_module
 from nightloom.contracts import (
     HISTORIES,
@@ -37,24 +38,7 @@ from serving.explanations import Answer, Question
 from serving.slate_checks import lists_database, slate_checks
 from serving.stores import Store, open_store
 
-CONFIG = """
-[project]
-name = "planted"
-
-[[sources]]
-name = "ratings"
-kind = "events"
-path = "landing"
-format = "json"
-fields = { u = "string", i = "string", e = "string", t = "timestamp" }
-columns = { user_id = "u", item_id = "i", event = "e", occurred_at = "t" }
-
-[[signals]]
-event = "rating"
-
-[[models]]
-name = "popularity"
-
+CONFIG = f"""{fault_load.CONFIG}
 [slate]
 k = 3
 stored = 4

@@ -16,15 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nightloom.local.airflow_server import free_port
-from nightloom.settings import CONFIG_VARIABLE
+from benchmarks.fault_load import running_api
 from serving import explainer
 from serving.explanations import STATE, Explanations, Question
 from tests.serving.conftest import CONFIG, Project
 from tests.serving.test_explain import trained_and_published
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
-MAIN = "from nightloom.cli import main; main()"
 ROOT = Path(__file__).parents[2]
 EXPLAIN, PAGE, LIST = "/v1/users/u0/explain?item=3", "/explain?user=u0&item=3", "/v1/users/u0/recommendations"
 
@@ -68,23 +66,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     project = Project(tmp_path_factory.mktemp("explained"))
     (project.root / "nightloom.toml").write_text(CONFIG, encoding="utf8")
     trained_and_published(project)
-    port = free_port(0)
-    environment = os.environ | {CONFIG_VARIABLE: str(project.root / "nightloom.toml"), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", MAIN, "serve", "--port", str(port)], env=environment)
-    server = Server(project, psutil.Process(process.pid), port)
-    wait(lambda: answers(server))
-    yield server
-    helpers = server.explainers()  # none where one of the last test has taken its place
-    process.terminate()
-    process.wait(30)
+    with running_api(project.root / "nightloom.toml") as (port, process):
+        server = Server(project, process, port)
+        yield server
+        helpers = server.explainers()  # none where one of the last test has taken its place
     wait(lambda: not any(helper.is_running() for helper in helpers))  # it ends with the last who asked
-
-
-def answers(server: Server) -> bool:
-    try:
-        return server.get(LIST)[0] == 200
-    except ConnectionError:
-        return False
 
 
 def test_explanations_take_no_memory_of_the_process_that_serves_lists(server: Server) -> None:

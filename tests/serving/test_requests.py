@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.fault_load import publish, running_api
+from benchmarks.fault_load import PROJECT, publish, running_api, write_config
 from serving.stores import store_class
 
 HOST = b"Host: localhost\r\n"
@@ -81,11 +81,11 @@ PAGES = (b"GET / ", b"GET /reports", b"GET /data-docs")
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("requests")
-    publish(store_class("lmdb")(str(folder / "data" / "store"), "faults"), 1)
-    with running_api(folder, "lmdb", None) as running:
-        yield running
-    log = (folder / "api.log").read_text(encoding="utf8")
-    assert "Traceback" not in log
+    publish(store_class("lmdb")(str(folder / "data" / "store"), PROJECT), 1)
+    log = folder / "api.log"
+    with running_api(write_config(folder, "lmdb"), log=log) as (port, _):
+        yield port
+    assert "Traceback" not in log.read_text(encoding="utf8")
 
 
 def send(port: int, raw: bytes) -> tuple[int, str, bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fault_load import ROUTES, Reply, ask, drive, publish, running_api
+from benchmarks.fault_load import PROJECT, ROUTES, Reply, ask, drive, publish, running_api, write_config
 from benchmarks.faults import KEPT, empty, restart
 from benchmarks.servers import MissingProgramError, Server, postgresql, redis_server
 from serving.stores import store_class
@@ -56,9 +56,10 @@ def test_whatever_happens_to_the_server_readers_get_an_answer(kind: str, tmp_pat
 
 
 def check_faults(kind: str, server: Server, folder: Path) -> None:
-    store = store_class(kind)(server.address, "faults")
+    store = store_class(kind)(server.address, PROJECT)
+    config = write_config(folder / "api", kind)
     server.kill()
-    with running_api(folder / "api", kind, server.address) as port:
+    with running_api(config, server.address) as (port, _):
         away = ask(port, OWN)
         assert (away.status, away.content["error"]["code"]) == (503, "store_unavailable")
         assert store.location in away.content["error"]["message"]
@@ -89,11 +90,11 @@ def check_faults(kind: str, server: Server, folder: Path) -> None:
         assert emptied.seconds_to_personal(1) < SECONDS_TO_PERSONAL
         fresh = [reply for reply in emptied.between(1, 2) if not reply.stale and "items" in reply.content]
         assert fresh
-        assert all(reply.is_whole(2) for reply in fresh)
-        assert all(reply.is_whole(1) for reply in emptied.between(-1, 1))
+        assert all(reply.matches_push(2) for reply in fresh)
+        assert all(reply.matches_push(1) for reply in emptied.between(-1, 1))
     server.kill()
-    with running_api(folder / "api", kind, server.address) as port:
+    with running_api(config, server.address) as (port, _):
         replies = drive(port, RATE, 1.0, []).replies
         assert_all_stale(replies)
-        assert all(reply.is_whole(2) for reply in replies)
+        assert all(reply.matches_push(2) for reply in replies)
     restart(server)
