@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 import time
@@ -196,12 +197,17 @@ class Connections:
         return Reply(route, at, seconds, int(head.split(" ")[1]), content)
 
 
-def drive(port: int, rate: int, seconds: float, faults: list[tuple[float, Callable[[], object]]]) -> Drive:
+Faults = list[tuple[float, Callable[[], object]]]
+"""Second, and what is called then."""
+
+
+def drive(port: int, rate: int, seconds: float, faults: Faults, settle: float = math.inf) -> Drive:
     """Ask all routes in turn, `rate` requests a second in all; call each of `faults` at its second.
 
-    A request is sent at its time, also while others wait for their answer.
+    A request is sent at its time, also while others wait for their answer. It ends early, `settle` seconds after the
+    first personal answer that follows the last fault.
     """
-    return asyncio.run(_drive(port, rate, seconds, faults))
+    return asyncio.run(_drive(port, rate, seconds, faults, settle))
 
 
 @dataclass(frozen=True)
@@ -214,20 +220,29 @@ class Drive:
 
     def between(self, start: int, end: int) -> list[Reply]:
         """Replies to requests after one fault and before another; -1 is the start, and len(moments) the end."""
-        first, last = [*self.moments, 0.0][start], [*self.begun, float("inf")][end]
+        first, last = [*self.moments, 0.0][start], [*self.begun, math.inf][end]
         return [reply for reply in self.replies if first <= reply.at < last]
 
     def seconds_to_personal(self, fault: int) -> float:
         """From a fault's moment to the first personal answer of the store; infinity where there is none."""
         after = [one.at for one in self.replies if one.fresh_and_personal and one.at >= self.moments[fault]]
-        return min(after, default=float("inf")) - self.moments[fault]
+        return min(after, default=math.inf) - self.moments[fault]
+
+    def first_personal(self) -> float:
+        """The moment of the first personal answer after the last fault; infinity where there is none."""
+        return self.moments[-1] + self.seconds_to_personal(-1) if self.moments else math.inf
 
 
-async def _drive(port: int, rate: int, seconds: float, faults: list[tuple[float, Callable[[], object]]]) -> Drive:
-    names, begun, replies = list(ROUTES), time.monotonic(), list[asyncio.Task[Reply]]()
+async def _drive(port: int, rate: int, seconds: float, faults: Faults, settle: float) -> Drive:
+    names, begun, replies, personal_at = list(ROUTES), time.monotonic(), list[asyncio.Task[Reply]](), math.inf
     async with Connections(port) as connections:
         moments = asyncio.create_task(_cause(faults, begun))
         for number in range(int(rate * seconds)):
+            if moments.done() and personal_at == math.inf:
+                answered = [each.result() for each in replies[-rate:] if each.done()]
+                personal_at = Drive(answered, *moments.result()).first_personal()
+            if time.monotonic() > personal_at + settle:
+                break
             await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
             name = names[number % len(names)]
             path = ROUTES[name].format(number // len(names) % len(ITEMS))
@@ -237,7 +252,7 @@ async def _drive(port: int, rate: int, seconds: float, faults: list[tuple[float,
         return Drive(list(await asyncio.gather(*replies)), *await moments)
 
 
-async def _cause(faults: list[tuple[float, Callable[[], object]]], begun: float) -> tuple[list[float], list[float]]:
+async def _cause(faults: Faults, begun: float) -> tuple[list[float], list[float]]:
     starts, moments = list[float](), list[float]()
     for second, fault in faults:
         await asyncio.sleep(max(0.0, begun + second - time.monotonic()))

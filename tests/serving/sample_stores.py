@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -53,10 +54,16 @@ def sample_rows(version: int, kind: str, ids: list[str] | None = None) -> Iterat
         yield with_hashes([base.encode_key(each) for each in ids[start : start + 100]], values[start : start + 100])
 
 
+@cache
+def memory_database() -> duckdb.DuckDBPyConnection:
+    """Opening one takes longer than a query on it."""
+    return duckdb.connect()
+
+
 def with_hashes(keys: list[bytes], values: list[bytes]) -> pa.RecordBatch:
     """Keys and values with the hashes that StoreRows.batches() adds."""
     given = pa.table({"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())})
-    with duckdb.connect() as connection:
+    with memory_database().cursor() as connection:
         connection.register("given", given)
         rows = connection.sql("SELECT *, hash(key, value) AS row_hash, hash(key, value) AS body_hash FROM given")
         return rows.to_arrow_table().combine_chunks().to_batches()[0]

@@ -69,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running_api(project.root / "nightloom.toml") as (port, process):
         server = Server(project, process, port)
         yield server
-        helpers = server.explainers()  # none where one of the last test has taken its place
+        helpers = server.explainers()  # none where a test has ended it
     wait(lambda: not any(helper.is_running() for helper in helpers))  # it ends with the last who asked
 
 
@@ -98,7 +98,7 @@ def test_an_item_that_is_not_listed_and_a_question_without_one_are_refused(serve
     assert "item 99 is not in the personal list of user u0" in body
 
 
-def test_two_wait_at_a_time_whatever_the_route_others_are_told_when_to_ask_again_and_lists_go_on(
+def test_two_questions_wait_at_a_time_others_get_a_503_with_retry_after_and_lists_are_answered(
     server: Server,
 ) -> None:
     server.get(EXPLAIN)
@@ -118,26 +118,17 @@ def test_two_wait_at_a_time_whatever_the_route_others_are_told_when_to_ask_again
         assert sorted(each.result()[0] for each in asked) == [200, 200, 503, 503]
 
 
-def test_a_process_that_was_killed_is_started_again(server: Server) -> None:
+def test_two_workers_that_ask_at_once_start_one_process_instead_of_one_that_was_killed(server: Server) -> None:
     server.get(EXPLAIN)
     (helper,) = server.explainers()
     helper.kill()
-    assert server.get(EXPLAIN)[0] == 200
-    wait(lambda: len(server.explainers()) == 1)
-    assert server.explainers() != [helper]
-
-
-def test_two_workers_that_ask_at_once_start_one_process(server: Server) -> None:
-    (server.project.settings.place("home") / STATE).unlink()  # as on a machine where none has run
+    question = Question("u0", "3", page=False, asker=os.getpid())
     with ThreadPoolExecutor(2) as pool:
-        asked = [
-            pool.submit(Explanations(server.project.settings).ask, Question("u0", "3", page=False, asker=os.getpid()))
-            for _ in range(2)
-        ]
-        assert [each.result().code for each in asked] == [200, 200]
-    mine = explainers_of(psutil.Process())
-    assert len(mine) == 1
-    mine[0].kill()
+        answers = pool.submit(server.get, EXPLAIN), pool.submit(Explanations(server.project.settings).ask, question)
+        assert (answers[0].result()[0], answers[1].result().code) == (200, 200)
+    (started,) = [*server.explainers(), *explainers_of(psutil.Process())]
+    assert started != helper
+    started.kill()  # it would wait for this process
 
 
 @pytest.mark.parametrize(
