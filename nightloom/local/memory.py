@@ -49,13 +49,18 @@ def peak_memory(settings: Settings, seconds: float = SECONDS_BETWEEN) -> Iterato
 
 def project_memory(settings: Settings) -> int:
     """Bytes that this process and the project's other processes take now."""
+    return sum(_bytes(process) for process in project_processes(settings))
+
+
+def project_processes(settings: Settings) -> set[psutil.Process]:
+    """This process, the project's other processes, and all that run below these."""
     # Airflow's workers write their titles over their environment: they are found by their parents.
     ours = {psutil.Process()} | set(processes_with(CONFIG_VARIABLE, str(settings.file)))
     below = set[psutil.Process]()
     for process in ours:
         with suppress(psutil.Error):  # it has ended
             below |= set(process.children(recursive=True))
-    return sum(_bytes(process) for process in ours | below)
+    return ours | below
 
 
 def _bytes(process: psutil.Process) -> int:
