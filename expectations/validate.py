@@ -69,8 +69,15 @@ class _Run:
             checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format=result_format)
             done = self.project.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows}, run_id=self.run)
             results |= done.run_results
+            self._forget_rows()
         self.pages += results
         return list(results.values())
+
+    def _forget_rows(self) -> None:
+        """Great Expectations keeps every frame that it has checked: a first night would not fit into memory."""
+        checked = self.source.get_execution_engine().batch_manager
+        checked.reset_batch_cache()
+        checked.batch_data_cache.clear()
 
 
 def _table_results(night: Night, run: _Run, table: Table) -> Iterator[ExpectationResult]:

@@ -42,12 +42,12 @@ def run_canary(store: Store, push: Push, canary: Canary) -> None:
 
 def _run_check(check: str, seconds: float, served: int, version: int) -> None:
     names = {"NIGHTLOOM_CURRENT": version_name(served), "NIGHTLOOM_CANARY": version_name(version)}
-    code, said = _run_shell(check, seconds, os.environ | names)
+    code, output = _run_shell(check, seconds, os.environ | names)
     if code != 0:
         ended = f"did not end within {seconds:g} s" if code is None else f"ended with {code}"
         raise PushError(
             FailureReason.GUARDRAIL,
-            f"{names['NIGHTLOOM_CANARY']}: store.canary.check {ended}, saying {said!r}; "
+            f"{names['NIGHTLOOM_CANARY']}: store.canary.check {ended}, saying {output!r}; "
             f"everybody has {names['NIGHTLOOM_CURRENT']} again",
         )
 

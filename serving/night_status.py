@@ -23,7 +23,7 @@ from serving.stores.pushes import SERVABLE, Push, PushState
 @click.option("--nights", type=click.IntRange(min=1), default=3, show_default=True, help="How many, the newest first.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(nights: int, as_json: bool) -> None:
-    """The last nights: where the seconds went, how many rows, what the gates said, which versions came out."""
+    """The last nights: where the seconds went, how many rows, what the gates found, which versions came out."""
     settings = load()
     found = last_nights(Lake(settings.place("lake")), nights, _ask_store(settings))
     if as_json:

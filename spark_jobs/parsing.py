@@ -112,10 +112,10 @@ def _parse_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> 
     typed, every = _type_fields(rows, source), columns + rules
     check_sql(typed, source, {each.key: each.cast for each in every})
     refusable = _refusable(typed, every)
-    ruled = _evaluate(typed, ["*"], rules, refusable)
+    checked = _evaluate(typed, ["*"], rules, refusable)
     # The fields end here: a field and one of our columns may have the same name.
-    kept = [*KEPT, *(name for rule in rules for name in (rule.column, rule.uncast) if name in ruled.columns)]
-    made = _evaluate(ruled, kept, columns, refusable, unless=rules)
+    kept = [*KEPT, *(name for rule in rules for name in (rule.column, rule.uncast) if name in checked.columns)]
+    made = _evaluate(checked, kept, columns, refusable, unless=rules)
     applied = [F.when(_column(rule.column), _rule_verdict(rule, source)) for rule in rules]
     implicit, explicit = (
         [_check_cast(each) for each in refusable if bool(each.operand) == own] for own in (False, True)
@@ -135,12 +135,12 @@ def _parse_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> 
 def _failed_rows(rows: DataFrame, source: Source, types: Mapping[str, str]) -> DataFrame:
     """failed_rows() of one source. What is checked before an expression gives the fault, as in parse()."""
     columns, rules = column_expressions(source, types), rule_expressions(source)
-    ruled = _type_fields(rows, source).selectExpr(
+    checked = _type_fields(rows, source).selectExpr(
         "*", *(alias(*each) for rule in rules for each in ((rule.column, rule.guarded), (rule.failure, rule.failed)))
     )
     unless = _any_applies(rules)
     failed = (alias(each.failure, f"IF({unless}, false, {each.failed})") for each in columns)
-    made = ruled.selectExpr(*KEPT, *(name for rule in rules for name in (rule.column, rule.failure)), *failed)
+    made = checked.selectExpr(*KEPT, *(name for rule in rules for name in (rule.column, rule.failure)), *failed)
     checks = []
     for rule in rules:
         checks += [_check_failure(rule, source), F.when(_column(rule.column), _rule_verdict(rule, source))]

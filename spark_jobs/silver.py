@@ -98,7 +98,7 @@ def _merge_and_record(
         night.lake.mark_consumed({source: night.pin(source)}, UNUSED_ROWS)  # every record is in one of the two tables
     else:
         since = None if everything or behind else before
-        unused_rows.record(night, source, table, rows, since=since, anew=everything)
+        unused_rows.record(night, source, table, rows, since=since, replace=everything)
     return inserted, updated
 
 

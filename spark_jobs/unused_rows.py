@@ -38,23 +38,25 @@ def is_behind(night: SparkNight, bronze: Table, table: Table) -> bool:
     return own is not None and silver is not None and own < silver
 
 
-def record(night: SparkNight, bronze: Table, table: Table, rows: DataFrame, *, since: int | None, anew: bool) -> None:
+def record(
+    night: SparkNight, bronze: Table, table: Table, rows: DataFrame, *, since: int | None, replace: bool
+) -> None:
     """Record which of the judged `rows` are not in `table`, by their row ids.
 
-    Of the table's rows only those written after the version `since` can be among them; None: all. `anew` replaces what
-    is recorded of the kind.
+    Of the table's rows only those written after the version `since` can be among them; None: all. With `replace`
+    the rows replace what is recorded of the kind.
     """
     kind, mine = bronze.name, f"night = {sql_date(night.date)}"
     used = _row_ids(night, table, since)
     found = unused(rows, kind, table).join(used, "row_id", "left_anti").dropDuplicates(["row_id"])
-    anew = anew and _has_rows(night, f"kind = {spark_text(kind)}")
-    if not anew and _has_rows(night, f"{mine} AND kind = {spark_text(kind)}"):
+    replace = replace and _has_rows(night, f"kind = {spark_text(kind)}")
+    if not replace and _has_rows(night, f"{mine} AND kind = {spark_text(kind)}"):
         before = night.spark.read.format("delta").load(night.lake.path(UNUSED_ROWS)).where(mine)
         found = found.join(before, "row_id", "left_anti")
     new = found.withColumn("night", F.lit(night.date)).select(*UNUSED_ROWS.column_names)
-    options = {"replaceWhere": f"kind = {spark_text(kind)}"} if anew else {}
-    mark = consumption_mark(night, bronze, UNUSED_ROWS, again=anew)
-    night.write(UNUSED_ROWS, new, "overwrite" if anew else "append", mark, **options)
+    options = {"replaceWhere": f"kind = {spark_text(kind)}"} if replace else {}
+    mark = consumption_mark(night, bronze, UNUSED_ROWS, again=replace)
+    night.write(UNUSED_ROWS, new, "overwrite" if replace else "append", mark, **options)
     night.record_write(UNUSED_ROWS)
 
 

@@ -256,8 +256,8 @@ def test_a_stage_that_can_write_no_file_says_so_in_one_line_and_loses_nothing(pr
     before = project.content()
     done = stage(1000)
     assert done.returncode == 1
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith(stages.REPORT.name)]
-    assert re.match(r"serving.report: a file may not grow: .*; mend that and run it again, nothing is lost$", said)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(stages.REPORT.name)]
+    assert re.match(r"serving.report: a file may not grow: .*; mend that and run it again, nothing is lost$", line)
     assert "Traceback" not in done.stderr
     assert stage().returncode == 0
     assert project.content() == before

@@ -95,7 +95,7 @@ def nightloom(project: Path, *words: str) -> Any:
 
 
 def fate(line: Line) -> str:
-    """Where the tutorial's configuration sends a line, said once more without Spark."""
+    """Where the tutorial's configuration sends a line, computed once more without Spark."""
     if line["InvoiceNo"].startswith("C"):
         return "cancellation"
     if not line["CustomerID"]:

@@ -234,7 +234,7 @@ def _warm_spark(settings: Settings) -> Iterator[Callable[[], None]]:
     def spark(action: str) -> None:
         command = [sys.executable, "-m", "spark_jobs.session", action]
         if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
-            raise BackfillError(f"the Spark server did not {action}; what it said is above")
+            raise BackfillError(f"the Spark server did not {action}; its output is above")
 
     def start() -> None:
         nonlocal started

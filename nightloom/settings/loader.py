@@ -77,7 +77,7 @@ def _explained(item: Any, file: Path) -> str:
     where = ".".join(str(part) for part in location)
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        known = _keys_beside(location)
+        known = _sibling_keys(location)
         message = f"unknown key; known here are {join_names(known)}{suggest_key(str(location[-1]), known)}"
     if item["type"] == "literal_error":
         message += f", found '{item['input']}'{suggest_key(str(item['input']), _options(item['ctx']['expected']))}"
@@ -98,7 +98,7 @@ def _options(expected: str) -> list[str]:
     return expected.split("'")[1::2]
 
 
-def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+def _sibling_keys(location: tuple[str | int, ...]) -> list[str]:
     """Known keys of the section that `location` points into."""
     fields: dict[str, FieldInfo] = Settings.model_fields
     for part in location[:-1]:

@@ -184,12 +184,12 @@ faults AS (
 asked AS (
     SELECT *, rank() OVER (PARTITION BY gate ORDER BY checked_at DESC) AS attempt
     FROM ops.gates WHERE night = :night AND gate <> {spark_text(stages.MARTS_CHECK.gate)}),
-said AS (
+messages AS (
     SELECT count_if(passed) AS checks_passed, count_if(NOT passed AND severity = 'stop') AS checks_failed,
            count_if(NOT passed AND severity = 'warn') AS checks_warned FROM asked WHERE attempt = 1)
 SELECT rows_in, good, quarantined, set_aside, by_reason, late, waiting,
        quarantined_others, checks_passed, checks_failed, checks_warned
-FROM came CROSS JOIN used CROSS JOIN unused CROSS JOIN faults CROSS JOIN said
+FROM came CROSS JOIN used CROSS JOIN unused CROSS JOIN faults CROSS JOIN messages
 """
 
 MARTS = (

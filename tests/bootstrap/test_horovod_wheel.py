@@ -9,7 +9,7 @@ from bootstrap import horovod_wheel
 
 
 @pytest.mark.parametrize(
-    ("nccl", "gpus", "said"),
+    ("nccl", "gpus", "words"),
     [
         (True, 4, "reduces on GPUs (NCCL) and on the CPU"),
         (False, 0, "reduces on the CPU"),
@@ -17,8 +17,8 @@ from bootstrap import horovod_wheel
         (False, 4, "found 4 GPUs and no nvcc; a training uses one GPU, or ranks on the CPU"),
     ],
 )
-def test_what_was_built_is_said_and_what_several_gpus_need(nccl: bool, gpus: int, said: str) -> None:
-    assert said in horovod_wheel.summary(nccl, gpus)
+def test_the_summary_names_what_was_built_and_what_several_gpus_need(nccl: bool, gpus: int, words: str) -> None:
+    assert words in horovod_wheel.summary(nccl, gpus)
     assert ("install a CUDA toolkit" in horovod_wheel.summary(nccl, gpus)) == (gpus > 1 and not nccl)
 
 

@@ -1,4 +1,4 @@
-"""Golden files: every task's edges and command, as rendered. NIGHTLOOM_GOLDEN=1 writes them anew; look at the diff."""
+"""Golden files: every task's edges and command, as rendered. NIGHTLOOM_GOLDEN=1 rewrites them; look at the diff."""
 
 import os
 from pathlib import Path

@@ -180,9 +180,9 @@ def test_a_few_people_are_no_drift(night: Night, put: Put) -> None:
 
 def test_without_a_past_the_gate_says_so_and_stays_open(night: Night, put: Put, sound: None) -> None:
     main(night)
-    told = {row["check"]: row["observed"] for row in night.lake.rows(T.GATES, "passed").to_pylist()}
-    assert told["silver.interactions: drift of hours of the day"] == "no past yet"
-    assert told["bronze.events: rows of ratings"].startswith("1 rows; no past yet")
+    observed = {row["check"]: row["observed"] for row in night.lake.rows(T.GATES, "passed").to_pylist()}
+    assert observed["silver.interactions: drift of hours of the day"] == "no past yet"
+    assert observed["bronze.events: rows of ratings"].startswith("1 rows; no past yet")
 
 
 def test_what_the_settings_name_stops_the_night(night: Night, put: Put) -> None:

@@ -29,16 +29,16 @@ def commands() -> list[list[str]]:
 def test_each_command_of_the_page_runs(night: Night, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTLOOM_CONFIG", str(night.settings.file))
     main(night)
-    said = {" ".join(words): output(words) for words in commands()}
-    assert len(said) == 6
-    assert "rows of ratings" not in said["nightloom quality"]
-    assert "rows of ratings" in said["nightloom quality --json"]
-    assert "silver.interactions" in said["python -m spark_jobs.maintenance --date 1998-04-22"]
-    assert "silver.interactions" in next(text for line, text in said.items() if "FROM ops.storage" in line)
+    outputs = {" ".join(words): output(words) for words in commands()}
+    assert len(outputs) == 6
+    assert "rows of ratings" not in outputs["nightloom quality"]
+    assert "rows of ratings" in outputs["nightloom quality --json"]
+    assert "silver.interactions" in outputs["python -m spark_jobs.maintenance --date 1998-04-22"]
+    assert "silver.interactions" in next(text for line, text in outputs.items() if "FROM ops.storage" in line)
 
 
 def output(words: list[str]) -> str:
-    """Run a command as a shell would, from the project's folder -> what it said."""
+    """Run a command as a shell would, from the project's folder -> what it outputs."""
     if words[0] == "nightloom":
         done = CliRunner().invoke(nightloom, words[1:], catch_exceptions=False)
         assert done.exit_code == 0, done.output

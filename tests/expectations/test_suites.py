@@ -136,7 +136,7 @@ BROKEN: dict[str, list[tuple[dict[str, Any], str]]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_each_broken_promise_is_told_with_the_key_of_its_row(
+def test_each_broken_promise_is_reported_with_the_key_of_its_row(
     name: str, night: Night, slip: Callable[..., None]
 ) -> None:
     table = T.find_table(name)
@@ -155,8 +155,8 @@ def test_a_list_may_be_empty_and_by_slate_rules_need_not_stand_by_score(night: N
     put(T.RECOMMENDATIONS, {"scores": [1.0, 2.0]}, {"user_id": "u2", "items": [], "scores": []})
     assert list(faults(validate(night, [T.RECOMMENDATIONS]))) == [HOLDS.format("best_first")]
     night.settings.file.write_text(f"{night.settings.file.read_text()}\n{PIN}")
-    ruled = replace(night, settings=load(night.settings.file))
-    assert faults(validate(ruled, [T.RECOMMENDATIONS])) == {}
+    configured = replace(night, settings=load(night.settings.file))
+    assert faults(validate(configured, [T.RECOMMENDATIONS])) == {}
 
 
 def test_popular_must_have_a_list_for_everybody(night: Night, put: Callable[..., None]) -> None:
@@ -164,7 +164,7 @@ def test_popular_must_have_a_list_for_everybody(night: Night, put: Callable[...,
     assert list(faults(validate(night, [T.POPULAR]))) == ["distinct_values_to_contain_set(segment, value_set=[all])"]
 
 
-def test_a_key_that_an_earlier_night_has_too_is_told(night: Night, put: Callable[..., None]) -> None:
+def test_a_key_that_an_earlier_night_has_too_is_reported(night: Night, put: Callable[..., None]) -> None:
     put(T.INTERACTIONS, {"event_id": "e1", "night": date(1998, 4, 20)}, {"event_id": "e1"}, {"event_id": "e2"})
     found = faults(validate(night, [T.INTERACTIONS]))
     once = "values_to_be_between(rows_with_this_key, min_value=1.0, max_value=1.0)"
@@ -176,7 +176,7 @@ def test_rows_of_other_nights_are_not_judged(night: Night, put: Callable[..., No
     assert faults(validate(night, [T.INTERACTIONS])) == {}
 
 
-def test_a_table_that_is_not_as_its_contract_says_is_told_column_by_column(night: Night) -> None:
+def test_a_table_that_is_not_as_its_contract_says_is_reported_column_by_column(night: Night) -> None:
     """Made by hand: `title` is a number, `available` is missing, `colour` is nobody's."""
     columns = {"item_id": ["1"], "title": [7], "categories": [["a"]], "attributes": ["none"], "row_id": ["r"]}
     moment = pa.array([NOON], pa.timestamp("us", "UTC"))

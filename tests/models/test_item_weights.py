@@ -76,9 +76,9 @@ def test_the_graph_filter_that_gives_back_what_it_held_is_ease_without_the_matri
 def test_the_graph_filter_keeps_the_items_that_a_like_says_most_for() -> None:
     known = weighted()
     whole, few = fitted("graph", known), fitted("graph", known, neighbours=2)
-    told = dense(whole)
-    told[told < np.sort(told, axis=1)[:, [-2]]] = 0
-    np.testing.assert_allclose(dense(few), told)
+    expected = dense(whole)
+    expected[expected < np.sort(expected, axis=1)[:, [-2]]] = 0
+    np.testing.assert_allclose(dense(few), expected)
 
 
 def test_the_diagonal_of_many_items_is_estimated_closely() -> None:

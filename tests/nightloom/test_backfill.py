@@ -150,8 +150,8 @@ def test_the_comparison_is_json_for_programs_and_a_table_for_people(
     assert [each["night"] for each in json.loads(done.stdout)] == [str(DAY_BEFORE), str(shop.LAST)], done.stderr
     print_differences(story.compared, as_json=False)
     rows = [line for line in capsys.readouterr().out.splitlines() if "2024-02" in line]
-    told = (" same ", "model 2 -> 1", "was never published")
-    assert all(word in row for word, row in zip(told, rows, strict=True)), rows
+    words = (" same ", "model 2 -> 1", "was never published")
+    assert all(word in row for word, row in zip(words, rows, strict=True)), rows
 
 
 D = date(2024, 2, 1)

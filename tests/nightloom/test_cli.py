@@ -87,6 +87,6 @@ def test_our_errors_are_one_line_and_their_exit_code(
     with pytest.raises(SystemExit) as exit:
         cli.main()
     assert exit.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("nightloom: ")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("nightloom: ")
+    assert error.count("\n") == 1

@@ -30,7 +30,7 @@ def test_a_parameter_becomes_its_value_and_a_cast_stays_a_cast() -> None:
     assert viewed("x::k, a[1]:k, f(x):k, :other") == "x::k, a[1]:k, f(x):k, :other"
 
 
-def test_the_nearest_name_is_told_or_all_names() -> None:
+def test_the_nearest_name_is_named_or_all_names() -> None:
     assert nearest("silver.itmes", TABLES) == "did you mean silver.items?"
     assert nearest("items", TABLES) == "did you mean bronze.items or silver.items?"
     assert nearest("zzz", TABLES).startswith("the tables are bronze.events, ")

@@ -36,7 +36,7 @@ from tests.first_night import Project as Shop
 CHECKOUT = Path(__file__).parents[2]
 DAY = date(1998, 4, 21)
 STAND_IN = """#!/bin/sh
-echo "$2 of $NIGHTLOOM_RUN_ID" >> "$NIGHTLOOM_SAID"
+echo "$2 of $NIGHTLOOM_RUN_ID" >> "$NIGHTLOOM_CALLS"
 case $2 in
 {cases}
 esac
@@ -56,13 +56,13 @@ class Project:
 
     def run(self, *cases: str) -> tuple[str, int, Path]:
         """`airflow dags test nightly`; a case is `STAGE) COMMANDS`, any other stage ends well -> run id, code, log."""
-        bin_folder, log, said = self.root / "bin", self.root / "night.log", self.root / "said"
+        bin_folder, log, calls = self.root / "bin", self.root / "night.log", self.root / "calls"
         bin_folder.mkdir(exist_ok=True)
-        said.unlink(missing_ok=True)
+        calls.unlink(missing_ok=True)
         lines = "\n".join(f"{case} ;;" for case in cases)
         (bin_folder / "python").write_text(STAND_IN.format(cases=lines), encoding="utf8")
         (bin_folder / "python").chmod(0o755)
-        stand_ins = {"PATH": f"{bin_folder}:{self.environment['PATH']}", "NIGHTLOOM_SAID": str(said)}
+        stand_ins = {"PATH": f"{bin_folder}:{self.environment['PATH']}", "NIGHTLOOM_CALLS": str(calls)}
         environment = self.environment | stand_ins | {"AIRFLOW__LOGGING__JSON_LOGS": "True"}
         command = ["airflow", "dags", "test", "nightly", "--conf", json.dumps({"date": str(DAY)})]
         with log.open("wb") as output:
@@ -76,7 +76,7 @@ class Project:
 
     def ran(self) -> list[str]:
         """Commands that ran, in order."""
-        return [line.split()[0] for line in (self.root / "said").read_text(encoding="utf8").splitlines()]
+        return [line.split()[0] for line in (self.root / "calls").read_text(encoding="utf8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_with_a_champion_the_night_scores_without_training(project: Project) -> 
         "training.train",
         "training.model_gate",
     }
-    assert f"serving.publish of {run}" in (project.root / "said").read_text(encoding="utf8")
+    assert f"serving.publish of {run}" in (project.root / "calls").read_text(encoding="utf8")
 
 
 def test_a_closed_gate_fails_the_run_at_once_stops_spark_and_leaves_its_words_and_one_alert(project: Project) -> None:
@@ -138,7 +138,7 @@ class Interrupted:
 
     pid: int
     code: int
-    said: str
+    output: str
     second: subprocess.CompletedProcess[str]
 
 
@@ -155,10 +155,10 @@ def interrupted(shop: Shop) -> Interrupted:
                 time.sleep(0.05)
             second = shop.nightloom("night", "--date", str(DAY), "--dag", "retraining")
             first.send_signal(signal.SIGINT)
-            _, said = first.communicate(timeout=20)  # 3 s where no other work is done
+            _, output = first.communicate(timeout=20)  # 3 s where no other work is done
         finally:
             first.kill()
-    return Interrupted(first.pid, first.returncode, said, second)
+    return Interrupted(first.pid, first.returncode, output, second)
 
 
 def test_a_second_night_is_refused_and_says_what_runs(interrupted: Interrupted) -> None:
@@ -173,9 +173,9 @@ def test_ctrl_c_ends_a_night_with_all_that_it_started_and_says_what_is_left(
     shop: Shop, interrupted: Interrupted
 ) -> None:
     assert interrupted.code == 130
-    assert f"nightly for {DAY} was interrupted: run manual__" in interrupted.said
-    assert "ended:   spark_jobs.bronze (terminated by SIGTERM)" in interrupted.said
-    assert "readers: keep their lists" in interrupted.said
+    assert f"nightly for {DAY} was interrupted: run manual__" in interrupted.output
+    assert "ended:   spark_jobs.bronze (terminated by SIGTERM)" in interrupted.output
+    assert "readers: keep their lists" in interrupted.output
     assert processes(shop.settings.place("airflow")) == []
     (run,) = stage_runs(shop.lake, last=DAY)
     assert (run.stage, run.status, run.error, run.dag) == (

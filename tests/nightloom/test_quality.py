@@ -61,11 +61,11 @@ def test_what_always_held_is_counted_and_a_named_table_shows_all_of_it(lake: Lak
     for day in (1, 2):
         asked(lake, day, "column_values_to_not_be_null(row_id)", observed="0 of 9 rows", observed_value=0.0)
         asked(lake, day, observed_value=float(day))
-    said = run().output
-    assert "bronze.events  1998-04-01 to 1998-04-02" in said
-    assert "rows of ratings" in said
-    assert "not_be_null" not in said
-    assert "1 others passed every night." in said
+    output = run().output
+    assert "bronze.events  1998-04-01 to 1998-04-02" in output
+    assert "rows of ratings" in output
+    assert "not_be_null" not in output
+    assert "1 others passed every night." in output
     assert "column_values_to_not_be_null(row_id)  ··" in run("bronze.events").output
 
 

@@ -17,7 +17,7 @@ from nightloom.local.airflow_setup import airflow_environment
 
 CHECKOUT = Path(__file__).parents[2]
 STAND_IN = """#!/bin/sh
-echo "$* of $NIGHTLOOM_RUN_ID" >> {said}
+echo "$* of $NIGHTLOOM_RUN_ID" >> {calls}
 """
 
 
@@ -25,10 +25,10 @@ echo "$* of $NIGHTLOOM_RUN_ID" >> {said}
 def test_the_night_that_a_scheduler_runs_starts_a_retraining_for_its_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, said, stand_in = tmp_path / "nightloom.toml", tmp_path / "said", tmp_path / "bin" / "python"
+    file, calls, stand_in = tmp_path / "nightloom.toml", tmp_path / "calls", tmp_path / "bin" / "python"
     file.write_text((CHECKOUT / "nightloom.toml").read_text(encoding="utf8"), encoding="utf8")
     stand_in.parent.mkdir()
-    stand_in.write_text(STAND_IN.format(said=said), encoding="utf8")
+    stand_in.write_text(STAND_IN.format(calls=calls), encoding="utf8")
     stand_in.chmod(0o755)
     settings = settings_module.load(file)
 
@@ -44,6 +44,6 @@ def test_the_night_that_a_scheduler_runs_starts_a_retraining_for_its_date(
             server.check()
             assert time.monotonic() < deadline, lines
             time.sleep(1)
-            lines = said.read_text(encoding="utf8") if said.exists() else ""
+            lines = calls.read_text(encoding="utf8") if calls.exists() else ""
     (night,) = re.findall(r"-m spark_jobs.marts --date (\S+) of scheduled__", lines)
     assert re.findall(started, lines) == [night]

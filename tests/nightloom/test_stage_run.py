@@ -150,8 +150,8 @@ def test_a_day_that_is_not_over_must_be_asked_for(
 ) -> None:
     today = str(now().date())
     assert run(nothing, "--date", today) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"demo.stage: found the date {today}, expected one up to {last_complete_day(now())}: ")
+    error = capsys.readouterr().err
+    assert error.startswith(f"demo.stage: found the date {today}, expected one up to {last_complete_day(now())}: ")
     assert not lake.exists(STAGES)
     assert run(nothing, "--date", today, "--incomplete") == 0
     assert str(the_stage(lake)["night"]) == today
@@ -196,7 +196,7 @@ def test_an_override_opens_a_closed_gate_and_its_words_are_kept(run: Callable[..
     assert the_stage(lake)["status"] == "ok"
 
 
-def test_a_warning_is_said_and_the_gate_stays_open(
+def test_a_warning_is_printed_and_the_gate_stays_open(
     run: Callable[..., int], lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(lambda night: record_and_enforce(night, stages.DATA_GATE, [WARNING])) == 0

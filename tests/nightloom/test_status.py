@@ -39,8 +39,8 @@ def ran(lake: Lake, stage: str, at: float, seconds: float = 5, facts: Facts | No
 
 def asked(lake: Lake, gate: str, *checks: tuple[str, bool, str], at: float = 0, override: str | None = None) -> None:
     stamp = {"run_id": "r1", "night": D, "gate": gate, "checked_at": TWO + timedelta(seconds=at), "override": override}
-    told = {"observed": "0", "expected": "1"}
-    rows = [stamp | told | {"check": name, "passed": passed, "severity": how} for name, passed, how in checks]
+    values = {"observed": "0", "expected": "1"}
+    rows = [stamp | values | {"check": name, "passed": passed, "severity": how} for name, passed, how in checks]
     lake.append(GATES, rows)
 
 
@@ -107,7 +107,7 @@ def test_a_publish_that_was_killed_after_the_flip_is_proven_by_the_stores_versio
     assert "serving version 1" in show()
 
 
-def test_a_store_that_does_not_answer_is_said_and_the_run_records_are_shown(
+def test_a_store_that_does_not_answer_is_reported_and_the_run_records_are_shown(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_night(lake)

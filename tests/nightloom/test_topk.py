@@ -196,7 +196,7 @@ def test_older_processors_give_the_same_lists(features: str, needed: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"items_ID": np.ones((3, 2), np.float32)}, "one D"),
         ({"bias_I": np.ones(2, np.float32)}, "each of 3 items"),
@@ -208,13 +208,13 @@ def test_older_processors_give_the_same_lists(features: str, needed: str, tmp_pa
         ({"items_ID": np.full((3, 1), 3e38, np.float32), "users_UD": np.full((1, 1), 9, np.float32)}, "finite"),
     ],
 )
-def test_arguments_that_do_not_match_are_an_error_that_says_why(change: Problem, said: str) -> None:
+def test_arguments_that_do_not_match_are_an_error_that_says_why(change: Problem, message: str) -> None:
     arguments: Problem = {
         "users_UD": np.ones((1, 1), np.float32),
         "items_ID": np.ones((3, 1), np.float32),
         "k": 1,
     } | change
-    with pytest.raises(TopKError, match=said):
+    with pytest.raises(TopKError, match=message):
         topk(**arguments)
 
 

@@ -128,7 +128,7 @@ def test_a_list_with_every_item_that_is_left_is_full_however_short(project: Proj
     assert failing(project) == {}
 
 
-def test_the_overlap_with_what_is_served_is_told_and_stops_only_where_asked(
+def test_the_overlap_with_what_is_served_is_shown_and_stops_only_where_asked(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.plant_all().judge()

@@ -48,17 +48,19 @@ RULES = {
 }
 
 
-def ruled(project: Project, *rules: str, said: dict[str, dict[str, str]] | None = None) -> dict[str, str]:
-    """Checks that fail for the lists of `planted()` under these rules; `said`: item -> attributes."""
+def failed_checks(project: Project, *rules: str, attributes: dict[str, dict[str, str]] | None = None) -> dict[str, str]:
+    """Checks that fail for the lists of `planted()` under these rules; `attributes`: item -> attributes."""
     text = CONFIG.replace("[[signals]]", SOURCES, 1).replace(
         "[store]", "".join(RULES[name] for name in rules) + "[store]"
     )
     (project.root / "nightloom.toml").write_text(text, encoding="utf8")
     lake = project.night().lake
+    rows = []
     row = {"title": "t", "categories": ["Drama"], "available": True, "updated_at": moment(D), "row_id": "r", "night": D}
-    items = [str(number) for number in range(1, 13)]
-    lake.append(ITEMS, [row | {"item_id": i, "attributes": list(({"year": "1995"} | (said or {}).get(i, {})).items())}
-                        for i in items])  # fmt: skip
+    for item in (str(number) for number in range(1, 13)):
+        described = {"year": "1995"} | (attributes or {}).get(item, {})
+        rows.append(row | {"item_id": item, "attributes": list(described.items())})
+    lake.append(ITEMS, rows)
     people = {"updated_at": moment(D), "row_id": "r", "night": D, "attributes": [("market", "DE")]}
     lake.append(USERS, [people | {"user_id": f"u{n}"} for n in (1, 2)])
     project.plant_histories()
@@ -67,39 +69,41 @@ def ruled(project: Project, *rules: str, said: dict[str, dict[str, str]] | None 
 
 
 def test_lists_that_keep_the_rules_pass(project: Project) -> None:
-    assert ruled(project, "filter", "market", "list") == {}
+    assert failed_checks(project, "filter", "market", "list") == {}
     assert {"rule_new", "rule_market", "rule_one"} <= project.checks().keys()
 
 
 def test_an_entry_that_a_filter_hides_closes_the_gate(project: Project) -> None:
     # Item 12 stands in the lists of u7 and u8; nothing of the popular list is old.
-    assert ruled(project, "filter", said={"12": {"year": "1980"}}) == {"rule_new": "2 entries that it hides"}
+    assert failed_checks(project, "filter", attributes={"12": {"year": "1980"}}) == {
+        "rule_new": "2 entries that it hides"
+    }
 
 
 def test_an_entry_that_is_not_for_the_users_market_closes_the_gate(project: Project) -> None:
-    found = ruled(project, "market", said={"4": {"markets": "DE, AT"}, "12": {"markets": "AT"}})
+    found = failed_checks(project, "market", attributes={"4": {"markets": "DE, AT"}, "12": {"markets": "AT"}})
     # u1 and u2 may see 4, a stranger of the popular list may not; 12 is for none of those who have it.
     assert found == {"rule_market": "3 entries that it hides"}
 
 
 def test_pages_and_lists_over_a_cap_close_the_gate(project: Project) -> None:
     # A page of three has three dramas, the fourth place is on the next one; 3 and 4 are both in u1's list alone.
-    found = ruled(project, "cap", "list", said={"3": {"year": "1990"}, "4": {"year": "1990"}})
+    found = failed_checks(project, "cap", "list", attributes={"3": {"year": "1990"}, "4": {"year": "1990"}})
     assert found == {"rule_category": "8 pages or lists over the cap", "rule_one": "1 pages or lists over the cap"}
 
 
 def test_pages_that_lack_a_kept_place_warn(project: Project) -> None:
-    found = ruled(project, "floor", said={"4": {"year": "1980"}})
+    found = failed_checks(project, "floor", attributes={"4": {"year": "1980"}})
     check = project.checks()["places"]
     assert (found["places"], check.severity) == ("0.2500 of first pages lack a place (fresh 2 of 8)", "warn")
 
 
 def test_a_pinned_item_that_is_not_at_its_place_warns_for_those_it_is_for(project: Project) -> None:
-    assert ruled(project, "pin")["places"] == "1.0000 of first pages lack a place (hero 2 of 2)"
+    assert failed_checks(project, "pin")["places"] == "1.0000 of first pages lack a place (hero 2 of 2)"
 
 
 def test_a_rule_may_name_an_item_and_users_with_a_quote_in_them(project: Project) -> None:
-    assert ruled(project, "quote") == {}
+    assert failed_checks(project, "quote") == {}
     assert project.checks()["places"].observed == "0.0000 of first pages lack a place (odd 0 of 0)"
 
 
@@ -107,7 +111,7 @@ def test_without_rules_none_are_looked_for(project: Project) -> None:
     assert not [name for name in project.plant_all().checks() if name.startswith("rule_") or name == "places"]
 
 
-def test_active_users_and_those_who_get_a_strangers_list_are_told(project: Project) -> None:
+def test_active_users_and_those_who_get_a_strangers_list_are_counted(project: Project) -> None:
     project.plant_all()
     project.plant_lists(lists={"poor": ["3", "4"], "none": []}, only=["poor", "none"])
     project.plant_histories(users=["poor", "none"])
@@ -119,7 +123,7 @@ def test_active_users_and_those_who_get_a_strangers_list_are_told(project: Proje
     assert checks["fallback"].passed
 
 
-def test_scores_that_moved_warn_and_lists_that_are_gone_close_the_gate(project: Project) -> None:
+def test_scores_that_change_warn_and_lists_that_are_gone_close_the_gate(project: Project) -> None:
     users = [f"x{number}" for number in range(60)]
     for day, who, scores in ((D, users, [4.0, 3.0, 2.0, 1.0]), (NEXT, users[:25], [9.0, 8.0, 2.0, 1.0])):
         if day == D:
@@ -138,7 +142,7 @@ def test_scores_that_moved_warn_and_lists_that_are_gone_close_the_gate(project: 
 
 
 def test_the_page_says_the_verdict_and_draws_the_lists(project: Project) -> None:
-    ruled(project, "filter", "floor", said={"12": {"year": "1980"}})
+    failed_checks(project, "filter", "floor", attributes={"12": {"year": "1980"}})
     project.judge(D, override="ann: first night")
     project.publish()
     night = project.night(D, stages.SLATE_GATE, override="ann: known")

@@ -170,9 +170,9 @@ def test_a_note_is_replaced_completely_and_can_be_deleted(store: Store) -> None:
 
 
 def test_of_two_pushes_at_once_one_fails_and_names_the_other(store: Store, place: tuple[str, str]) -> None:
-    with store.exclusive_lock(), pytest.raises(PushError, match=r"another push is under way .*process") as told:
+    with store.exclusive_lock(), pytest.raises(PushError, match=r"another push is under way .*process") as raised:
         open_store_at(*place).exclusive_lock().__enter__()
-    assert told.value.reason == FailureReason.CONCURRENT_PUSH
+    assert raised.value.reason == FailureReason.CONCURRENT_PUSH
     with open_store_at(*place).exclusive_lock():
         pass
 

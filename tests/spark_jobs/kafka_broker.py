@@ -54,8 +54,8 @@ class Broker:
 
     def topic(self, name: str, partitions: int = 1, **config: str) -> None:
         """Make a topic; `config` by Kafka's names, with _ for a dot."""
-        told = {key.replace("_", "."): value for key, value in config.items()}
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=told)
+        options = {key.replace("_", "."): value for key, value in config.items()}
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=options)
         admin = self.admin  # kept in a name: it ends with its last reference, and what it was asked with it
         for made in admin.create_topics([topic]).values():
             made.result(SECONDS)

@@ -98,9 +98,9 @@ def test_two_ingests_at_once_end_in_the_rows_of_one_and_each_exit_code_is_true(t
     land(root, 0)
     stages = [start(root, BRONZE, day) for day in (D, NEXT)]
     codes = [stage.wait(120) for stage in stages]
-    told = [log_file(root, stage).read_text() for stage in stages]
-    assert 0 in codes, told
-    for code, text in zip(codes, told, strict=True):
+    logs = [log_file(root, stage).read_text() for stage in stages]
+    assert 0 in codes, logs
+    for code, text in zip(codes, logs, strict=True):
         assert code == 0 or (code == 1 and "another run ingests into" in text and "wait for its end" in text), text
     rows = Lake(root / "data/lake").rows(BRONZE_EVENTS, columns=["row_id"])["row_id"].to_pylist()
     assert max(Counter(rows).values()) == 1

@@ -30,8 +30,8 @@ def at(spark: SparkSession, tmp_path: Path) -> Project:
 
 
 def test_spark_is_refused_a_row_that_breaks_a_check(at: Project) -> None:
-    said = r"silver\.interactions: a row breaks the check weight_not_negative \(weight >= 0\): weight -1\.0; nothing"
-    with pytest.raises(DataError, match=said):
+    message = r"silver\.interactions: a row breaks the check weight_not_negative \(weight >= 0\): weight -1\.0; nothing"
+    with pytest.raises(DataError, match=message):
         at.night().overwrite(INTERACTIONS, events(at.spark, weight=-1.0))
     with pytest.raises(DataError, match=r"event_id_not_empty \(event_id <> ''\): event_id ; nothing was written"):
         at.night().overwrite(INTERACTIONS, events(at.spark, event_id=""))
@@ -63,10 +63,12 @@ def test_lists_of_two_lengths_are_refused_by_spark_and_delta_rs_whichever_create
         F.array(F.lit("a"), F.lit("b")).alias("items"),
         F.array(F.lit(1.0)).cast("array<float>").alias("scores"),
     )
-    said = r"gold\.popular: a row breaks the check one_score_per_item \(cardinality\(items\) = cardinality\(scores\)\)"
-    with pytest.raises(DataError, match=said + r": items \[\.\.\.\]"):
+    message = (
+        r"gold\.popular: a row breaks the check one_score_per_item \(cardinality\(items\) = cardinality\(scores\)\)"
+    )
+    with pytest.raises(DataError, match=message + r": items \[\.\.\.\]"):
         at.night().replace(POPULAR, made)
-    with pytest.raises(DataError, match=said + r".*items \['a', 'b'\], scores \[1\.0\]; nothing was written"):
+    with pytest.raises(DataError, match=message + r".*items \['a', 'b'\], scores \[1\.0\]; nothing was written"):
         at.night().lake.append(POPULAR, [row])
     at.night().lake.append(POPULAR, [row | {"scores": [2.0, 1.0]}])
     assert at.night().lake.version(POPULAR) == 1  # Spark made it with its checks in one commit, and one row came

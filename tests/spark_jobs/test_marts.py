@@ -283,10 +283,10 @@ def test_a_failed_mart_is_reported_with_its_line_and_the_others_are_built(
     monkeypatch.setattr("spark_jobs.marts.all_marts", lambda settings: [m for m in all_marts(settings) if m.line])
     with pytest.raises(MartError) as failed:
         at.run(marts.main)
-    first, *told = str(failed.value).split("\nnightloom.toml")
+    first, *mistakes = str(failed.value).split("\nnightloom.toml")
     assert first == f"{len(WRONG)} of {len(WRONG) + 3} marts could not be made:"
     lines = at.settings.file.read_text().splitlines()
-    for number, (line, (sql, expected)) in enumerate(zip(told, WRONG.items(), strict=True)):
+    for number, (line, (sql, expected)) in enumerate(zip(mistakes, WRONG.items(), strict=True)):
         assert f"mart gold.m{number}" in line
         place = int(line.removeprefix(", line ").split(":")[0])
         assert sql.splitlines()[-1] in lines[place - 1]

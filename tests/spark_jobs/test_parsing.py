@@ -71,7 +71,7 @@ def test_an_empty_csv_field_is_no_value(spark: SparkSession) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"columns": source().columns | {"value": "valeu * 2"}}, "columns.value: Spark cannot make"),
         ({"columns": source().columns | {"user_id": "upper("}}, "columns.user_id"),
@@ -80,11 +80,11 @@ def test_an_empty_csv_field_is_no_value(spark: SparkSession) -> None:
     ],
 )
 def test_an_expression_that_spark_does_not_understand_is_named(
-    spark: SparkSession, changes: dict[str, Any], told: str
+    spark: SparkSession, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=r"source 'ratings', .*The fields are user_id, item_id, value, at") as error:
         verdicts(spark, [event()], source(**changes))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_an_expression_that_fails_on_one_value_costs_one_row_and_not_the_night(spark: SparkSession) -> None:

@@ -183,43 +183,43 @@ half_life_days = 3
 
 
 def test_a_new_or_hidden_item_leaves_other_lists_as_they_are(shop: ScoringLake, tmp_path: Path) -> None:
-    ruled = shop.twin(tmp_path / "ruled", RULES[: RULES.index("[[slate.boosts]]")])
-    ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9), after(10))])
-    assert ruled.score(after(8)) == f"everybody: the settings changed since {after(7)}"
-    ruled.likes(("u5", "i0"), at=NOON + timedelta(days=9))
-    ruled.catalogue("i9")
-    assert ruled.score(after(9)) == f"1 users changed since {after(8)}"
-    assert ruled.lists(after(9)) == ruled.of_everybody(after(9), tmp_path / "twin")
-    assert all("i4" not in items for items, _, _ in ruled.lists(after(9)).values())
-    holders = {user for user, (items, _, _) in ruled.lists(after(9)).items() if "i5" in items}
-    ruled.available("i5", yes=False)
-    assert ruled.score(after(10)) == f"{len(holders)} users changed since {after(9)}"
-    assert ruled.lists(after(10)) == ruled.of_everybody(after(10), tmp_path / "next")
+    with_rules = shop.twin(tmp_path / "with_rules", RULES[: RULES.index("[[slate.boosts]]")])
+    with_rules.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9), after(10))])
+    assert with_rules.score(after(8)) == f"everybody: the settings changed since {after(7)}"
+    with_rules.likes(("u5", "i0"), at=NOON + timedelta(days=9))
+    with_rules.catalogue("i9")
+    assert with_rules.score(after(9)) == f"1 users changed since {after(8)}"
+    assert with_rules.lists(after(9)) == with_rules.of_everybody(after(9), tmp_path / "twin")
+    assert all("i4" not in items for items, _, _ in with_rules.lists(after(9)).values())
+    holders = {user for user, (items, _, _) in with_rules.lists(after(9)).items() if "i5" in items}
+    with_rules.available("i5", yes=False)
+    assert with_rules.score(after(10)) == f"{len(holders)} users changed since {after(9)}"
+    assert with_rules.lists(after(10)) == with_rules.of_everybody(after(10), tmp_path / "next")
 
 
 def test_a_list_that_is_replayed_for_one_user_is_the_one_that_spark_made(shop: ScoringLake, tmp_path: Path) -> None:
-    ruled = shop.twin(tmp_path / "ruled", RULES)
-    ruled.lake.append(ITEM_STATS, [stats(after(8))])
-    ruled.score(after(8))
-    stamp = json.loads(ruled.lake.last_commit(RECOMMENDATIONS)["userMetadata"])
-    reads, settings = stamp["reads"], ruled.at.settings
+    with_rules = shop.twin(tmp_path / "with_rules", RULES)
+    with_rules.lake.append(ITEM_STATS, [stats(after(8))])
+    with_rules.score(after(8))
+    stamp = json.loads(with_rules.lake.last_commit(RECOMMENDATIONS)["userMetadata"])
+    reads, settings = stamp["reads"], with_rules.at.settings
     versions = reads[ITEMS.full_name], reads[ITEM_STATS.full_name]
-    plan = compile_slate(ruled.lake, settings, after(8), *versions)
+    plan = compile_slate(with_rules.lake, settings, after(8), *versions)
     assert plan.digest == stamp["tags"]["rules"]
-    lists, model = ruled.lists(after(8)), registry.load_version(settings, "1")
+    lists, model = with_rules.lists(after(8)), registry.load_version(settings, "1")
     assert len(lists) > len(USERS)
     for user, (items, scores, _) in lists.items():
-        anew = replay_list(settings, model, plan, read_profile(ruled.lake, user, str(after(8)), reads))
-        assert anew.items() == items
-        assert anew.scores() == pytest.approx(scores, abs=1e-6)
+        replayed = replay_list(settings, model, plan, read_profile(with_rules.lake, user, str(after(8)), reads))
+        assert replayed.items() == items
+        assert replayed.scores() == pytest.approx(scores, abs=1e-6)
 
 
 def test_a_rule_that_moves_with_the_date_is_another_one_each_night(shop: ScoringLake, tmp_path: Path) -> None:
-    ruled = shop.twin(tmp_path / "ruled", RULES)
-    ruled.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
-    ruled.score(after(8))
+    with_rules = shop.twin(tmp_path / "with_rules", RULES)
+    with_rules.lake.append(ITEM_STATS, [stats(night) for night in (after(8), after(9))])
+    with_rules.score(after(8))
     differently = "9 items that the model knows are treated differently by a rule, i0 the first of them"
-    assert ruled.score(after(9)) == f"everybody: {differently}"
+    assert with_rules.score(after(9)) == f"everybody: {differently}"
 
 
 def stats(night: date) -> dict[str, Any]:

@@ -107,10 +107,10 @@ def test_a_setting_that_a_server_must_have_is_named(
     monkeypatch.setattr(session_settings, kind, {key: value})
     with pytest.raises(SparkError) as error:
         configure(spark, "sc://spark.example:15002/;token=secret")
-    told = str(error.value)
-    assert told.startswith(f"places.spark is sc://spark.example:15002: {key} {found}")
-    assert f"expected '{value}'" in told
-    assert f"--conf {key}={value}" in told
+    message = str(error.value)
+    assert message.startswith(f"places.spark is sc://spark.example:15002: {key} {found}")
+    assert f"expected '{value}'" in message
+    assert f"--conf {key}={value}" in message
 
 
 def test_a_server_that_cannot_start_says_what_its_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

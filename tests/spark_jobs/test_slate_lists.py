@@ -63,16 +63,16 @@ def model(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Items a to h, a from 1990, b and c of one maker, d for clerks only; z is new to the model. Four users."""
-    at = project(tmp_path_factory.mktemp("ruled") / "shop", spark, ATTRIBUTES + RULES)
+    at = project(tmp_path_factory.mktemp("rules") / "shop", spark, ATTRIBUTES + RULES)
     lake, night = at.night().lake, at.night()
     fixed = {"categories": [], "available": True, "updated_at": NOON, "row_id": "r", "night": D}
-    said: dict[str, dict[str, str]] = {
+    attributes: dict[str, dict[str, str]] = {
         "a": {"year": "1990"},
         "b": {"maker": "M"},
         "c": {"maker": "M"},
         "d": {"jobs": "clerk"},
     }
-    items = [(item, {"year": "2010"} | said.get(item, {})) for item in f"{KNOWN}z"]
+    items = [(item, {"year": "2010"} | attributes.get(item, {})) for item in f"{KNOWN}z"]
     lake.append(ITEMS, [fixed | {"item_id": i, "title": i, "attributes": list(what.items())} for i, what in items])
     numbers = {"events_1d": 0, "events_7d": 0, "events_28d": 0, "events": 1, "first_at": NOON, "last_at": NOON}
     stats = [numbers | {"night": D, "item_id": i, "popularity": 9.0 - n} for n, i in enumerate(f"{KNOWN}y")]

@@ -33,14 +33,14 @@ def became(at: Project) -> list[tuple[str, str, str]]:
 
 def found(at: Project, *kinds: str) -> dict[str, str]:
     """What gate 1 says of each kind where no row is lost, and what an open gate notes."""
-    said = {}
+    observed = {}
     for kind in kinds:
         (check, *waiting), versions = reconcile(at.night(), kind)
         assert check.passed, check.observed
         assert waiting == []
         at.night().lake.mark_consumed(versions, GATES)
-        said[kind] = check.observed.removeprefix("all of ")
-    return said
+        observed[kind] = check.observed.removeprefix("all of ")
+    return observed
 
 
 def test_every_record_of_every_kind_is_found_night_after_night(spark: SparkSession, tmp_path: Path) -> None:

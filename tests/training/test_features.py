@@ -44,7 +44,7 @@ def words(features: Features, row: int) -> list[int]:
     return sorted(features.of(np.array([row])).hashes.tolist())
 
 
-def said(*words: str) -> list[int]:
+def hashes(*words: str) -> list[int]:
     return sorted(hash_features(words).tolist())
 
 
@@ -52,11 +52,11 @@ def test_an_item_has_a_word_for_each_category_and_attribute(lake: Lake) -> None:
     ids, features = item_features(lake, lake.version(ITEMS))
     assert ids.tolist() == ["i0", "i1", "i2"]
     assert [words(features, row) for row in range(3)] == [
-        said("category=drama"), [], said("category=drama", "category=war", "year=1995"),
+        hashes("category=drama"), [], hashes("category=drama", "category=war", "year=1995"),
     ]  # fmt: skip
 
 
-def test_an_earlier_version_says_what_was_said_then(lake: Lake) -> None:
+def test_an_earlier_version_has_the_items_of_its_time(lake: Lake) -> None:
     before = lake.version(ITEMS)
     lake.append(ITEMS, [item("i9", "new")])
     assert item_features(lake, before)[0].tolist() == ["i0", "i1", "i2"]
@@ -64,7 +64,12 @@ def test_an_earlier_version_says_what_was_said_then(lake: Lake) -> None:
 
 def test_users_are_found_by_their_ids_and_one_who_is_not_described_has_no_words(lake: Lake) -> None:
     features = features_of(lake, lake.version(USERS), np.array(["u4", "stranger", "u1", "u0"]))
-    assert [words(features, row) for row in range(4)] == [said("city=c4", "age=30"), [], [], said("city=c0", "age=30")]
+    assert [words(features, row) for row in range(4)] == [
+        hashes("city=c4", "age=30"),
+        [],
+        [],
+        hashes("city=c0", "age=30"),
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -75,14 +80,14 @@ def test_each_rank_has_the_words_of_its_own_users_and_of_all_items_liked_or_not(
     for rank, one in enumerate(shares):
         assert one.item_ids.tolist() == ["i0", "i1", "i2"]
         assert one.item_features is not None
-        assert words(one.item_features, 0) == said("category=drama")
+        assert words(one.item_features, 0) == hashes("category=drama")
         features = one.histories.user_features
         assert features is not None
         assert len(features) == len(one.histories)
         described_ids, _ = user_features(lake, lake.version(USERS), rank, size)
         assert len(described_ids) == np.count_nonzero(np.diff(features.indptr))
         found += [words(features, row) for row in range(len(features))]
-    assert sorted(found) == sorted([said(f"city=c{n}", "age=30") if n % 2 == 0 else [] for n in range(9)])
+    assert sorted(found) == sorted([hashes(f"city=c{n}", "age=30") if n % 2 == 0 else [] for n in range(9)])
 
 
 def test_without_features_only_liked_items_are_there(lake: Lake) -> None:

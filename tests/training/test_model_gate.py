@@ -214,7 +214,7 @@ params = { members = "als, popularity" }
         (["als"], [event("ann", "x", 5, weight=0.0)], {"later_users": "0 users"}, "a like: no interaction has a"),
     ],
 )  # fmt: skip
-def test_a_young_project_gets_no_champion_and_is_told_what_is_missing(
+def test_a_young_project_gets_no_champion_and_learns_what_is_missing(
     project: MakeProject, tracked: Track, run_gate: RunGate,
     models: list[str], rows: list[Row], found: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
