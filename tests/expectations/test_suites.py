@@ -1,11 +1,14 @@
 """Each suite on real Delta tables: rows that meet it pass, and each failed expectation names the key of its row."""
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
@@ -198,6 +201,28 @@ def test_many_rows_are_looked_at_in_slices_and_reported_as_one(
     slip(T.USERS, {"user_id": ""}, {"user_id": "u3"})
     found = faults(validate(night, [T.USERS]))
     assert found == {HOLDS.format("user_id_not_empty"): "1 of 4 rows, e.g. user_id , user_id_not_empty False"}
+
+
+def test_a_slice_that_has_been_checked_leaves_memory(
+    night: Night, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(night_rows, "ROWS_PER_FRAME", 1)
+    put(T.USERS, *({"user_id": f"u{n}"} for n in range(3)))
+    put(T.USERS, {"user_id": "u3"})
+    slices: list[weakref.ref[pd.DataFrame]] = []
+    alive: list[int] = []
+
+    def weakly_known(*arguments: Any) -> Iterator[pd.DataFrame]:
+        for frame in night_rows.frames(*arguments):
+            gc.collect()
+            alive.append(sum(each() is not None for each in slices))
+            slices.append(weakref.ref(frame))
+            yield frame
+
+    monkeypatch.setattr("expectations.validate.frames", weakly_known)
+    validate(night, [T.USERS])
+    assert len(alive) > 1
+    assert max(alive) <= 1  # the slice before is this loop's own
 
 
 def test_a_night_without_rows_is_validated_as_an_empty_frame(night: Night) -> None:
