@@ -36,6 +36,7 @@ from nightloom.lake import Lake, arrow_schema, now
 from nightloom.lake.recommendations import nightly_lists
 from nightloom.local.memory import peak_memory
 from nightloom.night import stages
+from nightloom.places import folder_of
 from spark_jobs import gold_histories, gold_item_days, gold_item_stats, gold_recommendations
 from spark_jobs.context import SparkNight
 from training import registration
@@ -152,7 +153,7 @@ def main() -> None:
 
 def prepare(settings: settings_module.Settings, users: int, items: int) -> Lake:
     """Write likes and items, run gold.histories, train and promote a champion."""
-    lake = write_likes(settings.place("lake"), users * LIKES_PER_USER, items)
+    lake = write_likes(folder_of(settings.place("lake")), users * LIKES_PER_USER, items)
     add_items(lake, FIRST, range(items))
     print(f"gold.histories: {run_body(settings, FIRST, gold_histories.main):.1f} s", flush=True)
     start = time.perf_counter()

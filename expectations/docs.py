@@ -18,6 +18,7 @@ from great_expectations.data_context.types.resource_identifiers import (
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, FileSystemLoader, pass_context
 
+from nightloom.places import Place
 from nightloom.settings import Settings
 
 SITE = "nightloom"
@@ -51,7 +52,7 @@ def context(settings: Settings) -> AbstractDataContext:
     return project
 
 
-def _site(docs: Path) -> dict[str, Any]:
+def _site(docs: Place) -> dict[str, Any]:
     page, index = ({"module_name": __name__, "class_name": name} for name in ("Page", "IndexPage"))
     return {
         "class_name": "SiteBuilder",
@@ -90,13 +91,13 @@ class IndexPage(Page):
     _template = "index_page.j2"
 
 
-def _folder(path: Path) -> dict[str, str]:
+def _folder(path: Place) -> dict[str, str]:
     return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(path)}
 
 
 def write_pages(
     project: AbstractDataContext, settings: Settings, results: Sequence[ValidationResultIdentifier]
-) -> Path:
+) -> Place:
     """Write the pages of these results and of their suites, and the index; drop the oldest. Returns the index."""
     _prune(project)
     suites = {result.expectation_suite_identifier.name for result in results}

@@ -57,7 +57,7 @@ def repeated_keys(night: Night, table: Table) -> dict[tuple[Any, ...], int]:
     # A key that holds the period or the night can only stand twice within it.
     within = table.period or "night" in table.key or mine == ALL
     candidates = f"t WHERE {mine}" if within else f"t SEMI JOIN (SELECT {key} FROM t WHERE {mine}) USING ({key})"
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         hive = table.partition is not None
         read_parquet(db, files, union_by_name=True, hive_partitioning=hive).create_view("t")
         found = db.sql(

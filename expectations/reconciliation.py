@@ -41,7 +41,7 @@ def reconcile(night: Night, kind: str) -> tuple[list[Check], Mapping[Table, int]
     """
     if not night.lake.exists(SILVER[kind]) or night.lake.consumed_version(BRONZE[kind], GATES) is None:
         return [], {}
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         db.execute(f"SET memory_limit = '{MEMORY}'")
         search = Search(night, kind, db)
         name, command = f"no {kind[:-1]} row lost", f"python -m {CLEANING[kind].name} --date {night.date} --all"

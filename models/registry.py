@@ -135,7 +135,7 @@ def aliased_versions(settings: Settings) -> set[str]:
 
 
 def _fetched(settings: Settings, version: "ModelVersion") -> RegisteredVersion:
-    folder = settings.place("home") / "models" / f"{version.version}-{str(version.run_id)[:12]}"
+    folder = settings.place("scratch") / "models" / f"{version.version}-{str(version.run_id)[:12]}"
     if not folder.exists():
         _fetch(f"models:/{version.name}/{version.version}/artifacts/{FILES}", folder)
     return RegisteredVersion(str(version.version), version.tags["model"], folder, version.tags)

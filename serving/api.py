@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=_close_lists,
     )
     app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
-    saved = settings.place("home") / "serving" / "last_good.json"
+    saved = settings.place("scratch") / "serving" / "last_good.json"
     lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved)
     app.state.lists, app.state.settings = lists, settings
     app.state.explanations = Explanations(settings)

@@ -66,7 +66,7 @@ class Explainer:
     def __init__(self, settings: Settings, asker: int, idle_seconds: float, max_bytes: int) -> None:
         self._settings, self._reader = settings, Reader(open_store(settings, reading=True))
         self._idle_seconds, self._max_bytes = idle_seconds, max_bytes
-        self._key, self._state = secrets.token_bytes(32), settings.place("home") / STATE
+        self._key, self._state = secrets.token_bytes(32), settings.place("scratch") / STATE
         self._admitted, self._turn = threading.BoundedSemaphore(MAX_WAITING), threading.Lock()
         self._askers = {psutil.Process(asker)}
         self._last_question, self._began = time.monotonic(), float("inf")

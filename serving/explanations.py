@@ -95,7 +95,7 @@ class Explanations:
     """The asking side, one for each worker of a server."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._home = settings, settings.place("home")
+        self._settings, self._scratch = settings, settings.place("scratch")
         self._waiting = 0
 
     async def respond(self, user: str, item: str, *, page: bool) -> Response:
@@ -135,7 +135,7 @@ class Explanations:
     def _connect(self) -> Connection | None:
         """A connection to the running process; None where none runs."""
         try:
-            known = json.loads((self._home / STATE).read_text(encoding="utf8"))
+            known = json.loads((self._scratch / STATE).read_text(encoding="utf8"))
             if not psutil.pid_exists(known["pid"]):
                 return None
             connection, key = Client(("127.0.0.1", known["port"])), bytes.fromhex(known["key"])
@@ -151,8 +151,8 @@ class Explanations:
     def _exclusive(self) -> Iterator[None]:
         """One worker of all starts the process."""
         try:
-            self._home.mkdir(parents=True, exist_ok=True)
-            lock = (self._home / "explainer.lock").open("w")
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            lock = (self._scratch / "explainer.lock").open("w")
         except OSError as error:
             raise ExplainerError(f"explanations need a home folder that can be written to: {error}") from None
         with lock:

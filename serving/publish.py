@@ -80,7 +80,7 @@ def _begin_push(night: Night, store: Store) -> Push:
 
 
 def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
-    scratch = night.settings.place("home")
+    scratch = night.settings.place("scratch")
     rows, pinned = StoreRows(night.lake, night.date, push.facts["source"]["inputs"], scratch), dict(night.reads)
     predicted = check_quota(night.settings, store, {kind: rows.sizes(kind) for kind in KINDS})
     _require_unchanged(night, pinned)

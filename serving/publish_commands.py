@@ -91,7 +91,7 @@ def size(night: datetime | None) -> None:
     newest = lake.rows(RECOMMENDATIONS, columns=["max(night) AS night"])["night"][0].as_py()
     date = night.date() if night else newest
     inputs = {table.full_name: lake.version(table) for table in SOURCES.values() if lake.exists(table)}
-    rows = StoreRows(lake, date, inputs, settings.place("home"))
+    rows = StoreRows(lake, date, inputs, settings.place("scratch"))
     sizes = {kind: rows.sizes(kind) for kind in KINDS}
     click.echo(f"Night of {date}: " + ", ".join(f"{found.rows:,} {kind}" for kind, found in sizes.items()))
     table = Table("store", "GB a version", f"GB for store.keep = {settings.store.keep} and a new one", box=None)

@@ -48,11 +48,11 @@ def main(night: Night) -> None:
         tables=_tables(runs), model=gates.get(stages.MODEL_GATE.gate), samples=list(_samples(snapshot)),
         gate_order=[stage.gate for stage in stages.GATES],
     )  # fmt: skip
-    file = night.settings.place("home") / "reports" / f"{night.date}.html"
+    night.tags["report"] = f"reports/{night.date}.html"
+    file = night.settings.place("home") / night.tags["report"]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf8")
     night.counts["stages"] = len(runs)
-    night.tags["report"] = str(file.relative_to(night.settings.place("home")))
     print(f"{night.date}: {summary} Report: {file}")
 
 

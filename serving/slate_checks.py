@@ -27,7 +27,7 @@ from serving.slate_served import popular_only_check, served_checks
 @contextmanager
 def lists_database(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the night's lists and the tables they are checked against: `histories`, `items`, `popular`, ..."""
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         _load_tables(night, db)
         yield db
 

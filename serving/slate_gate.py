@@ -24,7 +24,6 @@ def main(night: Night) -> None:
     with lists_database(night) as db:
         checks = [*slate_checks(night, db), *validate(night, PUBLISHED)]
         file = slate_page.write_page(night, db, checks)
-    night.tags["page"] = str(file.relative_to(night.settings.place("home")))
     print(f"{night.stage}: {file}")
     record_and_enforce(night, stages.SLATE_GATE, checks)
 

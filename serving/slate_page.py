@@ -18,6 +18,7 @@ from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.pages.html import render
 from nightloom.pages.pictures import COLOURS, finish, new_figure, svg
+from nightloom.places import Place
 from serving.slate_served import pairs
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ CATEGORIES = 15
 """Categories shown, the most frequent on first pages."""
 
 
-def write_page(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Path:
-    """`db` is slate_checks.lists_database()'s after slate_checks(). Returns the file."""
+def write_page(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Place:
+    """`db` is slate_checks.lists_database()'s after slate_checks(). Tag: page. Returns the file."""
     rules = _rules(night)
     page = render(
         TEMPLATE,
@@ -44,7 +45,8 @@ def write_page(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Che
         lists_picture=_pictures(night, db),
         **_against_served(night, db),
     )
-    file = night.settings.place("home") / "reports" / f"slate-{night.date}.html"
+    night.tags["page"] = f"reports/slate-{night.date}.html"
+    file = night.settings.place("home") / night.tags["page"]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf8")
     return file

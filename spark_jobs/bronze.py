@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -25,6 +24,7 @@ from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.errors import ConcurrentRunError, DataError
 from nightloom.night import stages
 from nightloom.night.run import run_stage
+from nightloom.places import Place, folder_of
 from nightloom.settings import Source
 from spark_jobs import files, kafka, landing
 from spark_jobs.commit_stamps import commit_stamp
@@ -100,12 +100,12 @@ def _drop_known_rows(night: SparkNight, source: Source, new: DataFrame) -> DataF
     return new.join(bronze.where(F.col("file").isin(relisted)).select("row_id"), "row_id", "left_anti")
 
 
-def _source_folder(night: SparkNight, source: Source) -> Path:
+def _source_folder(night: SparkNight, source: Source) -> Place:
     """The folder of a source's state: the listing of its files, the checkpoint of its stream."""
     return night.lake.root / "_checkpoints" / source.name
 
 
-def listing_of(night: SparkNight, source: Source) -> Path:
+def listing_of(night: SparkNight, source: Source) -> Place:
     """The listing of a source's landing files (landing.py)."""
     return _source_folder(night, source) / "files"
 
@@ -121,8 +121,9 @@ def count_landed(night: SparkNight, table: Table, since: int) -> Counter[str]:
 
 
 @contextmanager
-def exclusive_lock(folder: Path) -> Iterator[None]:
+def exclusive_lock(place: Place) -> Iterator[None]:
     """Lock a lake against a second ingest. Raises ConcurrentRunError; the lock ends with its process."""
+    folder = folder_of(place)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:

@@ -144,7 +144,7 @@ def _by_rules(night: SparkNight, previous: PreviousNight, changes: RuleChanges) 
     from nightloom.slate.changes import touched_users
 
     slate = night.settings.slate
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         files = files_of_night(night.lake, RECOMMENDATIONS, previous.night)
         read_parquet(db, files, union_by_name=True, hive_partitioning=True).create_view("stored")
         lists = nightly_lists(night.lake, previous.night, source="stored")

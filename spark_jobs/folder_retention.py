@@ -6,14 +6,13 @@ Nothing is lost: a landing file that is still there stays listed, and a model is
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from models import registry
 from nightloom.contracts import RECOMMENDATIONS
 from nightloom.lake import now
+from nightloom.places import Place, remove_tree
 from spark_jobs import bronze, landing
 from spark_jobs.context import SparkNight
 
@@ -30,16 +29,15 @@ def trim_folders(night: SparkNight) -> Iterator[str]:
             if listing.exists():
                 rows = landing.trim_listing(night.settings.root, listing, oldest)
                 yield from [f"listing of {source.name}: forgot {rows:,} files that are gone"] if rows else ()
-    home = night.settings.place("home")
-    if old := _older_than(home / "models", oldest):
+    if old := _older_than(night.settings.place("scratch") / "models", oldest):
         needed = registry.aliased_versions(night.settings) | _scoring_versions(night)
         yield from _removed([folder for folder in old if folder.name.split("-")[0] not in needed])
-    yield from _removed(_older_than(home / "training", oldest))
+    yield from _removed(_older_than(night.settings.place("home") / "training", oldest))
 
 
-def _older_than(folder: Path, oldest: datetime) -> list[Path]:
+def _older_than(folder: Place, oldest: datetime) -> list[Place]:
     """Folders in a folder that nobody has written to since."""
-    every = sorted(folder.iterdir()) if folder.exists() else []
+    every: list[Place] = sorted(folder.iterdir(), key=str) if folder.exists() else []
     return [each for each in every if each.is_dir() and each.stat().st_mtime < oldest.timestamp()]
 
 
@@ -51,7 +49,7 @@ def _scoring_versions(night: SparkNight) -> set[str]:
     return set(found["model_version"].to_pylist())
 
 
-def _removed(folders: list[Path]) -> Iterator[str]:
+def _removed(folders: list[Place]) -> Iterator[str]:
     for folder in folders:
-        shutil.rmtree(folder)
+        remove_tree(folder)
         yield f"{folder.parent.name}: removed {folder.name}"

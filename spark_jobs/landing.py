@@ -21,6 +21,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from nightloom.errors import SettingsError
 from nightloom.lake import now
+from nightloom.places import Place
 from nightloom.settings import Source
 from spark_jobs.readers.text import MARK, MARKING
 
@@ -59,7 +60,7 @@ def landing_folder(source: Source, root: Path) -> Path:
     return place
 
 
-def update_listing(source: Source, root: Path, listing: Path) -> list[str]:
+def update_listing(source: Source, root: Path, listing: Place) -> list[str]:
     """Add the new files to a listing, which is created at its first use -> files that are still being written.
 
     The next run looks at those again.
@@ -73,13 +74,13 @@ def update_listing(source: Source, root: Path, listing: Path) -> list[str]:
     return unsettled
 
 
-def listed_files(listing: Path) -> list[Row]:
+def listed_files(listing: Place) -> list[Row]:
     """Every entry of a listing, oldest first: file, modified, length, again, number (of the commit)."""
     found = QueryBuilder().register("t", DeltaTable(str(listing))).execute("SELECT * FROM t ORDER BY number, file")
     return list(pa.table(found.read_all()).to_pylist())
 
 
-def trim_listing(root: Path, listing: Path, oldest: datetime) -> int:
+def trim_listing(root: Path, listing: Place, oldest: datetime) -> int:
     """Forget the files that are gone and were older than a moment, and all states of a file but the last -> how many.
 
     In one commit, which the stream passes over: it takes rows that are appended. Two files of one name and state are
@@ -97,7 +98,7 @@ def trim_listing(root: Path, listing: Path, oldest: datetime) -> int:
     return len(entries) - len(kept)
 
 
-def relisted_files(listing: Path) -> list[str]:
+def relisted_files(listing: Place) -> list[str]:
     """The files that were listed more than once."""
     return sorted({row["file"] for row in listed_files(listing) if row["again"]})
 
@@ -176,7 +177,7 @@ def _split_into_commits(new: Mapping[str, FileState], known: Mapping[str, FileSt
         yield batch
 
 
-def _commit(listing: Path, batch: list[Row]) -> None:
+def _commit(listing: Place, batch: list[Row]) -> None:
     """Add rows in one commit: all of them or none, whatever is killed."""
     number = DeltaTable(str(listing)).version() + 1 if DeltaTable.is_deltatable(str(listing)) else 0
     numbered = [row | {"number": number} for row in batch]

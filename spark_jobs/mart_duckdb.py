@@ -35,7 +35,7 @@ def select_in_process(
     """The rows of the mart's SELECT with the types of its contract; `values` are those of its parameters."""
     known = all_tables(night.settings)
     statement = to_duckdb(with_views(mart.sql, known, values))
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         for table in tables_in(mart.sql, known, SPARK):
             _create_view(night, db, table, interactions if table == INTERACTIONS else None)
         rows = db.sql(statement).to_arrow_table()

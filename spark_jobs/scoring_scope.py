@@ -113,7 +113,7 @@ def _histories_of(night: SparkNight, histories: DataFrame, changed: DataFrame, c
         return
     files = night.lake.files(HISTORIES, night.pin(HISTORIES))
     names = ", ".join(map(sql_name, HISTORY_COLUMNS))
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         db.register("changed", changed.toArrow())
         read_parquet(db, files, hive_partitioning=True).create_view("histories")
         own = db.sql(f"SELECT {names} FROM histories SEMI JOIN changed USING (user_id)").to_arrow_table()

@@ -32,7 +32,7 @@ HEAVY_BYTES = 32 << 20
 def session(settings: Settings) -> SparkSession:
     """The session of this process. Raises SparkError: the Delta jars are missing, or a server has a wrong setting."""
     place = settings.places.spark
-    home = settings.place("home")
+    home = settings.place("scratch")
     # By default Spark logs a wrong statement with plan and stack, before our own error of one line.
     PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     if place.startswith("sc://"):
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         if settings.places.spark != WARM:
             print(f"places.spark is {settings.places.spark}: there is no warm server to {arguments.action}")
             return
-        home = settings.place("home")
+        home = settings.place("scratch")
         print(server.start(home, _is_heavy(settings)) if arguments.action == "start" else server.stop(home))
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)

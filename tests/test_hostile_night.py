@@ -16,6 +16,7 @@ from nightloom.contracts import ITEMS as ITEM_TABLE
 from nightloom.contracts import QUARANTINE_ROWS, RECOMMENDATIONS
 from nightloom.contracts import USERS as USER_TABLE
 from nightloom.night import stages
+from nightloom.places import folder_of
 from tests import hostile
 from tests.first_night import Project
 from tests.hostile import COUNTRY, IDS, ITEMS, MARK, NIGHT, TEXTS, USERS
@@ -117,7 +118,7 @@ def test_each_page_shows_texts_as_texts(client: Client, project: Project) -> Non
                 assert_harmless(answer.text)
     for path in ("/", "/quality", f"/reports/{NIGHT}"):
         assert_harmless(client.get(path).text)
-    written = list(project.settings.place("home").rglob("*.html"))
+    written = list(folder_of(project.settings.place("home")).rglob("*.html"))
     assert len(written) > 20
     for file in written:
         assert_harmless(file.read_text(encoding="utf8"))

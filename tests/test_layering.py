@@ -26,7 +26,7 @@ LAYERS = """
     nightloom.settings
     nightloom.slate
     nightloom.contracts
-    nightloom.section nightloom.arguments nightloom.terminal nightloom.literals
+    nightloom.section nightloom.arguments nightloom.terminal nightloom.literals nightloom.places
     nightloom.pages nightloom.psi nightloom.topk
     nightloom.signals nightloom.errors
 """

@@ -24,6 +24,7 @@ from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
 from nightloom.night.run import run_stage
+from nightloom.places import folder_of
 from nightloom.settings import ModelSpec
 from training import distributed, fit, record, search
 from training.dataset import count_rows_before
@@ -83,7 +84,7 @@ def training_folders(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -
     """A folder for each model's training. The same task, settings and code have the same folder, so that a training
     that was killed goes on. Folders of the same model and night for other ones are removed.
     """
-    home, code = night.settings.place("home") / "training", code_revision()
+    home, code = folder_of(night.settings.place("home")) / "training", code_revision()
     found = {}
     for spec in specs:
         terms = f"{task.version} {task.features} {code} {night.settings.training!r} {spec!r}"

@@ -23,6 +23,7 @@ from nightloom.errors import ConcurrentRunError, DataError, MissingTableError
 from nightloom.lake.evolution import with_present_columns
 from nightloom.lake.schemas import PROPERTIES, arrow, arrow_schema, delta_schema
 from nightloom.literals import spark_name
+from nightloom.places import Place
 
 MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT", "ADD COLUMN"}
 """Operations in a table's history that raise its version and change no row."""
@@ -31,7 +32,7 @@ MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROP
 class Lake:
     """A folder of Delta tables, LAYER/NAME each."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root = root
 
     def path(self, table: Table) -> str:

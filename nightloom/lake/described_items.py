@@ -31,7 +31,7 @@ def compile_slate(lake: Lake, settings: Settings, night: date, items: int, stats
     """Compile the slate rules over these versions of the two tables. Raises SettingsError, with the line."""
     from nightloom.slate.compile import compile_rules  # numba: only where there are rules
 
-    with spilling_duckdb(settings.place("home")) as db:
+    with spilling_duckdb(settings.place("scratch")) as db:
         describe_items(db, lake, settings, night, items, stats)
         return compile_rules(db, settings.slate, night, partial(place_of, settings))
 

@@ -24,6 +24,9 @@ class Places(Section):
     address with a password goes into the variable NIGHTLOOM_PLACES__STORE_URL: in the file it is an error."""
     mlflow: str | None = None
     """MLflow tracking URI; default a SQLite file HOME/mlflow.db."""
+    scratch: Path | None = None
+    """Folder on a machine's own disk for what can be made again: rows that DuckDB spills, Spark's temporary files,
+    models from the registry, the API's last good version; default HOME."""
     docs: Path | None = None
     """Great Expectations' Data Docs; default HOME/data-docs."""
     airflow: Path | None = None

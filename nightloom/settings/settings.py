@@ -4,12 +4,13 @@ import hashlib
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, overload
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from nightloom.places import Place
 from nightloom.section import join_names
 from nightloom.settings.gates import Gates
 from nightloom.settings.late import Late
@@ -100,15 +101,21 @@ class Settings(BaseSettings):
         """Folder of nightloom.toml, absolute."""
         return self.file.parent
 
-    def place(self, name: Literal["home", "lake", "store", "docs", "airflow"]) -> Path:
-        """Absolute path of a place, its default under home when the file does not name it."""
-        default = {"docs": "data-docs"}.get(name, name)
+    @overload
+    def place(self, name: Literal["scratch", "airflow"]) -> Path: ...
+
+    @overload
+    def place(self, name: Literal["home", "lake", "store", "docs"]) -> Place: ...
+
+    def place(self, name: Literal["scratch", "airflow", "home", "lake", "store", "docs"]) -> Place:
+        """A place, its default under home when the file does not name it; a folder's path is absolute."""
+        default = {"docs": "data-docs", "scratch": ""}.get(name, name)
         return self.root / (getattr(self.places, name) or self.places.home / default)
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
+        return self.places.mlflow or f"sqlite:///{self.root / self.places.home / 'mlflow.db'}"
 
     def sources_of(self, kind: str) -> list[Source]:
         """Sources of one kind, in their order."""

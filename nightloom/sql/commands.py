@@ -45,7 +45,7 @@ def sql(statement: str | None, version: int | None, moment: str | None, output_f
         return
     from nightloom.sql.prompt import run_prompt  # it costs a quarter of a second, and few ask for it
 
-    run_prompt(catalog, settings.place("home") / "sql-history", output_format or "table")
+    run_prompt(catalog, settings.place("scratch") / "sql-history", output_format or "table")
 
 
 def parse_as_of(text: str) -> datetime:

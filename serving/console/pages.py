@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
@@ -156,7 +156,7 @@ def report_page(request: Request) -> Response:
         raise UnknownUserError(f"{night[:40]!r} is no night; a night is a date such as 2026-03-14") from None
     if not file.is_file():
         raise UnknownUserError(f"no report of the night {night}")
-    return FileResponse(file)
+    return HTMLResponse(file.read_bytes())
 
 
 def _handler(body: Page) -> Page:

@@ -6,12 +6,13 @@ from itertools import groupby
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from expectations.trends import NOT_CHECKED, PASSED, STOPPED, WARNED, trends
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
 from nightloom.pages.html import render
+from nightloom.places import Place
 from nightloom.settings import Settings
 
 TEMPLATE = Path(__file__).parent / "templates" / "quality.html"
@@ -31,14 +32,17 @@ def quality_page(request: Request) -> Response:
 
 
 def data_docs_page(request: Request) -> Response:
-    """A page of Data Docs from disk."""
+    """A page of Data Docs."""
     settings: Settings = request.app.state.settings
-    docs, page = settings.place("docs").resolve(), request.path_params["page"]
-    try:
-        file = (docs / Path(page)).resolve()
-        found = file.is_relative_to(docs) and file.suffix == ".html" and file.is_file()
-    except (OSError, ValueError):  # no file can have such a name
-        found = False
-    if not found:
+    page = request.path_params["page"]
+    content = None if {"", ".", ".."} & set(page.split("/")) else _read_page(settings.place("docs") / page)
+    if content is None:
         raise UnknownUserError(f"no page of Data Docs: {page[:200]}")
-    return FileResponse(file)
+    return HTMLResponse(content)
+
+
+def _read_page(file: Place) -> bytes | None:
+    try:
+        return file.read_bytes() if file.suffix == ".html" and file.is_file() else None
+    except (OSError, ValueError):  # no file can have such a name
+        return None

@@ -10,13 +10,14 @@ from expectations import docs
 from expectations.validate import validate
 from nightloom import contracts as T
 from nightloom.night.context import Night
+from nightloom.places import folder_of
 
 Put = Callable[..., None]
 GUARDED = [T.BRONZE_EVENTS, T.INTERACTIONS]
 
 
 def pages(night: Night, kind: str) -> list[Path]:
-    return sorted((night.settings.place("docs") / kind).rglob("*.html"))
+    return sorted((folder_of(night.settings.place("docs")) / kind).rglob("*.html"))
 
 
 def test_each_suite_has_a_page_and_the_index_names_them(night: Night, put: Put) -> None:

@@ -19,6 +19,7 @@ from nightloom.local.airflow_cleanup import processes
 from nightloom.local.airflow_runs import DagRun
 from nightloom.local.backfill import BackfillError, BackfillRequest, backfill, chunks
 from nightloom.local.backfill_comparison import Difference, compare, print_differences
+from nightloom.places import folder_of
 from tests.first_night import SMALL, Project
 from tests.nightloom import shop
 
@@ -50,7 +51,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Stor
     shop.night(project, spark, DAY_BEFORE, shop.LISTS, options=("--model", "1"), run="backfill__1")
     shop.night(project, spark, shop.LAST, shop.LISTS, options=("--model", "1"), run="backfill__2")
     compared = compare(project.settings, [DAY_BEFORE, shop.LAST, shop.LAST + timedelta(days=1)])
-    shutil.rmtree(project.lake.root / "gold")
+    shutil.rmtree(folder_of(project.lake.root) / "gold")
     killed = shop.kill_in_the_middle(project, WORDS, 1, airflow=True)
     return Story(project, undisturbed, compared, killed, project.nightloom(*WORDS))
 
@@ -107,7 +108,7 @@ def test_thirty_days_from_bronze_killed_twice_end_equal_to_thirty_that_nobody_di
     disturbed = Project(shutil.copytree(project.root, tmp_path / "disturbed"))
     for ago in reversed(range(30)):
         shop.night(project, spark, shop.LAST - timedelta(days=ago), shop.GOLD, options=("--model", "as-published"))
-    shutil.rmtree(disturbed.lake.root / "silver")
+    shutil.rmtree(folder_of(disturbed.lake.root) / "silver")
     shop.kill_in_the_middle(disturbed, FROM_BRONZE, 9, airflow=False)
     shop.kill_in_the_middle(disturbed, FROM_BRONZE, 20, airflow=True)
     again = disturbed.nightloom(*FROM_BRONZE, seconds=3000)

@@ -67,7 +67,7 @@ def applied(at: Shop) -> Slates:
 def described(at: Shop) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the table `described` of the shop's items."""
     settings, lake = at.settings, Lake(at.settings.place("lake"))
-    with spilling_duckdb(settings.place("home")) as db:
+    with spilling_duckdb(settings.place("scratch")) as db:
         describe_items(db, lake, settings, NIGHT, lake.version(ITEMS), lake.version(ITEM_STATS))
         yield db
 

@@ -13,6 +13,7 @@ from nightloom.cli import nightloom
 from nightloom.contracts import GATES, STAGES
 from nightloom.lake import Lake
 from nightloom.night.status import last_nights
+from nightloom.places import folder_of
 from tests.serving.sample_stores import open_store_at, publish_sample
 
 D = date(1998, 4, 21)
@@ -102,7 +103,7 @@ def test_what_comes_after_the_publish_is_shown_and_leaves_the_night_published(la
 
 def test_a_publish_that_was_killed_after_the_flip_is_proven_by_the_stores_version(lake: Lake) -> None:
     ran(lake, "expectations.gate", 0)
-    publish_sample(open_store_at("lmdb", str(lake.root.parent / "store")), lake.root)
+    publish_sample(open_store_at("lmdb", str(lake.root.parent / "store")), folder_of(lake.root))
     assert "1998-04-21  published" in show()
     assert "serving version 1" in show()
 

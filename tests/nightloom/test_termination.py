@@ -39,7 +39,7 @@ def call_a_library(night):  # which comes back to Python after some minutes
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
 def query(night):
-    with spilling_duckdb(night.settings.place("home")) as db:
+    with spilling_duckdb(night.settings.place("scratch")) as db:
         db.execute("SELECT count(DISTINCT hash(range)) FROM range(1_000_000_000_000)")
 
 def start_processes(night):  # one in a session of its own, as ranks are, whose parent ends before it

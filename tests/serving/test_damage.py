@@ -16,6 +16,7 @@ import pytest
 from benchmarks.faults import cut, damage, data_files
 from nightloom.lake import Lake
 from nightloom.night import records, stages
+from nightloom.places import folder_of
 from serving.stores import versions
 from serving.stores.base import encode_key, version_stamp
 from serving.stores.fallback import FallbackReader
@@ -61,7 +62,7 @@ def assert_answers(client: Client, *, stale: bool) -> None:
 
 
 def test_readers_of_a_damaged_store_get_stale_answers_and_the_next_push_heals_it(published: Project) -> None:
-    running, place = published.client(), published.settings.place("store")
+    running, place = published.client(), folder_of(published.settings.place("store"))
     for version, (how, do_damage) in enumerate(DAMAGES.items(), 2):
         assert_answers(running, stale=False)
         do_damage(place)
@@ -83,7 +84,7 @@ def test_readers_of_a_damaged_store_get_stale_answers_and_the_next_push_heals_it
 def test_after_a_store_was_removed_and_pushed_again_the_same_number_is_another_version(published: Project) -> None:
     client, path = published.client(), "/v1/users/u1/recommendations"
     before = client.get(path).json()
-    rmtree(published.settings.place("store"))
+    rmtree(folder_of(published.settings.place("store")))
     published.plant_histories(NEXT)
     published.plant_lists(NEXT, lists={"u1": ["9", "10", "11", "12"]})
     published.judge(NEXT)

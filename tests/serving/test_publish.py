@@ -9,6 +9,7 @@ import pytest
 
 from nightloom.lake import Lake
 from nightloom.night import records, stages
+from nightloom.places import folder_of
 from serving import publish
 from serving.store_rows import StoreRows
 from serving.stores import folder, versions
@@ -222,7 +223,7 @@ def test_a_push_that_was_killed_while_loading_goes_on_with_its_version(project: 
         (batch,) = lists.batches("users", begun.version, begun.facts["moment"])
         project.store.begin_load(begun.version)
         project.store.load_part(begun.version, ("users", 0), batch)
-    loaded = next((project.settings.place("store") / "v000001").glob("users-*.arrow"))
+    loaded = next((folder_of(project.settings.place("store")) / "v000001").glob("users-*.arrow"))
     before = loaded.stat().st_mtime_ns
     project.publish()
     assert states(project) == {1: PushState.CURRENT}

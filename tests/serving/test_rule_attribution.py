@@ -23,6 +23,7 @@ from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
+from nightloom.places import folder_of
 from serving import commands
 from serving.explain import UNKNOWN_ITEM, Explanation, build_explanation
 from serving.history import read_history
@@ -250,7 +251,7 @@ def test_rules_that_have_changed_since_are_not_replayed_and_other_settings_do_no
 
 def test_without_the_lake_an_explanation_is_refused_and_lists_are_served(shop: Project, tmp_path: Path) -> None:
     away = copied(shop, tmp_path)
-    shutil.rmtree(away.settings.place("lake"))
+    shutil.rmtree(folder_of(away.settings.place("lake")))
     other = away.client()
     why = other.explain("u2", "9")
     error = json.loads(why.body)["error"]

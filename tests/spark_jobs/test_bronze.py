@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import BRONZE_EVENTS, ITEMS, RECOMMENDATIONS
 from nightloom.errors import DataError, SettingsError
+from nightloom.places import folder_of
 from spark_jobs import bronze, landing, silver_items
 from spark_jobs.folder_retention import trim_folders
 from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, READ, D, event, project
@@ -60,7 +61,7 @@ def test_fetched_models_and_unfinished_trainings_that_nobody_uses_are_removed(
     at = project(tmp_path, spark, EVENTS_ONLY)
     lists = {"user_id": "u", "items": ["i"], "scores": [1.0], "model_version": "2", "generated_at": READ}
     at.night().lake.append(RECOMMENDATIONS, [lists | {"night": D, "full_night": D}])
-    home = at.settings.place("home")
+    home = folder_of(at.settings.place("home"))
     folders = ["models/1-aaaa", "models/2-bbbb", "models/.fetch-cut", "training/2024-03-01-als-x", "training/new"]
     for name in folders:
         (home / name).mkdir(parents=True)

@@ -46,7 +46,7 @@ def warm(spark: SparkSession, tmp_path: Path) -> Iterator[Project]:
 def test_a_night_by_the_warm_server_gives_the_tables_of_a_night_without_it(
     warm: Project, spark: SparkSession, tmp_path: Path
 ) -> None:
-    root, home = warm.settings.root, warm.settings.place("home")
+    root, home = warm.settings.root, warm.settings.place("scratch")
     assert "ready in" in command(root, "spark_jobs.session", "start")
     assert "runs already" in command(root, "spark_jobs.session", "start")
     running = server.find(home)

@@ -20,6 +20,7 @@ from nightloom.night import stages
 from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
 from nightloom.night.status import last_nights
+from nightloom.places import folder_of
 from serving import api, publish, report, slate_gate
 from serving.explain import NOTHING_LEFT, Explanation, build_explanation
 from serving.night_status import served_nights
@@ -126,14 +127,14 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text(EVENTS_ONLY)
     settings = settings_module.load(file)
     registry.client(settings).search_experiments()
-    return settings.place("home") / "mlflow.db"
+    return folder_of(settings.place("home")) / "mlflow.db"
 
 
 @pytest.fixture(scope="module")
 def shop(quick: None, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Shop:
     """A shop with one user, who has liked nothing new in the last 14 days. D itself has no event at all."""
     shop = Shop(project(tmp_path_factory.mktemp("shop"), spark, EVENTS_ONLY + MORE))
-    home = shop.at.settings.place("home")
+    home = folder_of(shop.at.settings.place("home"))
     home.mkdir(exist_ok=True)
     shutil.copy(mlflow_database, home / "mlflow.db")
     shop.likes([("anna", "i0", 40), ("anna", "i1", 20)])

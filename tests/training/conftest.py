@@ -9,6 +9,7 @@ import pytest
 from models import registry
 from nightloom import settings as settings_module
 from nightloom.contracts import INTERACTIONS
+from nightloom.places import folder_of
 from nightloom.settings import Settings
 from tests.training.small_project import TOML, MakeProject, Row, Track, night_of
 
@@ -21,7 +22,7 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text(TOML + '[[models]]\nname = "popularity"')
     settings = settings_module.load(file)
     registry.client(settings).search_experiments()
-    return settings.place("home") / "mlflow.db"
+    return folder_of(settings.place("home")) / "mlflow.db"
 
 
 @pytest.fixture
@@ -29,8 +30,9 @@ def tracked(mlflow_database: Path) -> Track:
     """A function that gives a project an empty MLflow database."""
 
     def give(settings: Settings) -> Settings:
-        settings.place("home").mkdir(exist_ok=True)
-        shutil.copy(mlflow_database, settings.place("home") / "mlflow.db")
+        home = folder_of(settings.place("home"))
+        home.mkdir(exist_ok=True)
+        shutil.copy(mlflow_database, home / "mlflow.db")
         return settings
 
     return give
