@@ -1,7 +1,7 @@
 """`spark_archive.py FILE`: write an AppCDS archive of the classes that Spark's Connect server loads for Delta tables.
 
 bootstrap/jars.py calls it. The JVM uses an archive only with the class path that it was written with: the jars of
-.venv/spark-jars by name, then Spark's. So spark_jobs/server.py starts its server with the same
+.venv/spark-jars by name, then Spark's. So spark_jobs/configuration.py starts the server with the same
 spark.driver.extraClassPath, and with `-XX:SharedArchiveFile=FILE`.
 """
 

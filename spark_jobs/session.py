@@ -22,6 +22,7 @@ from nightloom.literals import spark_text
 from nightloom.settings import Settings, load
 from nightloom.sql.marts import all_tables
 from spark_jobs import server
+from spark_jobs.configuration import LAPTOP, configuration, environment
 from spark_jobs.session_settings import configure
 
 WARM = "warm"
@@ -39,14 +40,14 @@ def session(settings: Settings) -> SparkSession:
         return configure(SparkSession.builder.remote(place).getOrCreate(), place)
     if place == WARM and (running := server.find(home)):
         return SparkSession.builder.remote(running.url).getOrCreate()
-    return _classic_session(home, server.LAPTOP if place == WARM else place)
+    return _classic_session(home, LAPTOP if place == WARM else place)
 
 
 def _classic_session(home: Path, master: str) -> SparkSession:
     """Classic Spark, whose driver is a child of this process."""
-    os.environ.update(server.environment(home))
+    os.environ.update(environment(home))
     builder = SparkSession.builder.master(master).appName("nightloom")
-    for key, value in server.configuration(home, master).items():
+    for key, value in configuration(home, master).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
 
@@ -83,7 +84,10 @@ def main(argv: list[str] | None = None) -> None:
             print(f"places.spark is {settings.places.spark}: there is no warm server to {arguments.action}")
             return
         home = settings.place("scratch")
-        print(server.start(home, _is_heavy(settings)) if arguments.action == "start" else server.stop(home))
+        if arguments.action == "stop":
+            print(server.stop(home))
+        else:
+            print(server.start(home, configuration(home, LAPTOP, _is_heavy(settings))))
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -45,14 +45,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Spark with Delta inside this process, two cores, set up as a laptop's night sets it up."""
-    from spark_jobs import server
+    from spark_jobs.configuration import configuration, environment
 
     home = tmp_path_factory.mktemp("spark-home")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment(home).items():
+        for name, value in environment(home).items():
             patch.setenv(name, value)
         builder = SparkSession.builder.master("local[2]").appName("tests")
-        for key, value in server.configuration(home, "local[2]").items():
+        for key, value in configuration(home, "local[2]").items():
             builder = builder.config(key, value)
         session = builder.getOrCreate()
         yield session

@@ -12,6 +12,7 @@ import pytest
 from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, STAGES
 from nightloom.lake import Lake
 from spark_jobs import server
+from spark_jobs.configuration import LAPTOP, configuration
 from tests.spark_jobs.small_project import NEXT, TOML, D, event
 from tests.spark_jobs.stage_process import content, finish, kill, kill_until_done, log_file, run_undisturbed, start
 
@@ -72,7 +73,7 @@ def test_an_ingest_killed_at_20_random_moments_ends_in_the_rows_of_an_undisturbe
 def test_a_client_of_the_warm_server_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
     root, draw = new(tmp_path / "warm"), random.Random(3)
     (root / "nightloom.toml").write_text(TOML.replace('spark = "local[2]"', 'spark = "warm"'))
-    server.start(root / "data")
+    server.start(root / "data", configuration(root / "data", LAPTOP))
     killed = 0
     try:
         for round in range(6):

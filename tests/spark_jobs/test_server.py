@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, HISTORIES, INTERACTIONS, QUARANTINE_ROWS
 from spark_jobs import gold_histories, server, session_settings, silver_interactions
+from spark_jobs.configuration import LAPTOP, configuration, extra_jars
 from spark_jobs.session_settings import SparkError, configure
 from tests.spark_jobs.small_project import EVENTS_ONLY, D, Project, event, project
 
@@ -77,12 +78,10 @@ def test_a_server_of_another_time_zone_gives_the_tables_of_ours(
 ) -> None:
     at = project(tmp_path / "project", spark, EVENTS_ONLY)
     at.ingest(event(1, at="2024-03-01 23:30:00"), event(2, at="2024-03-01T02:30:00-05:00"), event(3, value="many"))
-    ours = server.configuration
     others = {"spark.sql.session.timeZone": "Pacific/Kiritimati", "spark.sql.ansi.enabled": "true"}
     others |= {"spark.sql.timestampType": "TIMESTAMP_NTZ", "spark.sql.legacy.timeParserPolicy": "LEGACY"}
-    monkeypatch.setattr(server, "configuration", lambda *words: ours(*words) | others)
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
-    server.start(tmp_path)
+    server.start(tmp_path, configuration(tmp_path, LAPTOP) | others)
     try:
         running = server.find(tmp_path)
         assert running
@@ -116,7 +115,7 @@ def test_a_setting_that_a_server_must_have_is_named(
 def test_a_server_that_cannot_start_says_what_its_log_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SERVER_CLASS", "no.such.Server")
     with pytest.raises(SparkError, match=r"ended before it was ready; the end of .*log:\n(.|\n)*no\.such\.Server"):
-        server.start(tmp_path)
+        server.start(tmp_path, configuration(tmp_path, LAPTOP))
     assert server.find(tmp_path) is None
 
 
@@ -132,4 +131,4 @@ def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path:
 def test_missing_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(SparkError, match=r"no jars in .*/spark-jars; `./run setup` puts them there"):
-        server.extra_jars()
+        extra_jars()

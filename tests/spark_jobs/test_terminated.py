@@ -16,6 +16,7 @@ from nightloom.lake import Lake
 from nightloom.night.records import stage_runs
 from nightloom.settings import CONFIG_VARIABLE
 from spark_jobs import server
+from spark_jobs.configuration import LAPTOP, configuration
 from tests.spark_jobs.small_project import EVENTS_ONLY
 
 CHECKOUT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def test_the_driver_of_a_terminated_stage_ends_with_it(tmp_path: Path) -> None:
 
 def test_a_shared_spark_server_stops_the_job_of_a_terminated_stage_and_stays(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    server.start(tmp_path / "data")
+    server.start(tmp_path / "data", configuration(tmp_path / "data", LAPTOP))
     try:
         running = server.find(tmp_path / "data")
         assert running is not None
