@@ -1,7 +1,8 @@
 """A bare Debian or Ubuntu -> .venv with everything that Nightloom needs. `./run` calls it: `python3 -m bootstrap`.
 
 A finished step leaves a stamp, the hash of all its inputs, and is skipped as long as they stay the same. `--lock-jars`
-also writes the locks of the jars; `--for-tests` and `--for-benchmarks` also install what only tests or benchmarks need.
+also writes the locks of the jars; `--for-tests` and `--for-benchmarks` also install what only tests or benchmarks need,
+`--for-s3` what a lake on S3 needs.
 """
 
 import fcntl
@@ -47,6 +48,12 @@ BROKER = Step("broker", jars.BROKER_JARS.key, jars.BROKER_JARS.install)
 """For tests only."""
 PEERS = Step("peers", packages.peers_key, packages.install_peers)
 """For benchmarks only."""
+S3 = (
+    Step("compiler", system.compiler_key, system.install_compiler),
+    Step("s3-jars", jars.S3_JARS.key, jars.S3_JARS.install),
+    Step("log-store", jars.log_store_key, jars.build_log_store),
+)
+"""For a lake on S3 only: 690 MB, and a Java compiler."""
 
 
 def set_up(steps: Sequence[Step], state: Path = STATE) -> None:
@@ -99,6 +106,8 @@ def main(arguments: Sequence[str]) -> int:
             if "--for-tests" in arguments:
                 set_up([BROKER])
                 set_up([SERVERS])
+            if "--for-s3" in arguments:
+                set_up(S3)
             if "--for-benchmarks" in arguments:
                 set_up([PEERS])
                 set_up([SERVERS])

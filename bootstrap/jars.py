@@ -1,7 +1,8 @@
-"""Jars of Delta and Kafka for Spark -> .venv/spark-jars; a Kafka broker for tests -> .venv/kafka-jars; a class archive.
+"""Jars of Delta and Kafka for Spark -> .venv/spark-jars, and an archive of classes; the jars for S3 -> .venv/s3-jars;
+a Kafka broker for tests -> .venv/kafka-jars.
 
-Spark's own Ivy resolves the jars once, and their names and contents must be those of jars.lock and kafka-jars.lock.
-Later starts of Spark get the jars by path and resolve nothing.
+Spark's own Ivy resolves the jars once, and their names and contents must be those of the locks. Later starts of Spark
+get the jars by path and resolve nothing.
 """
 
 import hashlib
@@ -84,11 +85,17 @@ BROKER_JARS = Jars(
     ("org.apache.kafka:kafka_2.13:4.1.0", "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"),
 )
 """A complete broker except Scala's library: Spark provides that, so Ivy leaves it out."""
+S3_JARS = Jars(
+    "s3-jars", CHECKOUT / "s3-jars.lock", ("org.apache.hadoop:hadoop-aws:3.5.0",), "org.apache.hadoop:hadoop-common"
+)
+"""690 MB, nearly all of it Amazon's. The version is that of Spark's own Hadoop."""
+LOG_STORE = CHECKOUT / "spark_jobs/java/nightloom/S3LogStore.java"
+LOG_STORE_JAR = VENV / S3_JARS.folder / "nightloom-s3-log-store.jar"
 
 
 def lock(sh: Shell) -> None:
-    """Write both locks."""
-    for jars in (SPARK_JARS, BROKER_JARS):
+    """Write the locks."""
+    for jars in (SPARK_JARS, BROKER_JARS, S3_JARS):
         jars.write_lock(sh)
 
 
@@ -105,6 +112,20 @@ def check_against_lock(folder: Path, lock: Path) -> None:
 def checksums(folder: Path) -> str:
     """One line per jar, in the format of sha256sum."""
     return "".join(f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in sorted(folder.iterdir()))
+
+
+def log_store_key() -> str:
+    """Inputs of the set-up step: the source, and whether the jar exists."""
+    return LOG_STORE.read_text() if LOG_STORE_JAR.is_file() else "missing"
+
+
+def build_log_store(sh: Shell) -> None:
+    """Compile what makes Delta's commits on S3 safe, against the jars that Spark runs with."""
+    libraries = [*(VENV / "lib").glob("python3*/site-packages/pyspark/jars/hadoop-client-*.jar")]
+    libraries += [jar for jars in (SPARK_JARS, S3_JARS) for jar in (VENV / jars.folder).glob("*.jar")]
+    with scratch_folder() as classes:
+        sh("javac", "--release", "17", "-d", classes, "-cp", ":".join(map(str, libraries)), LOG_STORE)
+        sh("jar", "--create", "--file", LOG_STORE_JAR, "-C", classes, ".")
 
 
 def make_archive(sh: Shell) -> None:

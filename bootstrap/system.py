@@ -1,6 +1,6 @@
 """Packages of Debian or Ubuntu: Java for Spark; a compiler and Python's headers to build Horovod.
 
-For tests and benchmarks also the servers of the serving stores.
+For tests and benchmarks also the servers of the serving stores; for a lake on S3 Java's compiler.
 """
 
 import importlib.util
@@ -52,6 +52,17 @@ def install_servers(sh: Shell) -> None:
     """Install the packages; tests start their own servers, on free ports."""
     if packages := missing_servers():
         install_debian(sh, packages)
+
+
+def compiler_key() -> str:
+    """Inputs of the step: Java's compiler is there, or missing."""
+    return str(shutil.which("javac") or "missing")
+
+
+def install_compiler(sh: Shell) -> None:
+    """Install Java's compiler."""
+    if not shutil.which("javac"):
+        install_debian(sh, [f"openjdk-{JAVA}-jdk-headless"])
 
 
 def missing_servers() -> list[str]:

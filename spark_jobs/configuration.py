@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from spark_jobs import session_settings
+from spark_jobs.cluster import driver_address, is_cluster
 from spark_jobs.session_settings import SparkError
 
 LAPTOP = "local[*]"
+S3_FILES = {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"}
+"""Hadoop knows s3a:// alone; every other reader of the lake knows s3://."""
+IMAGES = {"spark.kubernetes.container.image", "spark.kubernetes.executor.container.image"}
 
 
-def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str]:
-    """Spark's settings; `heavy` tunes a laptop's for millions of rows instead of for a quick start."""
-    jars = extra_jars()
+def configuration(
+    home: Path,
+    master: str,
+    heavy: bool = False,
+    *,
+    lake: str = "",
+    given: Mapping[str, str] = MappingProxyType({}),
+    sized: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Spark's settings for a lake at an address. Raises SparkError where jars are missing.
+
+    `heavy` tunes a laptop's for millions of rows, not for a quick start. `sized` are a cluster's, by the size of the
+    data (sizing.py). `given` are those of nightloom.toml, which override the others.
+    """
+    on_s3 = session_settings.is_on_s3(lake)
+    jars = [*extra_jars(), *(s3_jars() if on_s3 else [])]
     shared = (
         session_settings.STATIC
         | session_settings.SESSION
+        | ((session_settings.S3_LOG_STORE | S3_FILES) if on_s3 else {})
         | {
             "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),
@@ -37,11 +57,14 @@ def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str
             "spark.log.level": "WARN",
         }
     )
-    if not master.startswith("local"):
-        return shared | {"spark.jars": ",".join(jars)}
-    return shared | {
+    own = _cluster(master, jars, given) if is_cluster(master) else _laptop(jars, heavy, archive=not on_s3)
+    return {**shared, **own, **sized, **given}
+
+
+def _laptop(jars: Sequence[str], heavy: bool, archive: bool) -> dict[str, str]:
+    return {
         "spark.driver.extraClassPath": ":".join(jars),
-        "spark.driver.extraJavaOptions": " ".join(_java_options(heavy)),
+        "spark.driver.extraJavaOptions": " ".join(_java_options(heavy, archive)),
         "spark.driver.memory": "5g" if heavy else "3g",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
@@ -52,15 +75,31 @@ def configuration(home: Path, master: str, heavy: bool = False) -> dict[str, str
     }
 
 
-def environment(home: Path) -> dict[str, str]:
-    """Variables for Spark's own processes: this interpreter, and the folder of our packages."""
+def _cluster(master: str, jars: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The driver's address, and the way of the jars: by the driver, unless nightloom.toml says where executors have
+    them."""
+    if master.startswith("k8s://") and not IMAGES & given.keys():
+        raise SparkError(
+            f"places.spark is {master}, and nothing says which image executors have; set "
+            '"spark.kubernetes.container.image" in [spark.settings]'
+        )
+    if master == "yarn" and not {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys():
+        raise SparkError("places.spark is yarn, and HADOOP_CONF_DIR does not say where Hadoop's settings are; set it")
+    way = "spark.driver.extraClassPath" if "spark.executor.extraClassPath" in given else "spark.jars"
+    address = None if "spark.driver.host" in given else driver_address(master)
+    host = {"spark.driver.host": address, "spark.driver.bindAddress": address} if address else {}
+    return {way: (":" if way.endswith("ClassPath") else ",").join(jars), "spark.driver.memory": "2g", **host}
+
+
+def environment(home: Path, master: str = LAPTOP, python: str | None = None) -> dict[str, str]:
+    """Variables for Spark's own processes: the workers' interpreter, and the folder of our packages."""
     here = str(Path(__file__).parents[1])
     path = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
-        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_PYTHON": (python if is_cluster(master) else None) or sys.executable,
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
-        "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(home / "spark" / "tmp"),
+        **({} if is_cluster(master) else {"SPARK_LOCAL_IP": "127.0.0.1"}),
     }
 
 
@@ -73,19 +112,29 @@ def extra_jars() -> list[str]:
     return jars
 
 
-def _java_options(heavy: bool) -> list[str]:
+def s3_jars() -> list[str]:
+    """Hadoop's client of S3, and our own class for Delta's commits there."""
+    folder = Path(sys.prefix) / "s3-jars"
+    if not (folder / "nightloom-s3-log-store.jar").is_file():
+        raise SparkError(f"the lake is on S3, and {folder} has no jars for it; `./run setup s3` puts them there")
+    return sorted(str(jar) for jar in folder.glob("*.jar"))
+
+
+def _java_options(heavy: bool, archive: bool) -> list[str]:
     """For a laptop's short night: the first compiler only, the simplest collector, classes from an archive if any.
+
+    The archive fits one class path: that without the jars of S3.
 
     Measured: on a million rows the second compiler needs half the CPU time of the first, on few rows twice as much. On
     ten million rows a single-threaded collector takes a fifth of the silver stage's time, and compiling cold code a
     tenth.
     """
-    archive = Path(sys.prefix) / "spark.jsa"
+    file = Path(sys.prefix) / "spark.jsa"
     quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     many = ["-XX:+UseParallelGC", "-XX:CompileThresholdScaling=8"]
     # With one compiler Java reserves only 48 MB for compiled code; a night of many stages must never fill it.
     options = ["-XX:ReservedCodeCacheSize=256m", *(many if heavy else quick)]
-    return [*options, _java_option("-XX:SharedArchiveFile", archive)] if archive.exists() else options
+    return [*options, _java_option("-XX:SharedArchiveFile", file)] if archive and file.exists() else options
 
 
 def _java_option(name: str, path: Path) -> str:

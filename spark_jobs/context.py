@@ -18,8 +18,10 @@ from pyspark.sql import functions as F
 from nightloom.contracts import Table
 from nightloom.literals import spark_name
 from nightloom.night.context import Night
+from spark_jobs.cluster import is_cluster
 from spark_jobs.commit_stamps import commit_stamp, rows_written, sql_date
 from spark_jobs.delta_errors import translate_delta_errors
+from spark_jobs.sent_model import SentModel, send
 from spark_jobs.session import session
 from spark_jobs.table_ddl import check_contract, create_table
 
@@ -33,6 +35,10 @@ class SparkNight(Night):
     @cached_property
     def spark(self) -> SparkSession:
         return session(self.settings)
+
+    def send_model(self, folder: Path) -> SentModel:
+        """Make a model of this machine known to the executors."""
+        return send(self.spark, folder, to_cluster=is_cluster(self.settings.places.spark))
 
     def abandon(self) -> None:
         """End what a Spark server still does for this run. Spark inside this process ends with it."""

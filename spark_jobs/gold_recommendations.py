@@ -34,6 +34,7 @@ from spark_jobs.gold_histories import histories_until
 from spark_jobs.model_choice import MODEL, night_model
 from spark_jobs.scoring import LISTS, score
 from spark_jobs.scoring_scope import ScoringScope, scoring_scope
+from spark_jobs.sent_model import SentModel
 
 if TYPE_CHECKING:
     from nightloom.slate.plan import Plan
@@ -42,11 +43,11 @@ USERS_PER_TASK = 5_000  # a task of some seconds; its share of the histories fit
 
 
 def recommendations(
-    histories: DataFrame, users: int, model: RegisteredVersion, hidden: list[str], length: int
+    histories: DataFrame, users: int, version: str, model: SentModel, hidden: list[str], length: int
 ) -> DataFrame:
     """Histories of `users` users -> their lists. Sorted first, so that a batch holds the same users each time."""
-    scored = partial(score, folder=str(model.folder), hidden=hidden, length=length)
-    return in_batches(histories, users).mapInArrow(scored, LISTS).withColumn("model_version", F.lit(model.version))
+    scored = partial(score, sent=model, hidden=hidden, length=length)
+    return in_batches(histories, users).mapInArrow(scored, LISTS).withColumn("model_version", F.lit(version))
 
 
 def in_batches(histories: DataFrame, users: int) -> DataFrame:
@@ -157,13 +158,14 @@ def _lists(
     night: SparkNight, model: RegisteredVersion, plan: Plan | None, histories: DataFrame, users: int
 ) -> Iterator[DataFrame]:
     """The users' lists, by the slate rules where there are any."""
+    sent = night.send_model(model.folder)
     if plan is None:
         unlisted = night.lake.rows(ITEMS, "NOT available", ["item_id"], night.pin(ITEMS))["item_id"].to_pylist()
-        yield recommendations(histories, users, model, unlisted, night.settings.slate.stored)
+        yield recommendations(histories, users, model.version, sent, unlisted, night.settings.slate.stored)
         return
     from spark_jobs.slate_lists import lists_by_rules
 
-    with lists_by_rules(night, plan, model.version, str(model.folder), in_batches(histories, users)) as lists:
+    with lists_by_rules(night, plan, model.version, sent, in_batches(histories, users)) as lists:
         yield lists
 
 

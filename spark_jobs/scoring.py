@@ -15,18 +15,20 @@ import models
 from models.base import I32, Histories, Model, positions
 from models.recommend import recommend
 from nightloom.topk import Bools
+from spark_jobs.sent_model import SentModel
 
 LISTS = "user_id string, items array<string>, scores array<float>"
 SCHEMA = pa.schema([("user_id", pa.string()), ("items", pa.list_(pa.string())), ("scores", pa.list_(pa.float32()))])
 
 
 def score(
-    batches: Iterator[pa.RecordBatch], folder: str, hidden: Collection[str], length: int
+    batches: Iterator[pa.RecordBatch], sent: SentModel, hidden: Collection[str], length: int
 ) -> Iterator[pa.RecordBatch]:
     """Batches of (user_id, items, weights, seconds, attributes) -> batches of LISTS: nothing touched, nothing hidden.
 
-    A user has fewer than `length` items only where the model knows no more. `folder` is a model's, on this machine.
+    A user has fewer than `length` items only where the model knows no more.
     """
+    folder = sent.here()
     model, known = loaded(folder), item_places(folder)
     allowed_I = np.ones(len(known), np.bool_)
     allowed_I[[known[item] for item in hidden if item in known]] = False

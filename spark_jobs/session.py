@@ -9,23 +9,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from nightloom.arguments import Arguments
-from nightloom.contracts import BRONZE
+from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
 from nightloom.literals import spark_text
 from nightloom.settings import Settings, load
 from nightloom.sql.marts import all_tables
 from spark_jobs import server
+from spark_jobs.cluster import check_folders, is_cluster, send_code
 from spark_jobs.configuration import LAPTOP, configuration, environment
 from spark_jobs.session_settings import configure
+from spark_jobs.sizing import DataSize, cluster_settings, explanation
 
 WARM = "warm"
+SIZED = (INTERACTIONS, ITEMS)
 HEAVY_BYTES = 32 << 20
 """A night with more bytes of new files is heavy: 1-2 million gzipped JSON events."""
 
@@ -37,19 +42,57 @@ def session(settings: Settings) -> SparkSession:
     # By default Spark logs a wrong statement with plan and stack, before our own error of one line.
     PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     if place.startswith("sc://"):
-        return configure(SparkSession.builder.remote(place).getOrCreate(), place)
+        server_session = SparkSession.builder.remote(place).getOrCreate()
+        return _prepared(configure(server_session, place, str(settings.place("lake"))), settings)
     if place == WARM and (running := server.find(home)):
         return SparkSession.builder.remote(running.url).getOrCreate()
-    return _classic_session(home, LAPTOP if place == WARM else place)
+    classic = _classic_session(settings, LAPTOP if place == WARM else place)
+    return _prepared(classic, settings) if is_cluster(place) else classic
 
 
-def _classic_session(home: Path, master: str) -> SparkSession:
+def _classic_session(settings: Settings, master: str) -> SparkSession:
     """Classic Spark, whose driver is a child of this process."""
-    os.environ.update(environment(home))
+    home = settings.place("home")
+    os.environ.update(environment(home, master, settings.spark.python))
     builder = SparkSession.builder.master(master).appName("nightloom")
-    for key, value in configuration(home, master).items():
+    for key, value in _configuration(settings, master).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _configuration(settings: Settings, master: str, heavy: bool = False) -> dict[str, str]:
+    given, sized = settings.spark.settings, {}
+    if is_cluster(master):
+        size = _data_size(settings)
+        sized = cluster_settings(size, _cores(given), settings.training.ranks or 2)
+        print(f"spark: {explanation(size, sized | given)}")
+    lake = str(settings.place("lake"))
+    return configuration(settings.place("home"), master, heavy, lake=lake, given=given, sized=sized)
+
+
+def _cores(given: Mapping[str, str]) -> int:
+    """Cores of an executor: Spark's default on Kubernetes and YARN is one; Spark refuses what is no number."""
+    cores = given.get("spark.executor.cores", "1")
+    return int(cores) if cores.isdigit() else 1
+
+
+def _prepared(spark: SparkSession, settings: Settings) -> SparkSession:
+    """A cluster's session, whose executors have our code and see the folders."""
+    send_code(spark)
+    lake = str(settings.place("lake"))
+    if "://" not in lake:
+        landing = [settings.root / source.path for source in settings.sources if source.path]
+        check_folders(spark, Path(lake), landing)
+    return spark
+
+
+def _data_size(settings: Settings) -> DataSize:
+    """What the lake holds, and the new files; a compressed one counts as it is, as silver is compressed, too."""
+    lake = Lake(settings.place("lake"))
+    logs = {table: pa.table(lake.open(table).get_add_actions(flatten=True)) for table in SIZED if lake.exists(table)}
+    events = sum(logs[INTERACTIONS]["size_bytes"].to_pylist()) if INTERACTIONS in logs else 0
+    items = sum(logs[ITEMS]["num_records"].to_pylist()) if ITEMS in logs else 0
+    return DataSize(events + _new_bytes(settings), items)
 
 
 def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
@@ -64,12 +107,17 @@ def with_tables(spark: SparkSession, settings: Settings) -> SparkSession:
 
 
 def _is_heavy(settings: Settings) -> bool:
-    """Whether the files that arrived since the last night are large. The size of a Kafka topic is not known."""
+    """Whether the files that arrived since the last night are large."""
+    return _new_bytes(settings) > HEAVY_BYTES
+
+
+def _new_bytes(settings: Settings) -> int:
+    """Bytes of the files that arrived since the last night. The size of a Kafka topic is not known."""
     lake = Lake(settings.place("lake"))
     commits = [lake.last_commit(table)["timestamp"] / 1000 for table in BRONZE.values() if lake.exists(table)]
     folders = [settings.root / source.path for source in settings.sources if source.path]
     files = [file.stat() for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0)) > HEAVY_BYTES
+    return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,7 +135,9 @@ def main(argv: list[str] | None = None) -> None:
         if arguments.action == "stop":
             print(server.stop(home))
         else:
-            print(server.start(home, configuration(home, LAPTOP, _is_heavy(settings))))
+            print(
+                server.start(home, configuration(home, LAPTOP, _is_heavy(settings), lake=str(settings.place("lake"))))
+            )
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -9,39 +9,19 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from nightloom.errors import NightloomError
-
-SESSION = {
-    "spark.sql.session.timeZone": "UTC",
-    # One bad value must not end a night: a failed cast gives NULL, and the row's checks report it.
-    "spark.sql.ansi.enabled": "false",
-    "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
-    "spark.sql.timestampType": "TIMESTAMP_LTZ",
-    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
-    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
-    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
-    "spark.sql.caseSensitive": "false",
-    "spark.sql.storeAssignmentPolicy": "ANSI",
-    "spark.sql.parser.escapedStringLiterals": "false",
-    "spark.sql.ansi.doubleQuotedIdentifiers": "false",
-    "spark.sql.sources.partitionOverwriteMode": "STATIC",
-    "spark.databricks.delta.schema.autoMerge.enabled": "false",
-    # Other programs read a table's files by themselves: see nightloom/lake/delta.py.
-    "spark.databricks.delta.properties.defaults.columnMapping.mode": "none",
-    "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
-}
-"""A session may change them."""
-STATIC = {
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-}
-"""Only the start of Spark can set them; a value is one word of a list with commas."""
+from nightloom.settings.spark import S3_LOG_STORE, SESSION, STATIC
 
 
 class SparkError(NightloomError):
     """Spark cannot start, or its requirements are missing."""
 
 
-def configure(spark: SparkSession, place: str) -> SparkSession:
+def is_on_s3(lake: str) -> bool:
+    """Whether a lake's address is one of S3 or of a store with its interface."""
+    return lake.startswith(("s3://", "s3a://"))
+
+
+def configure(spark: SparkSession, place: str, lake: str) -> SparkSession:
     """The session of a server that somebody else started, with our settings. Raises SparkError that names a setting."""
     for key, value in SESSION.items():
         try:
@@ -51,7 +31,7 @@ def configure(spark: SparkSession, place: str) -> SparkSession:
             raise _wrong(place, key, f"cannot be changed ({_first_line(error)})", value) from None
         if found != value:
             raise _wrong(place, key, f"is '{found}'", value)
-    for key, value in STATIC.items():
+    for key, value in (STATIC | (S3_LOG_STORE if is_on_s3(lake) else {})).items():
         found = spark.conf.get(key, "") or ""
         if value not in [word.strip() for word in found.split(",")]:
             raise _wrong(place, key, f"is '{found}'", value)

@@ -18,6 +18,7 @@ from nightloom.lake.described_items import compile_slate
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import STATISTICS
 from spark_jobs.context import SparkNight, cached
+from spark_jobs.sent_model import SentModel
 from spark_jobs.slate_scoring import SLATES, SentPlan, score_by_rules
 
 
@@ -28,10 +29,11 @@ def night_plan(night: SparkNight) -> Plan:
 
 @contextmanager
 def lists_by_rules(
-    night: SparkNight, plan: Plan, version: str, folder: str, histories: DataFrame
+    night: SparkNight, plan: Plan, version: str, model: SentModel, histories: DataFrame
 ) -> Iterator[DataFrame]:
-    """Batched histories -> their lists by the model in `folder`; after use, ops.slate_rules has what the rules did."""
-    lists = histories.mapInArrow(partial(score_by_rules, folder=folder, sent=SentPlan(plan.digest, plan)), SLATES)
+    """Batched histories -> their lists by a model; after use, ops.slate_rules has what the rules did."""
+    score = partial(score_by_rules, sent_model=model, sent=SentPlan(plan.digest, plan))
+    lists = histories.mapInArrow(score, SLATES)
     with cached(lists) as rows:
         yield rows.drop("rule_statistics").withColumn("model_version", F.lit(version))
         _record_statistics(night, plan, rows)

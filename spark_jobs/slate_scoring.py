@@ -19,6 +19,7 @@ from nightloom.slate.candidates import UserBlock
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import Slates
 from spark_jobs.scoring import LISTS, SCHEMA, by_rows, histories, loaded, places, seen_items
+from spark_jobs.sent_model import SentModel
 
 SLATES = f"{LISTS}, rule_statistics array<double>"
 SLATES_SCHEMA = SCHEMA.append(pa.field("rule_statistics", pa.list_(pa.float64())))
@@ -32,11 +33,14 @@ class SentPlan:
     plan: Plan = field(compare=False)
 
 
-def score_by_rules(batches: Iterator[pa.RecordBatch], folder: str, sent: SentPlan) -> Iterator[pa.RecordBatch]:
+def score_by_rules(
+    batches: Iterator[pa.RecordBatch], sent_model: SentModel, sent: SentPlan
+) -> Iterator[pa.RecordBatch]:
     """Batches as in scoring.score() -> batches of SLATES: statistics of a batch's first row are the whole batch's.
 
     They are STATISTICS numbers for each rule, and then the relevance of all first pages by score alone.
     """
+    folder = sent_model.here()
     model, plan = loaded(folder), _in_model_order(folder, sent)
     for batch in batches:
         if batch.num_rows:

@@ -15,6 +15,7 @@ from nightloom.section import join_names, suggest_key
 from nightloom.settings.expressions import constant, expression_problem, select_problem
 from nightloom.settings.settings import Settings
 from nightloom.settings.sources import Source
+from nightloom.settings.spark import find_wrong_settings
 from nightloom.settings.spark_types import type_problem
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -92,7 +93,8 @@ UNUSABLE = "[]^|\\\n"
 
 
 def find_problems_of_places(settings: Settings) -> Iterator[Problem]:
-    """What is wrong with [places]."""
+    """What is wrong with [places] and [spark]."""
+    yield from ((("spark", "settings", key), words) for key, words in find_wrong_settings(settings.spark))
     lake, tracking = settings.place("lake"), re.match(r"([\w+]+)://", settings.places.mlflow or "")
     if found := sorted({sign for sign in str(lake) if sign in UNUSABLE or not sign.isprintable()}):
         named = ", ".join(map(repr, found))

@@ -32,9 +32,10 @@ class Places(Section):
     airflow: Path | None = None
     """AIRFLOW_HOME; default HOME/airflow."""
     spark: str = "warm"
-    """`warm`: a local Spark Connect server that the night's stages share. A master URL (spark://..., yarn, local[2]): a
-    driver per stage. sc://...: a Spark Connect server of your own; a stage sets what results depend on (time zone,
-    ANSI mode, ...) for its session, and ends with an error that names a setting which it can neither set nor find."""
+    """`warm`: a local Spark Connect server that the night's stages share. A master URL (spark://..., k8s://..., yarn,
+    local[2]): a driver per stage; see [Spark on a cluster](cluster.md). sc://...: a Spark Connect server of your own; a
+    stage sets what results depend on (time zone, ANSI mode, ...) for its session, and ends with an error that names a
+    setting which it can neither set nor find."""
 
     @model_validator(mode="after")
     def _known_spark(self) -> Self:

@@ -21,6 +21,7 @@ from nightloom.settings.project import Project
 from nightloom.settings.retention import Retention
 from nightloom.settings.signals import Signal
 from nightloom.settings.sources import Source
+from nightloom.settings.spark import Spark
 from nightloom.settings.store import Store
 from nightloom.settings.toml_file import read_toml
 from nightloom.settings.training import Training
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
 
     project: Project
     places: Places = Places()
+    spark: Spark = Spark()
     sources: tuple[Source, ...]
     signals: tuple[Signal, ...]
     models: tuple[ModelSpec, ...]
@@ -136,5 +138,5 @@ class Settings(BaseSettings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any setting except places; the run records have them."""
-        return hashlib.sha256(self.model_dump_json(exclude={"places", "file"}).encode()).hexdigest()[:12]
+        """Twelve hex digits that change with any setting except places and spark; the run records have them."""
+        return hashlib.sha256(self.model_dump_json(exclude={"places", "spark", "file"}).encode()).hexdigest()[:12]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.jars import BROKER_JARS, SPARK_JARS, Jars, check_against_lock, checksums
+from bootstrap.jars import BROKER_JARS, S3_JARS, SPARK_JARS, Jars, check_against_lock, checksums
 from bootstrap.lock import LOCK, PEERS_LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
@@ -55,11 +55,17 @@ def test_the_environments_jars_are_the_locked_ones(jars: Jars) -> None:
     check_against_lock(Path(sys.prefix) / jars.folder, jars.lock)
 
 
-@EACH
+@pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS, S3_JARS], ids=lambda jars: jars.folder)
 def test_the_lock_of_the_jars_has_the_required_versions(jars: Jars) -> None:
     for package in jars.coordinates():
         group, name, version = package.split(":")
         assert f"  {group}_{name}-{version}.jar\n" in jars.lock.read_text()
+
+
+def test_the_client_of_s3_is_of_the_version_of_sparks_hadoop() -> None:
+    (api,) = Path(sys.prefix).glob("lib/python3*/site-packages/pyspark/jars/hadoop-client-api-*.jar")
+    (package,) = S3_JARS.coordinates()
+    assert api.stem == f"hadoop-client-api-{package.rpartition(':')[2]}"
 
 
 def test_a_missing_folder_of_jars_changes_the_key_of_the_step() -> None:

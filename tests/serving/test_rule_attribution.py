@@ -31,6 +31,7 @@ from serving.replay import BATCH, Move
 from serving.rule_attribution import Attribution
 from serving.stores.reader import Reader
 from spark_jobs import gold_popular
+from spark_jobs.sent_model import SentModel
 from spark_jobs.slate_scoring import SentPlan, score_by_rules
 from tests.serving.conftest import CONFIG, ITEM_IDS, Client, D, Project, moment
 from training import registration, train
@@ -101,7 +102,9 @@ def scored(project: Project, day: date, users: list[str], swapped: str = "") -> 
         night.tags |= {"model_version": "1", "rules": plan.digest}
         batch = pa.RecordBatch.from_pylist([history(night, user) for user in users], schema=BATCH)
         (made,) = score_by_rules(
-            iter([batch]), str(registry.find_version(night.settings, "1").folder), SentPlan(plan.digest, plan)
+            iter([batch]),
+            SentModel(str(registry.find_version(night.settings, "1").folder)),
+            SentPlan(plan.digest, plan),
         )
         fixed = {"night": day, "model_version": "1", "generated_at": now(), "full_night": D}
         rows: list[dict[str, Any]] = [

@@ -98,6 +98,7 @@ def test_a_server_of_another_time_zone_gives_the_tables_of_ours(
     [
         ("STATIC", "spark.sql.extensions", "org.example.Other", "is 'io.delta.sql.DeltaSparkSessionExtension'"),
         ("SESSION", "spark.sql.warehouse.dir", "elsewhere", "cannot be changed"),
+        ("S3_LOG_STORE", "spark.delta.logStore.s3a.impl", "nightloom.S3LogStore", "is ''"),
     ],
 )
 def test_a_setting_that_a_server_must_have_is_named(
@@ -105,7 +106,7 @@ def test_a_setting_that_a_server_must_have_is_named(
 ) -> None:
     monkeypatch.setattr(session_settings, kind, {key: value})
     with pytest.raises(SparkError) as error:
-        configure(spark, "sc://spark.example:15002/;token=secret")
+        configure(spark, "sc://spark.example:15002/;token=secret", "s3://bucket/lake")
     message = str(error.value)
     assert message.startswith(f"places.spark is sc://spark.example:15002: {key} {found}")
     assert f"expected '{value}'" in message
@@ -126,6 +127,15 @@ def test_a_process_id_given_to_another_process_since_is_not_the_server(tmp_path:
     assert server.find(tmp_path) is None
     server.stop(tmp_path)
     assert not (tmp_path / "spark" / "server.json").exists()
+
+
+def test_a_lake_on_s3_without_the_jars_for_it_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spark_jobs.configuration.extra_jars", lambda: ["a.jar"])
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(
+        SparkError, match=r"the lake is on S3, and .*/s3-jars has no jars for it; `./run setup s3` puts"
+    ):
+        configuration(tmp_path, LAPTOP, lake="s3://bucket/lake")
 
 
 def test_missing_jars_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
