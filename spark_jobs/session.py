@@ -52,7 +52,7 @@ def session(settings: Settings) -> SparkSession:
 
 def _classic_session(settings: Settings, master: str) -> SparkSession:
     """Classic Spark, whose driver is a child of this process."""
-    home = settings.place("home")
+    home = settings.place("scratch")
     os.environ.update(environment(home, master, settings.spark.python))
     builder = SparkSession.builder.master(master).appName("nightloom")
     for key, value in _configuration(settings, master).items():
@@ -61,13 +61,15 @@ def _classic_session(settings: Settings, master: str) -> SparkSession:
 
 
 def _configuration(settings: Settings, master: str, heavy: bool = False) -> dict[str, str]:
-    given, sized = settings.spark.settings, {}
+    """Spark's settings for a project, and on a cluster a line about those that follow from the size of its data."""
+    given = settings.spark.settings
+    sized: dict[str, str] = {}
     if is_cluster(master):
         size = _data_size(settings)
         sized = cluster_settings(size, _cores(given), settings.training.ranks or 2)
         print(f"spark: {explanation(size, sized | given)}")
     lake = str(settings.place("lake"))
-    return configuration(settings.place("home"), master, heavy, lake=lake, given=given, sized=sized)
+    return configuration(settings.place("scratch"), master, heavy, lake=lake, given=given, sized=sized)
 
 
 def _cores(given: Mapping[str, str]) -> int:
@@ -79,10 +81,10 @@ def _cores(given: Mapping[str, str]) -> int:
 def _prepared(spark: SparkSession, settings: Settings) -> SparkSession:
     """A cluster's session, whose executors have our code and see the folders."""
     send_code(spark)
-    lake = str(settings.place("lake"))
-    if "://" not in lake:
+    lake = settings.place("lake")
+    if isinstance(lake, Path):
         landing = [settings.root / source.path for source in settings.sources if source.path]
-        check_folders(spark, Path(lake), landing)
+        check_folders(spark, lake, landing)
     return spark
 
 
@@ -135,9 +137,7 @@ def main(argv: list[str] | None = None) -> None:
         if arguments.action == "stop":
             print(server.stop(home))
         else:
-            print(
-                server.start(home, configuration(home, LAPTOP, _is_heavy(settings), lake=str(settings.place("lake"))))
-            )
+            print(server.start(home, _configuration(settings, LAPTOP, _is_heavy(settings))))
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
