@@ -10,11 +10,10 @@ from types import MappingProxyType
 
 from spark_jobs import session_settings
 from spark_jobs.cluster import driver_address, is_cluster
+from spark_jobs.object_storage import s3_settings
 from spark_jobs.session_settings import SparkError
 
 LAPTOP = "local[*]"
-S3_FILES = {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"}
-"""Hadoop knows s3a:// alone; every other reader of the lake knows s3://."""
 IMAGES = {"spark.kubernetes.container.image", "spark.kubernetes.executor.container.image"}
 
 
@@ -37,7 +36,7 @@ def configuration(
     shared = (
         session_settings.STATIC
         | session_settings.SESSION
-        | ((session_settings.S3_LOG_STORE | S3_FILES) if on_s3 else {})
+        | ((session_settings.S3_LOG_STORE | s3_settings()) if on_s3 else {})
         | {
             "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),

@@ -22,9 +22,13 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.fault()
         if fault == CONFLICT:
-            return self.answer(409, {}, CONFLICT_BODY)
-        if fault == DEAF:
-            return self.answer(200, {"ETag": '"0123456789abcdef0123456789abcdef"'}, b"")
+            self.answer(409, {}, CONFLICT_BODY)
+        elif fault == DEAF:
+            self.answer(200, {"ETag": '"0123456789abcdef0123456789abcdef"'}, b"")
+        else:
+            self.ask_server(body, lost=fault == LOST)
+
+    def ask_server(self, body: bytes, lost: bool) -> None:
         with closing(HTTPConnection(self.server_address)) as upstream:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
@@ -32,13 +36,13 @@ class Handler(BaseHTTPRequestHandler):
             upstream.endheaders(body)
             found = upstream.getresponse()
             content = found.read()
-        if fault == LOST:
+        if lost:
             self.close_connection = True
-            return self.connection.close()
+            self.connection.close()
+            return
         headers = dict(found.getheaders())
-        if self.command != "HEAD":
-            headers.pop("Transfer-Encoding", None)
-        return self.answer(found.status, headers, content)
+        headers.pop("Transfer-Encoding", None)
+        self.answer(found.status, headers, content)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = forward
 

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.configuration import configuration, environment
 
+SMALL = {"spark.driver.memory": "1g"}
 COMMITS_PER_OWN = 3
 """delta-rs waits for so many commits of all writers for each of its own: it would end before Spark has begun."""
 
@@ -25,7 +26,7 @@ def spark_appender(name: str, table: str) -> Callable[[int], None]:
     home = Path(tempfile.mkdtemp(prefix="driver-"))
     os.environ.update(environment(home))
     builder = SparkSession.builder.master("local[1]")
-    for key, value in (configuration(home, "local[1]", lake=table) | s3a_settings()).items():
+    for key, value in configuration(home, "local[1]", lake=table, given=SMALL).items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
 
@@ -34,13 +35,6 @@ def spark_appender(name: str, table: str) -> Callable[[int], None]:
         row.coalesce(1).write.format("delta").mode("append").save(table)
 
     return append
-
-
-def s3a_settings() -> dict[str, str]:
-    names = {"endpoint": "AWS_ENDPOINT_URL", "access.key": "AWS_ACCESS_KEY_ID", "secret.key": "AWS_SECRET_ACCESS_KEY"}
-    names |= {"endpoint.region": "AWS_REGION"}
-    given = {f"spark.hadoop.fs.s3a.{key}": os.environ[name] for key, name in names.items()}
-    return given | {"spark.hadoop.fs.s3a.path.style.access": "true", "spark.driver.memory": "1g"}
 
 
 def delta_rs_appender(name: str, table: str) -> Callable[[int], None]:

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.configuration import configuration, environment
 from tests.minio import Minio, minio
 from tests.spark_jobs.s3_proxy import spoiling_proxy
-from tests.spark_jobs.s3_writer import s3a_settings
+from tests.spark_jobs.s3_writer import SMALL
 
 ROWS = {"driver-1": ("spark", 70), "driver-2": ("spark", 70), "delta-rs": ("delta-rs", 60)}
 KILLED_AT = {"driver-1": (10, 40), "driver-2": (25,), "delta-rs": (15,)}
@@ -122,7 +122,7 @@ def spoiled(server: Minio, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             patch.setenv(name, value)
         patch.setenv("AWS_ENDPOINT_URL", f"http://{proxy}")
         builder = SparkSession.builder.master("local[1]")
-        for key, value in (configuration(home, "local[1]", lake="s3://x") | s3a_settings()).items():
+        for key, value in configuration(home, "local[1]", lake="s3://x", given=SMALL).items():
             builder = builder.config(key, value)
         session = builder.getOrCreate()
         yield session, server.make_bucket("faults")
