@@ -5,9 +5,10 @@ Only what fails for certain is reported. Models are checked by models/declared.p
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from nightloom.contracts import TABLES
@@ -104,8 +105,25 @@ def find_problems_of_places(settings: Settings) -> Iterator[Problem]:
         yield ("places", "lake"), words
     if tracking and tracking[1].partition("+")[0] not in TRACKING and (near := suggest_key(tracking[1], TRACKING)):
         yield ("places", "mlflow"), f"MLflow knows no address that begins with {tracking[0]}{near}"
+    yield from find_unsafe_commits(str(lake), os.environ)
     if settings.places.store_url and not settings.store.embedded:
         yield from _store_url(settings.store.kind, settings.places.store_url)
+
+
+SAFE_COMMITS: dict[str, tuple[str, ...]] = {
+    "AWS_CONDITIONAL_PUT": ("etag",),
+    "AWS_S3_ALLOW_UNSAFE_RENAME": ("false",),
+    "AWS_S3_LOCKING_PROVIDER": (),
+}
+"""Variables of delta-rs -> the values by which its commits and Spark's cannot overwrite each other on S3."""
+
+
+def find_unsafe_commits(lake: str, variables: Mapping[str, str]) -> Iterator[Problem]:
+    """What the environment says that lets writers of a lake on S3 overwrite each other's commits."""
+    for name, safe in SAFE_COMMITS.items() if lake.startswith(("s3://", "s3a://")) else ():
+        if (found := variables.get(name)) and found.lower() not in safe:
+            words = f"the lake is on S3, and {name} is '{found}': commits would overwrite each other; unset it"
+            yield ("places", "lake"), words
 
 
 def _store_url(kind: str, address: str) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 import pytest
 
 from nightloom.errors import SettingsError
+from nightloom.settings.checks import find_unsafe_commits
 from tests.nightloom.conftest import MART, Change
 
 RULE = """[slate]
@@ -103,3 +104,21 @@ def test_a_mistake_in_a_mart_is_reported_with_its_line(find: str, put: str, mess
     assert find in MART
     with pytest.raises(SettingsError, match=message):
         change("", MART.replace(find, put, 1))
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, []),
+        ({"AWS_CONDITIONAL_PUT": "etag", "AWS_S3_ALLOW_UNSAFE_RENAME": "false"}, []),
+        ({"AWS_CONDITIONAL_PUT": "disabled"}, ["AWS_CONDITIONAL_PUT is 'disabled'"]),
+        ({"AWS_S3_ALLOW_UNSAFE_RENAME": "true"}, ["AWS_S3_ALLOW_UNSAFE_RENAME is 'true'"]),
+        ({"AWS_S3_LOCKING_PROVIDER": "dynamodb"}, ["AWS_S3_LOCKING_PROVIDER is 'dynamodb'"]),
+    ],
+)
+def test_variables_by_which_commits_on_s3_overwrite_each_other_are_refused(
+    variables: dict[str, str], found: list[str]
+) -> None:
+    words = [words for _, words in find_unsafe_commits("s3://bucket/lake", variables)]
+    assert [each in all for each, all in zip(found, words, strict=True)] == [True] * len(found)
+    assert list(find_unsafe_commits("/data/lake", variables)) == []
