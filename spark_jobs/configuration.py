@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from spark_jobs import session_settings
+from nightloom.settings.spark import S3_LOG_STORE, SESSION, STATIC
 from spark_jobs.cluster import driver_address, is_cluster
 from spark_jobs.object_storage import s3_settings
-from spark_jobs.session_settings import SparkError
+from spark_jobs.session_settings import SparkError, is_on_s3
 
 LAPTOP = "local[*]"
 IMAGES = {"spark.kubernetes.container.image", "spark.kubernetes.executor.container.image"}
@@ -31,12 +31,12 @@ def configuration(
     `heavy` tunes a laptop's for millions of rows, not for a quick start. `sized` are a cluster's, by the size of the
     data (sizing.py). `given` are those of nightloom.toml, which override the others.
     """
-    on_s3 = session_settings.is_on_s3(lake)
+    on_s3 = is_on_s3(lake)
     jars = [*extra_jars(), *(s3_jars() if on_s3 else [])]
     shared = (
-        session_settings.STATIC
-        | session_settings.SESSION
-        | ((session_settings.S3_LOG_STORE | s3_settings()) if on_s3 else {})
+        STATIC
+        | SESSION
+        | ((S3_LOG_STORE | s3_settings()) if on_s3 else {})
         | {
             "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.warehouse.dir": str(home / "spark" / "warehouse"),
