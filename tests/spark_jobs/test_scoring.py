@@ -8,10 +8,10 @@ from pyspark.sql import SparkSession
 
 from models.base import Examples, Histories, no_report, positions
 from models.popularity import Popularity, PopularityParams
-from models.registry import RegisteredVersion
 from nightloom.contracts import HISTORIES, USERS
 from spark_jobs.gold_recommendations import recommendations, with_attributes
 from spark_jobs.scoring import lists, score
+from spark_jobs.sent_model import SentModel
 from tests.spark_jobs.small_project import NOON, Row, frame
 
 ITEMS = np.array(["a", "b", "c", "d"])
@@ -52,10 +52,10 @@ def test_each_user_gets_the_same_list_alone_and_in_a_batch(tmp_path: Path) -> No
     alone = [
         row
         for user, items in users.items()
-        for b in score(iter([batch(**{user: items})]), str(tmp_path), ["gone"], 3)
+        for b in score(iter([batch(**{user: items})]), SentModel(str(tmp_path)), ["gone"], 3)
         for row in b.to_pylist()
     ]
-    (together,) = score(iter([batch(), batch(**users)]), str(tmp_path), [], 3)
+    (together,) = score(iter([batch(), batch(**users)]), SentModel(str(tmp_path)), [], 3)
     assert together.to_pylist() == alone
 
 
@@ -65,12 +65,8 @@ def test_spark_scores_every_user_of_the_histories(spark: SparkSession, tmp_path:
         {"user_id": f"u{n}", "items": [item], "weights": [1.0], "at": [NOON], "event_ids": ["e"]}
         for n, item in enumerate("abcd")
     ]
-    registered = RegisteredVersion("7", "popularity", tmp_path, {})
-    found = (
-        recommendations(with_attributes(frame(spark, users, HISTORIES), None), len(users), registered, ["b"], 2)
-        .orderBy("user_id")
-        .collect()
-    )
+    histories, sent = with_attributes(frame(spark, users, HISTORIES), None), SentModel(str(tmp_path))
+    found = recommendations(histories, len(users), "7", sent, ["b"], 2).orderBy("user_id").collect()
     assert [row["items"] for row in found] == [["d", "c"], ["d", "c"], ["d", "a"], ["c", "a"]]
     assert {row["model_version"] for row in found} == {"7"}
 

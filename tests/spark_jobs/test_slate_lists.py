@@ -16,6 +16,7 @@ from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMEND
 from spark_jobs import gold_popular
 from spark_jobs.gold_histories import histories_until
 from spark_jobs.gold_recommendations import in_batches, with_attributes, with_generated_at
+from spark_jobs.sent_model import SentModel
 from spark_jobs.slate_lists import lists_by_rules, night_plan
 from tests.spark_jobs.small_project import NOON, TOML, D, Project, project
 
@@ -84,7 +85,8 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Proje
     lake.append(HISTORIES, [_week(user, list(touched)) for user, touched in seen.items()])
     histories = in_batches(with_attributes(histories_until(night.frame(HISTORIES), night.end), night.frame(USERS)), 4)
     plan = night_plan(night)
-    with lists_by_rules(night, plan, "7", model(tmp_path_factory.mktemp("model")), histories) as lists:
+    sent = SentModel(model(tmp_path_factory.mktemp("model")))
+    with lists_by_rules(night, plan, "7", sent, histories) as lists:
         night.replace(RECOMMENDATIONS, with_generated_at(lists, NOON).withColumn("full_night", F.lit(D)))
     at.run(gold_popular.main)
     return at
