@@ -23,7 +23,7 @@ from tests.spark_jobs.s3_writer import SMALL
 ROWS = {"driver-1": ("spark", 70), "driver-2": ("spark", 70), "delta-rs": ("delta-rs", 60)}
 KILLED_AT = {"driver-1": (10, 40), "driver-2": (25,), "delta-rs": (15,)}
 """Writers are killed when they have begun these rows."""
-SECONDS = 500
+SECONDS = 1_500
 
 
 @pytest.fixture(scope="module")
