@@ -29,6 +29,7 @@ CHECKOUT = Path(__file__).parents[2]
 PACKAGES = [CHECKOUT / name for name in ("models", "nightloom", "spark_jobs", "training")]
 DIGITS = 4
 """Of a score: sums of floats differ in their last digits with the order in which Spark adds."""
+TASKS_BEFORE_THE_KILL = 3
 Variables = Mapping[str, str]
 
 
@@ -103,12 +104,15 @@ def launched(running: Cluster, worker: str) -> int:
 
 
 def kill_at_work(running: Cluster, worker: str) -> threading.Thread:
-    """Start a thread that kills a worker two seconds after it has started its first executor."""
+    """Start a thread that kills a worker as soon as its executor has finished some tasks: others run, or come."""
+
+    def finished() -> int:
+        logs = (running.folder / worker).glob("app-*/*/stderr")
+        return sum(log.read_text(errors="replace").count("Finished task") for log in logs)
 
     def kill() -> None:
-        while not launched(running, worker):
-            time.sleep(0.05)
-        time.sleep(2)
+        while finished() < TASKS_BEFORE_THE_KILL:
+            time.sleep(0.02)
         assert running.kill(worker) == 1
 
     killer = threading.Thread(target=kill, daemon=True)
