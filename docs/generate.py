@@ -26,10 +26,14 @@ import models  # noqa: E402
 from models.definition import Definition  # noqa: E402
 from nightloom.contracts import TABLES, Table  # noqa: E402
 from nightloom.settings import Settings  # noqa: E402
+from nightloom.settings.places import Address, LocalFolder  # noqa: E402
 from nightloom.slate.rule import NamedRule  # noqa: E402
 from nightloom.slate.settings import KINDS  # noqa: E402
 
-TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date"}
+TYPES: dict[Any, str] = {
+    str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date",
+    Address: "path or address", LocalFolder: "path",
+}  # fmt: skip
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
 LAYERS = {
     "bronze": "Records as they arrived, plus their source, file and time.",

@@ -18,6 +18,7 @@ from great_expectations.data_context.types.resource_identifiers import (
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, FileSystemLoader, pass_context
 
+from expectations import object_pages
 from nightloom.places import Place
 from nightloom.settings import Settings
 
@@ -91,8 +92,10 @@ class IndexPage(Page):
     _template = "index_page.j2"
 
 
-def _folder(path: Place) -> dict[str, str]:
-    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(path)}
+def _folder(place: Place) -> dict[str, str]:
+    if isinstance(place, Path):
+        return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(place)}
+    return {"module_name": object_pages.__name__, "class_name": "ObjectBackend", "base_directory": str(place)}
 
 
 def write_pages(

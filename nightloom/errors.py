@@ -71,16 +71,22 @@ MACHINE_FAULTS = {
     r"Read-only file system|os error 30\b|readonly database": "the file system is read-only",
     r"File too large|os error 27\b": "a file may not grow",
     r"Permission denied|os error 13\b": "a file may not be read or written",
+    r"NoSuchBucket|bucket does not exist": "a bucket is not there",
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|Access ?Denied|ExpiredToken|AuthorizationFailure": (
+        "object storage refuses access"
+    ),
+    r"error sending request|Unable to execute HTTP request|Connect to .* failed": "object storage does not answer",
 }
-"""What a library says of the machine -> what is wrong."""
+"""What a library says of the machine, or of object storage -> what is wrong."""
 
 
 def machine_fault(error: BaseException) -> str | None:
     """One line for an error of the machine, by whatever library it came; None for any other error."""
     each: BaseException | None = error
     while each is not None:
+        text = re.sub(r"\x1b\[\d*m|↳", "", str(each))  # how delta-rs decorates a chain of errors
         for pattern, fault in MACHINE_FAULTS.items():
-            if lines := [line.strip() for line in str(each).splitlines() if re.search(pattern, line)]:
+            if lines := [line.strip() for line in text.splitlines() if re.search(pattern, line)]:
                 return f"{fault}: {printable(lines[0])[:300]}; mend that and run it again, nothing is lost"
         each = each.__cause__ or each.__context__
     return None

@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> Starlette:
 
 def from_config() -> Starlette:
     """The app of the current nightloom.toml, for uvicorn's workers."""
-    return create_app(settings_module.load())
+    return create_app(settings_module.load(reach=False))
 
 
 @asynccontextmanager

@@ -137,7 +137,7 @@ def serve(host: str, port: int, workers: int) -> None:
     """The API and the console."""
     import uvicorn
 
-    settings_module.load()  # a wrong nightloom.toml is reported here, not by each worker
+    settings_module.load(reach=False)  # a wrong nightloom.toml is reported here, not by each worker
     _require_free(host, port)
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
     try:

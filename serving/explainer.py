@@ -183,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the process ends with it
     os.nice(NICENESS)  # lists first
-    explainer = Explainer(settings_module.load(given.config), given.asker, given.idle_seconds, given.max_bytes)
+    explainer = Explainer(
+        settings_module.load(given.config, reach=False), given.asker, given.idle_seconds, given.max_bytes
+    )
     explainer.run()
     os._exit(0)  # threads of libraries may still run, and would abort an ordinary end
 

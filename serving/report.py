@@ -21,6 +21,7 @@ from nightloom.night.records import (
 )
 from nightloom.night.run import run_stage
 from nightloom.pages.html import duration, render
+from nightloom.places import write_text
 from serving.night_status import served_nights
 from serving.stores import open_store, versions
 from serving.stores.pushes import NO_MODEL, version_name
@@ -50,8 +51,7 @@ def main(night: Night) -> None:
     )  # fmt: skip
     night.tags["report"] = f"reports/{night.date}.html"
     file = night.settings.place("home") / night.tags["report"]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf8")
+    write_text(file, page)
     night.counts["stages"] = len(runs)
     print(f"{night.date}: {summary} Report: {file}")
 

@@ -18,7 +18,7 @@ from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.pages.html import render
 from nightloom.pages.pictures import COLOURS, finish, new_figure, svg
-from nightloom.places import Place
+from nightloom.places import Place, write_text
 from serving.slate_served import pairs
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def write_page(night: Night, db: duckdb.DuckDBPyConnection, checks: Sequence[Che
     )
     night.tags["page"] = f"reports/slate-{night.date}.html"
     file = night.settings.place("home") / night.tags["page"]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf8")
+    write_text(file, page)
     return file
 
 

@@ -7,7 +7,6 @@ transaction id that is written in one commit with the batch's rows.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import sys
@@ -24,7 +23,7 @@ from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.errors import ConcurrentRunError, DataError
 from nightloom.night import stages
 from nightloom.night.run import run_stage
-from nightloom.places import Place, folder_of
+from nightloom.places import Place, lock, scheme_of, storage_variables
 from nightloom.settings import Source
 from spark_jobs import files, kafka, landing
 from spark_jobs.commit_stamps import commit_stamp
@@ -32,6 +31,9 @@ from spark_jobs.context import SparkNight
 from spark_jobs.readers.record import Layout
 
 ANOTHER_RUN = r"CONCURRENT|Concurrent\w+Exception|Multiple streaming|\w+ChangedException|is already active"
+
+UNREADABLE = r"(?:PermissionError|IsADirectoryError|OSError): (\[Errno [^\n]*)|obstore\.exceptions\.(\w+Error: [^\n]*)"
+"""The machine's error, or object storage's, in the message of a failed task."""
 
 
 def bronze_rows(records: DataFrame, source: str, night: SparkNight) -> DataFrame:
@@ -76,7 +78,9 @@ def _topic_records(night: SparkNight, source: Source) -> DataFrame:
 def _file_records(night: SparkNight, source: Source) -> DataFrame:
     """The records of a folder's listed files, commit by commit."""
     layout = Layout(source.format, source.fields, source.header, source.encoding)
-    read = partial(files.read_files, layout=layout, root=str(night.settings.root))
+    # The workers may be on other machines, whose environment is not ours.
+    variables = storage_variables() if scheme_of(source.path or "") else {}
+    read = partial(files.read_files, layout=layout, root=str(night.settings.root), variables=variables)
     at_once = int(night.spark.conf.get("spark.sql.shuffle.partitions") or 1)
     # Maintenance removes rows from a listing: commits that do are passed over.
     options = {"maxFilesPerTrigger": "1", "skipChangeCommits": "true"}
@@ -122,15 +126,14 @@ def count_landed(night: SparkNight, table: Table, since: int) -> Counter[str]:
 
 @contextmanager
 def exclusive_lock(place: Place) -> Iterator[None]:
-    """Lock a lake against a second ingest. Raises ConcurrentRunError; the lock ends with its process."""
-    folder = folder_of(place)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConcurrentRunError(f"another run ingests into {folder.parent} right now; wait for its end.") from None
-        yield
+    """Lock a lake against a second ingest. Raises ConcurrentRunError."""
+    try:
+        with lock.exclusive_lock(place):
+            yield
+    except lock.HeldError:
+        raise ConcurrentRunError(f"another run ingests into {place.parent} right now; wait for its end.") from None
+    except lock.LostError:
+        raise ConcurrentRunError(f"this run was cut off from {place.parent}, and another one may ingest.") from None
 
 
 def main(night: SparkNight) -> None:
@@ -152,7 +155,7 @@ def main(night: SparkNight) -> None:
 def _update_listings(night: SparkNight) -> None:
     of_files = [source for source in night.settings.sources if source.format != "kafka"]
     for source in of_files:
-        landing.landing_folder(source, night.settings.root)
+        landing.landing_place(source, night.settings.root)
     for source in of_files:
         if unsettled := landing.update_listing(source, night.settings.root, listing_of(night, source)):
             night.tags[f"unsettled:{source.name}"] = ", ".join(unsettled)
@@ -192,8 +195,9 @@ def _translate_error(source: Source, error: Exception) -> Exception:
         return ConcurrentRunError(f"source '{source.name}': another run reads it right now; wait for its end.")
     # A task's error is not in the query's message; classic Spark and Spark Connect keep it under these names.
     message = "\n".join([str(error), *(str(getattr(error, name, "")) for name in ("_stackTrace", "_stacktrace"))])
-    if failed := re.search(r"(?:PermissionError|IsADirectoryError|OSError): (\[Errno [^\n]*)", message):
-        return DataError(f"source '{source.name}': {failed[1]}; mend that and run again, nothing of it was taken")
+    if failed := re.search(UNREADABLE, message):
+        words = failed[1] or failed[2][:300]
+        return DataError(f"source '{source.name}': {words}; mend that and run again, nothing of it was taken")
     return (source.format == "kafka" and kafka.translate_error(source, message)) or error
 
 

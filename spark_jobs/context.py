@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import Table
 from nightloom.literals import spark_name
 from nightloom.night.context import Night
+from nightloom.places import remove_tree
 from spark_jobs.cluster import is_cluster
 from spark_jobs.commit_stamps import commit_stamp, rows_written, sql_date
 from spark_jobs.delta_errors import translate_delta_errors
@@ -61,7 +61,7 @@ class SparkNight(Night):
                 self.spark.sql(create_table(table, self.lake.path(table)))
                 if not self._appears(table):
                     # A run that was killed before the first commit left a folder that Spark takes for the table.
-                    shutil.rmtree(Path(self.lake.path(table)) / "_delta_log")
+                    remove_tree(self.lake.place(table) / "_delta_log")
                     self.spark.sql(create_table(table, self.lake.path(table)))
 
     def _appears(self, table: Table) -> bool:

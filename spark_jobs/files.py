@@ -8,15 +8,18 @@ file becomes an unreadable record that says why, and the good rows around it are
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from io import BufferedReader
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 
+from nightloom.places import Place
 from spark_jobs.landing import find_file
-from spark_jobs.readers.compression import DAMAGE_ERRORS, unpack
+from spark_jobs.readers.compression import DAMAGE_ERRORS, READ_AHEAD, unpack
 from spark_jobs.readers.csv_lines import read_csv
 from spark_jobs.readers.json_lines import read_json
 from spark_jobs.readers.parquet_rows import read_parquet
@@ -38,11 +41,14 @@ SCHEMA = pa.schema(
 )
 
 
-def read_files(batches: Iterator[pa.RecordBatch], layout: Layout, root: str) -> Iterator[pa.RecordBatch]:
-    """Batches of (file, modified, again), `file` relative to `root` or absolute -> batches of RECORDS.
+def read_files(
+    batches: Iterator[pa.RecordBatch], layout: Layout, root: str, variables: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
+    """Batches of (file, modified, again), `file` relative to `root`, absolute or an address -> batches of RECORDS.
 
-    `again` says that an earlier state of the file was read before.
+    `again` says that an earlier state of the file was read before; `variables` give access to object storage.
     """
+    os.environ.update(variables)
     for batch in batches:
         for listed in batch.to_pylist():
             found = Found()
@@ -50,7 +56,7 @@ def read_files(batches: Iterator[pa.RecordBatch], layout: Layout, root: str) -> 
             yield from _batches(records, listed["file"], listed["modified"], found, listed["again"])
 
 
-def read_records(file: Path, layout: Layout, found: Found) -> Iterator[Record]:
+def read_records(file: Place, layout: Layout, found: Found) -> Iterator[Record]:
     """Each record of a file; `found` then says what the file as a whole has.
 
     A damaged or missing file gives the records before the damage, then a note; so does each file of a zip file. Raises
@@ -58,7 +64,7 @@ def read_records(file: Path, layout: Layout, found: Found) -> Iterator[Record]:
     """
     number = 0
     try:
-        with file.open("rb") as opened:
+        with _open(file) as opened:
             for stream in unpack(opened):
                 try:
                     for record in _read_stream(stream, layout, found):
@@ -68,6 +74,10 @@ def read_records(file: Path, layout: Layout, found: Found) -> Iterator[Record]:
                     yield _note(error, number)
     except DAMAGE_ERRORS as error:
         yield _note(error, number)
+
+
+def _open(file: Place) -> BufferedReader:
+    return file.open("rb") if isinstance(file, Path) else BufferedReader(cast("Any", file.open("rb")), READ_AHEAD)
 
 
 def _note(error: Exception, number: int) -> Record:

@@ -21,7 +21,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from nightloom.errors import SettingsError
 from nightloom.lake import now
-from nightloom.places import Place
+from nightloom.places import Place, files_below, place_at, scheme_of
 from nightloom.settings import Source
 from spark_jobs.readers.text import MARK, MARKING
 
@@ -51,11 +51,11 @@ class FileState(NamedTuple):
     """Bytes."""
 
 
-def landing_folder(source: Source, root: Path) -> Path:
-    """The landing folder of a source. Raises SettingsError when it does not exist."""
+def landing_place(source: Source, root: Path) -> Place:
+    """The landing folder or address of a source. Raises SettingsError for a folder that does not exist."""
     assert source.path is not None, "a source of files has a path"
-    place = root / source.path
-    if not place.is_dir():
+    place = place_at(source.path, root)
+    if isinstance(place, Path) and not place.is_dir():
         raise SettingsError(f"source '{source.name}': there is no folder {place}; create it, or mend its `path`")
     return place
 
@@ -89,7 +89,7 @@ def trim_listing(root: Path, listing: Place, oldest: datetime) -> int:
     entries = listed_files(listing)
     last = {row["file"]: row for row in entries}.values()
     moment = oldest.timestamp() * 1e6
-    kept = [row for row in last if row["modified"] >= moment or (root / row["file"]).exists()]
+    kept = [row for row in last if row["modified"] >= moment or place_at(row["file"], root).exists()]
     if len(kept) < len(entries):
         rows = pa.Table.from_pylist(kept, schema=LISTING_SCHEMA)
         write_deltalake(str(listing), rows, mode="overwrite")
@@ -106,6 +106,8 @@ def relisted_files(listing: Place) -> list[str]:
 def _settle(source: Source, root: Path, known: Mapping[str, FileState]) -> tuple[dict[str, FileState], list[str]]:
     """The new files that have not changed for `settle_seconds`, and those that still change after one such wait."""
     new = _find_new(source, root, known)
+    if scheme_of(source.path or ""):
+        return new, []  # an object appears when it is complete
     age = {name: max(0.0, time.time() - state.modified / 1e6) for name, state in new.items()}
     young = [name for name in new if age[name] < source.settle_seconds]
     if not young:
@@ -119,21 +121,31 @@ def _settle(source: Source, root: Path, known: Mapping[str, FileState]) -> tuple
 def _find_new(source: Source, root: Path, known: Mapping[str, FileState]) -> dict[str, FileState]:
     """Name -> state of the files that were not listed in their present state.
 
-    A name is relative to the project for a file inside the project.
+    A name is relative to the project for a file inside the project, and an address in object storage.
     """
-    found = {}
-    for file in _walk(landing_folder(source, root)):
+    place = landing_place(source, root)
+    states = _folder_states(place, root) if isinstance(place, Path) else _object_states(place)
+    return {name: state for name, state in states if known.get(name) != state}
+
+
+def _object_states(place: Place) -> Iterator[tuple[str, FileState]]:
+    for name, modified, size in sorted(files_below(place)):
+        if not size:
+            continue  # what some programs leave for a folder
+        *folders, last = name.split("/")
+        if not any(part.startswith(HIDDEN) for part in (*folders, last)) and not last.lower().endswith(UNFINISHED):
+            yield f"{place}/{name}", FileState(int(modified * 1e6), size)
+
+
+def _folder_states(folder: Path, root: Path) -> Iterator[tuple[str, FileState]]:
+    for file in _walk(folder):
         name = _name_as_text(file.relative_to(root) if file.is_relative_to(root) else file)
         try:
             status = file.stat()
         except FileNotFoundError:
             continue  # renamed meanwhile: the next run finds it under its new name
-        state = FileState(status.st_mtime_ns // 1000, status.st_size)
-        if not stat.S_ISREG(status.st_mode):
-            continue  # to read a pipe could wait for ever
-        if known.get(name) != state:
-            found[name] = state
-    return found
+        if stat.S_ISREG(status.st_mode):  # to read a pipe could wait for ever
+            yield name, FileState(status.st_mtime_ns // 1000, status.st_size)
 
 
 def _name_as_text(file: Path) -> str:
@@ -141,9 +153,9 @@ def _name_as_text(file: Path) -> str:
     return os.fsencode(file).decode("utf-8", MARKING)
 
 
-def find_file(root: Path, name: str) -> Path:
+def find_file(root: Path, name: str) -> Place:
     """The file that a listing names."""
-    file = Path(root, name)
+    file = place_at(name, root)
     if MARK in name and not file.exists():
         return Path(root, MARKED_BYTE.sub(lambda byte: os.fsdecode(bytes.fromhex(byte[1])), name))
     return file

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
@@ -28,6 +27,7 @@ from nightloom.literals import spark_name
 from nightloom.night import stages
 from nightloom.night.records import OK, last_attempts, stage_runs
 from nightloom.night.run import run_stage
+from nightloom.places import files_below
 from nightloom.settings import Settings
 from nightloom.sql.marts import all_tables
 from spark_jobs.context import SparkNight
@@ -175,13 +175,13 @@ def _vacuum_files(opened: DeltaTable, hours: int, keep: list[int], *, dry_run: b
 def _shorten_log(night: SparkNight, table: Table, hours: int) -> Iterator[str]:
     """Delete log entries that are older than the retention and older than every version that must stay."""
     days = max(LOG_DAYS, math.ceil(hours / 24) + 1)
-    opened, log = night.lake.open(table), Path(night.lake.path(table)) / "_delta_log"
-    before = {file.name: file.stat().st_mtime for file in log.iterdir()}
+    opened, log = night.lake.open(table), night.lake.place(table) / "_delta_log"
+    before = {file.name: file.modified for file in files_below(log)}
     if now().timestamp() - min(before.values()) > days * 86_400:
         opened.alter.set_table_properties({LOG_RETENTION: f"interval {days} days"})
         # Cuts at a checkpoint: every version after it stays readable.
         opened.cleanup_metadata()
-        if removed := before.keys() - {file.name for file in log.iterdir()}:
+        if removed := before.keys() - {file.name for file in files_below(log)}:
             yield f"removed {len(removed):,} files of the log older than {days} days"
 
 

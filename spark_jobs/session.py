@@ -21,6 +21,7 @@ from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
 from nightloom.literals import spark_text
+from nightloom.places import files_below, place_at
 from nightloom.settings import Settings, load
 from nightloom.sql.marts import all_tables
 from spark_jobs import server
@@ -83,8 +84,8 @@ def _prepared(spark: SparkSession, settings: Settings) -> SparkSession:
     send_code(spark)
     lake = settings.place("lake")
     if isinstance(lake, Path):
-        landing = [settings.root / source.path for source in settings.sources if source.path]
-        check_folders(spark, lake, landing)
+        landing = [place_at(source.path, settings.root) for source in settings.sources if source.path]
+        check_folders(spark, lake, [place for place in landing if isinstance(place, Path)])
     return spark
 
 
@@ -117,9 +118,9 @@ def _new_bytes(settings: Settings) -> int:
     """Bytes of the files that arrived since the last night. The size of a Kafka topic is not known."""
     lake = Lake(settings.place("lake"))
     commits = [lake.last_commit(table)["timestamp"] / 1000 for table in BRONZE.values() if lake.exists(table)]
-    folders = [settings.root / source.path for source in settings.sources if source.path]
-    files = [file.stat() for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return sum(file.st_size for file in files if file.st_mtime > max(commits, default=0))
+    places = [place_at(source.path, settings.root) for source in settings.sources if source.path]
+    files = [file for place in places for file in files_below(place)]
+    return sum(file.bytes for file in files if file.modified > max(commits, default=0))
 
 
 def main(argv: list[str] | None = None) -> None:

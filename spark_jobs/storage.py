@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from nightloom.contracts import Table
 from nightloom.lake import Lake
+from nightloom.places import files_below
 
 SMALL = 16 * 2**20
 """A file below so many bytes is small: a reader spends more time on opening it than on reading it."""
@@ -48,21 +47,17 @@ class TableStorage:
 
 def measure_storage(lake: Lake, table: Table) -> TableStorage:
     """Measure a table."""
-    opened, folder = lake.open(table), Path(lake.path(table))
+    opened, stored = lake.open(table), list(files_below(lake.place(table)))
     files: list[dict[str, Any]] = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
     small = [file for file in files if file["size_bytes"] < SMALL]
     parts = Counter(file.get(f"partition.{table.partition}") for file in small)
-    log = sum(1 for _ in (folder / "_delta_log").iterdir())
+    log = sum(file.name.startswith("_delta_log/") for file in stored)
     return TableStorage(
         version=opened.version(), rows=sum(file["num_records"] for file in files), files=len(files),
-        bytes=sum(file["size_bytes"] for file in files), disk_bytes=_size(folder), log_files=log,
+        bytes=sum(file["size_bytes"] for file in files), disk_bytes=sum(file.bytes for file in stored), log_files=log,
         small_share=len(small) / len(files) if files else 0.0,
         excess=sum(count - 1 for count in parts.values()), depth=_depth(files, table.order),
     )  # fmt: skip
-
-
-def _size(folder: Path) -> int:
-    return sum((Path(where) / name).stat().st_size for where, _, names in os.walk(folder) for name in names)
 
 
 def _depth(files: list[dict[str, Any]], order: str | None) -> float:

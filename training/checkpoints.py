@@ -5,28 +5,32 @@ rank.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from nightloom.places import Place, replacement
+
 Checkpoint = dict[str, Any]
 FILE_NAME = "checkpoint.pt"
 
 
-def write(folder: Path, epochs: int, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+def write(folder: Place, epochs: int, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """Replace the checkpoint in `folder`. A kill at any moment leaves the old one or the new one."""
-    unfinished = folder / f"{FILE_NAME}.unfinished"
     states = [optimizer.state_dict() for optimizer in optimizers]
-    torch.save({"epochs": epochs, "model": model.state_dict(), "optimizers": states}, unfinished)
-    unfinished.replace(folder / FILE_NAME)
+    with replacement(folder / FILE_NAME) as opened:
+        torch.save({"epochs": epochs, "model": model.state_dict(), "optimizers": states}, opened)
 
 
-def read(folder: Path) -> Checkpoint | None:
+def read(folder: Place) -> Checkpoint | None:
     """The checkpoint in `folder`, None if there is none."""
     file = folder / FILE_NAME
-    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
+    if not file.exists():
+        return None
+    with file.open("rb") as opened:
+        loaded: Checkpoint = torch.load(opened, map_location="cpu", weights_only=True)
+        return loaded
 
 
 def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:

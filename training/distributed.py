@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nightloom.places import Place
 from nightloom.settings import Settings, Training, load
 from training import devices
 
@@ -41,7 +42,7 @@ class Group:
     """Rank on this machine, the index of the GPU to use."""
     reduces_on_gpus = True
     """Whether gradients on GPUs can be reduced; one process alone has nothing to reduce."""
-    folder: Path | None = None
+    folder: Place | None = None
     """Folder of the checkpoints; None: no checkpoints, and the training starts from its first epoch."""
     compression = "none"
     """Compression of gradients between ranks: none or fp16."""

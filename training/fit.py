@@ -20,6 +20,7 @@ from nightloom import settings as settings_module
 from nightloom.errors import DataError
 from nightloom.lake import Lake
 from nightloom.night.context import Night
+from nightloom.places import Place, filled_folder, place_at, write_text
 from nightloom.settings import ModelSpec
 from training import distributed, trainers
 from training.features import NO_FEATURES, FeatureVersions
@@ -45,7 +46,7 @@ class FittedModel:
     """A trained model's files in `folder`, and how the training went."""
 
     name: str
-    folder: Path
+    folder: Place
     params: dict[str, float | int | str | bool]
     curve: list[dict[str, float]]
     """One entry per epoch: epoch, seconds since the start, and the model's own figures."""
@@ -56,7 +57,7 @@ class FittedModel:
     items: int
 
     @property
-    def files(self) -> Path:
+    def files(self) -> Place:
         return self.folder / "files"  # named as registry.FILES: MLflow keeps the name of the folder
 
 
@@ -70,7 +71,7 @@ def examples_for(task: Task, spec: ModelSpec) -> Examples:
     return read_shard(task.lake, task.version, task.cut, task.seed, group.rank, group.size, versions)
 
 
-def fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
+def fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
     """Train one model, on the ranks of the group this process is in.
 
     Rank 0 writes the files. Raises DataError where the data are too few for the model; read_refusal() gives its text.
@@ -84,16 +85,16 @@ def fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
         raise
 
 
-def _refusal_file(folder: Path) -> Path:
+def _refusal_file(folder: Place) -> Place:
     return folder / "refusal.txt"
 
 
-def read_refusal(folder: Path) -> str | None:
+def read_refusal(folder: Place) -> str | None:
     """Why the last training in a folder, maybe in another process, refused the data; None where it did not."""
     return _refusal_file(folder).read_text(encoding="utf8") if _refusal_file(folder).exists() else None
 
 
-def _fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
+def _fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
     started, group = time.monotonic(), distributed.group()
     examples = examples_for(task, spec)
     if not len(examples.item_ids):
@@ -115,12 +116,13 @@ def _fit(task: Task, spec: ModelSpec, folder: Path) -> FittedModel:
         int(likes), int(users), len(examples.item_ids),
     )  # fmt: skip
     if group.rank == 0:
-        model.save(fitted.files)
+        with filled_folder(fitted.files) as files:
+            model.save(files)
         (folder / "fitted.json").write_text(json.dumps({**vars(fitted), "folder": str(folder)}))
     return fitted
 
 
-def _report(name: str, folder: Path) -> Report:
+def _report(name: str, folder: Place) -> Report:
     """Print each epoch and add it to the folder's curve, which an earlier attempt may have begun."""
     lap = time.monotonic()
 
@@ -129,24 +131,22 @@ def _report(name: str, folder: Path) -> Report:
         before = [point for point in _read_curve(folder) if point["epoch"] < epoch]
         seconds = (before[-1]["seconds"] if before else 0.0) + time.monotonic() - lap
         lap = time.monotonic()
-        unfinished = folder / "curve.json.unfinished"
-        unfinished.write_text(json.dumps([*before, {"epoch": epoch, "seconds": seconds, **figures}]))
-        unfinished.replace(folder / "curve.json")
+        write_text(folder / "curve.json", json.dumps([*before, {"epoch": epoch, "seconds": seconds, **figures}]))
         text = ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
         print(f"{name}: epoch {epoch}, {text}, {seconds:.1f} s", flush=True)
 
     return report
 
 
-def _read_curve(folder: Path) -> list[dict[str, float]]:
+def _read_curve(folder: Place) -> list[dict[str, float]]:
     file = folder / "curve.json"
     return json.loads(file.read_text()) if file.exists() else []
 
 
-def read(folder: Path) -> FittedModel:
+def read(folder: Place) -> FittedModel:
     """What fit() wrote into a folder, maybe in another process."""
     fields = json.loads((folder / "fitted.json").read_text())
-    return FittedModel(**{**fields, "folder": Path(fields["folder"])})
+    return FittedModel(**{**fields, "folder": folder})
 
 
 def task_of(night: Night, version: int) -> Task:
@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", type=int, required=True)
     parser.add_argument("--items", type=int, help="version of silver.items, for a model that takes features")
     parser.add_argument("--users", type=int, help="version of silver.users, likewise")
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=place_at, required=True)
     given = parser.parse_args(argv)
     settings = settings_module.load(given.config)
     night = Night(date=given.date, settings=settings, run_id="", stage="training.fit")

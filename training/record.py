@@ -12,6 +12,7 @@ from models import registry
 from nightloom.contracts import INTERACTIONS
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
+from nightloom.places import local_copy
 from training import registration
 from training.fit import FittedModel, Task
 
@@ -39,7 +40,8 @@ def record(night: Night, task: Task, fitted: FittedModel, rows: int) -> str:
         mlflow.log_input(_dataset(night, task), context="training")
         with warnings.catch_warnings():  # it asks for an input example, and would load the model to try it
             warnings.filterwarnings("ignore", message=".*input example was not provided.*")
-            logged = mlflow.pyfunc.log_model(name=fitted.name, **_pyfunc(fitted))
+            with local_copy(fitted.files) as files:
+                logged = mlflow.pyfunc.log_model(name=fitted.name, **_pyfunc(files))
     version = registration.register(night.settings, logged, run.info.run_id, tags)
     print(f"{fitted.name}: version {version}, {fitted.likes:,} likes, {fitted.seconds:.1f} s", flush=True)
     return version
@@ -66,7 +68,7 @@ def _dataset(night: Night, task: Task) -> Any:
     return MetaDataset(source, name=f"{INTERACTIONS.full_name} v{task.version}")  # type: ignore[abstract]  # it is not, at run time
 
 
-def _pyfunc(fitted: FittedModel) -> dict[str, Any]:
+def _pyfunc(files: Path) -> dict[str, Any]:
     """The model as MLflow's pyfunc, made from code (models/pyfunc.py), so that any MLflow tool can serve it."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -79,10 +81,8 @@ def _pyfunc(fitted: FittedModel) -> dict[str, Any]:
     package = Path(models.__file__).parent
     return {
         "python_model": str(package / "pyfunc.py"),
-        "artifacts": {registry.FILES: str(fitted.files)},
+        "artifacts": {registry.FILES: str(files)},
         "code_paths": [str(package), str(package.parent / "nightloom")],
         "signature": ModelSignature(inputs, outputs),
-        "pip_requirements": [
-            f"{package}=={metadata.version(package)}" for package in models.requirements(fitted.files)
-        ],
+        "pip_requirements": [f"{package}=={metadata.version(package)}" for package in models.requirements(files)],
     }

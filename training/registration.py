@@ -1,5 +1,6 @@
 """MLflow's model registry, the writing side: runs belong to the project's experiment, their models become versions."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import registry
@@ -14,8 +15,11 @@ def experiment_id(settings: Settings) -> str:
     mlflow_client = registry.client(settings)
     if found := mlflow_client.get_experiment_by_name(settings.project.name):
         return str(found.experiment_id)
-    local = (settings.place("home") / "mlflow").as_uri() if settings.tracking_uri.startswith("sqlite:") else None
-    return str(mlflow_client.create_experiment(settings.project.name, artifact_location=local))
+    location = None
+    if settings.places.mlflow_artifacts or settings.tracking_uri.startswith("sqlite:"):
+        place = settings.place("mlflow_artifacts")
+        location = place.as_uri() if isinstance(place, Path) else str(place)
+    return str(mlflow_client.create_experiment(settings.project.name, artifact_location=location))
 
 
 def register(settings: Settings, logged: "ModelInfo", run_id: str, tags: dict[str, str]) -> str:

@@ -7,12 +7,10 @@ ranks run in processes of their own (docs/ranks.md), while the others are traine
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import models
@@ -24,7 +22,7 @@ from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
 from nightloom.night.run import run_stage
-from nightloom.places import folder_of
+from nightloom.places import Place, remove_tree
 from nightloom.settings import ModelSpec
 from training import distributed, fit, record, search
 from training.dataset import count_rows_before
@@ -59,7 +57,7 @@ def main(night: Night) -> None:
             continue
         versions[spec.name] = record.record(night, task, fitted, rows)
     for folder in folders.values():
-        shutil.rmtree(folder)
+        remove_tree(folder)
     if refusals and not versions and registry.champion(night.settings):
         raise DataError("; ".join(refusals))
     night.tags["model_versions"] = ",".join(versions.values())
@@ -80,22 +78,24 @@ def feature_versions(night: Night, specs: Sequence[ModelSpec]) -> FeatureVersion
     return FeatureVersions(*pinned)
 
 
-def training_folders(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Path]:
+def training_folders(night: Night, task: fit.Task, specs: Sequence[ModelSpec]) -> dict[str, Place]:
     """A folder for each model's training. The same task, settings and code have the same folder, so that a training
     that was killed goes on. Folders of the same model and night for other ones are removed.
     """
-    home, code = folder_of(night.settings.place("home")) / "training", code_revision()
+    home, code = night.settings.place("home") / "training", code_revision()
     found = {}
     for spec in specs:
         terms = f"{task.version} {task.features} {code} {night.settings.training!r} {spec!r}"
         name = f"{night.date}-{spec.name}"
         found[spec.name] = home / f"{name}-{hashlib.sha256(terms.encode()).hexdigest()[:12]}"
-        for other in set(home.glob(f"{name}-*")) - {found[spec.name]}:
-            shutil.rmtree(other)
+        others: list[Place] = list(home.glob(f"{name}-*"))
+        for other in others:
+            if other.name != found[spec.name].name:
+                remove_tree(other)
     return found
 
 
-def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Path) -> fit.FittedModel:
+def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Place) -> fit.FittedModel:
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError, DataError."""
     training = night.settings.training
     ranks = distributed.configured_ranks(training)

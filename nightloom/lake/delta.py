@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -30,14 +30,18 @@ MAINTENANCE_OPERATIONS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROP
 
 
 class Lake:
-    """A folder of Delta tables, LAYER/NAME each."""
+    """Delta tables in one place, LAYER/NAME each."""
 
     def __init__(self, root: Place) -> None:
         self.root = root
 
-    def path(self, table: Table) -> str:
+    def place(self, table: Table) -> Place:
         """Where the table is; it need not exist."""
-        return str(self.root / table.layer / table.name)
+        return self.root / table.layer / table.name
+
+    def path(self, table: Table) -> str:
+        """The same as text, for libraries."""
+        return str(self.place(table))
 
     def exists(self, table: Table) -> bool:
         return DeltaTable.is_deltatable(self.path(table))
@@ -46,11 +50,14 @@ class Lake:
         """Create the table by its contract. An existing table stays as it is.
 
         It is created in a scratch folder and moved into its place: the library takes two commits, and no other process
-        may write between them.
+        may write between them. Object storage cannot move it: there each process that creates it adds missing checks.
         """
         if self.exists(table):
             return
-        place = Path(self.path(table))
+        place = self.place(table)
+        if not isinstance(place, Path):
+            self._create_in_place(table)
+            return
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as scratch:
             _create(table, f"{scratch}/table", "error")
@@ -59,6 +66,16 @@ class Lake:
             except OSError:
                 if not self.exists(table):  # else another process was quicker
                     raise
+
+    def _create_in_place(self, table: Table) -> None:
+        try:
+            _create(table, self.path(table), "error", with_checks=False)
+        except DeltaError:
+            if not self.exists(table):  # else another process was quicker
+                raise
+        while (created := self.open(table)) and (missing := _missing_checks(table, created)):
+            with suppress(CommitFailedError):  # another process was quicker, with this change or with rows
+                created.alter.add_constraint(missing)
 
     def reset(self, table: Table) -> None:
         """Replace the table by an empty one of its present contract; its earlier versions stay readable."""
@@ -100,7 +117,7 @@ class Lake:
 
         The library's own history() is empty in a folder with `#` or `?` in its name.
         """
-        log, found = Path(self.path(table), "_delta_log"), []
+        log, found = self.place(table) / "_delta_log", []
         for version in range(self.version(table), since - 1, -1):
             try:
                 actions = (log / f"{version:020}.json").read_text(encoding="utf8").splitlines()
@@ -257,7 +274,12 @@ class Lake:
         return DataError(f"{table.full_name}: Delta refused a row that breaks none of the contract's checks")
 
 
-def _create(table: Table, path: str, mode: Literal["error", "overwrite"]) -> None:
+def _missing_checks(table: Table, opened: DeltaTable) -> dict[str, str]:
+    found = opened.metadata().configuration
+    return {name: condition for name, condition in table.checks if f"delta.constraints.{name}" not in found}
+
+
+def _create(table: Table, path: str, mode: Literal["error", "overwrite"], with_checks: bool = True) -> None:
     created = DeltaTable.create(
         path,
         delta_schema(table),
@@ -267,7 +289,7 @@ def _create(table: Table, path: str, mode: Literal["error", "overwrite"]) -> Non
         description=table.grain,
         configuration=PROPERTIES,
     )
-    if table.checks:  # not in the first commit: the library refuses to create a table with a constraint
+    if table.checks and with_checks:  # not in the first commit: the library refuses to create a table with a constraint
         created.alter.add_constraint(dict(table.checks))
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from nightloom.contracts import RECOMMENDATIONS, Table
 from nightloom.errors import MissingTableError
 from nightloom.lake import Lake
 from nightloom.literals import sql_text
+from nightloom.places import place_at
 
 CARRIED_COLUMNS = ("user_id", "items", "scores", "model_version", "generated_at")
 """A user's list, without the columns that place it in a night: those are night_columns()."""
@@ -126,7 +126,7 @@ def _files(lake: Lake, table: Table, nights: set[date], version: int | None) -> 
 
 
 def _exist(files: list[str]) -> bool:
-    return all(Path(file).exists() for file in files)
+    return all(place_at(file).exists() for file in files)
 
 
 def _rows(lake: Lake, night: date) -> int:

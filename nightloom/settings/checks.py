@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from nightloom.contracts import TABLES
+from nightloom.places import access_problem, place_at, scheme_of
 from nightloom.section import join_names, suggest_key
 from nightloom.settings.expressions import constant, expression_problem, select_problem
 from nightloom.settings.settings import Settings
@@ -96,6 +97,9 @@ UNUSABLE = "[]^|\\\n"
 def find_problems_of_places(settings: Settings) -> Iterator[Problem]:
     """What is wrong with [places] and [spark]."""
     yield from ((("spark", "settings", key), words) for key, words in find_wrong_settings(settings.spark))
+    if missing := list(_missing_folders(settings)):
+        yield from missing
+        return
     lake, tracking = settings.place("lake"), re.match(r"([\w+]+)://", settings.places.mlflow or "")
     if found := sorted({sign for sign in str(lake) if sign in UNUSABLE or not sign.isprintable()}):
         named = ", ".join(map(repr, found))
@@ -124,6 +128,40 @@ def find_unsafe_commits(lake: str, variables: Mapping[str, str]) -> Iterator[Pro
         if (found := variables.get(name)) and found.lower() not in safe:
             words = f"the lake is on S3, and {name} is '{found}': commits would overwrite each other; unset it"
             yield ("places", "lake"), words
+
+
+def _missing_folders(settings: Settings) -> Iterator[Problem]:
+    """What cannot be in object storage and needs a place of its own where `home` or `store` is there."""
+    places = settings.places
+    if scheme_of(places.home):
+        if places.scratch is None:
+            yield ("places", "home"), "is an address, so places.scratch has to name a folder on this machine's disks"
+        if places.mlflow is None:
+            words = "is an address, where no database can be; places.mlflow has to say where MLflow's tracking is"
+            yield ("places", "home"), words
+    key = "home" if places.store is None else "store"
+    if settings.store.kind == "lmdb" and (scheme := scheme_of(getattr(places, key))):
+        words = "store.kind is 'lmdb', whose files readers map from a disk"
+        yield ("places", key), f"{words}; found {scheme}://; name a folder in places.store, or set store.kind = 'files'"
+
+
+def find_unreachable(settings: Settings) -> Iterator[Problem]:
+    """Places in object storage that cannot be read. One place of each bucket is asked for."""
+    asked = set[str]()
+    for where, text in _addresses(settings):
+        if (bucket := "/".join(text.split("/")[:3])) not in asked:
+            asked.add(bucket)
+            if words := access_problem(place_at(text)):
+                yield where, words
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The key and the text of each place in object storage."""
+    keys = ("home", "lake", "store", "docs", "mlflow_artifacts")
+    named: list[tuple[tuple[str | int, ...], str | None]]
+    named = [(("places", key), getattr(settings.places, key)) for key in keys]
+    named += [(("sources", number, "path"), source.path) for number, source in enumerate(settings.sources)]
+    yield from ((where, text) for where, text in named if text is not None and scheme_of(text))
 
 
 def _store_url(kind: str, address: str) -> Iterator[Problem]:

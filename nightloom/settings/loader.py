@@ -31,8 +31,11 @@ def config_file() -> Path:
     return Path(os.environ.get(CONFIG_VARIABLE) or "nightloom.toml").absolute()
 
 
-def load(file: Path | None = None) -> Settings:
-    """Read `file` (default: config_file()). Raises SettingsError with the line and what to do, a line per mistake."""
+def load(file: Path | None = None, reach: bool = True) -> Settings:
+    """Read `file` (default: config_file()). Raises SettingsError with the line and what to do, a line per mistake.
+
+    `reach`: ask for each place in object storage, too. A server that has an answer without them leaves that out.
+    """
     file = (file or config_file()).absolute()
     if not file.is_file():
         raise SettingsError(
@@ -46,7 +49,7 @@ def load(file: Path | None = None) -> Settings:
         raise SettingsError("\n".join(printable(_explained(item, file)) for item in error.errors())) from None
     except pydantic_settings.SettingsError as error:
         raise SettingsError(f"an environment variable NIGHTLOOM_...: {error}; expected JSON") from None
-    if problems := list(_problems(settings)):
+    if problems := list(_problems(settings)) or (list(checks.find_unreachable(settings)) if reach else []):
         raise SettingsError("\n".join(printable(f"{place_of(settings, *where)}: {words}") for where, words in problems))
     return settings
 

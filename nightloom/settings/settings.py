@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from nightloom.places import Place
+from nightloom.places import Place, place_at, scheme_of
 from nightloom.section import join_names
 from nightloom.settings.gates import Gates
 from nightloom.settings.late import Late
@@ -107,17 +107,20 @@ class Settings(BaseSettings):
     def place(self, name: Literal["scratch", "airflow"]) -> Path: ...
 
     @overload
-    def place(self, name: Literal["home", "lake", "store", "docs"]) -> Place: ...
+    def place(self, name: Literal["home", "lake", "store", "docs", "mlflow_artifacts"]) -> Place: ...
 
-    def place(self, name: Literal["scratch", "airflow", "home", "lake", "store", "docs"]) -> Place:
+    def place(self, name: Literal["scratch", "airflow", "home", "lake", "store", "docs", "mlflow_artifacts"]) -> Place:
         """A place, its default under home when the file does not name it; a folder's path is absolute."""
-        default = {"docs": "data-docs", "scratch": ""}.get(name, name)
-        return self.root / (getattr(self.places, name) or self.places.home / default)
+        default = {"docs": "data-docs", "mlflow_artifacts": "mlflow", "scratch": ""}.get(name, name)
+        if (given := getattr(self.places, name)) is not None:
+            return place_at(given, self.root)
+        local = name == "airflow" and scheme_of(self.places.home)
+        return (self.place("scratch") if local else self.place("home")) / default
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.places.mlflow or f"sqlite:///{self.root / self.places.home / 'mlflow.db'}"
+        return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
 
     def sources_of(self, kind: str) -> list[Source]:
         """Sources of one kind, in their order."""

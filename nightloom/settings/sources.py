@@ -1,12 +1,12 @@
 """[[sources]]: where records come from, and how their fields become our columns."""
 
 from encodings.aliases import aliases
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from nightloom.section import Section, join_names, suggest_key
+from nightloom.settings.places import Address
 
 SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "events": (frozenset({"user_id", "item_id", "event", "occurred_at"}), frozenset({"event_id", "value"})),
@@ -47,9 +47,9 @@ class Source(Section):
     format: Literal["json", "csv", "parquet", "kafka"]
     """`json` is one object a line, or an array of objects; `csv` has commas. Packed files (gzip, bzip2, xz, zstd, lz4,
     zip) are unpacked, whatever their names. `kafka`: each message is a JSON object."""
-    path: Path | None = None
-    """Landing folder of a source of files; every file in it is read once, and again when it has grown. Names that start
-    with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
+    path: Address | None = None
+    """Landing folder or address (s3://, gs://, abfss://) of a source of files; every file in it is read once, and again
+    when it has grown. Names that start with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
     settle_seconds: float = Field(2, ge=0)
     """Ingest waits once for a file that changed within this time, and leaves it to the next run if it still changes."""
     header: bool = True

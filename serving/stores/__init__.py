@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
+from nightloom.places import scheme_of
 from nightloom.settings import Settings
 from serving.stores.base import Store
 
@@ -16,17 +17,20 @@ STORE_CLASSES = {
     "postgresql": "serving.stores.postgresql:PostgresStore",
 }
 """store.kind -> module:class. Imported on demand: a project needs the client library of its own store only."""
+OBJECTS = "serving.stores.objects:ObjectsStore"
+"""The class of a store of kind `files` at an address."""
 
 
-def store_class(kind: str) -> type[Store]:
-    module, name = STORE_CLASSES[kind].split(":")
+def store_class(kind: str, place: str = "") -> type[Store]:
+    known = OBJECTS if kind == "files" and scheme_of(place) else STORE_CLASSES[kind]
+    module, name = known.split(":")
     return cast("type[Store]", getattr(importlib.import_module(module), name))
 
 
 def open_store(settings: Settings, reading: bool = False) -> Store:
     """The store that the settings name; see Store.__init__()."""
     place = settings.places.store_url or str(settings.place("store"))
-    return store_class(settings.store.kind)(place, settings.project.name, reading)
+    return store_class(settings.store.kind, place)(place, settings.project.name, reading)
 
 
 __all__ = ["STORE_CLASSES", "Store", "open_store", "store_class"]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 
+from nightloom.places import Place
 from serving.stores.base import KINDS, SCHEMA, DamagedError, Part, RowSizes
 from serving.stores.folder import FolderStore, translate_write_errors
 from serving.stores.manifest import CheckedFile, check_manifest, damaged
@@ -38,23 +40,20 @@ class FilesStore(FolderStore):
         return {(kind, int(number)) for kind, number in complete}
 
     def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
-        rows = rows.select(SCHEMA.names)
-        blocks = [rows.slice(start, BLOCK) for start in range(0, rows.num_rows, BLOCK)]
-        first = json.dumps([block["key"][0].as_py().decode("latin1") for block in blocks])
-        file = self.folder(version) / f"{part[0]}-{part[1]:05d}.arrow"
+        file = self.folder(version) / part_name(part)
         unfinished = file.with_suffix(".part")
-        schema = SCHEMA.with_metadata({FIRST_KEYS: first})
         with translate_write_errors(file):
             with unfinished.open("wb") as handle:
-                with pa.ipc.new_file(handle, schema) as writer:
-                    for block in blocks:
-                        writer.write_batch(block)
+                write_blocks(handle, rows)
                 handle.flush()
                 os.fsync(handle.fileno())
             unfinished.rename(file)
 
     def open_version(self, version: int) -> ArrowVersion:
-        return ArrowVersion(self.folder(version))
+        folder = self.folder(version)
+        check_manifest(folder)
+        files = ((kind, file) for kind in KINDS for file in sorted(folder.glob(f"{kind}-*.arrow")))
+        return ArrowVersion(folder, ((kind, OpenPart(file)) for kind, file in files))
 
     @staticmethod
     def predict_bytes(sizes: Mapping[str, RowSizes]) -> int:
@@ -66,20 +65,39 @@ class FilesStore(FolderStore):
         return int(total)
 
 
+def part_name(part: Part) -> str:
+    return f"{part[0]}-{part[1]:05d}.arrow"
+
+
+def write_blocks(sink: Any, rows: pa.RecordBatch) -> None:
+    """Rows -> the content of a part, into an open file."""
+    rows = rows.select(SCHEMA.names)
+    blocks = [rows.slice(start, BLOCK) for start in range(0, rows.num_rows, BLOCK)]
+    first = json.dumps([block["key"][0].as_py().decode("latin1") for block in blocks])
+    with pa.ipc.new_file(sink, SCHEMA.with_metadata({FIRST_KEYS: first})) as writer:
+        for block in blocks:
+            writer.write_batch(block)
+
+
+class OpenBlocks(Protocol):
+    """One part, opened."""
+
+    first: list[bytes]
+    """The first key of each block."""
+
+    def read_block(self, number: int) -> pa.RecordBatch: ...
+
+
 class ArrowVersion:
-    """One version. An open version stays readable after its files are deleted."""
+    """One version. In a folder, an open version stays readable after its files are deleted."""
 
-    survives_pruning = True
-
-    def __init__(self, folder: Path) -> None:
-        check_manifest(folder)
-        self._blocks: dict[str, list[tuple[OpenPart, int]]] = {kind: [] for kind in KINDS}
+    def __init__(self, folder: Place, parts: Iterable[tuple[str, OpenBlocks]], survives_pruning: bool = True) -> None:
+        self.survives_pruning = survives_pruning
+        self._blocks: dict[str, list[tuple[OpenBlocks, int]]] = {kind: [] for kind in KINDS}
         self._first: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
-        for kind in KINDS:
-            for file in sorted(folder.glob(f"{kind}-*.arrow")):
-                part = OpenPart(file)
-                self._first[kind] += part.first
-                self._blocks[kind] += [(part, number) for number in range(len(part.first))]
+        for kind, part in parts:
+            self._first[kind] += part.first
+            self._blocks[kind] += [(part, number) for number in range(len(part.first))]
         if not any(self._first.values()):
             raise DamagedError(f"{folder}: no version to read; publish the night again")
 

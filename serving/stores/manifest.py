@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from zlib import crc32
 
+from nightloom.places import Place
 from serving.stores.base import DamagedError
 
 MANIFEST = "files.json"
@@ -45,7 +46,7 @@ def check_manifest(folder: Path) -> None:
         raise damaged(folder / wrong[0], "its size or checksum differs")
 
 
-def damaged(file: Path, why: object) -> DamagedError:
+def damaged(file: Place, why: object) -> DamagedError:
     """The error of a file whose content is not what was published."""
     return DamagedError(f"{file} is not as it was published ({why}); publish the night again")
 

@@ -69,6 +69,8 @@ def every_error(parent: type[NightloomError]) -> Iterator[type[NightloomError]]:
     [
         (OSError(errno.ENOSPC, "No space left on device", "/lake"), "the disk is full: .*/lake"),
         (RuntimeError("Generic LocalFileSystem error: write: Read-only file system (os error 30)"), "is read-only: "),
+        (RuntimeError("Generic S3 error: <Error><Code>AccessDenied</Code></Error>"), "object storage refuses access: "),
+        (RuntimeError("HTTP error: error sending request for url"), "object storage does not answer: "),
         (ValueError("no number"), None),
     ],
 )

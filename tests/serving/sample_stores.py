@@ -19,10 +19,13 @@ from serving.loader import LoadSummary
 from serving.stores import STORE_CLASSES, Store, base, store_class, versions
 from serving.stores.base import KINDS
 from serving.stores.pushes import PushState
+from tests.minio import minio
 
 USERS = [f"u{number:04d}" for number in range(300)]
 IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"], "similar": ["1", "2"]}
 FOLDERS, ALL = ("lmdb", "files"), tuple(STORE_CLASSES)
+OBJECTS = "objects"
+"""A store of kind `files` at an address."""
 
 
 @contextmanager
@@ -37,10 +40,19 @@ def start_server(kind: str, folder: Path) -> Iterator[str]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
 
 
+@contextmanager
+def start_objects(folder: Path) -> Iterator[str]:
+    """The address of a bucket, which this process and its children can reach."""
+    with minio(folder) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server.make_bucket("store")
+
+
 def open_store_at(kind: str, place: str) -> Store:
-    """A store of one kind: `place` is a folder, or a server's address, # and a project."""
+    """A store of one kind: `place` is a folder, an address, or a server's address, # and a project."""
     address, _, project = place.partition("#")
-    return store_class(kind)(address, project)
+    return store_class("files" if kind == OBJECTS else kind, address)(address, project)
 
 
 def sample_rows(version: int, kind: str, ids: list[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -24,12 +24,14 @@ from serving.stores.reader import Reader, Snapshot
 from tests.serving.sample_stores import (
     ALL,
     FOLDERS,
+    OBJECTS,
     USERS,
     load_sample,
     no_progress,
     open_store_at,
     publish_sample,
     sample_rows,
+    start_objects,
     start_server,
     with_hashes,
 )
@@ -44,7 +46,10 @@ class Started(dict[str, str]):
         self.stack, self.folder = stack, folder
 
     def __missing__(self, kind: str) -> str:
-        self[kind] = self.stack.enter_context(start_server(kind, self.folder / kind))
+        folder = self.folder / kind
+        folder.mkdir()
+        server = start_objects(folder) if kind == OBJECTS else start_server(kind, folder)
+        self[kind] = self.stack.enter_context(server)
         return self[kind]
 
 
@@ -54,10 +59,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         yield Started(stack, tmp_path_factory.mktemp("servers"))
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=[*ALL, pytest.param(OBJECTS, marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, servers: Started, tmp_path: Path) -> tuple[str, str]:
     """Kind and place of a store that nobody has used."""
     kind: str = request.param
+    if kind == OBJECTS:
+        return kind, f"{servers[kind]}/test-{next(NUMBER)}"
     return kind, str(tmp_path / "store") if kind in FOLDERS else f"{servers[kind]}#test-{next(NUMBER)}"
 
 
@@ -103,7 +110,7 @@ def test_a_version_from_before_a_kind_existed_is_read_measured_and_deleted(
 ) -> None:
     old = tuple(kind for kind in KINDS if kind != "similar")
     with monkeypatch.context() as before:
-        for module in ("lmdb", "files", "redis", "postgresql"):
+        for module in ("lmdb", "files", "objects", "redis", "postgresql"):
             before.setattr(f"serving.stores.{module}.KINDS", old)
         before.setattr("tests.serving.sample_stores.KINDS", old)
         publish_sample(store, tmp_path)

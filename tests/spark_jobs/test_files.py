@@ -376,7 +376,7 @@ def test_files_are_named_as_they_are_listed_and_found_relative_to_the_project(tm
     at = datetime(2024, 3, 1, tzinfo=UTC)
     names = ["in.jsonl", str(tmp_path / "with space.jsonl")]
     listing = pa.RecordBatch.from_pylist([{"file": name, "modified": at, "again": False} for name in names])
-    found = pa.Table.from_batches(read_files(iter([listing]), Layout("json", {}), str(tmp_path))).to_pylist()
+    found = pa.Table.from_batches(read_files(iter([listing]), Layout("json", {}), str(tmp_path), {})).to_pylist()
     assert [(row["raw"], row["file"]) for row in found] == [(f'{{"a": {n}}}', name) for name in names for n in (1, 2)]
     assert {(row["file_modified_at"], row["lines"], row["problem"]) for row in found} == {(at, 1, None)}
     summary = {"lines": 2, "undecoded": 0, "missing": [], "header": "", "again": False}
@@ -386,5 +386,5 @@ def test_files_are_named_as_they_are_listed_and_found_relative_to_the_project(tm
 def test_huge_records_come_in_batches_of_bounded_size(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("".join(f'{{"a": "{"x" * 9_000_000}{n}"}}\n' for n in range(9)))
     listing = pa.RecordBatch.from_pylist([{"file": "a", "modified": datetime(2024, 3, 1, tzinfo=UTC), "again": False}])
-    sizes = [batch.num_rows for batch in read_files(iter([listing]), Layout("json", {}), str(tmp_path))]
+    sizes = [batch.num_rows for batch in read_files(iter([listing]), Layout("json", {}), str(tmp_path), {})]
     assert sizes == [4, 4, 1]

@@ -80,7 +80,7 @@ def test_a_name_that_is_no_text_is_listed_and_found_again_and_a_pipe_is_no_file(
 
 def test_a_file_outside_the_project_has_its_absolute_path(tmp_path: Path, listings: Path) -> None:
     (tmp_path / "in" / "a.jsonl").touch()
-    update_listing(source(path=tmp_path / "in", settle_seconds=0), tmp_path / "project", listings)
+    update_listing(source(path=str(tmp_path / "in"), settle_seconds=0), tmp_path / "project", listings)
     assert [row["file"] for row in pending(listings)] == [str(tmp_path / "in" / "a.jsonl")]
 
 

@@ -17,6 +17,7 @@ from models.sequence import Sequence
 from nightloom.contracts import INTERACTIONS, STAGES
 from nightloom.errors import SettingsError
 from nightloom.night.context import NothingToDo
+from nightloom.places import folder_of
 from nightloom.settings import Settings
 from tests.training.small_project import MakeProject, Track, event, night_of
 from training import fit, registration, train
@@ -155,7 +156,7 @@ def test_a_member_of_a_blend_is_trained_again_on_all_data(project: MakeProject, 
     night = night_of(project([OF_SEQUENCES], rows))
     task = fit.task_of(night, night.lake.version(INTERACTIONS))
     single, blend = (
-        models.load(fit.fit(task, spec, tmp_path / spec.name).files) for spec in night.settings.models
+        models.load(folder_of(fit.fit(task, spec, tmp_path / spec.name).files)) for spec in night.settings.models
     )  # fmt: skip
     assert isinstance(single, Sequence)
     assert isinstance(blend, Blend)

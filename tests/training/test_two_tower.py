@@ -11,6 +11,7 @@ import torch
 import models
 from models.two_tower import TwoTower
 from nightloom.contracts import INTERACTIONS, ITEMS, USERS
+from nightloom.places import folder_of
 from tests.models.tastes import IDS, PEOPLE, fitted, newcomer, scores, taste_of, tastes
 from tests.training.small_project import MakeProject, event, night_of
 from tests.training.test_features import item, user
@@ -62,7 +63,7 @@ def test_from_the_lake_on_any_number_of_ranks(ranks: int, project: MakeProject, 
     environment = os.environ | distributed.environment(ranks, settings.training)
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
-    model = models.load(fit.read(tmp_path / "out").files)
+    model = models.load(folder_of(fit.read(tmp_path / "out").files))
     assert isinstance(model, TwoTower)
     for taste in "ab":
         found = scores(model, newcomer(model, [], [f"likes={taste}"]))[0]
