@@ -1,7 +1,6 @@
 """Each suite on real Delta tables: rows that meet it pass, and each failed expectation names the key of its row."""
 
 import gc
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +13,7 @@ import pytest
 from deltalake import write_deltalake
 
 from expectations import night_rows
+from expectations.table_suite import COPIES
 from expectations.validate import validate
 from nightloom import contracts as T
 from nightloom.night.context import Night
@@ -207,22 +207,20 @@ def test_a_slice_that_has_been_checked_leaves_memory(
     night: Night, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(night_rows, "ROWS_PER_FRAME", 1)
-    put(T.USERS, *({"user_id": f"u{n}"} for n in range(3)))
-    put(T.USERS, {"user_id": "u3"})
-    slices: list[weakref.ref[pd.DataFrame]] = []
+    for n in range(4):
+        put(T.USERS, {"user_id": f"u{n}"})
     alive: list[int] = []
 
-    def weakly_known(*arguments: Any) -> Iterator[pd.DataFrame]:
+    def counted(*arguments: Any) -> Iterator[pd.DataFrame]:
         for frame in night_rows.frames(*arguments):
             gc.collect()
-            alive.append(sum(each() is not None for each in slices))
-            slices.append(weakref.ref(frame))
+            alive.append(sum(type(each) is pd.DataFrame and COPIES in each for each in gc.get_objects()))
             yield frame
 
-    monkeypatch.setattr("expectations.validate.frames", weakly_known)
+    monkeypatch.setattr("expectations.validate.frames", counted)
     validate(night, [T.USERS])
-    assert len(alive) > 1
-    assert max(alive) <= 1  # the slice before is this loop's own
+    assert len(alive) == 4
+    assert max(alive) == 2  # this one, and the one before, which the validating loop still has
 
 
 def test_a_night_without_rows_is_validated_as_an_empty_frame(night: Night) -> None:
