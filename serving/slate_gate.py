@@ -21,8 +21,9 @@ PUBLISHED = (HISTORIES, ITEM_DAYS, ITEM_STATS, RECOMMENDATIONS, POPULAR, SIMILAR
 
 def main(night: Night) -> None:
     """GATE 3: judge the night's lists as a whole before they are published."""
+    of_tables = validate(night, PUBLISHED)  # before DuckDB takes memory
     with lists_database(night) as db:
-        checks = [*slate_checks(night, db), *validate(night, PUBLISHED)]
+        checks = [*slate_checks(night, db), *of_tables]
         file = slate_page.write_page(night, db, checks)
     print(f"{night.stage}: {file}")
     record_and_enforce(night, stages.SLATE_GATE, checks)

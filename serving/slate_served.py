@@ -56,10 +56,12 @@ def popular_only_check(night: Night) -> Check:
 
 def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
     """Users whose list comes from the same model: overlap of first pages, mean score now and as served."""
-    found = db.sql(
-        """SELECT len(list_intersect(first, was)) / least(k, len(was)) AS shared, list_avg(scores[1:k]) AS now, before
+    db.execute(
+        """CREATE TEMP TABLE IF NOT EXISTS compared AS
+        SELECT len(list_intersect(first, was)) / least(k, len(was)) AS shared, list_avg(scores[1:k]) AS now, before
         FROM pages JOIN served USING (user_id, model_version) WHERE len(was) > 0 AND len(first) > 0 ORDER BY user_id"""
-    ).to_arrow_table()
+    )
+    found = db.table("compared").to_arrow_table()
     shared, now, then = (np.asarray(found[name].to_numpy(), np.float64) for name in ("shared", "now", "before"))
     return shared, now, then
 

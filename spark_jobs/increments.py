@@ -27,6 +27,7 @@ from spark_jobs.table_ddl import check_contract
 
 ONE_PARTITION, MANY, PARTITIONS = 150_000, 1_000_000, 2
 """Rows: up to the first number one task is quickest, as it needs no shuffle; the second come in many files."""
+ROWS_PER_FILE = 1_000_000
 TRANSACTION = "spark.databricks.delta.write.txn"
 
 
@@ -55,9 +56,9 @@ def new_rows(night: SparkNight, table: Table, into: Table) -> DataFrame:
 
 
 def _count_new(night: SparkNight, table: Table, into: Table) -> int:
-    """How many rows were written to `table` since `into` last consumed it."""
-    since = (night.lake.consumed_version(table, into) or 0) + 1
-    return sum(rows_written(entry) for entry in night.lake.commits(table, since))
+    """How many rows of `table` this run consumes: those written since `into` last consumed it, or all."""
+    consumed = 0 if night.everything else night.lake.consumed_version(table, into) or 0
+    return sum(rows_written(entry) for entry in night.lake.commits(table, consumed + 1))
 
 
 def _feed(night: SparkNight, table: Table, into: Table) -> DataFrame | None:
@@ -136,11 +137,18 @@ def merge(
         inserted, updated = _merge(night, table, new, mark, update)
     else:
         unknown = new if known is None or update else new.join(known, list(table.key), "left_anti")
-        ordered = unknown.sortWithinPartitions(table.order) if table.order else unknown
+        ordered = _in_order(night, source, unknown, table) if table.order else unknown
         night.write(table, ordered, "overwrite" if night.everything else "append", mark)
         inserted, updated = _rows_of_run(night, table, since), 0
     night.record_write(table, inserted + updated)
     return inserted, updated
+
+
+def _in_order(night: SparkNight, source: Table, rows: DataFrame, table: Table) -> DataFrame:
+    """The rows in the table's order; many rows in files that follow one another: a few days are in few files."""
+    files = _count_new(night, source, table) // ROWS_PER_FILE
+    in_files = rows.repartitionByRange(files, table.order) if files > 1 else rows
+    return in_files.sortWithinPartitions(table.order)
 
 
 def _known_keys(night: SparkNight, table: Table, new: DataFrame) -> DataFrame:

@@ -5,7 +5,7 @@ A DAG file imports this module, so it imports nothing but the standard library.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Layer = Literal["bronze", "silver", "gold", "models", "serving", "ops"]
@@ -29,9 +29,9 @@ class Stage:
     """Tables that it may read, by their full names; which of them it needs depends on the settings."""
     writes: tuple[str, ...] = ()
     """Tables that it may write, those of the layer `ops` aside."""
-    gib: float = 8.0
+    gib: float = field(kw_only=True)
     """Memory budget: what it takes at most, with its children and the night's Spark server, however much data there is.
-    `./run bench scale` measures it."""
+    `./run bench scale` measures it, and fails where a stage takes more."""
 
 
 BRONZE = Stage(
@@ -40,6 +40,7 @@ BRONZE = Stage(
     "takes each new record exactly once",
     spark=True,
     writes=("bronze.events", "bronze.items", "bronze.users"),
+    gib=5,
 )
 SILVER_ITEMS = Stage(
     "spark_jobs.silver_items",
@@ -48,6 +49,7 @@ SILVER_ITEMS = Stage(
     spark=True,
     reads=("bronze.items",),
     writes=("silver.items", "silver.unused_rows", "quarantine.rows"),
+    gib=5,
 )
 SILVER_USERS = Stage(
     "spark_jobs.silver_users",
@@ -56,6 +58,7 @@ SILVER_USERS = Stage(
     spark=True,
     reads=("bronze.users",),
     writes=("silver.users", "silver.unused_rows", "quarantine.rows"),
+    gib=5,
 )
 SILVER_INTERACTIONS = Stage(
     "spark_jobs.silver_interactions",
@@ -64,6 +67,7 @@ SILVER_INTERACTIONS = Stage(
     spark=True,
     reads=("bronze.events",),
     writes=("silver.interactions", "silver.unused_rows", "quarantine.rows"),
+    gib=7,
 )
 DATA_GATE = Stage(
     "expectations.gate",
@@ -81,6 +85,7 @@ DATA_GATE = Stage(
         "silver.users",
         "silver.unused_rows",
     ),
+    gib=8,
 )
 HISTORIES = Stage(
     "spark_jobs.gold_histories",
@@ -89,6 +94,7 @@ HISTORIES = Stage(
     spark=True,
     reads=("silver.interactions", "quarantine.rows"),
     writes=("gold.histories",),
+    gib=7,
 )
 ITEM_DAYS = Stage(
     "spark_jobs.gold_item_days",
@@ -97,6 +103,7 @@ ITEM_DAYS = Stage(
     spark=True,
     reads=("silver.interactions", "quarantine.rows"),
     writes=("gold.item_days",),
+    gib=7,
 )
 ITEM_STATS = Stage(
     "spark_jobs.gold_item_stats",
@@ -105,6 +112,7 @@ ITEM_STATS = Stage(
     spark=True,
     reads=("gold.item_days",),
     writes=("gold.item_stats",),
+    gib=7,
 )
 POPULAR = Stage(
     "spark_jobs.gold_popular",
@@ -113,12 +121,14 @@ POPULAR = Stage(
     spark=True,
     reads=("silver.interactions", "silver.items", "silver.users", "gold.item_stats"),
     writes=("gold.popular",),
+    gib=7,
 )
 TRAIN = Stage(
     "training.train",
     "models",
     "trains each declared model, when due",
     reads=("silver.interactions", "silver.items", "silver.users"),
+    gib=8,
 )
 MODEL_GATE = Stage(
     "training.model_gate",
@@ -126,6 +136,7 @@ MODEL_GATE = Stage(
     "**gate 2, model**",
     gate="model",
     reads=("silver.interactions", "silver.items", "silver.users"),
+    gib=8,
 )
 RECOMMENDATIONS = Stage(
     "spark_jobs.gold_recommendations",
@@ -134,6 +145,7 @@ RECOMMENDATIONS = Stage(
     spark=True,
     reads=("silver.interactions", "silver.items", "silver.users", "gold.histories", "gold.item_stats"),
     writes=("gold.recommendations",),
+    gib=7,
 )
 SIMILAR_ITEMS = Stage(
     "spark_jobs.gold_similar_items",
@@ -142,6 +154,7 @@ SIMILAR_ITEMS = Stage(
     spark=True,
     reads=("silver.items", "gold.item_stats"),
     writes=("gold.similar_items",),
+    gib=7,
 )
 SLATE_GATE = Stage(
     "serving.slate_gate",
@@ -158,16 +171,18 @@ SLATE_GATE = Stage(
         "gold.recommendations",
         "gold.similar_items",
     ),
+    gib=8,
 )
 PUBLISH = Stage(
     "serving.publish",
     "serving",
     "builds version N+1 beside N, checks it, flips one pointer",
     reads=("silver.items", "gold.popular", "gold.recommendations", "gold.similar_items"),
+    gib=7,
 )
-REPORT = Stage("serving.report", "ops", "the night on one page")
-MARTS = Stage("spark_jobs.marts", "gold", "what [people ask](sql.md)", spark=True)
-MARTS_CHECK = Stage("expectations.marts", "ops", "their expectations; closes nothing", gate="marts")
+REPORT = Stage("serving.report", "ops", "the night on one page", gib=6)
+MARTS = Stage("spark_jobs.marts", "gold", "what [people ask](sql.md)", spark=True, gib=8)
+MARTS_CHECK = Stage("expectations.marts", "ops", "their expectations; closes nothing", gate="marts", gib=7)
 
 NIGHT = (
     BRONZE, SILVER_ITEMS, SILVER_USERS, SILVER_INTERACTIONS, DATA_GATE, HISTORIES, ITEM_DAYS, ITEM_STATS, POPULAR,
@@ -177,7 +192,7 @@ NIGHT = (
 GATES = (DATA_GATE, MODEL_GATE, SLATE_GATE)
 """Stages that stop the night when a check fails."""
 
-TRAINING_DUE = Stage("training.due", "models", "says whether training is due, and why")
-MAINTENANCE = Stage("spark_jobs.maintenance", "ops", "deletes old rows and versions, puts small files together")
+TRAINING_DUE = Stage("training.due", "models", "says whether training is due, and why", gib=2)
+MAINTENANCE = Stage("spark_jobs.maintenance", "ops", "deletes old rows and versions, puts small files together", gib=8)
 
 ALL = (*NIGHT, TRAINING_DUE, MAINTENANCE)

@@ -136,9 +136,10 @@ SELECT * FROM gold.outcomes WHERE day IN (SELECT day FROM days)
 # `spread` has a row per number of places that an item can have, not per item: the ranks within are sums.
 COVERAGE = """
 WITH lists AS (SELECT items FROM gold.recommendations WHERE night = :night),
-listed AS (
-    SELECT item_id, count_if(place < :k) AS times FROM lists LATERAL VIEW posexplode(items) AS place, item_id
-    GROUP BY item_id),
+entries AS (
+    SELECT explode(slice(items, 1, :k)) AS item_id, 1 AS first FROM lists
+    UNION ALL SELECT explode(items), 0 FROM lists),
+listed AS (SELECT item_id, sum(first) AS times FROM entries GROUP BY item_id),
 known AS (
     SELECT coalesce(times, 0) AS times, times IS NOT NULL AS stored
     FROM (SELECT item_id, available FROM silver.items) FULL JOIN listed USING (item_id)

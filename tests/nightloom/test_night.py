@@ -217,7 +217,7 @@ import time
 from nightloom.night.run import run_stage
 from nightloom.night.stages import Stage
 
-run_stage(Stage("sleeps", "ops", "of a test"), lambda night: time.sleep(600), argv=["--date", "1998-04-21"])
+run_stage(Stage("sleeps", "ops", "of a test", gib=1), lambda night: time.sleep(600), argv=["--date", "1998-04-21"])
 """
 
 

@@ -27,7 +27,7 @@ from nightloom.night.run import RUN_ID_VARIABLE, run_stage
 from nightloom.night.stages import Stage
 
 D = date(1998, 4, 21)
-DEMO = Stage("demo.stage", "ops", "a stage of these tests")
+DEMO = Stage("demo.stage", "ops", "a stage of these tests", gib=1)
 GOOD = Check("rows", True, "5", "at least 1")
 BAD = Check("rows", False, "0", "at least 1")
 WARNING = Check("new rows", False, "0", "at least 1", severity="warn")

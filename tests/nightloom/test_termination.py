@@ -52,7 +52,7 @@ def body(night):
     globals()[sys.argv.pop()](night)
 
 name = sys.argv[-1]
-run_stage(Stage("demo.stage", "ops", "a stage of these tests"), body, argv=["--date", "1998-04-21"])
+run_stage(Stage("demo.stage", "ops", "a stage of these tests", gib=1), body, argv=["--date", "1998-04-21"])
 """
 
 

@@ -1,16 +1,18 @@
 """Incremental loads: what a table has consumed of another, and what a second try after a crash changes."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.contracts import BRONZE_USERS, QUARANTINE_ROWS, USERS
-from spark_jobs import silver, silver_users
+from nightloom.contracts import BRONZE_USERS, INTERACTIONS, QUARANTINE_ROWS, USERS
+from spark_jobs import increments, silver, silver_interactions, silver_users
 from spark_jobs.context import SparkNight
 from spark_jobs.increments import new_rows
-from tests.spark_jobs.small_project import NEXT, project
+from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, event, project
 
 
 def users(night: SparkNight) -> list[str]:
@@ -49,3 +51,17 @@ def test_a_crash_between_quarantine_and_silver_doubles_nothing(
 
 def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["new rows", "all rows"])
+def test_many_rows_are_in_files_that_follow_one_another(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything: bool
+) -> None:
+    monkeypatch.setattr(increments, "ROWS_PER_FILE", 4)
+    at = project(tmp_path, spark, EVENTS_ONLY)
+    at.ingest(*(event(n, at=f"1998-04-{1 + n * 7 % 19:02}T12:00:00Z") for n in range(12)))
+    at.run(silver_interactions.main, everything=everything)
+    files = pa.table(at.night().lake.open(INTERACTIONS).get_add_actions(flatten=True)).to_pylist()
+    spans = sorted((file["min.occurred_at"], file["max.occurred_at"]) for file in files)
+    assert len(spans) == 3
+    assert all(last < first for (_, last), (first, _) in pairwise(spans))

@@ -30,7 +30,7 @@ def body(night):
     print("begins", flush=True)
     night.spark.range(10**14).selectExpr("sum(hash(id))").collect()
 
-run_stage(Stage("demo.stage", "ops", "of a test"), body, context=SparkNight, argv=["--date", "2024-03-01"])
+run_stage(Stage("demo.stage", "ops", "of a test", gib=1), body, context=SparkNight, argv=["--date", "2024-03-01"])
 """
 
 
