@@ -137,18 +137,18 @@ def merge(
         inserted, updated = _merge(night, table, new, mark, update)
     else:
         unknown = new if known is None or update else new.join(known, list(table.key), "left_anti")
-        ordered = _in_order(night, source, unknown, table) if table.order else unknown
+        ordered = _in_order(night, source, unknown, table, table.order) if table.order else unknown
         night.write(table, ordered, "overwrite" if night.everything else "append", mark)
         inserted, updated = _rows_of_run(night, table, since), 0
     night.record_write(table, inserted + updated)
     return inserted, updated
 
 
-def _in_order(night: SparkNight, source: Table, rows: DataFrame, table: Table) -> DataFrame:
-    """The rows in the table's order; many rows in files that follow one another: a few days are in few files."""
+def _in_order(night: SparkNight, source: Table, rows: DataFrame, table: Table, order: str) -> DataFrame:
+    """The rows in the order of a column; many rows in files that follow one another: a few days are in few files."""
     files = _count_new(night, source, table) // ROWS_PER_FILE
-    in_files = rows.repartitionByRange(files, table.order) if files > 1 else rows
-    return in_files.sortWithinPartitions(table.order)
+    in_files = rows.repartitionByRange(files, order) if files > 1 else rows
+    return in_files.sortWithinPartitions(order)
 
 
 def _known_keys(night: SparkNight, table: Table, new: DataFrame) -> DataFrame:
