@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bootstrap.lock import lines_of, version_of
 from bootstrap.packages import uv_pip
-from bootstrap.shell import CACHE, PYTHON, VENV, SetupError, Shell, move_into_cache, say, scratch_folder
+from bootstrap.shell import CACHE, CHECKOUT, PYTHON, VENV, SetupError, Shell, move_into_cache, say, scratch_folder
 
 
 def wheel_folder() -> Path:
@@ -31,6 +31,12 @@ def install(sh: Shell) -> None:
     uv_pip(sh, "install", "--no-deps", "--reinstall", *wheel_folder().glob("*.whl"))
     sh(PYTHON, "-c", CHECK)
     say(f"  {summary('NCCL True' in sh.log.read_text().splitlines()[-1], count_gpus())}")
+
+
+def build_for_images(sh: Shell) -> None:
+    """Build the wheel into the checkout's folder `wheels`, from which images take it."""
+    with scratch_folder() as folder:
+        move_into_cache(build(sh, folder), CHECKOUT / "wheels")
 
 
 CHECK = "import horovod.torch as hvd; hvd.init(); print('ranks', hvd.size(), 'NCCL', bool(hvd.nccl_built()))"

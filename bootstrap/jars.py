@@ -99,6 +99,14 @@ def lock(sh: Shell) -> None:
         jars.write_lock(sh)
 
 
+def install_for_images(sh: Shell) -> None:
+    """Install the jars of images, and put Spark's own Scala library beside the broker's."""
+    for each in (SPARK_JARS, BROKER_JARS):
+        each.install(sh)
+    (scala,) = VENV.glob("lib/python3*/site-packages/pyspark/jars/scala-library-2.13.*.jar")
+    shutil.copy(scala, VENV / BROKER_JARS.folder)
+
+
 def check_against_lock(folder: Path, lock: Path) -> None:
     """Raises SetupError unless the folder holds exactly the jars of the lock."""
     actual, expected = checksums(folder).splitlines(), lock.read_text().splitlines()

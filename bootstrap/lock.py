@@ -1,10 +1,12 @@
-"""requirements.lock and bench.lock: one version of each package with its hashes, for Python 3.11 and 3.12."""
+"""requirements.lock, cluster.lock, bench.lock: a version of each package with its hashes, for Python 3.11 and 3.12."""
 
 import re
 
 from bootstrap.shell import CHECKOUT, SetupError
 
 LOCK = CHECKOUT / "requirements.lock"
+CLUSTER_LOCK = CHECKOUT / "cluster.lock"
+"""What only images have; they also have packages of requirements.lock."""
 PEERS_LOCK = CHECKOUT / "bench.lock"
 
 

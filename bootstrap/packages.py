@@ -38,6 +38,13 @@ def sync(sh: Shell) -> None:
     uv_pip(sh, "sync", "--require-hashes", "--compile-bytecode", requirements)
 
 
+def install_for_images(sh: Shell) -> None:
+    """Install what parts of images are made with: torch for Horovod, pyspark for its jars, build tools."""
+    requirements = STATE / "requirements.txt"
+    requirements.write_text("".join(map(lines_of, ("torch", "pyspark", "setuptools", "wheel", "cmake", "ninja"))))
+    uv_pip(sh, "install", "--require-hashes", "--constraints", LOCK, "--requirement", requirements)
+
+
 def install_nightloom(sh: Shell) -> None:
     """Install this checkout in editable mode, without dependencies."""
     uv_pip(sh, "install", "--no-deps", "--no-build-isolation", "--editable", ".")  # uv takes no path with a `#`

@@ -4,16 +4,17 @@ import re
 import sys
 import tomllib
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from bootstrap.jars import BROKER_JARS, S3_JARS, SPARK_JARS, Jars, check_against_lock, checksums
-from bootstrap.lock import LOCK, PEERS_LOCK, lines_of, version_of
+from bootstrap.lock import CLUSTER_LOCK, LOCK, PEERS_LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
 
-@pytest.mark.parametrize("lock", [LOCK, PEERS_LOCK], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [LOCK, CLUSTER_LOCK, PEERS_LOCK], ids=lambda lock: lock.name)
 def test_the_lock_names_no_registry_and_every_package_has_a_hash(lock: Path) -> None:
     text = lock.read_text()
     assert "://" not in text
@@ -24,9 +25,22 @@ def test_the_lock_names_no_registry_and_every_package_has_a_hash(lock: Path) -> 
 
 def test_every_direct_dependency_is_locked() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    for requirement in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
-        name = re.split(r"[\[=<>]", requirement)[0]
-        assert version_of(name)
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+    for requirement in [
+        *project["project"]["dependencies"],
+        *chain(*extras.values()),
+        *groups["dev"],
+        *groups["build"],
+    ]:
+        if isinstance(requirement, str):  # else a group that is included
+            assert version_of(re.split(r"[\[=<>]", requirement)[0])
+
+
+def test_what_only_images_have_is_locked_apart() -> None:
+    names = [set(re.findall(r"^([\w-]+)==", lock.read_text(), re.MULTILINE)) for lock in (LOCK, CLUSTER_LOCK)]
+    assert names[0] & names[1] == set()
+    group = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["dependency-groups"]["cluster"]
+    assert {requirement.split("==")[0] for requirement in group} <= names[1]
 
 
 def test_the_peers_of_benchmarks_are_locked_and_not_in_the_environment() -> None:

@@ -1,0 +1,274 @@
+"""`./run images | up | down`: Nightloom in containers on this machine. Needs Docker with compose, and Python alone.
+
+`up` builds the images, starts all services, loads the sample, runs its night by Airflow, and prints the addresses and a
+line of JSON: seconds until all services are healthy, seconds of the night, most memory of all containers together, and
+the images' sizes.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from threading import Event, Thread
+from typing import Any
+
+from bootstrap import images
+from bootstrap.shell import CHECKOUT, SetupError, say
+
+COMPOSE = CHECKOUT / "docker/compose.yaml"
+SECRETS = CHECKOUT / "docker/secrets.env"
+PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "nightloom")
+"""Compose's name for all of it: another one, with other ports, can run beside it on the same machine."""
+PORTS = {"API_PORT": 8000, "AIRFLOW_PORT": 8080, "MLFLOW_PORT": 5000, "MINIO_PORT": 9001, "SPARK_PORT": 8081}
+AFTER_A_NIGHT = ("serving-1", "serving-2")
+"""Services that are healthy when something is published."""
+READY_SECONDS = 1200
+"""60 s as a rule; much more on a machine that is busy with other things."""
+NIGHT_SECONDS = 7200
+DAG, USER = "nightly", "196"
+ENDS = ("success", "skipped", "failed", "upstream_failed", "up_for_retry")
+"""States of a task that a person wants to see."""
+SAMPLE_NIGHT = "1998-04-21"
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="./run", description=__doc__)
+    words = parser.add_subparsers(dest="word", required=True)
+    words.add_parser("images", help="build the images; options go to `docker build`")
+    up = words.add_parser("up", help="start all, load the sample, run its night")
+    up.add_argument("--profile", choices=["large"], help="more workers, for machines with 8 cores and 32 GiB or more")
+    up.add_argument("--no-night", action="store_true", help="only start the services")
+    down = words.add_parser("down", help="end all; the volumes stay")
+    down.add_argument("--volumes", action="store_true", help="remove the volumes and the passwords, too")
+    given, options = parser.parse_known_args(arguments)
+    if options and given.word != "images":
+        parser.error(f"found {' '.join(options)}")
+    try:
+        if given.word == "images":
+            print(json.dumps({"images_mib": images.build_all(options)}))
+        elif given.word == "up":
+            start(given.profile, night=not given.no_night)
+        else:
+            stop(volumes=given.volumes)
+    except SetupError as error:
+        say(f"{given.word}: {error}")
+        return 1
+    return 0
+
+
+def start(profile: str | None, *, night: bool) -> None:
+    """Start all services; print how long it took, and where they are."""
+    write_secrets()
+    images.build_all()
+    began = time.monotonic()
+    with peak_memory() as peak:
+        compose("up", "--detach", "--remove-orphans", profile=profile)
+        wait_until_healthy(profile, without=AFTER_A_NIGHT)
+        figures: dict[str, Any] = {"up_s": round(time.monotonic() - began)}
+        if night:
+            compose("exec", "-T", "worker-1", "nightloom", "sample", "ml-100k", "--until", SAMPLE_NIGHT)
+            figures["night_s"] = run_night(date.fromisoformat(SAMPLE_NIGHT))
+            wait_until_healthy(profile)
+            show_list(USER)
+    print_addresses()
+    print(json.dumps(figures | {"peak_gib": round(peak[0] / 2**30, 1), "images_mib": images.sizes()}))
+
+
+def stop(*, volumes: bool) -> None:
+    """End all services."""
+    if SECRETS.exists():
+        compose("--profile", "large", "down", "--remove-orphans", *(["--volumes"] if volumes else []))
+    if volumes:
+        SECRETS.unlink(missing_ok=True)
+
+
+def write_secrets() -> None:
+    """Make up the passwords, once; they must fit the volumes."""
+    if SECRETS.exists():
+        return
+    names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_SECRET_KEY")
+    lines = [f"{name}={secrets.token_hex(24)}" for name in names]
+    lines += [f"AIRFLOW_JWT_SECRET={secrets.token_hex(32)}"]
+    lines += [f"AIRFLOW_FERNET_KEY={urlsafe_b64encode(secrets.token_bytes(32)).decode()}"]
+    unfinished = SECRETS.with_suffix(".unfinished")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text("\n".join(lines) + "\n")
+    unfinished.rename(SECRETS)
+
+
+def read_secrets() -> dict[str, str]:
+    return dict(line.split("=", 1) for line in SECRETS.read_text().splitlines())
+
+
+def compose(*arguments: str, profile: str | None = None, capture: bool = False) -> str:
+    """Run docker compose, or docker-compose -> what it prints, if captured. Raises SetupError."""
+    command = [*compose_program(), "--project-name", PROJECT, "--file", str(COMPOSE), "--env-file", str(SECRETS)]
+    command += ["--profile", profile] if profile else []
+    done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE if capture else None, text=True, check=False)
+    if done.returncode:
+        raise SetupError(f"{' '.join([*command, *arguments])} ended with {done.returncode}; its own message is above")
+    return done.stdout or ""
+
+
+def compose_program() -> list[str]:
+    """Docker's compose: the plug-in of newer versions, or the program of older ones."""
+    if not shutil.which("docker"):
+        raise SetupError("found no `docker`; install Docker with compose, 20.10 or later")
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    if not plugin and not shutil.which("docker-compose"):
+        raise SetupError("found docker without compose; install its compose plug-in, or docker-compose 1.29 or later")
+    return ["docker", "compose"] if plugin else ["docker-compose"]
+
+
+def containers(profile: str | None = None) -> dict[str, dict[str, Any]]:
+    """Service -> what Docker knows of its container."""
+    ids = compose("ps", "--all", "--quiet", profile=profile, capture=True).split()
+    found = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=False)
+    return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in json.loads(found.stdout or "[]")}
+
+
+def wait_until_healthy(profile: str | None, without: Sequence[str] = ()) -> None:
+    """Wait for every health check. Raises SetupError that names the services which are not healthy, with their logs."""
+    deadline, before = time.monotonic() + READY_SECONDS, ""
+    while True:
+        waiting = {name: state_of(each) for name, each in containers(profile).items() if name not in without}
+        waiting = {name: state for name, state in waiting.items() if state not in ("healthy", "done")}
+        if not waiting:
+            return
+        if ended := [name for name, state in waiting.items() if state == "failed"]:
+            compose("logs", "--tail", "30", *ended)
+            raise SetupError(f"{', '.join(ended)} ended; the last lines of their logs are above")
+        if time.monotonic() > deadline:
+            compose("logs", "--tail", "30", *waiting)
+            raise SetupError(f"not healthy after {READY_SECONDS} s: {', '.join(waiting)}; their logs are above")
+        if (now := ", ".join(waiting)) != before:
+            say(f"  waiting for {now}")
+            before = now
+        time.sleep(2)
+
+
+def state_of(container: dict[str, Any]) -> str:
+    """healthy, starting, unhealthy; done or failed of one that ended."""
+    state = container["State"]
+    if state["Status"] == "exited" and not container["HostConfig"]["RestartPolicy"]["Name"].startswith("unless"):
+        return "failed" if state["ExitCode"] else "done"
+    return str(state.get("Health", {}).get("Status", state["Status"]))
+
+
+@contextmanager
+def peak_memory(seconds: float = 5) -> Iterator[list[int]]:
+    """Look every so many seconds how many bytes all of our containers take -> one number, the most so far."""
+    peak, over = [0], Event()
+
+    def watch() -> None:
+        while not over.wait(seconds):
+            peak[0] = max(peak[0], memory())
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watcher.join()
+
+
+def memory() -> int:
+    """Bytes of all containers, without the page cache that they can give back."""
+    units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    command = ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"]
+    total = 0
+    for line in subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines():
+        name, used = line.split()[:2]
+        if name.startswith(PROJECT):
+            number = used.rstrip("KMGiB")
+            total += int(float(number) * units[used.removeprefix(number)])
+    return total
+
+
+class Airflow:
+    """The API of the Airflow that runs in containers."""
+
+    def __init__(self) -> None:
+        self.url = f"http://127.0.0.1:{port('AIRFLOW_PORT')}"
+        login = {"username": "admin", "password": read_secrets()["AIRFLOW_ADMIN_PASSWORD"]}
+        self._headers = {"Content-Type": "application/json"}
+        self._headers["Authorization"] = f"Bearer {self.send('POST', '/auth/token', login)['access_token']}"
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One request -> its JSON. Tried again for READY_SECONDS where the API is busy, or has not read the DAG yet."""
+        data, deadline = None if body is None else json.dumps(body).encode(), time.monotonic() + READY_SECONDS
+        while True:
+            request = urllib.request.Request(self.url + path, data, self._headers, method=method)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except OSError as error:  # urllib's errors are, too
+                refused = isinstance(error, urllib.error.HTTPError) and error.code not in (404, 500, 502, 503)
+                if refused or time.monotonic() > deadline:
+                    raise SetupError(f"Airflow, {method} {self.url}{path}: {error}") from None
+            time.sleep(2)
+
+
+def run_night(day: date) -> int:
+    """Run the DAG once, and print its tasks as they end -> seconds. Raises SetupError that names what failed."""
+    airflow, began = Airflow(), time.monotonic()
+    runs = f"/api/v2/dags/{DAG}/dagRuns"
+    run = airflow.send("POST", runs, {"logical_date": None, "conf": {"date": str(day)}})["dag_run_id"]
+    page = f"{airflow.url}/dags/{DAG}/runs/{run}"
+    say(f"  The night of {day}: {page}")
+    seen = set[tuple[str, str, int]]()
+    while time.monotonic() < began + NIGHT_SECONDS:
+        state = airflow.send("GET", f"{runs}/{run}")["state"]
+        tasks = airflow.send("GET", f"{runs}/{run}/taskInstances?limit=100")["task_instances"]
+        for each in sorted(tasks, key=lambda task: task["end_date"] or ""):
+            end = (each["task_id"], each["state"], each["try_number"])
+            if each["state"] in ENDS and end not in seen:
+                seen.add(end)
+                say(f"  {time.monotonic() - began:6.0f} s  {end[0]:<36}{end[1]} {each['duration'] or 0:.0f} s")
+        if state in ("success", "failed"):
+            if failed := [each["task_id"] for each in tasks if each["state"] in ("failed", "upstream_failed")]:
+                raise SetupError(f"the night failed: {', '.join(failed)}; {page} has their logs")
+            return round(time.monotonic() - began)
+        time.sleep(2)
+    raise SetupError(f"the night did not end in {NIGHT_SECONDS} s; see {page}")
+
+
+def show_list(user: str) -> None:
+    """Print a user's published list, as the proxy gives it."""
+    url = f"http://127.0.0.1:{port('API_PORT')}/v1/users/{user}/recommendations"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        found = json.load(answer)
+    titles = ", ".join(item["title"] for item in found["items"][:3])
+    say(f"  {url}: {found['source']}, {found['slate_version']}, {len(found['items'])} items: {titles}, ...")
+
+
+def port(name: str) -> int:
+    return int(os.environ.get(name, PORTS[name]))
+
+
+def print_addresses() -> None:
+    password = f"as admin, with AIRFLOW_ADMIN_PASSWORD of {SECRETS.relative_to(CHECKOUT)}"
+    addresses = {
+        "API and console": ("API_PORT", ""),
+        "Airflow": ("AIRFLOW_PORT", password),
+        "MLflow": ("MLFLOW_PORT", ""),
+        "MinIO": ("MINIO_PORT", f"as nightloom, with MINIO_PASSWORD of {SECRETS.relative_to(CHECKOUT)}"),
+        "Spark": ("SPARK_PORT", ""),
+    }
+    for what, (name, how) in addresses.items():
+        print(f"{what:<17}http://127.0.0.1:{port(name)}  {how}".rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""docker/: Dockerfile, compose.yaml and the commands around them agree, as far as that shows without Docker."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bootstrap import containers
+from bootstrap.build_stage import STAGES
+from bootstrap.images import PREFIX, ROLES, SERVERS
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+DOCKERFILE = DOCKER / "Dockerfile"
+
+
+def stages() -> dict[str, str]:
+    """Stage of the Dockerfile -> its lines, its header included."""
+    text = DOCKERFILE.read_text(encoding="utf8")
+    return {found[1]: found[0] for found in re.finditer(r"^FROM \S+ AS (\S+)\n(?:(?!FROM ).*\n)*", text, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    return yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf8"))
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    command = [str(each) for each in (hadolint, "--config", DOCKER / "hadolint.yaml", DOCKERFILE)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("name", [*ROLES, *SERVERS])
+def test_an_image_has_a_user_without_rights_and_a_health_check(name: str) -> None:
+    assert "\nUSER 10001\n" in stages()[name]
+    assert "\nHEALTHCHECK " in stages()[name]
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_the_code_of_a_role_comes_after_its_packages(name: str) -> None:
+    assert "COPY --from=code" in stages()[name]
+    assert not re.search(r"^RUN ", stages()[name], re.MULTILINE)
+
+
+def test_bases_are_arguments() -> None:
+    bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(encoding="utf8"), re.MULTILINE)) - stages().keys()
+    assert bases == {"${BASE}", "${BUILD_BASE}"}
+
+
+def test_the_stages_that_build_call_steps_that_exist() -> None:
+    called = set(re.findall(r"bootstrap\.build_stage (\S+)", DOCKERFILE.read_text(encoding="utf8")))
+    both = {name.replace("${ACCELERATOR}", kind) for name in called for kind in ("cpu", "cuda")}
+    assert both == STAGES.keys()
+
+
+def test_what_a_cpu_image_leaves_out_is_locked() -> None:
+    locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    for file in (DOCKER / "packages").iterdir():
+        left_out = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+        assert [name for name in left_out if name not in locked] == []
+
+
+def test_each_service_has_an_image_of_ours(compose: Any) -> None:
+    images = {service["image"] for service in compose["services"].values()}
+    assert images == {PREFIX + name for name in (*ROLES, *SERVERS)}
+
+
+def test_volumes_have_names_and_no_service_uses_another_one(compose: Any) -> None:
+    mounts = [mount for service in compose["services"].values() for mount in service.get("volumes", [])]
+    named = {mount.split(":")[0] for mount in mounts if not mount.startswith(".")}
+    assert named == compose["volumes"].keys()
+
+
+def test_ports_are_open_to_this_machine_only(compose: Any) -> None:
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert len(ports) == len(containers.PORTS)
+    for port in ports:
+        found = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+):-(\d+)\}:\d+", port)
+        assert found is not None, port
+        assert containers.PORTS[found[1]] == int(found[2])
+
+
+def test_every_variable_without_a_default_is_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compose: Any
+) -> None:
+    monkeypatch.setattr(containers, "SECRETS", tmp_path / "secrets.env")
+    containers.write_secrets()
+    named = set(re.findall(r"\$\{(\w+)\}", (DOCKER / "compose.yaml").read_text(encoding="utf8")))
+    assert named == containers.read_secrets().keys()
+
+
+def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "SECRETS", tmp_path / "secrets.env")
+    containers.write_secrets()
+    first = containers.read_secrets()
+    containers.write_secrets()
+    assert containers.read_secrets() == first
+    assert len(set(first.values())) == len(first)
+    assert containers.SECRETS.stat().st_mode & 0o777 == 0o600
+
+
+def test_git_ignores_the_secrets() -> None:
+    assert subprocess.run(["git", "check-ignore", "-q", containers.SECRETS], cwd=ROOT, check=False).returncode == 0
