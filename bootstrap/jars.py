@@ -101,8 +101,9 @@ def lock(sh: Shell) -> None:
 
 def install_for_images(sh: Shell) -> None:
     """Install the jars of images, and put Spark's own Scala library beside the broker's."""
-    for each in (SPARK_JARS, BROKER_JARS):
+    for each in (SPARK_JARS, S3_JARS, BROKER_JARS):
         each.install(sh)
+    build_log_store(sh)
     (scala,) = VENV.glob("lib/python3*/site-packages/pyspark/jars/scala-library-2.13.*.jar")
     shutil.copy(scala, VENV / BROKER_JARS.folder)
 
