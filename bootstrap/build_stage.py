@@ -9,7 +9,7 @@ from importlib import import_module
 
 from bootstrap.shell import SetupError, Shell, say
 
-STAGES = {
+STEPS = {
     "environment": "packages:make_venv",
     "libraries": "packages:install_for_images",
     "placeholders-cpu": "placeholders:install",
@@ -21,7 +21,7 @@ STAGES = {
 
 
 def main(name: str) -> int:
-    module, function = STAGES[name].split(":")
+    module, function = STEPS[name].split(":")
     try:
         getattr(import_module(f"bootstrap.{module}"), function)(Shell(name))
     except SetupError as error:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bootstrap import containers
-from bootstrap.build_stage import STAGES
+from bootstrap.build_stage import STEPS
 from bootstrap.images import PREFIX, ROLES, SERVERS
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_bases_are_arguments() -> None:
 def test_the_stages_that_build_call_steps_that_exist() -> None:
     called = set(re.findall(r"bootstrap\.build_stage (\S+)", DOCKERFILE.read_text(encoding="utf8")))
     both = {name.replace("${ACCELERATOR}", kind) for name in called for kind in ("cpu", "cuda")}
-    assert both == STAGES.keys()
+    assert both == STEPS.keys()
 
 
 def test_what_a_cpu_image_leaves_out_is_locked() -> None:
