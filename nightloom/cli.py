@@ -33,6 +33,7 @@ WORDS = {
     ),
     "sql": ("nightloom.sql.commands:sql", "DuckDB over the Delta tables, at any version."),
     "tables": ("nightloom.sql.commands:tables", "The data dictionary."),
+    "cost": ("nightloom.cost:cost", "Seconds, machines and money of a night, from measured rates."),
     "sample": ("nightloom.samples.command:sample", "Sample data: MovieLens 100K, or synthetic of any size."),
 }
 """Word -> (module:click command, one line of help)."""
