@@ -1,6 +1,6 @@
 """Packages of Debian or Ubuntu: Java for Spark; a compiler and Python's headers to build Horovod.
 
-For tests and benchmarks also the servers of the serving stores; for a lake on S3 Java's compiler.
+For tests and benchmarks also servers; for a lake on S3 Java's compiler.
 """
 
 import importlib.util
@@ -19,8 +19,16 @@ from bootstrap.shell import SetupError, Shell
 JAVA = 17
 """The first version that Spark 4 runs on."""
 
-SERVERS = {"redis-server": "redis-server", "postgresql": "initdb", "lmdb-utils": "mdb_load"}
-"""Debian package -> one of its programs; for tests and benchmarks of the serving stores."""
+SERVERS = {
+    "redis-server": "redis-server",
+    "postgresql": "initdb",
+    "lmdb-utils": "mdb_load",
+    # Dropbear's programs alone: Debian's openssh-server would open a port of this machine at once.
+    "dropbear-bin": "dropbear",
+    "openssh-client": "ssh",
+    "iproute2": "ip",
+}
+"""Debian package -> one of its programs; for tests and benchmarks of the serving stores, and of ranks on two hosts."""
 
 
 def key() -> str:
@@ -66,8 +74,9 @@ def install_compiler(sh: Shell) -> None:
 
 
 def missing_servers() -> list[str]:
-    """Debian packages of the missing servers. PostgreSQL's programs are not on Debian's PATH."""
-    places = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+    """Debian packages of the missing servers. PostgreSQL's programs and /usr/sbin may not be on PATH."""
+    folders = ["/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    places = os.pathsep.join([os.environ["PATH"], *folders])
     return [package for package, program in SERVERS.items() if not shutil.which(program, path=places)]
 
 

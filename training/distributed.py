@@ -218,6 +218,10 @@ def command(ranks: int, *module_and_arguments: str, settings: Settings | None = 
         # Horovod bars a host that lost a rank for a while, so one machine must look like two.
         hosts = hosts or (f"localhost:{-(-ranks // 2)}", f"127.0.0.1:{max(ranks // 2, 1)}")
         horovodrun += ["--min-np", str(training.min_ranks), "--max-np", str(ranks), *RETRY_OPTIONS]
+    if training.hosts:
+        horovodrun += ["--ssh-port", str(training.ssh_port)]
+    if training.network_interface:
+        horovodrun += ["--network-interfaces", training.network_interface]
     return [*horovodrun, *(["-H", ",".join(hosts)] if hosts else []), *python, *module_and_arguments]
 
 
@@ -250,14 +254,17 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED_PREFIXES)}
-    with session(load(options.config)):
+    settings = load(options.config)
+    interface = settings.training.network_interface
+    with session(settings):
         horovod.spark.run(
-            run_module, (options.module, options.arguments), num_proc=options.ranks, env=forwarded, verbose=0
-        )
+            run_module, (options.module, options.arguments), num_proc=options.ranks, env=forwarded, verbose=0,
+            stdout=sys.stdout, stderr=sys.stderr, nics={interface} if interface else None,
+        )  # fmt: skip
 
 
-FORWARDED_PREFIXES = ("NIGHTLOOM_", "HOROVOD_", "OMP_", "PYTHONPATH")
-"""Environment variables with these prefixes are passed to the Spark cluster."""
+FORWARDED_PREFIXES = ("NIGHTLOOM_", "HOROVOD_", "OMP_", "NCCL_", "PYTHONPATH", "AWS_", "AZURE_", "GOOGLE_")
+"""Environment variables with these prefixes are passed to the Spark cluster: the last three open object storage."""
 
 
 def run_module(module: str, arguments: list[str]) -> None:

@@ -109,14 +109,22 @@ def fit_on_ranks(night: Night, task: fit.Task, spec: ModelSpec, folder: Place) -
     given = distributed.environment(ranks, training)
     where = distributed.describe_devices(ranks)
     print(f"{spec.name}: {ranks} ranks, {given['OMP_NUM_THREADS']} threads each, {where}", flush=True)
-    done = subprocess.run(command, env=os.environ | given, check=False)
-    if done.returncode and (refusal := fit.read_refusal(folder)):
-        raise DataError(refusal)
-    if done.returncode:
-        raise TrainingError(
-            f"{spec.name} did not train: exit code {done.returncode} of {' '.join(command)}; its own message is above"
-        )
-    return fit.read(folder)
+    for restarts in range(training.restarts + 1):
+        done = subprocess.run(command, env=os.environ | given, check=False)
+        if done.returncode and (refusal := fit.read_refusal(folder)):
+            raise DataError(refusal)
+        if not done.returncode:
+            return fit.read(folder)
+        if restarts < training.restarts:
+            print(
+                f"{spec.name}: the ranks ended with exit code {done.returncode}; restart {restarts + 1} of "
+                f"{training.restarts} continues from the last checkpoint",
+                flush=True,
+            )
+    raise TrainingError(
+        f"{spec.name} did not train: exit code {done.returncode} of {' '.join(command)}, after {training.restarts} "
+        "restarts (training.restarts); its own message is above"
+    )
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -32,12 +32,20 @@ class Training(Section):
     where Horovod was built without NCCL: with a GPU the default is then 1, and more ranks train on the CPU."""
     min_ranks: int | None = Field(None, ge=1)
     """Elastic training: when a rank is lost, the others continue from the last epoch, as long as this many are left. A
-    new rank joins when its host is back. Without this key a lost rank ends the training; the next run continues from
-    the last epoch."""
+    new rank joins when its host is back. Without this key a lost rank ends all ranks, and `restarts` applies."""
+    restarts: int = Field(2, ge=0)
+    """How many times a training whose ranks ended with an error, such as a lost machine, is started again by itself: it
+    continues from the last epoch."""
     launcher: Literal["horovodrun", "spark"] = "horovodrun"
     """`horovodrun`: ranks on this machine, or on `hosts` by ssh; `spark`: ranks inside the cluster of places.spark."""
     hosts: tuple[str, ...] = ()
-    """HOST:RANKS for each host; the first is this machine. All see places.home and this checkout at the same paths."""
+    """HOST:RANKS for each host, reached by ssh where it is not this machine. All see places.home, and this
+    checkout at the same paths."""
+    ssh_port: int = Field(22, ge=1, le=65535)
+    """Port of ssh on `hosts`."""
+    network_interface: str | None = Field(None, pattern=r"^[\w.:@-]+$")
+    """Network interface through which ranks talk, such as `eth0`: it has this name on every machine. By default Horovod
+    looks for an interface by which all machines reach each other."""
     compression: Literal["none", "fp16"] = "none"
     """Compression of gradients between ranks: `fp16` sends half the bytes, rounded. Sparse gradients are never
     rounded."""

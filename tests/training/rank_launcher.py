@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,13 +46,16 @@ params = {{ factors = 16, length = 8, epochs = {epochs}, batch = 32, learning_ra
 
 
 @contextmanager
-def training(settings: Settings, ranks: int, folder: Path) -> Iterator[Process]:
-    """Run a training of the project's sequence model as its own process group; kill what is left of it at the end."""
+def training(settings: Settings, ranks: int, folder: Path, prefix: Sequence[str] = ()) -> Iterator[Process]:
+    """Run a training of the project's sequence model as its own process group; kill what is left of it at the end.
+
+    `prefix` is what stands before the command.
+    """
     version = Lake(settings.place("lake")).version(INTERACTIONS)
-    command = distributed.command(
+    command = [*prefix, *distributed.command(
         ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
         "--model", "sequence", "--version", str(version), "--folder", str(folder), settings=settings,
-    )  # fmt: skip
+    )]  # fmt: skip
     environment = os.environ | distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -118,9 +118,16 @@ def settings(tmp_path: Path, training: str, places: str = "") -> settings_module
     ("training", "expected"),
     [
         ("ranks = 3", "-np 3 --gloo PYTHON"),
-        ('hosts = ["a:4", "b:4"]', "-np 8 --gloo -H a:4,b:4 PYTHON"),
+        ('hosts = ["a:4", "b:4"]', "-np 8 --gloo --ssh-port 22 -H a:4,b:4 PYTHON"),
+        (
+            'hosts = ["a:1", "b:1"]\nssh_port = 2222\nnetwork_interface = "eth1"',
+            "-np 2 --gloo --ssh-port 2222 --network-interfaces eth1 -H a:1,b:1 PYTHON",
+        ),
         ("ranks = 3\nmin_ranks = 1", "-np 3 --gloo --min-np 1 --max-np 3 RETRY -H localhost:2,127.0.0.1:1 PYTHON"),
-        ('hosts = ["a:1", "b:1"]\nmin_ranks = 1', "-np 2 --gloo --min-np 1 --max-np 2 RETRY -H a:1,b:1 PYTHON"),
+        (
+            'hosts = ["a:1", "b:1"]\nmin_ranks = 1',
+            "-np 2 --gloo --min-np 1 --max-np 2 RETRY --ssh-port 22 -H a:1,b:1 PYTHON",
+        ),
     ],
 )
 def test_the_launchers_command_follows_the_settings(tmp_path: Path, training: str, expected: str) -> None:

@@ -1,0 +1,53 @@
+"""Ranks by horovodrun on two hosts: two addresses, joined by a cable of their own, and ssh from one to the other."""
+
+from pathlib import Path
+
+import pytest
+
+from nightloom import settings as settings_module
+from nightloom.settings import Settings
+from tests.training.rank_launcher import cyclic_likes, ndcg, read_output, sequence_section, training
+from tests.training.small_project import MakeProject
+from tests.training.test_elastic import assert_same_weights
+from tests.training.two_hosts import SSH_PORT, TwoHosts, two_hosts
+
+pytestmark = pytest.mark.slow
+
+
+def on_hosts(project: Settings, hosts: TwoHosts, more: str = "") -> Settings:
+    """The project, with a rank on each host."""
+    training = f'hosts = ["{hosts.first}:1", "{hosts.second}:1"]\nssh_port = {SSH_PORT}\n{more}'
+    text = project.file.read_text().replace("[training]\n", f"[training]\n{training}\n")
+    project.file.write_text(text)
+    return settings_module.load(project.file)
+
+
+@pytest.mark.parametrize("interface", ["", 'network_interface = "eth0"'], ids=["found", "given"])
+def test_ranks_on_two_addresses_train_the_same_model_as_on_one_machine(
+    interface: str, project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = project([sequence_section(epochs=3)], cyclic_likes(users=40))
+    with training(settings, 2, tmp_path / "one") as process:
+        read_output(process)
+    with two_hosts(tmp_path / "ssh") as hosts:
+        settings = on_hosts(settings, hosts, interface)
+        with training(settings, 2, tmp_path / "two", hosts.on_first) as process:
+            output = read_output(process)
+    assert "rank 0 of 2" in output
+    assert "rank 1 of 2" in output
+    assert f"Child connection from {hosts.first}" in (tmp_path / "ssh" / "log").read_text()
+    assert_same_weights(tmp_path / "one", tmp_path / "two")
+
+
+def test_when_a_host_is_lost_the_other_finishes_from_the_last_epoch(
+    project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = project([sequence_section(epochs=30)], cyclic_likes(users=200))
+    with two_hosts(tmp_path / "ssh") as hosts:
+        settings = on_hosts(settings, hosts, "min_ranks = 1")
+        with training(settings, 2, tmp_path / "model", hosts.on_first) as process:
+            read_output(process, until="epoch 10,")
+            hosts.stop_second()
+            output = read_output(process)
+    assert "rank 0 of 1" in output
+    assert ndcg(settings, tmp_path / "model") > 0.99

@@ -1,0 +1,87 @@
+"""Two hosts on this machine: network namespaces with an address each, and an SSH server in the second. Needs root.
+
+Both have the interface `eth0`. They share folders, processes and memory, and nothing of the network.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SSH_PORT = 2222
+SECONDS_TO_START = 20
+
+
+@dataclass(frozen=True)
+class TwoHosts:
+    """The addresses, what stands before a command of the first host, and the second host's SSH server."""
+
+    first: str
+    second: str
+    on_first: Sequence[str]
+    server: "subprocess.Popen[bytes]"
+
+    def stop_second(self) -> None:
+        """End all that runs on the second host at once, as when its power fails."""
+        server = psutil.Process(self.server.pid)
+        for process in [server, *server.children(recursive=True)]:
+            process.kill()
+        self.server.wait()
+
+
+@contextmanager
+def two_hosts(folder: Path) -> Iterator[TwoHosts]:
+    """Two hosts for as long as the block lasts; the first reaches the second by ssh, with a key made in `folder`."""
+    names = [f"nl{os.getpid()}{letter}" for letter in "ab"]
+    addresses = [f"10.214.{os.getpid() % 250}.{number}" for number in (1, 2)]
+    with ExitStack() as made:
+        for name in names:
+            _run("ip", "netns", "add", name)
+            made.callback(_run, "ip", "netns", "del", name)
+        _run("ip", "-n", names[0], "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", names[1])
+        for name, address in zip(names, addresses, strict=True):
+            _run("ip", "-n", name, "addr", "add", f"{address}/30", "dev", "eth0")
+            _run("ip", "-n", name, "link", "set", "eth0", "up")
+            _run("ip", "-n", name, "link", "set", "lo", "up")
+        _make_keys(folder)
+        # A namespace has mounts of its own: root's ~/.ssh is the folder there, and stays as it is elsewhere.
+        home = Path("~root/.ssh").expanduser()
+        home.mkdir(mode=0o700, exist_ok=True)
+        start = ["sh", "-c", f'mount --bind "{folder}" "{home}" && exec "$@"', "sh"]
+        on_first, on_second = ([*("ip", "netns", "exec", name), *start] for name in names)
+        server = subprocess.Popen(
+            [*on_second, "dropbear", "-F", "-E", "-s", "-r", str(folder / "host"), "-p", f"{addresses[1]}:{SSH_PORT}"],
+            stderr=(folder / "log").open("wb"),
+        )
+        hosts = TwoHosts(addresses[0], addresses[1], on_first, server)
+        made.callback(lambda: hosts.stop_second() if server.poll() is None else None)
+        _wait_for_ssh(hosts, folder / "log")
+        yield hosts
+
+
+def _make_keys(folder: Path) -> None:
+    """A host key, and a key of root's that opens the host."""
+    folder.mkdir(mode=0o700)
+    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id_ed25519"))
+    (folder / "id_ed25519.pub").rename(folder / "authorized_keys")
+    _run("dropbearkey", "-t", "ed25519", "-f", str(folder / "host"))
+
+
+def _wait_for_ssh(hosts: TwoHosts, log: Path) -> None:
+    ssh = ["ssh", "-o", "StrictHostKeyChecking=no", "-p", str(SSH_PORT), hosts.second, "true"]
+    deadline = time.monotonic() + SECONDS_TO_START
+    while (done := subprocess.run([*hosts.on_first, *ssh], capture_output=True, text=True, check=False)).returncode:
+        assert time.monotonic() < deadline, done.stderr + log.read_text(errors="replace")
+        assert hosts.server.poll() is None, log.read_text(errors="replace")
+        time.sleep(0.2)
+
+
+def _run(*command: str) -> None:
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
