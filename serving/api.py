@@ -1,7 +1,7 @@
 """The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers with JSON as bytes.
 
 GET /v1/users/{user}/recommendations?k=&exclude=a,b&segment=   /v1/popular?k=&exclude=&segment=
-    /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz
+    /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz   /metrics
     /v1/users/{user}/explain?item=   and the console's pages.
 Errors are {"error": {"code": .., "message": ..}}.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +28,7 @@ from nightloom.settings import Settings
 from serving import answers, console
 from serving.answers import BadRequestError
 from serving.explanations import Explanations
+from serving.metrics import Metrics
 from serving.stores import open_store
 from serving.stores.base import EVERYBODY, NothingPublishedError
 from serving.stores.fallback import FallbackReader
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> Starlette:
             Exception: lambda _, error: _error(500, "internal", f"{type(error).__name__}; the server's log has more"),
         },
         lifespan=_close_lists,
+        middleware=[Middleware(Metrics)],
     )
     app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
     saved = settings.place("scratch") / "serving" / "last_good.json"
