@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nightloom.errors import NightloomError
 from nightloom.places import Place
 from nightloom.settings import Settings, Training, load
 from training import devices
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 T = TypeVar("T")
+
+
+class AddressError(NightloomError):
+    """Ranks of other machines cannot reach this one."""
 
 
 class Group:
@@ -118,6 +124,7 @@ class Horovod(Group):
     def __init__(self) -> None:
         import horovod.torch as hvd  # type: ignore[import-untyped]  # lazily: a group of one does without it
 
+        check_own_address()
         hvd.init()
         self._hvd = hvd
         self.reduces_on_gpus = bool(hvd.nccl_built())
@@ -169,6 +176,20 @@ class Horovod(Group):
 
     def _broadcast_from_root(self, value: Any) -> Any:
         return self._hvd.broadcast_object(value, root_rank=0, name="broadcast from root")
+
+
+def check_own_address() -> None:
+    """Raise AddressError where ranks on other machines would be told a loopback address.
+
+    Horovod 0.28 tells them where this machine's own name points, whatever the network interface is.
+    """
+    several = int(os.environ.get("HOROVOD_CROSS_SIZE", "1")) > 1 and os.environ.get("HOROVOD_GLOO_IFACE") != "lo"
+    name = socket.gethostname()
+    if several and (address := socket.gethostbyname(name)).startswith("127."):
+        raise AddressError(
+            f"found {address} for {name}, this machine's own name, which ranks on other machines cannot reach; in "
+            f"/etc/hosts, give {name} the machine's address on the network"
+        )
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bootstrap.images import PREFIX, ROLES
 from nightloom.night import stages
 from serving.metrics import Metrics
 
@@ -38,6 +39,13 @@ def test_memory_requests_follow_from_the_stages_budgets() -> None:
     assert training["limits"]["memory"] == f"{2 * stages.TRAIN.gib:g}Gi"
     task = read("airflow.yaml")["workers"]["resources"]["requests"]
     assert task["memory"] == f"{max(stage.gib for stage in stages.ALL):g}Gi"
+
+
+def test_images_are_those_of_run_images() -> None:
+    images = read("airflow.yaml")["images"]
+    assert {each["repository"] for each in images.values()} <= {PREFIX + role for role in ROLES}
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    assert f'printf "%s{PREFIX}%s:%s" .root.Values.registry .role' in helpers
 
 
 def test_airflows_pods_have_what_our_release_makes() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bootstrap.images import PREFIX, ROLES
 from nightloom.settings import Training
 from tests.kubernetes import tools
 from tests.kubernetes.tools import Manifest, Schemas
@@ -90,7 +91,8 @@ def test_pods_have_no_root_no_writable_image_and_no_account(manifests: list[Mani
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
-            assert container["image"].rpartition(":")[0] in ("nightloom/serving", "nightloom/training")
+            name = container["image"].rpartition(":")[0]
+            assert name.removeprefix(PREFIX) in ROLES
             assert {"memory", "cpu"} <= container["resources"]["requests"].keys()
             assert {"secretRef": {"name": "nightloom"}} in container["envFrom"]
 

@@ -39,6 +39,18 @@ def test_ranks_on_two_addresses_train_the_same_model_as_on_one_machine(
     assert_same_weights(tmp_path / "one", tmp_path / "two")
 
 
+def test_a_machine_whose_own_name_is_a_loopback_address_is_an_error_that_says_what_to_change(
+    project: MakeProject, tmp_path: Path
+) -> None:
+    settings = project([sequence_section(epochs=3)], cyclic_likes(users=40))
+    with two_hosts(tmp_path / "ssh", named=False) as hosts:
+        settings = on_hosts(settings, hosts)
+        with training(settings, 2, tmp_path / "two", hosts.on_first) as process:
+            output = read_output(process, until="AddressError")
+    assert "found 127.0.1.1 for " in output
+    assert "in /etc/hosts, give " in output
+
+
 def test_when_a_host_is_lost_the_other_finishes_from_the_last_epoch(
     project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

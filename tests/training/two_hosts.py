@@ -4,6 +4,7 @@ Both have the interface `eth0`. They share folders, processes and memory, and no
 """
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -35,8 +36,11 @@ class TwoHosts:
 
 
 @contextmanager
-def two_hosts(folder: Path) -> Iterator[TwoHosts]:
-    """Two hosts for as long as the block lasts; the first reaches the second by ssh, with a key made in `folder`."""
+def two_hosts(folder: Path, named: bool = True) -> Iterator[TwoHosts]:
+    """Two hosts for as long as the block lasts; the first reaches the second by ssh, with a key made in `folder`.
+
+    `named`: whether /etc/hosts has a host's own name with its address; otherwise the name means 127.0.1.1.
+    """
     names = [f"nl{os.getpid()}{letter}" for letter in "ab"]
     addresses = [f"10.214.{os.getpid() % 250}.{number}" for number in (1, 2)]
     with ExitStack() as made:
@@ -52,16 +56,28 @@ def two_hosts(folder: Path) -> Iterator[TwoHosts]:
         # A namespace has mounts of its own: root's ~/.ssh is the folder there, and stays as it is elsewhere.
         home = Path("~root/.ssh").expanduser()
         home.mkdir(mode=0o700, exist_ok=True)
-        start = ["sh", "-c", f'mount --bind "{folder}" "{home}" && exec "$@"', "sh"]
-        on_first, on_second = ([*("ip", "netns", "exec", name), *start] for name in names)
+        mount = 'mount --bind "$1" "$2" && mount --bind "$3" /etc/hosts && shift 3 && exec "$@"'
+        files = [_hosts_file(folder, address, named) for address in addresses]
+        on_first, on_second = (
+            ["ip", "netns", "exec", name, "sh", "-c", mount, "sh", str(folder), str(home), str(file)]
+            for name, file in zip(names, files, strict=True)
+        )
+        log = made.enter_context((folder / "log").open("wb"))
         server = subprocess.Popen(
             [*on_second, "dropbear", "-F", "-E", "-s", "-r", str(folder / "host"), "-p", f"{addresses[1]}:{SSH_PORT}"],
-            stderr=(folder / "log").open("wb"),
+            stderr=log,
         )
         hosts = TwoHosts(addresses[0], addresses[1], on_first, server)
         made.callback(lambda: hosts.stop_second() if server.poll() is None else None)
         _wait_for_ssh(hosts, folder / "log")
         yield hosts
+
+
+def _hosts_file(folder: Path, address: str, named: bool) -> Path:
+    """The /etc/hosts of a host."""
+    file = folder / f"hosts-{address}"
+    file.write_text(f"127.0.0.1 localhost\n{address if named else '127.0.1.1'} {socket.gethostname()}\n")
+    return file
 
 
 def _make_keys(folder: Path) -> None:
