@@ -33,6 +33,8 @@ WORDS = {
     ),
     "sql": ("nightloom.sql.commands:sql", "DuckDB over the Delta tables, at any version."),
     "tables": ("nightloom.sql.commands:tables", "The data dictionary."),
+    "backup": ("serving.backup_commands:backup", "Copy what cannot be made again to a folder or object storage."),
+    "restore": ("serving.backup_commands:restore", "Put a backup back where nothing is, or ask first."),
     "cost": ("nightloom.cost:cost", "Seconds, machines and money of a night, from measured rates."),
     "sample": ("nightloom.samples.command:sample", "Sample data: MovieLens 100K, or synthetic of any size."),
 }

@@ -74,6 +74,12 @@ def update_listing(source: Source, root: Path, listing: Place) -> list[str]:
     return unsettled
 
 
+def unread_files(source: Source, root: Path, listing: Place) -> list[str]:
+    """Names of the files that are complete or still being written, and not listed in their present state."""
+    listed = listed_files(listing) if DeltaTable.is_deltatable(str(listing)) else []
+    return sorted(_find_new(source, root, {row["file"]: FileState(row["modified"], row["length"]) for row in listed}))
+
+
 def listed_files(listing: Place) -> list[Row]:
     """Every entry of a listing, oldest first: file, modified, length, again, number (of the commit)."""
     found = QueryBuilder().register("t", DeltaTable(str(listing))).execute("SELECT * FROM t ORDER BY number, file")
