@@ -6,6 +6,7 @@ killed in mid-night.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -37,6 +38,7 @@ def make_project(folder: Path) -> Project:
     project = Project.create(folder, SMALL)
     sample = ("--users", "150", "--items", "80", "--days", "37", "--seed", "11", "--events", "6000")
     assert project.nightloom("sample", "synthetic", *sample, "--to", str(folder / "made")).returncode == 0
+    days_arrive(folder / "made", folder / "landing", D)
     return project
 
 
@@ -44,7 +46,6 @@ def run_night(
     project: Project, variables: Variables, before: Callable[[stages.Stage], None] = lambda stage: None
 ) -> dict[str, str]:
     """A night, stage by stage -> stage's name to its output; `before` is called before each one."""
-    days_arrive(project.root / "made", project.root / "landing", D)
     outputs = {}
     for stage in NIGHT:
         before(stage)
@@ -58,9 +59,10 @@ def run_night(
     return outputs
 
 
-def laptops_tables(folder: Path) -> dict[str, list[str]]:
-    """Content of the tables after the night on a laptop's warm server."""
-    project = make_project(folder)
+def laptops_tables(folder: Path, landing: Path) -> dict[str, list[str]]:
+    """Content of the tables after the night on a laptop's warm server, from the same files of the same age."""
+    project = Project.create(folder, SMALL)
+    shutil.copytree(landing, folder / "landing")
     server = [sys.executable, "-m", "spark_jobs.session"]
     subprocess.run([*server, "start"], cwd=project.root, env=project.environment, check=True)
     try:
@@ -142,7 +144,7 @@ def test_a_night_on_a_cluster_has_the_tables_of_a_laptops_night_also_when_a_work
         assert launched(running, "other") >= len(of_spark)
         models = list((tmp_path / "cluster" / f"nightloom-{os.getuid()}" / "models").glob("nightloom-model-*"))
     assert len(models) == 1  # sent, for the worker does not see the driver's, and unpacked once
-    on_cluster, on_laptop = content(project), laptops_tables(tmp_path / "laptop")
+    on_cluster, on_laptop = content(project), laptops_tables(tmp_path / "laptop", project.root / "landing")
     assert on_cluster.keys() == on_laptop.keys()
     for table, rows in on_laptop.items():
         assert on_cluster[table] == rows, table
