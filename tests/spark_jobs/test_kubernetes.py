@@ -36,7 +36,7 @@ class Api(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         given.setdefault("metadata", {}).update(uid=str(len(self.made)), resourceVersion="1")
-        self.made.append(given)
+        self.made.append(given | {"path": self.path})
         self.answer(given, 201)
 
     def do_GET(self) -> None:
@@ -94,7 +94,7 @@ def test_an_executors_pod_has_our_image_memory_and_the_drivers_address(tmp_path:
             job.wait()
     (container,) = pods[0]["spec"]["containers"]
     variables = {each["name"]: each.get("value") for each in container["env"]}
-    assert pods[0]["metadata"]["namespace"] == "shop"
+    assert pods[0]["path"] == "/api/v1/namespaces/shop/pods"
     assert container["image"] == IMAGE
     assert "@127.0.0.1:" in variables["SPARK_DRIVER_URL"]
     assert variables["SPARK_EXECUTOR_CORES"] == "2"
