@@ -85,7 +85,7 @@ def _prepared(spark: SparkSession, settings: Settings) -> SparkSession:
     lake = settings.place("lake")
     if isinstance(lake, Path):
         landing = [place_at(source.path, settings.root) for source in settings.sources if source.path]
-        check_folders(spark, lake, [place for place in landing if isinstance(place, Path)])
+        check_folders(spark, lake, [place for place in landing if isinstance(place, Path) and place.is_dir()])
     return spark
 
 
