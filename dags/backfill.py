@@ -19,7 +19,7 @@ the command keeps one for all nights; without the command each task has its own 
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
-from policy import POLICY, task
+from policy import AIRFLOW, POLICY, task
 
 from nightloom.night import stages
 
@@ -33,7 +33,7 @@ MODEL = Param(
 with DAG(
     "backfill",
     # The night's own schedule, so that a date's run has the same logical date in both DAGs.
-    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable(AIRFLOW.nightly, timezone=AIRFLOW.timezone),
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     is_paused_upon_creation=True,
     tags=["nightloom", "night"],

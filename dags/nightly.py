@@ -1,13 +1,14 @@
 """# The night
 
 From a day's files to tomorrow's lists: ingest, clean, **gate 1 (data)**, gold, score, **gate 3 (slate)**, publish,
-report, marts. It starts at 02:00 UTC and processes the day that ended two hours before. Every task is a command that a
+report, marts. By default it starts at 02:00 UTC, for the day that ended
+two hours before. Every task is a command that a
 person can run by hand; the task's log shows it. `docs/night.md` says what each stage does.
 
 - **A task is red**: the last lines of its log say what was found, what was expected and what to do. Fix that, then
   *clear* the task: a stage can run again at any time.
-- **A gate is closed**: nothing was published, yesterday's lists are served. Fix the cause, or run the gate by hand
-  with `--override "WHO: WHY"` and mark the task a success.
+- **A gate is closed**: the task failed without a second try, nothing was published, yesterday's lists are served. Fix
+  the cause, or run the gate by hand with `--override "WHO: WHY"` and mark the task a success.
 - **By hand**: a trigger without a date works for the last complete day (UTC), `{"date": "YYYY-MM-DD"}` for another one.
   A day that is not over needs `"incomplete": true` as well: its night is published, and part of the day is missing.
 - **Models**: the night trains a model itself only while there is no champion, and **gate 2 (model)** compares it. Later
@@ -20,14 +21,16 @@ failure; a failed stage still fails the run.
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from policy import GOLD, POLICY, command, task, with_date
+from alerts import deadlines
+from policy import AIRFLOW, GOLD, POLICY, command, task, with_date
 
 from nightloom.night import stages
 
 with DAG(
     "nightly",
-    # The interval's start is the night's date: the run of D starts when its interval ends, at 02:00 on D+1.
-    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    # The interval's start is the night's date: the run of D starts when its interval ends, by default at 02:00 on D+1.
+    schedule=CronDataIntervalTimetable(AIRFLOW.nightly, timezone=AIRFLOW.timezone),
+    deadline=deadlines(),
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     tags=["nightloom", "night"],
     description="From a day's files to tomorrow's published lists.",

@@ -1,21 +1,28 @@
-"""The policy of every DAG: owner, retries, time limits, alert, and how a stage becomes a task.
+"""The policy of every DAG: owner, retries, time limits, alerts, and how a stage becomes a task.
 
-A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow passes its own environment on
-(PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID and NIGHTLOOM_DAG, which the run records keep.
-Exit code 99 marks the task skipped. The asset GOLD is how one DAG's work starts another's: its event carries the
-night's date.
+A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow passes the worker's environment
+on (PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID and NIGHTLOOM_DAG, which the run records keep.
+Exit code 99 marks the task skipped. [airflow] of nightloom.toml says how tasks run; a mistake in it is an import error
+of the DAG. The asset GOLD is how one DAG's work starts another's: its event carries the night's date.
 """
 
-import json
-import os
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
+from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
+from airflow.configuration import conf
+from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Asset, BaseNotifier, Param
+from airflow.sdk import Asset, Param
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from alerts import RECEIVERS, SETTINGS, GateClosed
 
-from nightloom.night.stages import GATES, Stage
+from nightloom.errors import ExitCode
+from nightloom.night.stages import Stage
+from nightloom.night.tasks import TaskPolicy, task_policy
+
+AIRFLOW = SETTINGS.airflow
 
 # A run that a person triggers has no logical date, or this moment for one. The run of the schedule starts a day later.
 OWN_DAY = "[dag_run.logical_date or dag_run.run_after, dag_run.run_after - macros.timedelta(days=1)] | min | ds"
@@ -28,27 +35,6 @@ day, but none that was not over when the run was due."""
 INCOMPLETE = "{{ ' --incomplete' if params.incomplete else '' }}"
 GOLD = Asset("gold")
 """Updated when a night's gold tables, marts included, are written."""
-
-SKIP_EXIT_CODE = 99
-
-
-class Alert(BaseNotifier):
-    """After the last try of a failed task: one line in the task's log, one JSON line in $AIRFLOW_HOME/alerts.jsonl."""
-
-    def notify(self, context: Any) -> None:
-        task = context["ti"]
-        alert = {
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "dag": task.dag_id,
-            "run": task.run_id,
-            "task": task.task_id,
-            "tries": task.try_number,
-            "error": str(context.get("exception")),
-        }
-        self.log.error("ALERT %s of %s failed: %s", alert["task"], alert["run"], alert["error"])
-        with (Path(os.environ["AIRFLOW_HOME"]) / "alerts.jsonl").open("a", encoding="utf8") as alerts:
-            alerts.write(json.dumps(alert) + "\n")
-
 
 POLICY: dict[str, Any] = {
     "catchup": False,
@@ -64,34 +50,79 @@ POLICY: dict[str, Any] = {
     },
     "default_args": {
         "owner": "nightloom",
-        "retries": 1,
-        "retry_delay": timedelta(seconds=15),
-        "execution_timeout": timedelta(hours=2),
-        "on_failure_callback": Alert(),
+        "retries": AIRFLOW.retries,
+        "retry_delay": timedelta(seconds=AIRFLOW.retry_seconds),
+        "execution_timeout": timedelta(minutes=AIRFLOW.time_limit_minutes),
+        "pool": AIRFLOW.pool,
+        "queue": AIRFLOW.queue or conf.get("operators", "default_queue"),
+        "on_failure_callback": RECEIVERS,
     },
 }
 
 
-def command(line: str, task_id: str, **arguments: Any) -> BashOperator:
+class StageSubprocessHook(SubprocessHook):
+    """A command's exit code and last line -> how its task ends: the line is the error, as the stages write it."""
+
+    def run_command(self, *arguments: Any, **keywords: Any) -> SubprocessResult:
+        result = super().run_command(*arguments, **keywords)
+        error = result.output or f"the command ended with exit code {result.exit_code}"
+        if result.exit_code == ExitCode.CLOSED:
+            raise GateClosed(error)
+        if result.exit_code == ExitCode.WRONG:  # settings or arguments: no further try either
+            raise AirflowFailException(error)
+        if result.exit_code not in (ExitCode.DONE, ExitCode.SKIPPED):
+            raise AirflowException(f"{error} (exit code {result.exit_code})")
+        return result
+
+
+class StageOperator(BashOperator):
+    """A command of a stage."""
+
+    @cached_property
+    def subprocess_hook(self) -> SubprocessHook:
+        return StageSubprocessHook()
+
+
+def command(line: str, task_id: str, **arguments: Any) -> StageOperator:
     """A task that runs one command line."""
     environment = {"NIGHTLOOM_RUN_ID": "{{ run_id }}", "NIGHTLOOM_DAG": "{{ dag_run.dag_id }}"}
-    return BashOperator(
+    return StageOperator(
         task_id=task_id,
         bash_command=line,
-        env=environment,
+        env=environment | {"PYTHONUNBUFFERED": "1"},  # so that an error is the last line of the output
         append_env=True,
-        skip_on_exit_code=SKIP_EXIT_CODE,
+        skip_on_exit_code=int(ExitCode.SKIPPED),
         do_xcom_push=False,
         **arguments,
     )
 
 
-def task(stage: Stage, options: str = "", **arguments: Any) -> BashOperator:
-    """A task that runs a stage for the night's date. A gate runs once: a second try would find the same."""
-    if stage in GATES:
-        arguments["retries"] = 0
+def task(stage: Stage, options: str = "", **arguments: Any) -> StageOperator:
+    """A task that runs a stage for the night's date, as [[airflow.stages]] says."""
+    policy = task_policy(AIRFLOW, stage)
     line = f"python -m {stage.name} --date {DATE}{INCOMPLETE}{options and ' ' + options}"
-    return command(line, stage.name, **arguments)
+    queue = {"queue": policy.queue} if policy.queue else {}
+    return command(
+        line,
+        stage.name,
+        retries=policy.retries,
+        retry_delay=policy.retry_delay,
+        execution_timeout=policy.time_limit,
+        pool=policy.pool,
+        executor_config=executor_config(policy),
+        **queue | arguments,
+    )
+
+
+def executor_config(policy: TaskPolicy) -> dict[str, Any]:
+    """What a task requests, for the executor that takes requests: Kubernetes."""
+    if "KubernetesExecutor" not in conf.get("core", "executor") or find_spec("kubernetes") is None:
+        return {}
+    from kubernetes.client import models as k8s  # 0.3 s
+
+    requests = {"memory": f"{policy.memory_gib:g}Gi", "cpu": f"{policy.cores:g}"}
+    container = k8s.V1Container(name="base", resources=k8s.V1ResourceRequirements(requests=requests))
+    return {"pod_override": k8s.V1Pod(spec=k8s.V1PodSpec(containers=[container]))}
 
 
 def with_date(context: Any, result: Any) -> None:

@@ -32,7 +32,7 @@ from nightloom.slate.settings import KINDS  # noqa: E402
 
 TYPES: dict[Any, str] = {
     str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date",
-    Address: "path or address", LocalFolder: "path",
+    Address: "path or address", LocalFolder: "path", Any: "value",
 }  # fmt: skip
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
 LAYERS = {

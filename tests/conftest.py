@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TOGETHER = {
+    "tests/dags/": "dags",
     "tests/spark_jobs/test_bronze_killed.py": "stages",
     "tests/spark_jobs/test_kafka.py": "stages",
     "tests/spark_jobs/test_killed_stages.py": "stages",
@@ -19,6 +20,7 @@ TOGETHER = {
     "tests/serving/test_hammer.py": "servers",
     "tests/nightloom/test_night.py": "airflow",
     "tests/nightloom/test_backfill.py": "airflow",
+    "tests/nightloom/test_remote_airflow.py": "airflow",
     "tests/test_demo.py": "airflow",
     "tests/test_first_night.py": "airflow",
     "tests/test_hostile_night.py": "hostile night",

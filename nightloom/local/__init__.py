@@ -1,1 +1,1 @@
-"""Airflow on one machine: what `nightloom night`, `backfill`, `demo` and `airflow` need."""
+"""Airflow on one machine, or one elsewhere: what `nightloom night`, `backfill`, `demo` and `airflow` need."""

@@ -1,4 +1,4 @@
-"""Airflow's public REST API on this machine: runs, their tasks, pauses and backfills."""
+"""Airflow's public REST API: runs, their tasks and logs, pauses and backfills."""
 
 from __future__ import annotations
 
@@ -7,43 +7,35 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from nightloom.local.airflow_runs import DagRun, TaskEnd
 from nightloom.local.airflow_setup import AirflowError
 
-USER = "admin"
 TRIES = 5  # SQLite has one writer at a time, and the scheduler is another
 PAGE = 100
 """Rows of one answer; Airflow gives no more."""
+POOL_SLOTS = 128
 TOKEN_SECONDS = 3600  # Airflow's own are good for a day
 
 
 @dataclass
 class Api:
-    """The API of an Airflow on 127.0.0.1.
+    """The API of one Airflow.
 
     By urllib: apache-airflow-client takes seconds to import, and we ask for a dozen paths.
     """
 
-    home: Path
-    port: int
+    url: str
+    credentials: Callable[[], dict[str, str]]
+    """Asked when a token is needed: `username` and `password`, or a `token` that somebody made."""
+    tries: int = TRIES
+    """Tries of a question that is not answered, a second apart."""
     _token: tuple[float, str] | None = field(default=None, repr=False)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def password(self) -> str:
-        """The admin's; Airflow makes it up at its first start and keeps it in its folder."""
-        file = self.home / "simple_auth_manager_passwords.json.generated"
-        return str(json.loads(file.read_text(encoding="utf8"))[USER])
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> Any:
         """One request -> its JSON. Raises what urllib does."""
@@ -51,26 +43,28 @@ class Api:
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
+            headers={"Content-Type": "application/json", "Accept": "application/json"}
+            | ({"Authorization": f"Bearer {token}"} if token else {}),
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def token(self) -> str:
-        """What shows that we are the admin."""
+        """What shows who we are."""
         if self._token is None or time.monotonic() - self._token[0] > TOKEN_SECONDS:
-            answer = self.send("POST", "/auth/token", {"username": USER, "password": self.password})
-            self._token = time.monotonic(), str(answer["access_token"])
+            given = self.credentials()
+            made = given.get("token") or self.send("POST", "/auth/token", given)["access_token"]
+            self._token = time.monotonic(), str(made)
         return self._token[1]
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request as the admin -> its JSON."""
+        """One request -> its JSON."""
         return self.send(method, f"/api/v2{path}", body, self.token())
 
     def get(self, path: str, **query: Any) -> Any:
         """What is at a path. Tried again while the database is locked, or the API is on its way down."""
         asked = f"{path}?{urllib.parse.urlencode(query, doseq=True)}" if query else path
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(self.tries)):
             try:
                 return self.call("GET", asked)
             except urllib.error.HTTPError as error:
@@ -107,6 +101,21 @@ class Api:
         later = {"logical_date_gte": f"{since}T00:00:00Z"} if since else {}
         rows = self._all(f"/dags/{dag}/dagRuns", "dag_runs", order_by="logical_date", **later)
         return [_run(row) for row in rows if row["logical_date"]]
+
+    def last_runs(self, dag: str, limit: int) -> list[DagRun]:
+        """Runs of a DAG, the newest first."""
+        return [_run(row) for row in self.get(f"/dags/{dag}/dagRuns", order_by="-id", limit=limit)["dag_runs"]]
+
+    def states(self, dag: str, run: str) -> dict[str, str]:
+        """Task -> its state now; `waiting` where it has none yet."""
+        rows = self._all(f"{_path(dag, run)}/taskInstances", "task_instances")
+        return {row["task_id"]: row["state"] or "waiting" for row in rows}
+
+    def log(self, dag: str, run: str, task: str, attempt: int) -> list[dict[str, Any]]:
+        """Events of the log of one try of a task, each with at least `event`."""
+        path = f"{_path(dag, run)}/taskInstances/{urllib.parse.quote(task)}/logs/{attempt}"
+        content = self.get(path, full_content="true")["content"]
+        return [row if isinstance(row, dict) else {"event": str(row)} for row in content]
 
     def ends(self, dag: str, run: str) -> list[TaskEnd]:
         rows = self._all(f"{_path(dag, run)}/taskInstances", "task_instances")
@@ -158,9 +167,18 @@ class Api:
         """DAG -> whether it is paused."""
         return {row["dag_id"]: row["is_paused"] for row in self._all("/dags", "dags")}
 
+    def import_errors(self) -> list[dict[str, Any]]:
+        """DAG files that Airflow cannot read: `filename` and `stack_trace`."""
+        return list(self._all("/importErrors", "import_errors"))
+
     def pause(self, dag: str, paused: bool) -> None:
         """Whether runs of a DAG wait, or start and go on."""
         self.call("PATCH", f"/dags/{dag}", {"is_paused": paused})
+
+    def make_pools(self, names: set[str]) -> None:
+        """Make the pools that are missing, with as many places as Airflow's default pool has."""
+        for name in names - {row["name"] for row in self._all("/pools", "pools")}:
+            self.call("POST", "/pools", {"name": name, "slots": POOL_SLOTS})
 
     def backfill(self, dag: str, first: str, last: str, conf: dict[str, Any]) -> int:
         """Airflow's backfill: one run after the other for each date, again where there was one; returns its id.
@@ -207,4 +225,14 @@ def _run(row: dict[str, Any]) -> DagRun:
         date.fromisoformat(logical[:10]) if logical else None,
         row["duration"] or 0.0,
         row["conf"] or {},
+        _day(row),
     )
+
+
+def _day(row: dict[str, Any]) -> date:
+    """The date that the tasks of a run work for: dags/policy.py has the rule."""
+    if given := (row["conf"] or {}).get("date"):
+        return date.fromisoformat(given)
+    due = datetime.fromisoformat(row["run_after"])
+    logical = datetime.fromisoformat(row["logical_date"] or row["run_after"])
+    return min(logical, due - timedelta(days=1)).date()

@@ -17,7 +17,7 @@ from nightloom.local.airflow_api import Api
 from nightloom.local.airflow_setup import AirflowError
 from nightloom.local.processes import processes_with
 
-MARKER = "NIGHTLOOM_AIRFLOW"
+MARKER = "NIGHTLOOM_AIRFLOW_FOLDER"
 """Variable that every process of a served Airflow inherits, down to the stages. Its value is Airflow's folder."""
 SECONDS_TO_RECORD = 2
 SECONDS_TO_END = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -42,6 +42,8 @@ class DagRun:
     seconds: float
     conf: dict[str, Any]
     """What it was started with."""
+    day: date | None = None
+    """The date that its tasks work for."""
 
     @property
     def over(self) -> bool:
@@ -106,9 +108,15 @@ def output(log: Path, task: str) -> list[str]:
     """What a task's command wrote at its last try: out of the task's own JSON log, or out of `dags test`'s for all."""
     if not log.exists():
         return []
+    rows = [line for line in log.read_text(encoding="utf8").splitlines() if line.startswith("{")]
+    return output_of(map(json.loads, rows), task)
+
+
+def output_of(events: Iterable[dict[str, Any]], task: str) -> list[str]:
+    """The same out of a log's events."""
     lines: list[str] = []
     mine = True
-    for event in (json.loads(line) for line in log.read_text(encoding="utf8").splitlines() if line.startswith("{")):
+    for event in events:
         text = str(event["event"])
         if text.startswith("[DAG TEST] starting task_id="):
             mine = text.split("=")[1].split()[0] == task

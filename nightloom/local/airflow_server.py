@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 
@@ -35,6 +37,7 @@ COMMANDS = {
 }
 ON_DEMAND = ("backfill",)
 """DAGs that start only for as long as a command of ours asks for it; paused else."""
+USER = "admin"
 READY_SECONDS = 300  # 10 s as a rule; much more on a machine that is busy with other things
 
 
@@ -42,13 +45,20 @@ READY_SECONDS = 300  # 10 s as a rule; much more on a machine that is busy with 
 class Server:
     """A running Airflow on 127.0.0.1."""
 
-    api: Api
+    home: Path
+    port: int
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
+    @cached_property
+    def api(self) -> Api:
+        return Api(f"http://127.0.0.1:{self.port}", lambda: {"username": USER, "password": self.password})
+
     @property
-    def home(self) -> Path:
-        return self.api.home
+    def password(self) -> str:
+        """The admin's; Airflow makes it up at its first start and keeps it in its folder."""
+        file = self.home / "simple_auth_manager_passwords.json.generated"
+        return str(json.loads(file.read_text(encoding="utf8"))[USER])
 
     def log(self, name: str) -> Path:
         return self.home / f"{name}.log"
@@ -75,7 +85,7 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
         environment |= marker(home)
         end_processes(home)
         prepare(settings, environment)
-        server, note = Server(Api(home, port), environment), unfinished_note(home)
+        server, note = Server(home, port, environment), unfinished_note(home)
         try:
             _start(server, "api-server")
             if note.exists():  # the last server or `airflow dags test` was killed, or an error or Ctrl-C ended it
@@ -83,6 +93,7 @@ def airflow_server(settings: Settings, port: int, *, scheduled: bool = False) ->
             note.touch()
             _start(server, "scheduler", "dag-processor")
             _wait_until(server, lambda: _healthy(server) and _knows_the_dags(server))
+            server.api.make_pools(settings.airflow.pools)
             yield server
             at_work = tasks_at_work(server.api)
         finally:
@@ -170,9 +181,7 @@ def _check_token(server: Server) -> None:
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.UNAUTHORIZED:
             raise
-        raise AirflowError(
-            f"another Airflow answers on port {server.api.port}; end it, or take another --port"
-        ) from None
+        raise AirflowError(f"another Airflow answers on port {server.port}; end it, or take another --port") from None
 
 
 def _reap(server: Server) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import click
@@ -20,11 +20,12 @@ from nightloom import settings as settings_module
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS
 from nightloom.lake import Lake, now
 from nightloom.local.airflow_api import Api
-from nightloom.local.airflow_runs import POLL_SECONDS, DagRun, failures, follow
-from nightloom.local.airflow_server import Server, airflow_server, free_port
+from nightloom.local.airflow_runs import POLL_SECONDS, DagRun, Failure, failures, follow
+from nightloom.local.airflow_server import airflow_server, free_port
 from nightloom.local.airflow_setup import AirflowError, airflow_environment
 from nightloom.local.backfill_comparison import compare, print_differences
-from nightloom.local.night import check_run
+from nightloom.local.night import raise_failures
+from nightloom.local.remote_airflow import remote_airflow, remote_failures, require_started
 from nightloom.settings import Settings
 from nightloom.signals import terminable
 
@@ -97,8 +98,13 @@ def backfill(
     first: datetime, last: datetime, chunk: int, model: str, from_bronze: bool, compared: bool, compare_only: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Rebuild the gold tables of past nights; publishes nothing. Call it again after a kill, and it goes on."""
-    settings = settings_module.load()
+    """Rebuild the gold tables of past nights; publishes nothing. Call it again after a kill, and it goes on.
+
+    With places.airflow_url the Airflow there does the work.
+    """
+    settings = settings_module.load(reach=False)
+    if not settings.places.airflow_url or compared or compare_only:  # else the places are there, not here
+        settings = settings_module.load()
     moment = now().isoformat(timespec="seconds")
     request = BackfillRequest(str(first.date()), str(last.date()), model, from_bronze, moment)
     _check(settings, request)
@@ -115,24 +121,34 @@ def _check(settings: Settings, request: BackfillRequest) -> None:
         raise BackfillError(
             f"found --from {request.first} --to {request.last}, expected nights up to {newest}, the last that is over"
         )
-    needed = BRONZE_EVENTS if request.from_bronze else INTERACTIONS
-    Lake(settings.place("lake")).open(needed)
+    if not settings.places.airflow_url:  # the lake of an Airflow elsewhere may be out of reach
+        Lake(settings.place("lake")).open(BRONZE_EVENTS if request.from_bronze else INTERACTIONS)
 
 
 def run(settings: Settings, request: BackfillRequest, chunk: int, say: Callable[[str], None]) -> None:
     """Rebuild the nights of a request that are left. Raises BackfillError when nights failed."""
     began = time.monotonic()
-    with terminable(), _warm_spark(settings) as start_spark, airflow_server(settings, free_port(ANY_PORT)) as server:
-        backfill = RunningBackfill(settings, server, say)
-        request = backfill.resume(request)
-        start_spark()
-        backfill.rebuild_inputs(request)
-        left = request.left(server.api.nights(DAG))
-        if len(left) < len(request.nights):
-            say(f"{len(request.nights) - len(left)} of {len(request.nights)} nights are rebuilt already")
-        for nights in chunks(left, chunk):
-            backfill.rebuild_nights(request, nights)
-    say(f"{len(left)} nights rebuilt in {time.monotonic() - began:.0f} s")
+    with terminable():
+        nights = (_run_remotely if settings.places.airflow_url else _run_here)(settings, request, chunk, say)
+    say(f"{nights} nights rebuilt in {time.monotonic() - began:.0f} s")
+
+
+def _run_here(settings: Settings, request: BackfillRequest, chunk: int, say: Callable[[str], None]) -> int:
+    """With an Airflow and a Spark server of our own; returns how many nights were left."""
+    with _warm_spark(settings) as start_spark, airflow_server(settings, free_port(ANY_PORT)) as server:
+
+        def why(dag: str, run: str) -> list[Failure]:
+            return failures(settings, server.api, dag, run, lambda task: server.task_log(dag, run, task))
+
+        return RunningBackfill(server.api, say, server.check, why).rebuild(request, chunk, start_spark)
+
+
+def _run_remotely(settings: Settings, request: BackfillRequest, chunk: int, say: Callable[[str], None]) -> int:
+    """In an Airflow elsewhere, with the Spark that its tasks have."""
+    with remote_airflow(settings) as api:
+        require_started(api, REBUILD)
+        running = RunningBackfill(api, say, lambda: None, partial(remote_failures, api))
+        return running.rebuild(request, chunk, lambda: None)
 
 
 def chunks(nights: list[date], size: int) -> list[list[date]]:
@@ -150,13 +166,24 @@ def chunks(nights: list[date], size: int) -> list[list[date]]:
 class RunningBackfill:
     """A backfill in a running Airflow."""
 
-    settings: Settings
-    server: Server
+    api: Api
     say: Callable[[str], None]
+    check: Callable[[], None]
+    """Raises when nobody works on it any more."""
+    why: Callable[[str, str], list[Failure]]
+    """DAG and run -> why its tasks failed."""
 
-    @property
-    def api(self) -> Api:
-        return self.server.api
+    def rebuild(self, request: BackfillRequest, chunk: int, start_spark: Callable[[], None]) -> int:
+        """Rebuild the nights that are left; returns how many. Raises BackfillError when nights failed."""
+        request = self.resume(request)
+        start_spark()
+        self.rebuild_inputs(request)
+        left = request.left(self.api.nights(DAG))
+        if len(left) < len(request.nights):
+            self.say(f"{len(request.nights) - len(left)} of {len(request.nights)} nights are rebuilt already")
+        for nights in chunks(left, chunk):
+            self.rebuild_nights(request, nights)
+        return len(left)
 
     def resume(self, request: BackfillRequest) -> BackfillRequest:
         """End what a killed backfill left, its DAG still paused. The killed one's request, where it is the same."""
@@ -186,9 +213,9 @@ class RunningBackfill:
             made = self.api.trigger(REBUILD, conf)
         else:
             made = newest.run
-        for _ in follow(self.api, REBUILD, made, self.server.check):
+        for _ in follow(self.api, REBUILD, made, self.check):
             pass
-        check_run(self.settings, self.api, REBUILD, made, self._log(REBUILD, made))
+        raise_failures(self.api, REBUILD, made, self.why(REBUILD, made))
         self.say("Silver is rebuilt from bronze" if request.from_bronze else "Histories and item days are up to date")
 
     def rebuild_nights(self, request: BackfillRequest, nights: list[date]) -> None:
@@ -205,7 +232,7 @@ class RunningBackfill:
         """The nights' runs as they end, a line for each."""
         waiting = set(nights)
         while waiting:
-            self.server.check()
+            self.check()
             for run in self.api.nights(DAG, since=min(waiting)):
                 if run.night in waiting and run.over and run.conf.get("asked") == asdict(request):
                     waiting.remove(run.night)
@@ -216,11 +243,8 @@ class RunningBackfill:
             time.sleep(POLL_SECONDS)
 
     def _reasons(self, run: DagRun) -> str:
-        found = failures(self.settings, self.api, DAG, run.run, self._log(DAG, run.run))
+        found = self.why(DAG, run.run)
         return "\n".join(f"{run.night}: {failure.task}: {failure.why}" for failure in found) or f"{run.night}: failed"
-
-    def _log(self, dag: str, run: str) -> Callable[[str], Path]:
-        return lambda task: self.server.task_log(dag, run, task)
 
 
 @contextmanager

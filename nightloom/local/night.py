@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 
@@ -17,11 +17,12 @@ import click
 from nightloom import settings as settings_module
 from nightloom.errors import ExitCode, GateClosedError
 from nightloom.lake import Lake, now
-from nightloom.local.airflow_api import USER
-from nightloom.local.airflow_runs import Runs, TaskEnd, failures, follow
-from nightloom.local.airflow_server import airflow_server
+from nightloom.local.airflow_api import PAGE
+from nightloom.local.airflow_runs import Failure, Runs, TaskEnd, failures, follow
+from nightloom.local.airflow_server import USER, airflow_server
 from nightloom.local.airflow_setup import AirflowError, airflow_environment, exclusive_folder, prepare
 from nightloom.local.dags_test import DatabaseRuns, check_alive, dags_test, started_run
+from nightloom.local.remote_airflow import remote_airflow, remote_failures, require_started
 from nightloom.night import stages
 from nightloom.night.days import last_complete_day, require_complete
 from nightloom.night.records import NIGHTLY, last_attempts, last_publish, outcome, stage_runs
@@ -48,10 +49,16 @@ class NightFailedError(AirflowError):
     "--dag", type=click.Choice(["nightly", "retraining", "maintenance"]), default="nightly", show_default=True
 )
 def night(night_date: datetime | None, incomplete: bool, dag: str) -> None:
-    """Run one night through Airflow, here and now; exit code 3 when a gate closed, 1 when a task failed."""
+    """Run one night through Airflow, here and now; exit code 3 when a gate closed, 1 when a task failed.
+
+    With places.airflow_url the Airflow there does the work.
+    """
     day = night_date.date() if night_date else last_complete_day(now())
     require_complete(day, now(), incomplete=incomplete)
-    settings, began = settings_module.load(), time.monotonic()
+    began = time.monotonic()
+    if (settings := settings_module.load(reach=False)).places.airflow_url:  # the places are there, not here
+        return _run_remotely(settings, dag, day, incomplete)
+    settings = settings_module.load()
     environment, what = airflow_environment(settings), f"{dag} for {day}"
     with terminable(), exclusive_folder(settings, what) as home:
         prepare(settings, environment)
@@ -72,6 +79,23 @@ def night(night_date: datetime | None, incomplete: bool, dag: str) -> None:
     click.echo(f"{what} is done: {time.monotonic() - began:.0f} s")
     if dag == NIGHTLY:
         _print_whether_training_is_due(environment | {RUN_ID_VARIABLE: run}, day, incomplete)
+
+
+def _run_remotely(settings: Settings, dag: str, day: date, incomplete: bool) -> None:
+    """The same in an Airflow elsewhere: start the run, or find the one that works on this date, and follow it."""
+    what, began = f"{dag} for {day}", time.monotonic()
+    with terminable(), remote_airflow(settings) as api:
+        require_started(api, dag)
+        found = [run.run for run in api.last_runs(dag, PAGE) if run.day == day and not run.over]
+        run = found[0] if found else api.trigger(dag, {"date": str(day), "incomplete": incomplete})
+        click.echo(f"{what}: run {run} in {api.url}{', which is under way' if found else ''}")
+        try:
+            print_ends(api, dag, run, lambda: None)
+        except (KeyboardInterrupt, SystemExit):
+            click.echo(f"run {run} goes on in {api.url}; the same command follows it", err=True)
+            raise
+        raise_failures(api, dag, run, remote_failures(api, dag, run))
+    click.echo(f"{what} is done: {time.monotonic() - began:.0f} s")
 
 
 def _what_is_left(settings: Settings, what: str, run: str, log: Path) -> str:
@@ -99,7 +123,7 @@ def airflow(port: int, schedule: bool) -> None:
     settings = settings_module.load()
     click.echo("Airflow starts (about 10 s) ...")
     with terminable(), airflow_server(settings, port, scheduled=schedule) as server:
-        click.echo(f"{server.api.url}  user {USER}, password {server.api.password}")
+        click.echo(f"{server.api.url}  user {USER}, password {server.password}")
         click.echo(f"DAGs {server.environment['AIRFLOW__CORE__DAGS_FOLDER']}; logs {server.home}; Ctrl-C ends it")
         if not schedule:
             click.echo("Runs start when you trigger them; --schedule starts them at their time, too")
@@ -136,7 +160,11 @@ def print_ends(runs: Runs, dag: str, run: str, check: Callable[[], None]) -> lis
 
 def check_run(settings: Settings, runs: Runs, dag: str, run: str, log: Callable[[str], Path]) -> None:
     """Raise unless every task of a run that ended went well: GateClosedError or NightFailedError."""
-    found = failures(settings, runs, dag, run, log)
+    raise_failures(runs, dag, run, failures(settings, runs, dag, run, log))
+
+
+def raise_failures(runs: Runs, dag: str, run: str, found: Sequence[Failure]) -> None:
+    """Raise GateClosedError where nothing but gates closed, NightFailedError where a task or the run failed."""
     if not found and (state := runs.state(dag, run)) != "success":
         raise NightFailedError(f"run {run} of {dag} is {state} though no task failed; `./run airflow` shows it")
     if found:

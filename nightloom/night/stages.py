@@ -32,6 +32,8 @@ class Stage:
     gib: float = field(kw_only=True)
     """Memory budget: what it takes at most, with its children and the night's Spark server, however much data there is.
     `./run bench scale` measures it, and fails where a stage takes more."""
+    cores: float = 2.0
+    """What it can use at least; an executor that reserves cores for a task reserves so many."""
 
 
 BRONZE = Stage(

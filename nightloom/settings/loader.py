@@ -1,7 +1,7 @@
 """nightloom.toml and NIGHTLOOM_* variables -> Settings, or an error that names the line and the nearest key."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from pydantic.fields import FieldInfo
 from nightloom.errors import SettingsError, printable
 from nightloom.section import Section, join_names, suggest_key
 from nightloom.settings import checks
-from nightloom.settings.locations import find_line, place_of
+from nightloom.settings.locations import find_line, place_in
 from nightloom.settings.settings import Settings
-from nightloom.settings.toml_file import read_text
+from nightloom.settings.toml_file import read_text, read_toml
 from nightloom.slate.conditions import find_wrong_conditions
 from nightloom.slate.settings import find_misnamed
 
 CONFIG_VARIABLE = "NIGHTLOOM_CONFIG"
 CHECKED_VARIABLE = "NIGHTLOOM_CHECKED"
 """Digest of the settings that `nightloom night` has checked already: its stages save half a second each."""
-MODELS = "models.declared"
-"""The module that checks [[models]] against the models' files: a text, as in nightloom/cli.py."""
+MODELS, TASKS = "models.declared", "nightloom.night.tasks"
+"""The modules that check [[models]] against the models' files, and [airflow] against the stages: texts, as in
+nightloom/cli.py."""
 
 
 def config_file() -> Path:
@@ -37,21 +38,41 @@ def load(file: Path | None = None, reach: bool = True) -> Settings:
     `reach`: ask for each place in object storage, too. A server that has an answer without them leaves that out.
     """
     file = (file or config_file()).absolute()
-    if not file.is_file():
-        raise SettingsError(
-            f"{file} is not there; run in a project's folder or set {CONFIG_VARIABLE} to its nightloom.toml"
-        )
+    _require(file)
     if wrong := list(_unknown_variables(os.environ)):
         raise SettingsError("\n".join(wrong))
     try:
         settings = Settings(file=file)  # the rest comes out of the file
     except ValidationError as error:
-        raise SettingsError("\n".join(printable(_explained(item, file)) for item in error.errors())) from None
+        raise _validation_error(error, file) from None
     except pydantic_settings.SettingsError as error:
         raise SettingsError(f"an environment variable NIGHTLOOM_...: {error}; expected JSON") from None
     if problems := list(_problems(settings)) or (list(checks.find_unreachable(settings)) if reach else []):
-        raise SettingsError("\n".join(printable(f"{place_of(settings, *where)}: {words}") for where, words in problems))
+        raise problems_error(problems, file)
     return settings
+
+
+def dag_settings_error(error: OSError | ValueError, file: Path) -> SettingsError:
+    """What to say when nightloom/night/dag_settings.py could not read its part of a file; may raise it itself."""
+    _require(file)
+    read_toml(file)
+    return _validation_error(error, file) if isinstance(error, ValidationError) else SettingsError(f"{file}: {error}")
+
+
+def problems_error(problems: Iterable[checks.Problem], file: Path) -> SettingsError:
+    """Mistakes between keys that are valid one by one, a line each."""
+    return SettingsError("\n".join(printable(f"{place_in(file, *where)}: {words}") for where, words in problems))
+
+
+def _validation_error(error: ValidationError, file: Path) -> SettingsError:
+    return SettingsError("\n".join(printable(_explained(item, file)) for item in error.errors()))
+
+
+def _require(file: Path) -> None:
+    if not file.is_file():
+        raise SettingsError(
+            f"{file} is not there; run in a project's folder or set {CONFIG_VARIABLE} to its nightloom.toml"
+        )
 
 
 def _problems(settings: Settings) -> Iterator[checks.Problem]:
@@ -59,6 +80,7 @@ def _problems(settings: Settings) -> Iterator[checks.Problem]:
     yield from checks.find_problems_of_places(settings)
     if os.environ.get(CHECKED_VARIABLE) == settings.digest:
         return
+    yield from import_module(TASKS).find_problems(settings.airflow)
     yield from checks.find_problems(settings)
     yield from find_misnamed(settings.slate, settings.attributes("items"), settings.attributes("users"))
     yield from find_wrong_conditions(settings.slate, settings.attributes("items"))

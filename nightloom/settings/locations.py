@@ -1,6 +1,7 @@
 """The line of a key in nightloom.toml, for error messages."""
 
 import re
+from pathlib import Path
 
 from nightloom.settings.settings import Settings
 from nightloom.settings.toml_file import read_text
@@ -8,7 +9,12 @@ from nightloom.settings.toml_file import read_text
 
 def place_of(settings: Settings, *location: str | int) -> str:
     """`nightloom.toml, line N: slate.caps.0.by`: where a person finds a key."""
-    return f"{settings.file.name}, line {line_of(settings, *location)}: {'.'.join(map(str, location))}"
+    return place_in(settings.file, *location)
+
+
+def place_in(file: Path, *location: str | int) -> str:
+    """The same, where the settings could not be read."""
+    return f"{file.name}, line {find_line(location, read_text(file)) or 1}: {'.'.join(map(str, location))}"
 
 
 def line_of(settings: Settings, *location: str | int) -> int:

@@ -71,11 +71,22 @@ class Places(Section):
     """Great Expectations' Data Docs; default HOME/data-docs."""
     airflow: LocalFolder | None = None
     """AIRFLOW_HOME; default HOME/airflow, or SCRATCH/airflow where HOME is an address."""
+    airflow_url: str | None = None
+    """Address of an Airflow elsewhere, such as https://airflow.example.org: `nightloom night`, `backfill` and `status`
+    then ask that one, with NIGHTLOOM_AIRFLOW_TOKEN, or NIGHTLOOM_AIRFLOW_USER and NIGHTLOOM_AIRFLOW_PASSWORD."""
     spark: str = "warm"
     """`warm`: a local Spark Connect server that the night's stages share. A master URL (spark://..., k8s://..., yarn,
     local[2]): a driver per stage; see [Spark on a cluster](cluster.md). sc://...: a Spark Connect server of your own; a
     stage sets what results depend on (time zone, ANSI mode, ...) for its session, and ends with an error that names a
     setting which it can neither set nor find."""
+
+    @model_validator(mode="after")
+    def _airflow_is_an_address(self) -> Self:
+        if self.airflow_url is not None and not re.match(r"https?://[^@/\s]+(/\S*)?$", self.airflow_url):
+            raise ValueError(
+                "places.airflow_url: expected http://HOST:PORT or https://HOST; user and password are variables"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_spark(self) -> Self:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from nightloom.airflow import Airflow
 from nightloom.places import Place, place_at, scheme_of
 from nightloom.section import join_names
 from nightloom.settings.gates import Gates
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     late: Late = Late()
     marts: tuple[Mart, ...] = ()
+    airflow: Airflow = Airflow()
 
     file: Path = Field(default=Path("nightloom.toml"), exclude=True)
 
@@ -141,5 +143,7 @@ class Settings(BaseSettings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any setting except places and spark; the run records have them."""
-        return hashlib.sha256(self.model_dump_json(exclude={"places", "spark", "file"}).encode()).hexdigest()[:12]
+        """Twelve hex digits that change with any setting that a result depends on; the run records have them."""
+        return hashlib.sha256(
+            self.model_dump_json(exclude={"places", "spark", "airflow", "file"}).encode()
+        ).hexdigest()[:12]

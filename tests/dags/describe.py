@@ -16,6 +16,9 @@ from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG, AssetOrTimeSchedule
 from airflow.sdk.execution_time import macros
 from airflow.serialization.encoders import coerce_to_core_timetable
+from airflow.timetables.base import TimeRestriction
+
+from nightloom.night.stages import BRONZE
 
 DAGS = Path(__file__).parents[2] / "dags"
 RUN_AFTER = datetime(1998, 4, 22, 2, tzinfo=UTC)
@@ -30,6 +33,8 @@ RUNS: dict[str, tuple[datetime | None, dict[str, Any]]] = {
 }
 """A kind of run -> its logical date, what somebody gave; the last only where an asset starts the DAG. A run that
 Airflow's page triggers may have that moment for its logical date."""
+SINCE_1998 = TimeRestriction(earliest=datetime(1998, 1, 1, tzinfo=UTC), latest=None, catchup=True)  # type: ignore[arg-type]
+DAYS_OF_A_YEAR = 365
 MADE = [SimpleNamespace(extra={"date": "1998-04-18"}), SimpleNamespace(extra={"date": "1998-04-19"})]
 """Two nights made the asset, one after the other, before the run came."""
 
@@ -41,6 +46,8 @@ def described(dag: DAG) -> dict[str, Any]:
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "interval": interval(dag),
+        "nights": nights(dag),
+        "deadlines": [each.interval.total_seconds() for each in dag.deadline or []],  # type: ignore[union-attr]
         "starts_paused": dag.is_paused_upon_creation is True,
         "tasks": {task.task_id: about(task) for task in dag.tasks},
         "started_by": started_by(dag),
@@ -68,6 +75,21 @@ def interval(dag: DAG) -> list[str] | None:
     return [found.start.isoformat(), found.end.isoformat()]
 
 
+def nights(dag: DAG) -> list[list[str]]:
+    """Start and date of each of the night's runs of a year, as the schedule makes them."""
+    timetable, last = coerce_to_core_timetable(dag.timetable), None
+    found: list[list[str]] = []
+    while dag.dag_id == "nightly" and len(found) < DAYS_OF_A_YEAR:
+        last = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=SINCE_1998)
+        assert last is not None
+        assert last.logical_date is not None
+        run = DagRun(dag_id=dag.dag_id, run_id="r", logical_date=last.logical_date, run_after=last.run_after)
+        found.append(
+            [last.run_after.isoformat(), rendered(dag.get_task(BRONZE.name), context_of(dag, run)).split()[-1]]
+        )
+    return found
+
+
 def about(task: Any) -> dict[str, Any]:
     return {
         "owner": task.owner,
@@ -79,18 +101,32 @@ def about(task: Any) -> dict[str, Any]:
         "rule": str(task.trigger_rule),
         "kind": "setup" if task.is_setup else "teardown" if task.is_teardown else "task",
         "makes": [asset.name for asset in task.outlets],
+        "pool": task.pool,
+        "queue": task.queue,
+        "requests": requests(task),
         "skips_on": list(getattr(task, "skip_on_exit_code", [])),
     }
+
+
+def requests(task: Any) -> dict[str, str]:
+    """Memory and cores that the task's pod requests, where there is one."""
+    pod = task.executor_config.get("pod_override")
+    return dict(pod.spec.containers[0].resources.requests) if pod else {}
 
 
 def commands(dag: DAG, logical_date: datetime | None, given: dict[str, Any], events: dict[str, Any]) -> dict[str, str]:
     """Each task's command as it is run, with the one variable it adds; of a trigger, what it starts."""
     run = DagRun(dag_id=dag.dag_id, run_id="the_run", logical_date=logical_date, run_after=RUN_AFTER)
-    params = dag.params.dump() | given
-    context: Any = {
-        "dag_run": run, "run_id": run.run_id, "params": params, "triggering_asset_events": events, "macros": macros,
-    }  # fmt: skip
+    context = context_of(dag, run) | {"params": dag.params.dump() | given, "triggering_asset_events": events}
     return {task.task_id: rendered(task, context) for task in dag.tasks}
+
+
+def context_of(dag: DAG, run: DagRun) -> dict[str, Any]:
+    """What templates of a run that nobody gave anything may use."""
+    return {
+        "dag_run": run, "run_id": run.run_id, "params": dag.params.dump(), "triggering_asset_events": {},
+        "macros": macros,
+    }  # fmt: skip
 
 
 def rendered(task: Any, context: Any) -> str:

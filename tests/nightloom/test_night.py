@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import pytest
@@ -32,6 +34,7 @@ from nightloom.night.records import stage_runs
 from nightloom.settings import Settings
 from tests.first_night import MAIN, SMALL, event, leave
 from tests.first_night import Project as Shop
+from tests.nightloom.alert_receivers import ALERTS, receivers
 
 CHECKOUT = Path(__file__).parents[2]
 DAY = date(1998, 4, 21)
@@ -48,13 +51,13 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        (root / "nightloom.toml").write_text((CHECKOUT / "nightloom.toml").read_text(encoding="utf8"), encoding="utf8")
+        (root / "nightloom.toml").write_text((CHECKOUT / "nightloom.toml").read_text(encoding="utf8") + ALERTS, "utf8")
         self.settings: Settings = settings_module.load(root / "nightloom.toml")
         self.environment = airflow_environment(self.settings)
         self.home = prepare(self.settings, self.environment)
         self.runs = DatabaseRuns(self.home)
 
-    def run(self, *cases: str) -> tuple[str, int, Path]:
+    def run(self, *cases: str, variables: Mapping[str, str] = MappingProxyType({})) -> tuple[str, int, Path]:
         """`airflow dags test nightly`; a case is `STAGE) COMMANDS`, any other stage ends well -> run id, code, log."""
         bin_folder, log, calls = self.root / "bin", self.root / "night.log", self.root / "calls"
         bin_folder.mkdir(exist_ok=True)
@@ -63,7 +66,7 @@ class Project:
         (bin_folder / "python").write_text(STAND_IN.format(cases=lines), encoding="utf8")
         (bin_folder / "python").chmod(0o755)
         stand_ins = {"PATH": f"{bin_folder}:{self.environment['PATH']}", "NIGHTLOOM_CALLS": str(calls)}
-        environment = self.environment | stand_ins | {"AIRFLOW__LOGGING__JSON_LOGS": "True"}
+        environment = self.environment | stand_ins | {"AIRFLOW__LOGGING__JSON_LOGS": "True", **variables}
         command = ["airflow", "dags", "test", "nightly", "--conf", json.dumps({"date": str(DAY)})]
         with log.open("wb") as output:
             done = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=200, check=False)
@@ -96,8 +99,12 @@ def test_with_a_champion_the_night_scores_without_training(project: Project) -> 
     assert f"serving.publish of {run}" in (project.root / "calls").read_text(encoding="utf8")
 
 
-def test_a_closed_gate_fails_the_run_at_once_stops_spark_and_leaves_its_words_and_one_alert(project: Project) -> None:
-    run, code, log = project.run("expectations.gate) echo it says no; exit 3")
+def test_a_closed_gate_fails_the_run_at_once_stops_spark_and_its_words_reach_every_receiver_of_alerts(
+    project: Project,
+) -> None:
+    with receivers() as received:
+        case = "expectations.gate) echo it says no; exit 3"
+        run, code, log = project.run(case, variables=received.connections)
     states = project.states(run)
     assert code != 0
     assert project.runs.state("nightly", run) == "failed"
@@ -109,7 +116,22 @@ def test_a_closed_gate_fails_the_run_at_once_stops_spark_and_leaves_its_words_an
     with pytest.raises(NightFailedError, match=r"expectations\.gate: it says no"):
         check_run(project.settings, project.runs, "nightly", run, lambda task: log)
     alerts = [json.loads(line) for line in (project.home / "alerts.jsonl").read_text(encoding="utf8").splitlines()]
-    assert [alert["task"] for alert in alerts if alert["run"] == run] == ["expectations.gate"]
+    (alert,) = [alert for alert in alerts if alert["run"] == run]
+    assert (alert["task"], alert["kind"], alert["tries"], alert["error"]) == (
+        "expectations.gate", "closed", 1, "it says no",
+    )  # fmt: skip
+    title = f"movielens: expectations.gate closed in nightly for {DAY}"
+    (mail,) = received.mails
+    assert (mail["To"], mail["Subject"]) == ("ops@example.org", title)
+    page = mail.get_body(("html",))
+    assert page is not None
+    assert f"<pre>{title}\nit says no\n" in page.get_content()
+    posts = dict(received.posts)
+    assert posts.keys() == {"/alerts", "/services/T/B/X"}
+    assert posts["/services/T/B/X"]["text"].splitlines()[:2] == [title, "it says no"]
+    assert {name: posts["/alerts"][name] for name in ("kind", "date", "run", "error")} == {
+        "kind": "closed", "date": str(DAY), "run": run, "error": "it says no",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
