@@ -19,6 +19,8 @@ from tests.minio import minio
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("minio")]
 NIGHT = date(2024, 2, 4)
+SECONDS = 2700
+"""Of a night on a machine that does much else."""
 IN_FILES = SMALL.replace("[slate]\n", '[store]\nkind = "files"\n\n[slate]\n')
 IN_A_BUCKET = IN_FILES.replace('path = "', 'path = "s3://shop/') + (
     '\n[places]\nhome = "s3://shop/home"\nscratch = "scratch"\nmlflow = "sqlite:///mlflow.db"\n'
@@ -51,7 +53,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
         days_arrive(root / "made", projects[0].root / "landing", NIGHT)
         upload_folder(projects[0].root / "landing", place_at(f"{bucket}/landing"))
         for project in projects:
-            done = project.nightloom("night", "--date", str(NIGHT))
+            done = project.nightloom("night", "--date", str(NIGHT), seconds=SECONDS)
             assert done.returncode == 0, done.stdout + done.stderr
         with serving(projects[1]) as api:
             listed = {user: api.get(f"/v1/users/{user}/recommendations") for user in ("u1", "u2", "nobody")}
