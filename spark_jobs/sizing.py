@@ -19,7 +19,8 @@ from math import ceil
 MIB, GIB = 2**20, 2**30
 TASK_BYTES = 128 * MIB
 SHUFFLED = 4
-"""Bytes in the largest shuffle of a night per byte of silver.interactions; measured, see docs/cluster.md."""
+"""Bytes of the largest shuffle in its tasks' memory per byte of silver.interactions: an upper estimate, see
+docs/cluster.md."""
 FEWEST, MOST = 4, 20_000
 MOST_OF_A_LOG = 50
 WAVES = 2

@@ -52,7 +52,7 @@ def run_night(
         command = [sys.executable, "-m", stage.name, "--date", str(D)]
         done = subprocess.run(
             command, cwd=project.root, env=project.environment | dict(variables), capture_output=True, text=True,
-            timeout=300, check=False,
+            timeout=900, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{stage.name}: {done.stdout}\n{done.stderr[-6000:]}"
         outputs[stage.name] = done.stdout
