@@ -46,7 +46,7 @@ def test_a_machine_whose_own_name_is_a_loopback_address_is_an_error_that_says_wh
     with two_hosts(tmp_path / "ssh", named=False) as hosts:
         settings = on_hosts(settings, hosts)
         with training(settings, 2, tmp_path / "two", hosts.on_first) as process:
-            output = read_output(process, until="AddressError")
+            output = read_output(process, until="AddressError: found")
     assert "found 127.0.1.1 for " in output
     assert "in /etc/hosts, give " in output
 
