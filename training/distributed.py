@@ -258,6 +258,7 @@ def environment(ranks: int, training: Training) -> dict[str, str]:
         "HOROVOD_FUSION_THRESHOLD": str(training.fusion_mb << 20),
         # Ranks wait for a rank that starts later and first imports torch: that can take longer than the default 30 s.
         "HOROVOD_GLOO_TIMEOUT_SECONDS": "300",
+        "HOROVOD_START_TIMEOUT": "300",  # the same for the search for a network interface on all hosts
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
 
