@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-SECONDS_TO_START = 60
+SECONDS_TO_START = 300  # 6 s on an idle machine
 DEPLOY = "org.apache.spark.deploy"
 KNOWN = ("PATH", "HOME", "JAVA_HOME", "LANG")
 """Variables that a worker gets."""
