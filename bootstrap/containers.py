@@ -13,12 +13,10 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
 from threading import Event, Thread
 from typing import Any
 
@@ -34,10 +32,7 @@ AFTER_A_NIGHT = ("serving-1", "serving-2")
 """Services that are healthy when something is published."""
 READY_SECONDS = 1200
 """60 s as a rule; much more on a machine that is busy with other things."""
-NIGHT_SECONDS = 7200
-DAG, USER = "nightly", "196"
-ENDS = ("success", "skipped", "failed", "upstream_failed", "up_for_retry")
-"""States of a task that a person wants to see."""
+USER = "196"
 SAMPLE_NIGHT = "1998-04-21"
 
 
@@ -76,8 +71,7 @@ def start(profile: str | None, *, night: bool) -> None:
         wait_until_healthy(profile, without=AFTER_A_NIGHT)
         figures: dict[str, Any] = {"up_s": round(time.monotonic() - began)}
         if night:
-            compose("exec", "-T", "worker-1", "nightloom", "sample", "ml-100k", "--until", SAMPLE_NIGHT)
-            figures["night_s"] = run_night(date.fromisoformat(SAMPLE_NIGHT))
+            figures["night_s"] = run_night(SAMPLE_NIGHT)
             wait_until_healthy(profile)
             show_list(USER)
     print_addresses()
@@ -196,52 +190,17 @@ def memory() -> int:
     return total
 
 
-class Airflow:
-    """The API of the Airflow that runs in containers."""
-
-    def __init__(self) -> None:
-        self.url = f"http://127.0.0.1:{port('AIRFLOW_PORT')}"
-        login = {"username": "admin", "password": read_secrets()["AIRFLOW_ADMIN_PASSWORD"]}
-        self._headers = {"Content-Type": "application/json"}
-        self._headers["Authorization"] = f"Bearer {self.send('POST', '/auth/token', login)['access_token']}"
-
-    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request -> its JSON. Tried again for READY_SECONDS where the API is busy, or has not read the DAG yet."""
-        data, deadline = None if body is None else json.dumps(body).encode(), time.monotonic() + READY_SECONDS
-        while True:
-            request = urllib.request.Request(self.url + path, data, self._headers, method=method)
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    return json.load(answer)
-            except OSError as error:  # urllib's errors are, too
-                refused = isinstance(error, urllib.error.HTTPError) and error.code not in (404, 500, 502, 503)
-                if refused or time.monotonic() > deadline:
-                    raise SetupError(f"Airflow, {method} {self.url}{path}: {error}") from None
-            time.sleep(2)
+def run_night(day: str) -> int:
+    """Load the sample up to a day, and run that night by the Airflow in containers -> seconds of the night."""
+    nightloom("sample", "ml-100k", "--until", day)
+    began = time.monotonic()
+    nightloom("night", "--date", day)
+    return round(time.monotonic() - began)
 
 
-def run_night(day: date) -> int:
-    """Run the DAG once, and print its tasks as they end -> seconds. Raises SetupError that names what failed."""
-    airflow, began = Airflow(), time.monotonic()
-    runs = f"/api/v2/dags/{DAG}/dagRuns"
-    run = airflow.send("POST", runs, {"logical_date": None, "conf": {"date": str(day)}})["dag_run_id"]
-    page = f"{airflow.url}/dags/{DAG}/runs/{run}"
-    say(f"  The night of {day}: {page}")
-    seen = set[tuple[str, str, int]]()
-    while time.monotonic() < began + NIGHT_SECONDS:
-        state = airflow.send("GET", f"{runs}/{run}")["state"]
-        tasks = airflow.send("GET", f"{runs}/{run}/taskInstances?limit=100")["task_instances"]
-        for each in sorted(tasks, key=lambda task: task["end_date"] or ""):
-            end = (each["task_id"], each["state"], each["try_number"])
-            if each["state"] in ENDS and end not in seen:
-                seen.add(end)
-                say(f"  {time.monotonic() - began:6.0f} s  {end[0]:<36}{end[1]} {each['duration'] or 0:.0f} s")
-        if state in ("success", "failed"):
-            if failed := [each["task_id"] for each in tasks if each["state"] in ("failed", "upstream_failed")]:
-                raise SetupError(f"the night failed: {', '.join(failed)}; {page} has their logs")
-            return round(time.monotonic() - began)
-        time.sleep(2)
-    raise SetupError(f"the night did not end in {NIGHT_SECONDS} s; see {page}")
+def nightloom(*words: str) -> None:
+    """Run `nightloom WORD ...` in the worker's container."""
+    compose("exec", "-T", "worker-1", "nightloom", *words)
 
 
 def show_list(user: str) -> None:
