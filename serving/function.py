@@ -1,0 +1,318 @@
+"""Score one user from the events of a request: a serverless function, as AWS Lambda calls it and over plain HTTP.
+
+`nightloom function PLACE` writes what the function needs: the champion's arrays, the night's items, the slate rules. An
+instance reads them once from NIGHTLOOM_FUNCTION (a folder, or an address such as s3://BUCKET/function), and needs
+neither lake, MLflow nor store. The list is that of a night for these events: the same model, the same rules.
+
+Lambda: handler `serving.function.handler`, called directly or through API Gateway or a function URL.
+HTTP: `uvicorn serving.function:app`; POST /v1/score, GET /healthz.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+import pyarrow as pa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import models
+from models.base import Model
+from nightloom import settings as settings_module
+from nightloom.errors import NightloomError, SettingsError
+from nightloom.places import Place, files_below, place_at, remove_tree, upload_folder, write_text
+from nightloom.settings.signals import Signal
+from nightloom.slate.compile import compile_rules
+from nightloom.slate.plan import Plan
+from nightloom.slate.settings import Slate
+from spark_jobs.slate_scoring import make_slates
+
+VARIABLE = "NIGHTLOOM_FUNCTION"
+CURRENT, MODEL, ITEMS, ABOUT = "current", "model", "items.parquet", "function.json"
+RECHECK_SECONDS = 60.0
+"""So often an instance looks for a newer export."""
+BATCH = pa.schema([
+    ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
+    ("seconds", pa.list_(pa.int64())), ("attributes", pa.list_(pa.string())),
+])  # fmt: skip
+
+
+class RequestError(NightloomError):
+    """The request cannot be answered; the message is for its sender."""
+
+
+class Event(BaseModel):
+    """What the user did to an item."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    item_id: str
+    event: str
+    at: AwareDatetime
+    value: float | None = None
+
+
+class ScoreRequest(BaseModel):
+    """Who asks for a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str
+    events: tuple[Event, ...] = ()
+    attributes: dict[str, str] = {}
+    k: int | None = None
+    exclude: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Function:
+    """An export in memory; the model's arrays are mapped."""
+
+    name: str
+    model: Model
+    plan: Plan
+    """In the model's item order."""
+    signals: Mapping[str, Signal]
+    titles: Mapping[str, str]
+    about: Mapping[str, Any]
+    """model_version, model, night, exported_at."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Function:
+        """Read an export."""
+        about = json.loads((folder / ABOUT).read_text(encoding="utf8"))
+        model, slate = models.load(folder / MODEL), Slate.model_validate(about.pop("slate"))
+        signals = [Signal.model_validate(each) for each in about.pop("signals")]
+        with duckdb.connect() as db:
+            rows = f"read_parquet('{_quoted(folder / ITEMS)}')"
+            db.execute(f"CREATE TEMP TABLE described AS FROM {rows} ORDER BY item_id")
+            plan = compile_rules(db, slate, date.fromisoformat(about["night"]), lambda *key: ".".join(map(str, key)))
+            titles = dict(db.execute("SELECT item_id, coalesce(title, item_id) FROM described").fetchall())
+        plan = plan.for_items(model.item_ids)
+        return cls(folder.name, model, plan, {each.event: each for each in signals}, titles, about)
+
+    def answer(self, request: ScoreRequest) -> dict[str, Any]:
+        """The user's list. Raises RequestError."""
+        k = self.plan.k if request.k is None else request.k
+        if not 1 <= k <= self.plan.stored:
+            raise RequestError(f"k is {k}, expected a whole number from 1 to {self.plan.stored} (slate.stored)")
+        events = sorted(request.events, key=lambda event: (event.at, event.item_id))
+        row = {
+            "user_id": request.user, "items": [event.item_id for event in events],
+            "weights": [self._weight(event) for event in events],
+            "seconds": [int(event.at.timestamp()) for event in events],
+            "attributes": [f"{name}={value}" for name, value in request.attributes.items()],
+        }  # fmt: skip
+        slates = make_slates(self.model, self.plan, pa.RecordBatch.from_pylist([row], schema=BATCH))
+        found = slates.items()[0]
+        ids = self.plan.ids.take(pa.array(found[found >= 0])).to_pylist()
+        pairs = zip(ids, slates.scores()[0][found >= 0].tolist(), strict=True)
+        listed = [{"item_id": item, "title": self.titles.get(item, item), "score": score} for item, score in pairs]
+        items = [each for each in listed if each["item_id"] not in request.exclude][:k]
+        own = {"user": request.user, "items": items, "source": "function"}
+        return own | {name: self.about[name] for name in ("model", "model_version", "night")}
+
+    def _weight(self, event: Event) -> float:
+        """As silver weighs it. Raises RequestError for an event that is not declared, or an impossible value."""
+        signal = self.signals.get(event.event)
+        if signal is None:
+            known = ", ".join(sorted(self.signals))
+            raise RequestError(f"event '{event.event}' is not declared in [[signals]], expected one of {known}")
+        if signal.valid and (event.value is None or not signal.valid[0] <= event.value <= signal.valid[1]):
+            lowest, highest = signal.valid
+            raise RequestError(f"event '{event.event}' has the value {event.value}, expected {lowest:g} to {highest:g}")
+        enough = signal.min_value is None or (event.value is not None and event.value >= signal.min_value)
+        return signal.weight if enough else 0.0
+
+
+class Instance:
+    """The function of this process: the export that PLACE names now."""
+
+    def __init__(self) -> None:
+        self._function: Function | None = None
+        self._checked_at = 0.0
+        self._lock = threading.Lock()
+
+    def function(self) -> Function:
+        """The current export. A newer one takes the place of the older within RECHECK_SECONDS."""
+        with self._lock:
+            if self._function is None or time.monotonic() - self._checked_at > RECHECK_SECONDS:
+                place = _place()
+                name = _current(place)
+                if self._function is None or self._function.name != name:
+                    self._function = Function.load(_local(place / name))
+                self._checked_at = time.monotonic()
+            return self._function
+
+
+INSTANCE = Instance()
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """AWS Lambda's entry point: a ScoreRequest, alone or in the body of an HTTP event of API Gateway or a function URL.
+
+    Called directly, a wrong request raises RequestError, which Lambda shows as the invocation's error.
+    """
+    if "requestContext" not in event:
+        return INSTANCE.function().answer(parse(event))
+    body = event.get("body") or ""
+    code, content = respond(base64.b64decode(body) if event.get("isBase64Encoded") else str(body).encode())
+    return {"statusCode": code, "headers": {"content-type": "application/json"}, "body": content}
+
+
+def parse(fields: Any) -> ScoreRequest:
+    """The fields of a request. Raises RequestError that names the first wrong one."""
+    try:
+        return ScoreRequest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the request"
+        raise RequestError(f"{where}: {first['msg']}; expected user, events (item_id, event, at), k") from None
+
+
+def respond(body: bytes) -> tuple[int, str]:
+    """An HTTP body -> status and JSON."""
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return 400, _error("bad_request", "the body is not JSON")
+    try:
+        return 200, json.dumps(INSTANCE.function().answer(parse(fields)), ensure_ascii=False)
+    except RequestError as error:
+        return 400, _error("bad_request", str(error))
+    except NightloomError as error:
+        return 503, _error("not_here", str(error))
+
+
+async def _score(request: Request) -> Response:
+    code, content = await run_in_threadpool(partial(respond, await request.body()))
+    return Response(content, code, media_type="application/json")
+
+
+async def _health(_: Request) -> Response:
+    function = await run_in_threadpool(INSTANCE.function)
+    state = {"status": "ok", "export": function.name} | dict(function.about)
+    return Response(json.dumps(state), media_type="application/json")
+
+
+app = Starlette(routes=[Route("/v1/score", _score, methods=["POST"]), Route("/healthz", _health)])
+"""Plain HTTP, for containers that are started by request."""
+
+
+def _error(code: str, message: str) -> str:
+    return json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
+
+
+def _place() -> Place:
+    if not (text := os.environ.get(VARIABLE)):
+        raise SettingsError(f"variable {VARIABLE} is not set; expected the place that `nightloom function` wrote to")
+    return place_at(text)
+
+
+def _current(place: Place) -> str:
+    try:
+        return (place / CURRENT).read_text(encoding="utf8").strip()
+    except FileNotFoundError:
+        raise SettingsError(f"{place} has no export; `nightloom function {place}` writes one") from None
+
+
+def _local(place: Place) -> Path:
+    """An export in a folder: itself, or fetched once into the machine's temporary folder."""
+    if isinstance(place, Path):
+        return place
+    target = Path(tempfile.gettempdir(), "nightloom-function", place.name)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent))
+    for file in files_below(place):
+        copy = scratch / file.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with (place / file.name).open("rb") as source, copy.open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    try:
+        scratch.rename(target)
+    except OSError:  # another process of this machine was faster
+        shutil.rmtree(scratch)
+    return target
+
+
+@click.command()
+@click.argument("place")
+@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Exports that stay in PLACE.")
+def function(place: str, keep: int) -> None:
+    """Write the champion, the newest night's items and the slate rules to PLACE, for serving/function.py.
+
+    PLACE is a folder or an address. Running instances take it within a minute.
+    """
+    name = export(settings_module.load(), place_at(place), keep)
+    click.echo(f"{place}: {name} is current; set {VARIABLE}={place} where the function runs")
+
+
+def export(settings: settings_module.Settings, place: Place, keep: int = 2) -> str:
+    """Write an export and make it the current one -> its name. Raises NightloomError where there is no champion."""
+    from models.registry import RegistryError, champion
+    from nightloom.contracts import ITEM_STATS
+    from nightloom.contracts import ITEMS as ITEMS_TABLE
+    from nightloom.lake import Lake, now
+    from nightloom.lake.described_items import describe_items
+    from nightloom.lake.duck import spilling_duckdb
+
+    if (found := champion(settings)) is None:
+        raise RegistryError("there is no champion yet; a night trains and promotes one")
+    lake = Lake(settings.place("lake"))
+    [night] = lake.rows(ITEM_STATS, columns=["max(night) AS night"])["night"].to_pylist()
+    if night is None:
+        raise RegistryError("gold.item_stats has no night yet; run one first")
+    exported_at = now()
+    name = f"{exported_at:%Y%m%dT%H%M%SZ}-v{found.version}"
+    about = {
+        "model": found.name, "model_version": found.version, "night": str(night),
+        "exported_at": exported_at.astimezone(UTC).isoformat(timespec="seconds"),
+        "slate": settings.slate.model_dump(mode="json"),
+        "signals": [each.model_dump(mode="json") for each in settings.signals],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copytree(found.folder, folder / MODEL)
+        (folder / ABOUT).write_text(json.dumps(about), encoding="utf8")
+        with spilling_duckdb(settings.place("scratch")) as db:
+            describe_items(db, lake, settings, night, lake.version(ITEMS_TABLE), lake.version(ITEM_STATS))
+            db.execute(f"COPY described TO '{_quoted(folder / ITEMS)}' (FORMAT parquet)")
+        Function.load(folder)  # what no instance could read is not made current
+        if isinstance(place, Path):
+            shutil.copytree(folder, place / name)
+        else:
+            upload_folder(folder, place / name)
+    write_text(place / CURRENT, name)
+    _prune(place, keep)
+    return name
+
+
+def _prune(place: Place, keep: int) -> None:
+    """Remove all exports but the newest."""
+    names = sorted({file.name.partition("/")[0] for file in files_below(place)} - {CURRENT})
+    for old in names[:-keep]:
+        remove_tree(place / old)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
