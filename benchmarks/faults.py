@@ -1,7 +1,7 @@
 """Route x fault: what readers get while the store is killed, hung, emptied or damaged, at 200 requests a second.
 
-Real Redis and PostgreSQL, LMDB and files in a folder, and a real `nightloom serve` in front of each. A cell: status
-codes, share of stale answers, p50 / p99 in ms. Last line: JSON.
+Real Redis, PostgreSQL and Cassandra, LMDB and files in a folder, and a real `nightloom serve` in front of each. A cell:
+status codes, share of stale answers, p50 / p99 in ms. Last line: JSON.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import json
 import signal
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
+from urllib.parse import urlsplit
 
 import numpy as np
 import psycopg
 import redis
+from cassandra.cluster import Cluster
 
+from benchmarks.cassandra_server import answers, cassandra_server
 from benchmarks.fault_load import CONSOLE, PROJECT, ROUTES, Reply, drive, publish, running_api, write_config
 from benchmarks.servers import Server, postgresql, redis_server
 from serving.stores import Store, store_class
@@ -27,7 +30,9 @@ from serving.stores import Store, store_class
 BEFORE = 2.0
 """Seconds before the fault."""
 AFTER = 4.0
-"""Seconds after the end of the fault."""
+"""Seconds after the end of the fault and the first personal answer."""
+MOST = 120.0
+"""Seconds to wait for that answer; Cassandra takes some 15 s to start."""
 KEPT = ("--appendonly", "yes", "--appendfsync", "always")
 """Redis keeps its rows over a kill."""
 
@@ -36,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=int, default=200, help="requests a second")
     parser.add_argument("--seconds", type=float, default=10, help="of each fault")
-    parser.add_argument("--stores", nargs="*", default=["redis", "postgresql", "lmdb", "files"])
+    parser.add_argument("--stores", nargs="*", default=["redis", "postgresql", "cassandra", "lmdb", "files"])
     options = parser.parse_args()
     found = {}
     for kind in options.stores:
@@ -50,7 +55,7 @@ def main() -> None:
             drive(port, options.rate, BEFORE, [])  # warm
             for name, (cause, end) in by_name.items():
                 causes = [(BEFORE, cause), (BEFORE + options.seconds, end)]
-                seen = drive(port, options.rate, BEFORE + options.seconds + AFTER, causes)
+                seen = drive(port, options.rate, BEFORE + options.seconds + MOST, causes, AFTER)
                 columns |= {"normal": seen.between(-1, 0)} if not columns else {}
                 columns[name] = seen.between(0, 1)
                 seconds[name] = round(seen.seconds_to_personal(1), 2)
@@ -62,11 +67,16 @@ def main() -> None:
 
 Faults = tuple[Store, str | None, dict[str, tuple[Callable[[], object], Callable[[], object]]]]
 """Store, the server's address, and of each fault its beginning and its end."""
-SERVERS = {"redis": redis.Redis, "postgresql": psycopg.connect}
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
+    "redis": lambda folder: redis_server(folder, *KEPT),
+    "postgresql": lambda folder: postgresql(),
+    "cassandra": cassandra_server,
+}
+"""Kind -> a server with its data in a folder."""
 
 
 def _server_faults(kind: str, stack: ExitStack, folder: Path) -> Faults:
-    server: Server = stack.enter_context(redis_server(folder / kind, *KEPT) if kind == "redis" else postgresql())
+    server = stack.enter_context(SERVERS[kind](folder / kind))
     store = store_class(kind)(server.address, PROJECT)
     return store, server.address, {
         "killed": (server.kill, lambda: restart(server)),
@@ -95,6 +105,8 @@ def restart(server: Server) -> None:
     if server.address.startswith("redis"):
         with redis.Redis.from_url(server.address) as client:
             server.start(client.ping)
+    elif server.address.startswith("cassandra"):
+        server.start(lambda: answers(server.address))
     else:
         server.start(lambda: psycopg.connect(server.address).close())
 
@@ -104,6 +116,9 @@ def empty(server: Server) -> None:
     if server.address.startswith("redis"):
         with redis.Redis.from_url(server.address) as client:
             client.flushall()
+    elif server.address.startswith("cassandra"):
+        with Cluster(["127.0.0.1"], port=urlsplit(server.address).port) as cluster:
+            cluster.connect().execute(f"DROP KEYSPACE {PROJECT}", timeout=20)
     else:
         with psycopg.connect(server.address, autocommit=True) as connection:
             connection.execute(f"DROP SCHEMA {PROJECT} CASCADE")

@@ -48,7 +48,7 @@ from serving import loader
 from serving.store_rows import StoreRows
 from serving.stores import Store, base, open_store, versions
 from serving.stores.postgresql import encode_copy
-from serving.stores.redis import BUCKETS
+from serving.stores.server import BUCKETS
 
 D = date(2026, 3, 1)
 FILE_ROWS = 50_000

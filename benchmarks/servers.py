@@ -30,13 +30,15 @@ class Server:
     command: list[str]
     owner: str | None = None
     process: subprocess.Popen[bytes] | None = None
+    seconds: float = DEADLINE
+    """Until it must answer."""
 
     def start(self, ping: Callable[[], object]) -> None:
         """Start the process, and wait until ping() succeeds."""
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, user=self.owner
         )
-        wait_until_ready(ping, self.process)
+        wait_until_ready(ping, self.process, self.seconds)
 
     def signal_all(self, number: int) -> None:
         """Send a signal to the process and all its children; PostgreSQL has one for each connection."""
@@ -60,14 +62,14 @@ class Server:
         self.process.wait(DEADLINE)
 
 
-def wait_until_ready(ping: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    """Call ping() until it succeeds. Raises AssertionError if the process has ended, or after DEADLINE seconds."""
-    deadline = time.monotonic() + DEADLINE
+def wait_until_ready(ping: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = DEADLINE) -> None:
+    """Call ping() until it succeeds. Raises AssertionError if the process has ended, or after some seconds."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             ping()
             return
-        except (redis.RedisError, psycopg.OperationalError) as error:
+        except (OSError, redis.RedisError, psycopg.OperationalError) as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{process.args!r} does not answer ({error})") from error
             time.sleep(0.05)

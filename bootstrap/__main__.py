@@ -1,8 +1,8 @@
 """A bare Debian or Ubuntu -> .venv with everything that Nightloom needs. `./run` calls it: `python3 -m bootstrap`.
 
 A finished step leaves a stamp, the hash of all its inputs, and is skipped as long as they stay the same. `--lock-jars`
-also writes the locks of the jars; `--for-tests` and `--for-benchmarks` also install what only tests or benchmarks need,
-`--for-s3` what a lake on S3 needs.
+also writes the locks of the jars; `--for-tests`, `--for-slow-tests` and `--for-benchmarks` also install what only they
+need, `--for-s3` what a lake on S3 needs.
 """
 
 import fcntl
@@ -46,6 +46,8 @@ SERVERS = Step("servers", system.servers_key, system.install_servers)
 """For tests and benchmarks; not in STEPS, like SYSTEM."""
 BROKER = Step("broker", jars.BROKER_JARS.key, jars.BROKER_JARS.install)
 """For tests only."""
+CASSANDRA = Step("cassandra", jars.CASSANDRA_JARS.key, jars.CASSANDRA_JARS.install)
+"""For slow tests and benchmarks only."""
 PEERS = Step("peers", packages.peers_key, packages.install_peers)
 """For benchmarks only."""
 S3 = (
@@ -108,7 +110,10 @@ def main(arguments: Sequence[str]) -> int:
                 set_up([SERVERS])
             if "--for-s3" in arguments:
                 set_up(S3)
+            if "--for-slow-tests" in arguments:
+                set_up([CASSANDRA])
             if "--for-benchmarks" in arguments:
+                set_up([CASSANDRA])
                 set_up([PEERS])
                 set_up([SERVERS])
     except SetupError as error:

@@ -1,5 +1,5 @@
 """Jars of Delta and Kafka for Spark -> .venv/spark-jars, and an archive of classes; the jars for S3 -> .venv/s3-jars;
-a Kafka broker for tests -> .venv/kafka-jars.
+for tests, a Kafka broker and a Cassandra.
 
 Spark's own Ivy resolves the jars once, and their names and contents must be those of the locks. Later starts of Spark
 get the jars by path and resolve nothing.
@@ -91,11 +91,12 @@ S3_JARS = Jars(
 """690 MB, nearly all of it Amazon's. The version is that of Spark's own Hadoop."""
 LOG_STORE = CHECKOUT / "spark_jobs/java/nightloom/S3LogStore.java"
 LOG_STORE_JAR = VENV / S3_JARS.folder / "nightloom-s3-log-store.jar"
+CASSANDRA_JARS = Jars("cassandra-jars", CHECKOUT / "cassandra-jars.lock", ("org.apache.cassandra:cassandra-all:5.0.5",))
 
 
 def lock(sh: Shell) -> None:
     """Write the locks."""
-    for jars in (SPARK_JARS, BROKER_JARS, S3_JARS):
+    for jars in (SPARK_JARS, BROKER_JARS, S3_JARS, CASSANDRA_JARS):
         jars.write_lock(sh)
 
 

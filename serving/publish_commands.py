@@ -15,7 +15,7 @@ from nightloom.lake import Lake
 from nightloom.terminal import screen
 from serving.quota import GB, bytes_by_version
 from serving.store_rows import SOURCES, StoreRows
-from serving.stores import STORE_CLASSES, open_store, store_class, versions
+from serving.stores import STORE_KINDS, open_store, store_class, versions
 from serving.stores.base import KINDS
 from serving.stores.pushes import PINNED, parse_version, version_name
 
@@ -95,7 +95,7 @@ def size(night: datetime | None) -> None:
     sizes = {kind: rows.sizes(kind) for kind in KINDS}
     click.echo(f"Night of {date}: " + ", ".join(f"{found.rows:,} {kind}" for kind, found in sizes.items()))
     table = Table("store", "GB a version", f"GB for store.keep = {settings.store.keep} and a new one", box=None)
-    for kind in STORE_CLASSES:
+    for kind in STORE_KINDS:
         one = store_class(kind).predict_bytes(sizes)
         own = " (this one)" if kind == settings.store.kind else ""
         table.add_row(kind + own, f"{one / GB:.3f}", f"{one * (settings.store.keep + 1) / GB:.3f}")

@@ -19,6 +19,7 @@ from nightloom.settings.settings import Settings
 from nightloom.settings.sources import Source
 from nightloom.settings.spark import find_wrong_settings
 from nightloom.settings.spark_types import type_problem
+from nightloom.settings.store import STORE_KINDS
 
 Problem = tuple[tuple[str | int, ...], str]
 
@@ -165,7 +166,7 @@ def _addresses(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], str]
 
 
 def _store_url(kind: str, address: str) -> Iterator[Problem]:
-    schemes = ("postgresql", "postgres") if kind == "postgresql" else ("redis", "rediss")
+    schemes = STORE_KINDS[kind].schemes
     try:
         parts = urlsplit(address)
         _ = parts.port  # raises ValueError

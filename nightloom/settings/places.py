@@ -57,8 +57,9 @@ class Places(Section):
     """Serving store that is a folder (store.kind = "lmdb" or "files") or, with "files", an address; default
     HOME/store."""
     store_url: str | None = None
-    """Serving store that is a server: redis://HOST:PORT/DB, postgresql://HOST:PORT/DB. An
-    address with a password goes into the variable NIGHTLOOM_PLACES__STORE_URL: in the file it is an error."""
+    """Serving store that is a server: redis://HOST:PORT/DB, postgresql://HOST:PORT/DB,
+    cassandra://HOST,HOST:PORT. An address with a password goes into the variable NIGHTLOOM_PLACES__STORE_URL: in the
+    file it is an error."""
     mlflow: str | None = None
     """MLflow tracking URI; default a SQLite file HOME/mlflow.db."""
     mlflow_artifacts: Address | None = None

@@ -1,10 +1,34 @@
 """[store] and [store.canary]: where lists are published, and to which users first."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from nightloom.section import Section
+
+
+class StoreKind(NamedTuple):
+    """A kind of store."""
+
+    path: str
+    """Its module:class, imported on demand: a project needs the client library of its own store only."""
+    schemes: tuple[str, ...] = ()
+    """How an address of its server begins; none for a store in a folder."""
+
+
+STORE_KINDS = {
+    "lmdb": StoreKind("serving.stores.lmdb:LmdbStore"),
+    "files": StoreKind("serving.stores.files:FilesStore"),
+    "redis": StoreKind("serving.stores.redis:RedisStore", ("redis", "rediss")),
+    "redis-cluster": StoreKind("serving.stores.redis_cluster:RedisClusterStore", ("redis", "rediss")),
+    "postgresql": StoreKind("serving.stores.postgresql:PostgresStore", ("postgresql", "postgres")),
+    "cassandra": StoreKind("serving.stores.cassandra:CassandraStore", ("cassandra", "cassandras")),
+}
+"""store.kind -> where its code is, a text as in nightloom/night/stages.py."""
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(STORE_KINDS)]
 
 
 class Canary(Section):
@@ -32,7 +56,7 @@ class Canary(Section):
 class Store(Section):
     """Where lists are published."""
 
-    kind: Literal["lmdb", "files", "redis", "redis-cluster", "postgresql"] = "lmdb"
+    kind: Kind = "lmdb"
     """`lmdb`: embedded, readers map a file on their machine; `files`: Arrow files in a folder that many machines share;
     the others are servers at places.store_url."""
     keep: int = Field(3, ge=2)
@@ -52,4 +76,4 @@ class Store(Section):
 
     @property
     def embedded(self) -> bool:
-        return self.kind in ("lmdb", "files")
+        return not STORE_KINDS[self.kind].schemes

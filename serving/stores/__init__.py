@@ -1,4 +1,4 @@
-"""Serving stores: a file for each kind of store; `versions` keeps push records and the pointer for all of them."""
+"""Serving stores: a file for each of STORE_KINDS; `versions` keeps push records and the pointer for all of them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,16 @@ from typing import cast
 
 from nightloom.places import scheme_of
 from nightloom.settings import Settings
+from nightloom.settings.store import STORE_KINDS
 from serving.stores.base import Store
 
-STORE_CLASSES = {
-    "lmdb": "serving.stores.lmdb:LmdbStore",
-    "files": "serving.stores.files:FilesStore",
-    "redis": "serving.stores.redis:RedisStore",
-    "redis-cluster": "serving.stores.redis_cluster:RedisClusterStore",
-    "postgresql": "serving.stores.postgresql:PostgresStore",
-}
-"""store.kind -> module:class. Imported on demand: a project needs the client library of its own store only."""
 OBJECTS = "serving.stores.objects:ObjectsStore"
 """The class of a store of kind `files` at an address."""
 
 
 def store_class(kind: str, place: str = "") -> type[Store]:
-    known = OBJECTS if kind == "files" and scheme_of(place) else STORE_CLASSES[kind]
-    module, name = known.split(":")
+    path = OBJECTS if kind == "files" and scheme_of(place) else STORE_KINDS[kind].path
+    module, name = path.split(":")
     return cast("type[Store]", getattr(importlib.import_module(module), name))
 
 
@@ -33,4 +26,4 @@ def open_store(settings: Settings, reading: bool = False) -> Store:
     return store_class(settings.store.kind, place)(place, settings.project.name, reading)
 
 
-__all__ = ["STORE_CLASSES", "Store", "open_store", "store_class"]
+__all__ = ["STORE_KINDS", "Store", "open_store", "store_class"]

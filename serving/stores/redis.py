@@ -7,18 +7,12 @@ braces.
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -27,33 +21,23 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from nightloom.errors import StoreError
-from nightloom.lake import now
-from serving.stores import base
+from serving.stores import base, lease
 from serving.stores.base import KINDS, Part, RowSizes
-from serving.stores.pushes import FailureReason, PushError, concurrent_push, version_name
-from serving.stores.server import READ_SECONDS, ServerStore
+from serving.stores.pushes import FailureReason, PushError, version_name
+from serving.stores.server import BUCKETS, READ_SECONDS, bucket_of
 
-BUCKETS = {"users": 1024, "items": 64, "popular": 1, "similar": 64}
-"""Number of hashes for the rows of a kind; the hash of a row is crc32(key) modulo that number."""
 BUCKETS_AT_A_TIME = 16
-LOCK_SECONDS = 5.0
-"""A killed push holds the lock for this long; a live one renews it five times in that time.
-
-A push that was stopped for longer may find another one at work when it goes on. It changes nothing then: WRITE compares
-the lock's token in the same step, and rows are written only while the last renewal is not too old.
-"""
 WRITE = """if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if ARGV[3] then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) else redis.call('HDEL', KEYS[1], ARGV[2]) end return 1"""
 RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
 
-class RedisStore(ServerStore):
+class RedisStore(lease.LeaseStore):
     """One Redis server (or a Sentinel's address in front of one)."""
 
     def __init__(self, place: str, project: str, reading: bool = False) -> None:
         super().__init__(place, project, reading)
-        self._token, self._renewed_at = "", -LOCK_SECONDS
         self._notes, self._lock = f"{{{project}}}:notes", f"{{{project}}}:lock"
 
     @cached_property
@@ -97,40 +81,21 @@ class RedisStore(ServerStore):
         arguments = (self._token, name) if text is None else (self._token, name, text)
         with self._translate_errors():
             if not self._client.eval(WRITE, 2, self._notes, self._lock, *arguments):
-                raise _lock_lost(self.location)
+                raise self._lock_lost()
 
-    @contextmanager
-    def exclusive_lock(self) -> Iterator[None]:
-        token = f"{socket.gethostname()} process {os.getpid()} since {now():%H:%M:%S} UTC, {secrets.token_hex(8)}"
+    def _acquire_lock(self, token: str) -> str | None:
         with self._translate_errors():
-            self._renewed_at = time.monotonic()
-            if not self._client.set(self._lock, token, nx=True, px=int(LOCK_SECONDS * 1000)):
-                other = (self._client.get(self._lock) or b"just begun").decode().rsplit(",", 1)[0]
-                raise concurrent_push(self.location, other)
-        self._token, ended = token, threading.Event()
-        renewal = threading.Thread(target=self._renew_lock, args=(token, ended), daemon=True)
-        renewal.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            renewal.join()
-            self._token = ""
-            with suppress(redis.exceptions.RedisError):  # the lock ends by itself; an error of the push is not hidden
-                self._client.eval(RELEASE, 1, self._lock, token)
+            if self._client.set(self._lock, token, nx=True, px=int(lease.LOCK_SECONDS * 1000)):
+                return None
+            return (self._client.get(self._lock) or b"just begun").decode()
 
-    def _renew_lock(self, token: str, ended: threading.Event) -> None:
-        while not ended.wait(LOCK_SECONDS / 5):
-            moment = time.monotonic()
-            try:
-                renewed = self._client.eval(RENEW, 1, self._lock, token, int(LOCK_SECONDS * 1000))
-            except redis.exceptions.RedisError:
-                continue  # the next attempt renews the lock or finds it lost
-            self._renewed_at = moment if renewed else -LOCK_SECONDS
+    def _renew_lock(self, token: str) -> bool:
+        with self._translate_errors():
+            return bool(self._client.eval(RENEW, 1, self._lock, token, int(lease.LOCK_SECONDS * 1000)))
 
-    def _require_lock(self) -> None:
-        if time.monotonic() - self._renewed_at >= LOCK_SECONDS:
-            raise _lock_lost(self.location)
+    def _release_lock(self, token: str) -> None:
+        with self._translate_errors():
+            self._client.eval(RELEASE, 1, self._lock, token)
 
     def begin_load(self, version: int) -> set[Part]:
         for info in self._server_info("memory"):
@@ -195,7 +160,7 @@ class RedisStore(ServerStore):
         return [f"{start}:{number}}}:{kind}" for kind in kinds for number in range(BUCKETS[kind])]
 
     def _bucket_of(self, version: int, kind: str, key: bytes) -> str:
-        return f"{self.project}:{{{version_name(version)}:{crc32(key) % BUCKETS[kind]}}}:{kind}"
+        return f"{self.project}:{{{version_name(version)}:{bucket_of(kind, key)}}}:{kind}"
 
     def _run_on_keys(self, command: str, names: Sequence[str], *arguments: Any) -> list[Any]:
         """Run one command for each key, in one pipeline."""
@@ -229,13 +194,6 @@ class RedisVersion:
         for start in range(0, len(names), BUCKETS_AT_A_TIME):
             found = self._store._run_on_keys("HGETALL", names[start : start + BUCKETS_AT_A_TIME])
             yield from base.to_batches(chain.from_iterable(each.items() for each in found))
-
-
-def _lock_lost(location: str) -> StoreError:
-    return StoreError(
-        f"{location}: this push lost its lock, since it stood still for {LOCK_SECONDS:g} s or more; nothing more was "
-        "written; publish again"
-    )
 
 
 def jemalloc_bytes(sizes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -1,10 +1,11 @@
-"""What stores on a server share: a printable address, and a pointer that is read again at most five times a second."""
+"""What stores on a server share: a printable address, buckets, a pointer that is read at most five times a second."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
 from urllib.parse import urlsplit
+from zlib import crc32
 
 from serving.stores.pushes import POINTER
 
@@ -12,10 +13,12 @@ POINTER_SECONDS = 0.2
 """Readers notice a flip within this time."""
 READ_SECONDS = 1
 """A reading store gives up a server that is silent for so long. Nobody waits for that: the thread is free again."""
+BUCKETS = {"users": 1024, "items": 64, "popular": 1, "similar": 64}
+"""Number of buckets for the rows of a kind, where a store reads and deletes rows by the bucket: Redis, Cassandra."""
 
 
 class ServerStore(ABC):
-    """The common part of stores/redis.py and stores/postgresql.py.
+    """The common part of every kind of store on a server.
 
     A store that is opened for reading alone gives up soon, and tries nothing twice: its readers have another answer.
     """
@@ -43,3 +46,8 @@ def without_secret(address: str) -> str:
     """An address that may be printed: without user and password."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"
+
+
+def bucket_of(kind: str, key: bytes) -> int:
+    """The bucket of a row."""
+    return crc32(key) % BUCKETS[kind]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.jars import BROKER_JARS, S3_JARS, SPARK_JARS, Jars, check_against_lock, checksums
+from bootstrap.jars import BROKER_JARS, CASSANDRA_JARS, S3_JARS, SPARK_JARS, Jars, check_against_lock, checksums
 from bootstrap.lock import CLUSTER_LOCK, LOCK, PEERS_LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
@@ -61,7 +61,9 @@ def test_an_unlocked_package_is_named() -> None:
         lines_of("left-pad")
 
 
-EACH = pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS], ids=lambda jars: jars.folder)
+SLOW = pytest.param(CASSANDRA_JARS, marks=pytest.mark.slow)
+"""Slow tests alone need these, so the others do not find them."""
+EACH = pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS, SLOW], ids=lambda jars: jars.folder)
 
 
 @EACH

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -13,17 +13,27 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from benchmarks.servers import MissingProgramError, postgresql, redis_cluster, redis_server
+from benchmarks.cassandra_server import cassandra_server
+from benchmarks.servers import MissingProgramError, Server, postgresql, redis_cluster, redis_server
 from serving import loader
 from serving.loader import LoadSummary
-from serving.stores import STORE_CLASSES, Store, base, store_class, versions
+from serving.stores import STORE_KINDS, Store, base, store_class, versions
 from serving.stores.base import KINDS
 from serving.stores.pushes import PushState
 from tests.minio import minio
 
 USERS = [f"u{number:04d}" for number in range(300)]
 IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"], "similar": ["1", "2"]}
-FOLDERS, ALL = ("lmdb", "files"), tuple(STORE_CLASSES)
+FOLDERS = ("lmdb", "files")
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
+    "redis": redis_server,
+    "redis-cluster": redis_cluster,
+    "postgresql": lambda folder: postgresql(),
+    "cassandra": cassandra_server,
+}
+CASSANDRA = pytest.param("cassandra", marks=[pytest.mark.slow, pytest.mark.xdist_group("cassandra")])
+"""Takes 15 s to start, and 1 GB."""
+ALL = [CASSANDRA if kind == "cassandra" else kind for kind in STORE_KINDS]
 OBJECTS = "objects"
 """A store of kind `files` at an address."""
 
@@ -31,10 +41,8 @@ OBJECTS = "objects"
 @contextmanager
 def start_server(kind: str, folder: Path) -> Iterator[str]:
     """A server's address. Where the server is not installed, the test is skipped; in CI that is a failure."""
-    make = {"redis": lambda: redis_server(folder), "redis-cluster": lambda: redis_cluster(folder)}
     try:
-        server = make.get(kind, postgresql)()
-        with server as running:
+        with SERVERS[kind](folder) as running:
             yield running.address
     except MissingProgramError as missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))

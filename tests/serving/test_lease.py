@@ -1,4 +1,4 @@
-"""stores/redis.py, its own features: a push that stood still longer than its lock lasts changes nothing."""
+"""stores/lease.py: a push that stood still longer than its lock lasts changes nothing; and a server that is killed."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ from benchmarks.servers import Server, redis_server
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
 from nightloom.night import records, stages
-from serving.stores import Store, redis, versions
+from serving.stores import Store, lease, versions
 from serving.stores.pushes import PushState
-from tests.serving.sample_stores import open_store_at, sample_rows, start_server
+from tests.serving.sample_stores import CASSANDRA, open_store_at, sample_rows, start_server
 from tests.serving.test_stores import wait_for_the_lock
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
 
-SECONDS = 1.0
+SECONDS = 2.0
 """Instead of LOCK_SECONDS."""
 
 
-def push_and_stand_still(place: str, reached: Event, go: Event, words: multiprocessing.Queue[list[str]]) -> None:
+def push_and_stand_still(
+    kind: str, place: str, reached: Event, go: Event, words: multiprocessing.Queue[list[str]]
+) -> None:
     """Load a version in two steps, then flip to it -> the error of each step."""
-    redis.LOCK_SECONDS = SECONDS
-    store, errors = open_store_at("redis", place), list[str]()
+    lease.LOCK_SECONDS = SECONDS
+    store, errors = open_store_at(kind, place), list[str]()
     try:
         with store.exclusive_lock():
             push = versions.begin_push(store, "2026-03-14", "stopped")
+            store.begin_load(push.version)
             part = next(sample_rows(push.version, "users"))
             store.load_part(push.version, ("users", 0), part)
             push = versions.set_state(store, push, PushState.VERIFIED)
@@ -55,11 +58,12 @@ def push_and_stand_still(place: str, reached: Event, go: Event, words: multiproc
         words.put(errors)
 
 
-def test_a_push_that_was_stopped_longer_than_its_lock_lasts_neither_writes_nor_flips(tmp_path: Path) -> None:
-    with start_server("redis", tmp_path) as address:
+@pytest.mark.parametrize("kind", ["redis", CASSANDRA])
+def test_a_push_that_was_stopped_longer_than_its_lock_lasts_neither_writes_nor_flips(kind: str, tmp_path: Path) -> None:
+    with start_server(kind, tmp_path) as address:
         place, spawn = f"{address}#fenced", multiprocessing.get_context("spawn")
-        store, reached, go, words = open_store_at("redis", place), spawn.Event(), spawn.Event(), spawn.Queue()
-        stopped = spawn.Process(target=push_and_stand_still, args=(place, reached, go, words))
+        store, reached, go, words = open_store_at(kind, place), spawn.Event(), spawn.Event(), spawn.Queue()
+        stopped = spawn.Process(target=push_and_stand_still, args=(kind, place, reached, go, words))
         stopped.start()
         assert reached.wait(60)
         assert stopped.pid is not None
