@@ -94,7 +94,9 @@ class CassandraStore(lease.LeaseStore):
             except BaseException:
                 cluster.shutdown()
                 raise
-        finalize(self, cluster.shutdown)
+        # The collector runs in any thread, one of the driver's too, and that cannot wait for its own end. At the end of
+        # the process the driver itself ends its clusters.
+        finalize(self, lambda: threading.Thread(target=cluster.shutdown).start()).atexit = False
         return session
 
     def _cluster(self) -> Cluster:
