@@ -50,6 +50,8 @@ COPIES = 3
 """Of each row in each data centre of a new keyspace; fewer where a data centre has fewer servers."""
 RECONNECT_SECONDS = 0.25
 """The driver's own policy waits longer and longer, up to ten minutes."""
+HEARTBEAT_SECONDS = 1
+"""An idle connection that died is noticed and replaced so soon; by default in 30 s, and till then requests fail."""
 ROWS_A_BATCH = 50
 """Of one partition, which Cassandra writes in one step; a batch is at most some MB of its 16."""
 BATCHES_AT_A_TIME = 16
@@ -112,6 +114,7 @@ class CassandraStore(lease.LeaseStore):
             auth_provider=login if address.username else None, execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             ssl_context=ssl.create_default_context() if address.scheme == "cassandras" else None,
             connect_timeout=seconds, control_connection_timeout=seconds, protocol_version=ProtocolVersion.V5,
+            idle_heartbeat_interval=HEARTBEAT_SECONDS,
             reconnection_policy=ConstantReconnectionPolicy(RECONNECT_SECONDS, None), prepare_on_all_hosts=False,
         )  # fmt: skip
 

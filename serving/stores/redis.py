@@ -98,14 +98,15 @@ class RedisStore(lease.LeaseStore):
             self._client.eval(RELEASE, 1, self._lock, token)
 
     def begin_load(self, version: int) -> set[Part]:
-        for info in self._server_info("memory"):
+        with self._translate_errors():
+            servers = self._server_info("memory")
+            complete = [text.decode().split("/") for text in self._client.smembers(self._parts(version))]
+        for info in servers:
             if info["maxmemory"] and info["maxmemory_policy"].startswith("allkeys"):
                 raise StoreError(
                     f"{self.location} drops keys when it is full (maxmemory-policy {info['maxmemory_policy']}): lists "
                     "would go missing; set it to noeviction"
                 )
-        with self._translate_errors():
-            complete = [text.decode().split("/") for text in self._client.smembers(self._parts(version))]
         return {(kind, int(number)) for kind, number in complete}
 
     def load_part(self, version: int, part: Part, rows: pa.RecordBatch) -> None:
