@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.fault_load import publish
-from benchmarks.servers import Server, redis_server
+from benchmarks.servers import Server, free_port, redis_server
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
 from nightloom.night import records, stages
@@ -96,6 +97,12 @@ def test_a_server_that_is_killed_during_a_push_fails_it_with_its_reason(
     assert "the store has no record of it" in capsys.readouterr().err
     run = records.stage_runs(Lake(project.settings.place("lake")), stages.PUBLISH)[-1]
     assert run.tags["push"] == "FAILED: store"
+
+
+def test_a_load_that_begins_while_redis_is_away_fails_with_its_address() -> None:
+    store = open_store_at("redis", f"redis://127.0.0.1:{free_port()}#away")
+    with pytest.raises(StoreError, match=re.escape(store.location)):
+        store.begin_load(1)
 
 
 def kill_during_push(store: Store, server: Server) -> None:
