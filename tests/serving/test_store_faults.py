@@ -19,8 +19,8 @@ from tests.serving.sample_stores import CASSANDRA
 
 OWN = "/v1/users/u1/recommendations"
 RATE = 100
-MAX_SECONDS = 90.0
-"""Of one fault; a round ends when readers have personal lists again. Cassandra takes some 15 s to start."""
+MAX_SECONDS = 330.0
+"""Of one fault; a round ends when readers have personal lists again. Cassandra may take minutes on a busy machine."""
 SECONDS_TO_PERSONAL = 2.0
 P99_WHILE_HUNG = 1.0
 """The benchmark measures it: under 0.3 s. Here other tests run at the same time."""
