@@ -312,9 +312,12 @@ class RepeatedWrites(RetryPolicy):  # type: ignore[misc]  # the driver has no ty
     """A server that is busy for a moment does not end a push: each write of ours can be repeated."""
 
     def on_write_timeout(
-        self, query: Any, consistency: int, write_type: int, required: int, received: int, retry_num: int
-    ) -> tuple[int, int | None]:
-        return (self.RETRY, consistency) if retry_num < WRITE_TRIES - 1 else (self.RETHROW, None)
+        self, query: Any, consistency: int, write_type: int, required_responses: int, received_responses: int,
+        retry_num: int,
+    ) -> tuple[int, int | None]:  # fmt: skip
+        """The driver passes all by name. None leaves the level as it was: `consistency` is SERIAL where a lightweight
+        transaction timed out, and none may be written with that."""
+        return (self.RETRY, None) if retry_num < WRITE_TRIES - 1 else (self.RETHROW, None)
 
 
 def _batches(

@@ -135,8 +135,9 @@ def wait_for_login(store: CassandraStore) -> CassandraStore:
 
 
 def test_a_write_that_a_busy_server_gave_up_is_repeated_some_times() -> None:
+    timeout = {"write_type": WriteType.UNLOGGED_BATCH, "required_responses": 1, "received_responses": 0}  # the driver's
     answers = [
-        RepeatedWrites().on_write_timeout(None, 6, WriteType.UNLOGGED_BATCH, 1, 0, number) for number in range(9)
+        RepeatedWrites().on_write_timeout(None, consistency=8, retry_num=number, **timeout) for number in range(9)
     ]
-    assert answers[: WRITE_TRIES - 1] == [(RetryPolicy.RETRY, 6)] * (WRITE_TRIES - 1)
+    assert answers[: WRITE_TRIES - 1] == [(RetryPolicy.RETRY, None)] * (WRITE_TRIES - 1)
     assert set(answers[WRITE_TRIES - 1 :]) == {(RetryPolicy.RETHROW, None)}
