@@ -135,7 +135,7 @@ def test_landing_objects_are_listed_once_and_again_when_they_have_changed(place:
     assert landing.find_file(tmp_path, names[1]).read_text() == "{}\n"
 
 
-def test_a_tree_is_removed_with_everything_in_it_and_nothing_beside_it(place: Place) -> None:
+def test_a_tree_is_removed_whole_and_its_siblings_stay(place: Place) -> None:
     for name in ("a/1", "a/b/2", "ab/3"):
         write_text(place / name, name)
     remove_tree(place / "a")

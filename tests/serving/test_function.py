@@ -123,7 +123,7 @@ def test_the_latest_event_counts_at_once(exported: Exported) -> None:
     assert "4" not in then  # a rule hides it
 
 
-def test_a_stranger_gets_a_full_list_and_an_app_may_exclude_items(exported: Exported) -> None:
+def test_an_unknown_user_gets_a_full_list_and_an_app_may_exclude_items(exported: Exported) -> None:
     full = function.handler({"user": "nobody", "k": 4}, None)
     assert len(full["items"]) == 4
     less = function.handler({"user": "nobody", "k": 3, "exclude": items(full)[:1]}, None)

@@ -111,7 +111,7 @@ def test_without_rules_none_are_looked_for(project: Project) -> None:
     assert not [name for name in project.plant_all().checks() if name.startswith("rule_") or name == "places"]
 
 
-def test_active_users_and_those_who_get_a_strangers_list_are_counted(project: Project) -> None:
+def test_active_users_and_those_who_get_an_unknown_users_list_are_counted(project: Project) -> None:
     project.plant_all()
     project.plant_lists(lists={"poor": ["3", "4"], "none": []}, only=["poor", "none"])
     project.plant_histories(users=["poor", "none"])

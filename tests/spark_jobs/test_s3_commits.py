@@ -146,7 +146,7 @@ def commit(spark: SparkSession, path: str, text: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_second_writer_of_a_version_is_told_and_the_first_one_stays(spoiled: tuple[SparkSession, str]) -> None:
+def test_a_second_writer_of_a_version_is_refused_and_the_first_one_stays(spoiled: tuple[SparkSession, str]) -> None:
     spark, bucket = spoiled
     assert commit(spark, f"{bucket}/a/_delta_log/0.json", "first") == ""
     assert commit(spark, f"{bucket}/a/_delta_log/0.json", "second").startswith("FileAlreadyExistsException")
