@@ -122,7 +122,7 @@ class Lease:
             asked_at = time.monotonic()
             try:
                 tag = objects.replace(self._place, self._content(), self._tag)
-            except Exception:  # no answer: `held` ends by itself when this lasts
+            except (objects.BaseError, OSError):  # no answer: `held` ends by itself when this lasts
                 continue
             if tag is None and (tag := self._own_tag()) is None:
                 self._lost = True

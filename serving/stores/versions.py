@@ -123,7 +123,13 @@ def set_state(store: Store, push: Push, state: PushState, **facts: Any) -> Push:
 
 
 def fail_push(store: Store, push: Push, reason: FailureReason, note: str) -> Push:
-    """Mark a push as failed and delete its rows; the record stays until the versions of its age are pruned."""
+    """Mark a push as failed and delete its rows; the record stays until the versions of its age are pruned.
+
+    Raises StoreError for the version that readers get: a server may write the pointer and give no answer.
+    """
+    if current_version(store) == push.version:
+        name = version_name(push.version)
+        raise StoreError(f"{name} is what readers get, so it stays; the next push completes its record")
     failed = replace(push, state=PushState.FAILED, reason=reason, note=note, changed_at=now().isoformat())
     try:
         _save(store, failed)

@@ -124,6 +124,28 @@ def test_only_the_configured_number_of_versions_is_retained(store: FilesStore) -
     assert sorted(states(store)) == [3, 4, 5]
 
 
+def test_a_push_whose_pointer_was_written_without_an_answer_keeps_its_rows(
+    store: FilesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_until(store)
+    push, write = push_until(store, PushState.VERIFIED), store.write_note
+
+    def unanswered(name: str, text: str | None) -> None:
+        write(name, text)
+        if name == versions.POINTER:
+            raise StoreError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_note", unanswered)
+        with pytest.raises(StoreError, match="no answer"):
+            versions.flip(store, push)
+    with pytest.raises(StoreError, match="v000002 is what readers get"):
+        versions.fail_push(store, push, FailureReason.STORE, "no answer")
+    assert store.folder(2).exists()
+    versions.recover(store)
+    assert states(store) == {1: PushState.BACKUP, 2: PushState.CURRENT}
+
+
 def test_a_failed_push_keeps_its_record_with_the_reason_and_no_data(store: FilesStore) -> None:
     push = push_until(store, PushState.LOADED)
     versions.fail_push(store, push, FailureReason.QUOTA, "too large")
