@@ -116,13 +116,15 @@ class Lease:
             time.sleep(LEASE_SECONDS / 15)
 
     def _keep(self) -> None:
+        from obstore.exceptions import BaseError
+
         from nightloom.places import objects
 
         while not self._ended.wait(LEASE_SECONDS / 5):
             asked_at = time.monotonic()
             try:
                 tag = objects.replace(self._place, self._content(), self._tag)
-            except (objects.BaseError, OSError):  # no answer: `held` ends by itself when this lasts
+            except (BaseError, OSError):  # no answer: `held` ends by itself when this lasts
                 continue
             if tag is None and (tag := self._own_tag()) is None:
                 self._lost = True
