@@ -13,7 +13,7 @@ import pytest
 from nightloom.errors import StoreError
 from serving.stores import versions
 from serving.stores.files import FilesStore
-from serving.stores.pushes import FailureReason, PinnedError, Push, PushState, version_name
+from serving.stores.pushes import POINTER, FailureReason, PinnedError, Push, PushState, version_name
 from serving.stores.reader import Reader
 from tests.serving.sample_stores import sample_rows
 
@@ -132,7 +132,7 @@ def test_a_push_whose_pointer_was_written_without_an_answer_keeps_its_rows(
 
     def unanswered(name: str, text: str | None) -> None:
         write(name, text)
-        if name == versions.POINTER:
+        if name == POINTER:
             raise StoreError("no answer")
 
     with monkeypatch.context() as patch:
