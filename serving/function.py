@@ -1,8 +1,9 @@
 """Score one user from the events of a request: a serverless function, as AWS Lambda calls it and over plain HTTP.
 
-`nightloom function PLACE` writes what the function needs: the champion's arrays, the night's items, the slate rules. An
-instance reads them once from NIGHTLOOM_FUNCTION (a folder, or an address such as s3://BUCKET/function), and needs
-neither lake, MLflow nor store. The list is that of a night for these events: the same model, the same rules.
+`nightloom function PLACE` (function_export.py) writes what the function needs: the champion's arrays, the night's
+items, the slate rules. An instance reads them once from NIGHTLOOM_FUNCTION (a folder, or an address such as
+s3://BUCKET/function), and needs neither lake, MLflow nor store. The list is that of a night for these events: the same
+model, the same rules.
 
 Lambda: handler `serving.function.handler`, called directly or through API Gateway or a function URL.
 HTTP: `uvicorn serving.function:app`; POST /v1/score, GET /healthz.
@@ -19,12 +20,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import duckdb
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -36,9 +36,9 @@ from starlette.routing import Route
 
 import models
 from models.base import Model
-from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, SettingsError
-from nightloom.places import Place, files_below, place_at, remove_tree, upload_folder, write_text
+from nightloom.literals import sql_text
+from nightloom.places import Place, download_folder, place_at
 from nightloom.settings.signals import Signal
 from nightloom.slate.compile import compile_rules
 from nightloom.slate.plan import Plan
@@ -102,7 +102,7 @@ class Function:
         model, slate = models.load(folder / MODEL), Slate.model_validate(about.pop("slate"))
         signals = [Signal.model_validate(each) for each in about.pop("signals")]
         with duckdb.connect() as db:
-            rows = f"read_parquet('{_quoted(folder / ITEMS)}')"
+            rows = f"read_parquet({sql_text(str(folder / ITEMS))})"
             db.execute(f"CREATE TEMP TABLE described AS FROM {rows} ORDER BY item_id")
             plan = compile_rules(db, slate, date.fromisoformat(about["night"]), lambda *key: ".".join(map(str, key)))
             titles = dict(db.execute("SELECT item_id, coalesce(title, item_id) FROM described").fetchall())
@@ -243,76 +243,9 @@ def _local(place: Place) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent))
-    for file in files_below(place):
-        copy = scratch / file.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with (place / file.name).open("rb") as source, copy.open("wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
+    download_folder(place, scratch)
     try:
         scratch.rename(target)
     except OSError:  # another process of this machine was faster
         shutil.rmtree(scratch)
     return target
-
-
-@click.command()
-@click.argument("place")
-@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Exports that stay in PLACE.")
-def function(place: str, keep: int) -> None:
-    """Write the champion, the newest night's items and the slate rules to PLACE, for serving/function.py.
-
-    PLACE is a folder or an address. Running instances take it within a minute.
-    """
-    name = export(settings_module.load(), place_at(place), keep)
-    click.echo(f"{place}: {name} is current; set {VARIABLE}={place} where the function runs")
-
-
-def export(settings: settings_module.Settings, place: Place, keep: int = 2) -> str:
-    """Write an export and make it the current one -> its name. Raises NightloomError where there is no champion."""
-    from models.registry import RegistryError, champion
-    from nightloom.contracts import ITEM_STATS
-    from nightloom.contracts import ITEMS as ITEMS_TABLE
-    from nightloom.lake import Lake, now
-    from nightloom.lake.described_items import describe_items
-    from nightloom.lake.duck import spilling_duckdb
-
-    if (found := champion(settings)) is None:
-        raise RegistryError("there is no champion yet; a night trains and promotes one")
-    lake = Lake(settings.place("lake"))
-    [night] = lake.rows(ITEM_STATS, columns=["max(night) AS night"])["night"].to_pylist()
-    if night is None:
-        raise RegistryError("gold.item_stats has no night yet; run one first")
-    exported_at = now()
-    name = f"{exported_at:%Y%m%dT%H%M%SZ}-v{found.version}"
-    about = {
-        "model": found.name, "model_version": found.version, "night": str(night),
-        "exported_at": exported_at.astimezone(UTC).isoformat(timespec="seconds"),
-        "slate": settings.slate.model_dump(mode="json"),
-        "signals": [each.model_dump(mode="json") for each in settings.signals],
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        shutil.copytree(found.folder, folder / MODEL)
-        (folder / ABOUT).write_text(json.dumps(about), encoding="utf8")
-        with spilling_duckdb(settings.place("scratch")) as db:
-            describe_items(db, lake, settings, night, lake.version(ITEMS_TABLE), lake.version(ITEM_STATS))
-            db.execute(f"COPY described TO '{_quoted(folder / ITEMS)}' (FORMAT parquet)")
-        Function.load(folder)  # what no instance could read is not made current
-        if isinstance(place, Path):
-            shutil.copytree(folder, place / name)
-        else:
-            upload_folder(folder, place / name)
-    write_text(place / CURRENT, name)
-    _prune(place, keep)
-    return name
-
-
-def _prune(place: Place, keep: int) -> None:
-    """Remove all exports but the newest."""
-    names = sorted({file.name.partition("/")[0] for file in files_below(place)} - {CURRENT})
-    for old in names[:-keep]:
-        remove_tree(place / old)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

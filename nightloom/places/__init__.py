@@ -127,11 +127,7 @@ def local_copy(place: Place) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, place.name)  # MLflow keeps the name of the folder
-        for file in files_below(place):
-            target = folder / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with (place / file.name).open("rb") as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
+        download_folder(place, folder)
         yield folder
 
 
@@ -144,6 +140,15 @@ def filled_folder(place: Place) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         yield Path(scratch)
         upload_folder(Path(scratch), place)
+
+
+def download_folder(place: Place, folder: Path) -> None:
+    """Write the files of a place into a folder."""
+    for file in files_below(place):
+        target = folder / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (place / file.name).open("rb") as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def upload_folder(folder: Path, place: Place) -> None:

@@ -24,7 +24,7 @@ from nightloom.local.airflow_server import free_port
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from nightloom.places import place_at
-from serving import function
+from serving import function, function_export
 from serving.function import RequestError
 from serving.history import read_history
 from serving.slate_preview import build_preview
@@ -84,7 +84,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
     registration.set_alias(project.settings, registry.CHAMPION, "1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTLOOM_CONFIG", str(root / "nightloom.toml"))
-        done = CliRunner().invoke(function.function, [str(root / "function")], catch_exceptions=False)
+        done = CliRunner().invoke(function_export.function_command, [str(root / "function")], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         patch.setenv(function.VARIABLE, str(root / "function"))
         patch.setattr(function, "INSTANCE", function.Instance())
@@ -216,7 +216,7 @@ def test_a_newer_export_replaces_the_older_one_in_a_running_instance(
     monkeypatch.setattr(function, "RECHECK_SECONDS", -1.0)
     before = function.INSTANCE.function().name
     time.sleep(1.1)  # an export is named by its second
-    names = [function.export(exported.project.settings, exported.place, keep=1)]
+    names = [function_export.export(exported.project.settings, exported.place, keep=1)]
     assert function.INSTANCE.function().name == names[0] != before
     assert sorted(each.name for each in exported.place.iterdir()) == sorted([function.CURRENT, *names])
 
@@ -231,7 +231,7 @@ def test_an_export_may_be_in_object_storage(
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         place = f"{server.make_bucket('shop')}/function"
-        function.export(exported.project.settings, place_at(place))
+        function_export.export(exported.project.settings, place_at(place))
         monkeypatch.setenv(function.VARIABLE, place)
         monkeypatch.setenv("TMPDIR", str(tmp_path))
         monkeypatch.setattr(function, "INSTANCE", function.Instance())
