@@ -198,11 +198,11 @@ class Connections:
 
 
 Faults = list[tuple[float, Callable[[], object]]]
-"""Second, and what is called then."""
+"""Seconds after the fault before has taken effect, or after the start, and what is called then."""
 
 
 def drive(port: int, rate: int, seconds: float, faults: Faults, settle: float = math.inf) -> Drive:
-    """Ask all routes in turn, `rate` requests a second in all; call each of `faults` at its second.
+    """Ask all routes in turn, `rate` requests a second in all; call each of `faults` at its time.
 
     A request is sent at its time, also while others wait for their answer. It ends early, `settle` seconds after the
     first personal answer that follows the last fault.
@@ -219,9 +219,12 @@ class Drive:
     moments: list[float]
 
     def between(self, start: int, end: int) -> list[Reply]:
-        """Replies to requests after one fault and before another; -1 is the start, and len(moments) the end."""
+        """Replies to requests that were sent after one fault and answered before another.
+
+        -1 is the start, and len(moments) the end.
+        """
         first, last = [*self.moments, 0.0][start], [*self.begun, math.inf][end]
-        return [reply for reply in self.replies if first <= reply.at < last]
+        return [reply for reply in self.replies if first <= reply.at and reply.at + reply.seconds < last]
 
     def seconds_to_personal(self, fault: int) -> float:
         """From a fault's moment to the first personal answer of the store; infinity where there is none."""
@@ -236,7 +239,7 @@ class Drive:
 async def _drive(port: int, rate: int, seconds: float, faults: Faults, settle: float) -> Drive:
     names, begun, replies, personal_at = list(ROUTES), time.monotonic(), list[asyncio.Task[Reply]](), math.inf
     async with Connections(port) as connections:
-        moments = asyncio.create_task(_cause(faults, begun))
+        moments = asyncio.create_task(_cause(faults))
         for number in range(int(rate * seconds)):
             if moments.done() and personal_at == math.inf:
                 answered = [each.result() for each in replies[-rate:] if each.done()]
@@ -252,10 +255,10 @@ async def _drive(port: int, rate: int, seconds: float, faults: Faults, settle: f
         return Drive(list(await asyncio.gather(*replies)), *await moments)
 
 
-async def _cause(faults: Faults, begun: float) -> tuple[list[float], list[float]]:
+async def _cause(faults: Faults) -> tuple[list[float], list[float]]:
     starts, moments = list[float](), list[float]()
-    for second, fault in faults:
-        await asyncio.sleep(max(0.0, begun + second - time.monotonic()))
+    for seconds, fault in faults:
+        await asyncio.sleep(seconds)  # not at a fixed time: to empty Cassandra takes longer than to empty Redis
         starts.append(time.monotonic())
         await asyncio.to_thread(fault)
         moments.append(time.monotonic())

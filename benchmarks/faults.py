@@ -54,7 +54,7 @@ def main() -> None:
             port, _ = stack.enter_context(running_api(write_config(folder / "api", kind), address))
             drive(port, options.rate, BEFORE, [])  # warm
             for name, (cause, end) in by_name.items():
-                causes = [(BEFORE, cause), (BEFORE + options.seconds, end)]
+                causes = [(BEFORE, cause), (options.seconds, end)]
                 seen = drive(port, options.rate, BEFORE + options.seconds + MOST, causes, AFTER)
                 columns |= {"normal": seen.between(-1, 0)} if not columns else {}
                 columns[name] = seen.between(0, 1)

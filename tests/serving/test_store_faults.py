@@ -80,7 +80,7 @@ def check_faults(kind: str, server: Server, folder: Path) -> None:
 
         hung = drive(
             port, RATE, MAX_SECONDS,
-            [(0.5, lambda: server.signal_all(signal.SIGSTOP)), (2.5, lambda: server.signal_all(signal.SIGCONT))], 0.1,
+            [(0.5, lambda: server.signal_all(signal.SIGSTOP)), (2.0, lambda: server.signal_all(signal.SIGCONT))], 0.1,
         )  # fmt: skip
         assert {reply.status for reply in hung.replies} == {200}
         assert not any(reply.stale for reply in hung.between(-1, 0))
@@ -88,7 +88,7 @@ def check_faults(kind: str, server: Server, folder: Path) -> None:
         assert worst_p99(hung.between(0, 1)) < P99_WHILE_HUNG
         assert hung.seconds_to_personal(1) < SECONDS_TO_PERSONAL
 
-        killed = drive(port, RATE, MAX_SECONDS, [(0.5, server.kill), (3.0, lambda: restart(server))], 0.1)
+        killed = drive(port, RATE, MAX_SECONDS, [(0.5, server.kill), (2.5, lambda: restart(server))], 0.1)
         assert {reply.status for reply in killed.replies} == {200}
         assert_all_stale([reply for reply in killed.between(0, 1) if reply.at > killed.moments[0] + 0.5])
         assert killed.seconds_to_personal(1) < SECONDS_TO_PERSONAL
@@ -96,7 +96,7 @@ def check_faults(kind: str, server: Server, folder: Path) -> None:
             assert wait_for(lambda: answers(store))  # its driver replaces a connection that died, in the background
         assert store.read_note(POINTER) is not None  # its connection had died: it is replaced, and nobody sees an error
 
-        emptied = drive(port, RATE, MAX_SECONDS, [(0.5, lambda: empty(server)), (1.5, lambda: publish(store, 2))], 0.5)
+        emptied = drive(port, RATE, MAX_SECONDS, [(0.5, lambda: empty(server)), (1.0, lambda: publish(store, 2))], 0.5)
         assert {reply.status for reply in emptied.replies} == {200}
         assert_all_stale([reply for reply in emptied.between(0, 1) if reply.at > emptied.moments[0] + 0.5])
         assert emptied.seconds_to_personal(1) < SECONDS_TO_PERSONAL
