@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from nightloom.errors import NightloomError
 from nightloom.places import Place
 from nightloom.settings import Settings, Training, load
-from training import devices
+from training import devices, reachable_hosts
 
 if TYPE_CHECKING:
     import torch  # a process that only launches ranks need not wait for it
@@ -234,16 +235,25 @@ def command(ranks: int, *module_and_arguments: str, settings: Settings | None = 
     if ranks == 1 and not training.hosts and not training.min_ranks:
         return [*python, *module_and_arguments]
     horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
-    hosts = training.hosts
     if training.min_ranks:
-        # Horovod bars a host that lost a rank for a while, so one machine must look like two.
-        hosts = hosts or (f"localhost:{-(-ranks // 2)}", f"127.0.0.1:{max(ranks // 2, 1)}")
         horovodrun += ["--min-np", str(training.min_ranks), "--max-np", str(ranks), *RETRY_OPTIONS]
     if training.hosts:
         horovodrun += ["--ssh-port", str(training.ssh_port)]
     if training.network_interface:
         horovodrun += ["--network-interfaces", training.network_interface]
-    return [*horovodrun, *(["-H", ",".join(hosts)] if hosts else []), *python, *module_and_arguments]
+    return [*horovodrun, *_host_options(ranks, training), *python, *module_and_arguments]
+
+
+def _host_options(ranks: int, training: Training) -> list[str]:
+    """Which hosts have ranks: horovodrun's default is this machine."""
+    if training.min_ranks and training.hosts:
+        # On a fixed host that is away Horovod starts ranks again and again, and the others wait for them.
+        script = [sys.executable, str(Path(reachable_hosts.__file__)), str(training.ssh_port), *training.hosts]
+        return ["--host-discovery-script", shlex.join(script)]
+    if training.min_ranks:
+        # Horovod bars a host that lost a rank for a while, so one machine must look like two.
+        return ["-H", f"localhost:{-(-ranks // 2)},127.0.0.1:{max(ranks // 2, 1)}"]
+    return ["-H", ",".join(training.hosts)] if training.hosts else []
 
 
 RETRY_OPTIONS = ("--blacklist-cooldown-range", "2", "60", "--reset-limit", "20")

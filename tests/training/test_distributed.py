@@ -15,7 +15,7 @@ from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
 from nightloom.settings import Training
 from tests.training.small_project import TOML
-from training import devices, distributed
+from training import devices, distributed, reachable_hosts
 
 ROWS = 10_000_000
 Results = list[dict[str, Any]]
@@ -126,16 +126,16 @@ def settings(tmp_path: Path, training: str, places: str = "") -> settings_module
         ("ranks = 3\nmin_ranks = 1", "-np 3 --gloo --min-np 1 --max-np 3 RETRY -H localhost:2,127.0.0.1:1 PYTHON"),
         (
             'hosts = ["a:1", "b:1"]\nmin_ranks = 1',
-            "-np 2 --gloo --min-np 1 --max-np 2 RETRY --ssh-port 22 -H a:1,b:1 PYTHON",
+            "-np 2 --gloo --min-np 1 --max-np 2 RETRY --ssh-port 22 --host-discovery-script PYTHON SCRIPT 22 a:1 b:1 "
+            "PYTHON",
         ),
     ],
 )
 def test_the_launchers_command_follows_the_settings(tmp_path: Path, training: str, expected: str) -> None:
     project = settings(tmp_path, training)
     command = distributed.command(distributed.configured_ranks(project.training), "training.fit", settings=project)
-    arguments = (
-        " ".join(command[1:]).replace(" ".join(distributed.RETRY_OPTIONS), "RETRY").replace(sys.executable, "PYTHON")
-    )
+    arguments = " ".join(command[1:]).replace(" ".join(distributed.RETRY_OPTIONS), "RETRY")
+    arguments = arguments.replace(sys.executable, "PYTHON").replace(reachable_hosts.__file__, "SCRIPT")
     assert Path(command[0]).name == "horovodrun"
     assert arguments == f"{expected} -m training.fit"
 

@@ -47,7 +47,7 @@ def test_ranks_inside_a_spark_cluster_train_the_same_model_as_horovodrun(
 def test_a_training_that_loses_a_worker_starts_again_by_itself_after_the_last_epoch(
     project: MakeProject, tracked: Track, running: Cluster
 ) -> None:
-    settings = tracked(project([sequence_section(epochs=150)], cyclic_likes(users=40)))
+    settings = tracked(project([sequence_section(epochs=1500)], cyclic_likes(users=40)))
     command = [sys.executable, "-m", "training.train", "--date", str(LAST)]
     variables = {CONFIG_VARIABLE: str(settings.file), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -64,4 +64,4 @@ def test_a_training_that_loses_a_worker_starts_again_by_itself_after_the_last_ep
     assert "restart 1 of 2 continues from the last checkpoint" in output
     again = epochs_of(output.partition("restart 1 of 2")[2])
     assert again[0] >= 10
-    assert again[-1] == 150
+    assert again[-1] == 1500

@@ -18,21 +18,43 @@ SSH_PORT = 2222
 SECONDS_TO_START = 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class TwoHosts:
-    """The addresses, what stands before a command of the first host, and the second host's SSH server."""
+    """The addresses, what stands before a command of each host, and the second host's SSH server."""
 
     first: str
     second: str
     on_first: Sequence[str]
-    server: "subprocess.Popen[bytes]"
+    on_second: Sequence[str]
+    folder: Path
+    server: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def log(self) -> str:
+        """What the SSH server has written."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def start_second(self) -> None:
+        """Start the second host's SSH server, and wait until the first host can use it."""
+        options = ["-F", "-E", "-s", "-r", str(self.folder / "host"), "-p", f"{self.second}:{SSH_PORT}"]
+        with (self.folder / "log").open("ab") as log:
+            self.server = subprocess.Popen([*self.on_second, "dropbear", *options], stderr=log)
+        ssh = ["ssh", "-o", "StrictHostKeyChecking=no", "-p", str(SSH_PORT), self.second, "true"]
+        deadline = time.monotonic() + SECONDS_TO_START
+        while (done := subprocess.run([*self.on_first, *ssh], capture_output=True, text=True, check=False)).returncode:
+            assert time.monotonic() < deadline, done.stderr + self.log
+            assert self.server.poll() is None, self.log
+            time.sleep(0.2)
 
     def stop_second(self) -> None:
-        """End all that runs on the second host at once, as when its power fails."""
+        """End all that runs on the second host at once, as when it is switched off."""
+        if self.server is None:
+            return
         server = psutil.Process(self.server.pid)
         for process in [server, *server.children(recursive=True)]:
             process.kill()
         self.server.wait()
+        self.server = None
 
 
 @contextmanager
@@ -62,14 +84,9 @@ def two_hosts(folder: Path, named: bool = True) -> Iterator[TwoHosts]:
             ["ip", "netns", "exec", name, "sh", "-c", mount, "sh", str(folder), str(home), str(file)]
             for name, file in zip(names, files, strict=True)
         )
-        log = made.enter_context((folder / "log").open("wb"))
-        server = subprocess.Popen(
-            [*on_second, "dropbear", "-F", "-E", "-s", "-r", str(folder / "host"), "-p", f"{addresses[1]}:{SSH_PORT}"],
-            stderr=log,
-        )
-        hosts = TwoHosts(addresses[0], addresses[1], on_first, server)
-        made.callback(lambda: hosts.stop_second() if server.poll() is None else None)
-        _wait_for_ssh(hosts, folder / "log")
+        hosts = TwoHosts(addresses[0], addresses[1], on_first, on_second, folder)
+        made.callback(hosts.stop_second)
+        hosts.start_second()
         yield hosts
 
 
@@ -86,15 +103,6 @@ def _make_keys(folder: Path) -> None:
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id_ed25519"))
     (folder / "id_ed25519.pub").rename(folder / "authorized_keys")
     _run("dropbearkey", "-t", "ed25519", "-f", str(folder / "host"))
-
-
-def _wait_for_ssh(hosts: TwoHosts, log: Path) -> None:
-    ssh = ["ssh", "-o", "StrictHostKeyChecking=no", "-p", str(SSH_PORT), hosts.second, "true"]
-    deadline = time.monotonic() + SECONDS_TO_START
-    while (done := subprocess.run([*hosts.on_first, *ssh], capture_output=True, text=True, check=False)).returncode:
-        assert time.monotonic() < deadline, done.stderr + log.read_text(errors="replace")
-        assert hosts.server.poll() is None, log.read_text(errors="replace")
-        time.sleep(0.2)
 
 
 def _run(*command: str) -> None:
