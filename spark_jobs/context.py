@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -87,15 +88,31 @@ class SparkNight(Night):
         span = feed.option("startingVersion", str(since + 1)).option("endingVersion", str(newest))
         return span.load(self.lake.path(table))
 
-    def replace(self, table: Table, rows: DataFrame) -> None:
+    def replace(self, table: Table, rows: DataFrame | pa.Table) -> None:
         """Rewrite the night's own rows of a gold table; `rows` come without the night."""
-        self.overwrite(table, rows.withColumn("night", F.lit(self.date)), f"night = {sql_date(self.date)}")
+        if isinstance(rows, pa.Table):
+            dated = rows.append_column("night", pa.repeat(pa.scalar(self.date, pa.date32()), rows.num_rows))
+        else:
+            dated = rows.withColumn("night", F.lit(self.date))
+        self.overwrite(table, dated, f"night = {sql_date(self.date)}")
 
-    def overwrite(self, table: Table, rows: DataFrame, where: str = "true") -> None:
-        """Put `rows` in the place of those that meet `where` (SQL), all of them by default."""
-        self.create(table)
-        check_contract(table, rows)
-        self.write(table, rows.select(*table.column_names), "overwrite", replaceWhere=where)
+    def overwrite(
+        self,
+        table: Table,
+        rows: DataFrame | pa.Table,
+        where: str = "true",
+        transaction: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Put `rows` in the place of those that meet `where` (SQL), all of them by default.
+
+        An Arrow table is written in this process: Spark needs two seconds to commit. `transaction`: see write().
+        """
+        if isinstance(rows, pa.Table):
+            self.lake.replace(table, rows, where, commit_stamp(self), transaction)
+        else:
+            self.create(table)
+            check_contract(table, rows)
+            self.write(table, rows.select(*table.column_names), "overwrite", transaction, replaceWhere=where)
         self.record_write(table, rows_written(self.lake.last_commit(table)))
 
     def delete_matched(self, table: Table, rows: DataFrame, where: str) -> int:

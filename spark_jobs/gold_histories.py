@@ -7,6 +7,7 @@ years of events. histories_until() joins a user's weeks. Two events of one momen
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -16,25 +17,19 @@ from nightloom.night import stages
 from nightloom.night.run import run_stage
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.increments import refresh_periods
+from spark_jobs.selects import select
 
 ARRAYS = ("items", "weights", "at", "event_ids")
-
-
-def histories(interactions: DataFrame) -> DataFrame:
-    """Interactions -> a row per week and user: items, weights, times and event ids as arrays in the same order."""
-    event = F.struct("occurred_at", "event_id", "item_id", F.col("weight").cast("float").alias("weight"))
-    return (
-        interactions.groupBy(F.trunc("occurred_at", "week").alias("week"), "user_id")
-        .agg(F.array_sort(F.collect_list(event)).alias("events"))
-        .select(
-            "week",
-            "user_id",
-            F.col("events.item_id").alias("items"),
-            F.col("events.weight").alias("weights"),
-            F.col("events.occurred_at").alias("at"),
-            F.col("events.event_id").alias("event_ids"),
-        )
-    )
+STATEMENT = """
+WITH weeks AS (
+    SELECT trunc(to_date(occurred_at), 'WEEK') AS week, user_id,
+           array_sort(collect_list(struct(occurred_at, event_id, item_id, CAST(weight AS FLOAT) AS weight))) AS events
+    FROM silver.interactions GROUP BY 1, 2)
+SELECT week, user_id, transform(events, event -> event.item_id) AS items,
+       transform(events, event -> event.weight) AS weights, transform(events, event -> event.occurred_at) AS at,
+       transform(events, event -> event.event_id) AS event_ids
+FROM weeks
+"""
 
 
 def histories_until(weeks: DataFrame, end: datetime) -> DataFrame:
@@ -52,7 +47,7 @@ def histories_until(weeks: DataFrame, end: datetime) -> DataFrame:
 
 def main(night: SparkNight) -> None:
     """Rebuild the weeks that changed."""
-    refresh_periods(night, HISTORIES, INTERACTIONS, histories)
+    refresh_periods(night, HISTORIES, INTERACTIONS, partial(select, night, STATEMENT, HISTORIES))
 
 
 if __name__ == "__main__":

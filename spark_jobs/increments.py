@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -23,6 +24,7 @@ from spark_jobs.commit_stamps import commit_stamp, rows_written
 from spark_jobs.context import METADATA, SparkNight
 from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.periods import Change
+from spark_jobs.selects import FEW_ROWS, rows_of_periods
 from spark_jobs.table_ddl import check_contract
 
 ONE_PARTITION, MANY, PARTITIONS = 150_000, 1_000_000, 2
@@ -66,30 +68,58 @@ def _feed(night: SparkNight, table: Table, into: Table) -> DataFrame | None:
     consumed = night.lake.consumed_version(table, into)
     if consumed is None or night.everything:
         return None
+    return _change_feed(night, table, consumed)
+
+
+def _change_feed(night: SparkNight, table: Table, consumed: int) -> DataFrame:
     return night.change_feed(table, min(consumed, night.pin(table)))  # another run may have consumed a later version
 
 
-def refresh_periods(night: SparkNight, table: Table, source: Table, rows_of: Callable[[DataFrame], DataFrame]) -> None:
+def refresh_periods(
+    night: SparkNight,
+    table: Table,
+    source: Table,
+    rows_of: Callable[[DataFrame | pa.Table], DataFrame | pa.Table],
+    *,
+    in_process: bool = True,
+) -> None:
     """Rebuild the days, weeks or months of `table` (its `period`) whose rows in `source` have changed, once.
 
-    `rows_of` makes the table's rows of those of `source`: it gets whole periods by `occurred_at`. Periods that are
-    over and were there already are recorded in ops.reopenings.
+    `rows_of` makes the table's rows of those of `source`: it gets whole periods by `occurred_at`, as selects.py gives
+    them. Periods that are over and were there already are recorded in ops.reopenings.
     """
-    night.create(table)
-    feed, rows, where, late = _feed(night, source, into=table), night.frame(source), "true", {}
-    if feed is not None:
-        changes = periods.changes_by_period(feed, table, _replayed(night))
+    changes, late = _changes(night, source, table), {}
+    if changes is not None:
         if not changes:
+            night.create(table)
             night.record_write(table, 0)
             return
-        rows, where = rows.where(periods.period_filter(table, changes)), periods.period_sql(table, changes)
         late = _late(night, table, changes)
-    made = rows_of(rows)
-    check_contract(table, made)
-    ordered = made.select(*table.column_names).sortWithinPartitions(*table.key)
-    night.write(table, ordered, "overwrite", consumption_mark(night, source, table), replaceWhere=where)
-    night.record_write(table, rows_written(night.lake.last_commit(table)))
+    made = rows_of(rows_of_periods(night, source, table, changes, in_process=in_process))
+    where = "true" if changes is None else periods.period_sql(table, changes)
+    night.overwrite(table, _by_key(made, table), where, consumption_mark(night, source, table))
     _record_reopenings(night, table, source, late)
+
+
+def _by_key(rows: DataFrame | pa.Table, table: Table) -> DataFrame | pa.Table:
+    """The rows in the order of the table's key, in which they need least room."""
+    if isinstance(rows, pa.Table):
+        return rows.sort_by([(name, "ascending") for name in table.key])
+    return rows.sortWithinPartitions(*table.key)
+
+
+def _changes(night: SparkNight, source: Table, into: Table) -> dict[date, Change] | None:
+    """The changed periods of `into`; None when all rows are to be consumed."""
+    consumed = night.lake.consumed_version(source, into)
+    if consumed is None or night.everything:
+        return None
+    if _count_new(night, source, into) > FEW_ROWS:
+        return periods.changes_by_period(_change_feed(night, source, consumed), into, _replayed(night))
+    newest = night.pin(source)
+    if consumed >= newest:
+        return {}
+    feed = night.lake.changes(source, consumed, newest, ["row_id", "occurred_at"])
+    return periods.few_changes_by_period(feed, into, _replayed_ids(night), night.settings.place("scratch"))
 
 
 def _late(night: SparkNight, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
@@ -108,12 +138,21 @@ def _record_reopenings(night: SparkNight, table: Table, source: Table, late: Map
     night.counts[f"reopened {table.period}s"] = len(rows)
 
 
+REPLAYED = "state = 'replayed'"
+
+
 def _replayed(night: SparkNight) -> DataFrame | None:
     """The `row_id`s of records that were replayed from quarantine; None when there are none."""
-    where = "state = 'replayed'"
-    if not night.lake.exists(QUARANTINE_ROWS) or not night.lake.rows(QUARANTINE_ROWS, f"{where} LIMIT 1").num_rows:
+    if not night.lake.exists(QUARANTINE_ROWS) or not night.lake.rows(QUARANTINE_ROWS, f"{REPLAYED} LIMIT 1").num_rows:
         return None
-    return night.frame(QUARANTINE_ROWS).where(where).select(F.col("replayed_as").alias("row_id"))
+    return night.frame(QUARANTINE_ROWS).where(REPLAYED).select(F.col("replayed_as").alias("row_id"))
+
+
+def _replayed_ids(night: SparkNight) -> pa.Table:
+    """The same in this process."""
+    if not night.lake.exists(QUARANTINE_ROWS):
+        return pa.table({"row_id": pa.array([], pa.string())})
+    return night.lake.rows(QUARANTINE_ROWS, REPLAYED, ["replayed_as AS row_id"], night.pin(QUARANTINE_ROWS))
 
 
 def merge(

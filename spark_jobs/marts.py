@@ -7,13 +7,15 @@ others were built.
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,6 +23,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import BRONZE_EVENTS, INTERACTIONS, REOPENINGS, Table
 from nightloom.errors import ConcurrentRunError, NightloomError
 from nightloom.lake import now
+from nightloom.lake.duck import spilling_duckdb
 from nightloom.lake.recommendations import logical_rows
 from nightloom.literals import spark_name
 from nightloom.night import records, stages
@@ -32,8 +35,8 @@ from spark_jobs import periods
 from spark_jobs.commit_stamps import have_same_rows, is_up_to_date, recent_commits
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.increments import refresh_periods
-from spark_jobs.mart_duckdb import fits_in_process, select_in_process
 from spark_jobs.mart_errors import MartError, check_mart_columns, format_error
+from spark_jobs.selects import rows_of_periods, select_few, to_duckdb
 
 
 def main(night: SparkNight) -> None:
@@ -45,28 +48,28 @@ def main(night: SparkNight) -> None:
 
 def _try_make(night: SparkNight, mart: Mart) -> str | None:
     """Build a mart with its own records, then add them to the night's -> the error, None without one."""
-    own = _with_empty_records(night)
     try:
-        make_mart(own, mart)
+        with _own_records(night):
+            make_mart(night, mart)
     except ConcurrentRunError:
         raise  # the stage starts again
     except (NightloomError, PySparkException) as error:
         message = format_error(error, mart, all_tables(night.settings))
         print(f"warning: {message}", file=sys.stderr)
         return message
-    finally:
-        night.reads |= own.reads
-        night.writes |= own.writes
-        night.counts |= own.counts
     return None
 
 
-def _with_empty_records(night: SparkNight) -> SparkNight:
-    """A copy of the night without records: the stamp of a mart's commit names the inputs of this mart alone."""
-    own = copy(night)
-    own.__dict__["spark"] = night.spark
-    own.reads, own.writes, own.counts, own.tags = {}, {}, {}, {}
-    return own
+@contextmanager
+def _own_records(night: SparkNight) -> Iterator[None]:
+    """No records of other marts within the block: the stamp of a mart's commit names the inputs of this mart alone."""
+    reads, writes, counts, tags, arguments = night.reads, night.writes, night.counts, night.tags, night.arguments
+    night.reads, night.writes, night.counts, night.tags = {}, {}, {}, {}
+    try:
+        yield
+    finally:
+        night.reads, night.writes, night.counts = reads | night.reads, writes | night.writes, counts | night.counts
+        night.tags, night.arguments = tags, arguments
 
 
 def make_mart(night: SparkNight, mart: Mart) -> None:
@@ -87,8 +90,6 @@ def make_mart(night: SparkNight, mart: Mart) -> None:
         _make_periods(night, mart, before, changed)
 
 
-FEW_EVENTS = 1_000_000
-"""So many changed interactions fit in this process."""
 NOT_DELETED = "_change_type <> 'delete'"
 """Rows that the retention deletes leave the periods of a mart as they are."""
 
@@ -127,10 +128,12 @@ def _missed_nights(night: SparkNight, mart: Mart) -> list[date]:
 
 def _make_night(night: SparkNight, day: date, mart: Mart, inputs: list[Table]) -> None:
     """Rebuild the rows of a night, unless they were built from the same versions before."""
-    own = copy(night)  # shares the records of `night`
-    own.date = day
-    if not is_up_to_date(own, mart.table, *inputs):
-        own.replace(mart.table, run_select(own, mart))
+    present, night.date = night.date, day
+    try:
+        if not is_up_to_date(night, mart.table, *inputs):
+            night.replace(mart.table, run_select(night, mart))
+    finally:
+        night.date = present
 
 
 def _make_all_rows(night: SparkNight, mart: Mart, inputs: list[Table], before: Mapping[str, Any]) -> None:
@@ -144,14 +147,14 @@ def _make_all_rows(night: SparkNight, mart: Mart, inputs: list[Table], before: M
 
 def _make_periods(night: SparkNight, mart: Mart, before: Mapping[str, Any], changed: bool) -> None:
     """Rebuild the days, weeks or months with changes in silver.interactions or in a table that the mart follows."""
-    table = mart.table
+    table, in_process = mart.table, fits_in_process(night, mart)
     if changed:
         night.arguments = Namespace(**vars(night.arguments) | {"all": True})
     elif before and (days := _followed_days(night, mart, before)):
-        rows = night.frame(INTERACTIONS).where(periods.period_filter(table, days))
+        rows = rows_of_periods(night, INTERACTIONS, table, days, in_process=in_process)
         _record_reopenings(night, table, days)
         night.overwrite(table, run_select(night, mart, rows), periods.period_sql(table, days))
-    refresh_periods(night, table, INTERACTIONS, lambda rows: run_select(night, mart, rows))
+    refresh_periods(night, table, INTERACTIONS, lambda rows: run_select(night, mart, rows), in_process=in_process)
 
 
 def _followed_days(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> dict[date, tuple[int, str]]:
@@ -159,9 +162,16 @@ def _followed_days(night: SparkNight, mart: Mart, before: Mapping[str, Any]) -> 
     found: dict[date, tuple[int, str]] = {}
     for table, day in mart.follows.items():
         since = before["reads"].get(table.full_name)
-        if night.lake.exists(table) and since != night.pin(table):
-            rows = night.frame(table) if since is None else night.change_feed(table, since).where(NOT_DELETED)
-            counted = rows.groupBy(F.expr(day).alias("day")).count().collect()
+        if night.lake.exists(table) and since != (newest := night.pin(table)):
+            names = [name for name in table.column_names if re.search(rf"\b{name}\b", day)]
+            if since is None:
+                rows, where = night.lake.stream(table, "true", names, newest), "true"
+            else:
+                rows, where = night.lake.changes(table, since, newest, names), NOT_DELETED
+            statement = to_duckdb(f"SELECT {day} AS day, count(*) AS n FROM changed WHERE {where} GROUP BY 1")
+            with spilling_duckdb(night.settings.place("scratch")) as db:
+                db.register("changed", rows)
+                counted = db.sql(f"SELECT day::DATE, n FROM ({statement})").fetchall()
             found |= {touched: (count, table.full_name) for touched, count in counted}
     return found
 
@@ -177,18 +187,31 @@ def _record_reopenings(night: SparkNight, table: Table, days: Mapping[date, tupl
         night.lake.append(REOPENINGS, [fields | each for each in of_days])
 
 
-def run_select(night: SparkNight, mart: Mart, interactions: DataFrame | None = None) -> DataFrame:
+MOST_ROWS = 200_000_000
+"""Of all tables that a mart reads in this process: with more of them Spark makes it, on as many machines as there are.
+"""
+
+
+def fits_in_process(night: SparkNight, mart: Mart) -> bool:
+    """Whether DuckDB may make the mart, and the tables that it reads, silver.interactions aside, are not too large."""
+    if not mart.in_process:
+        return False
+    known = all_tables(night.settings)
+    inputs = [table for table in tables_in(mart.sql, known, SPARK) if night.lake.exists(table)]
+    return sum(night.lake.open(table, night.pin(table)).count() for table in inputs) <= MOST_ROWS
+
+
+def run_select(night: SparkNight, mart: Mart, interactions: DataFrame | pa.Table | None = None) -> DataFrame | pa.Table:
     """The rows of the mart's SELECT, checked against its contract. A table that no night wrote yet has no rows.
 
-    `interactions` replaces silver.interactions. Raises MartError that names the line and the nearest table or column.
+    `interactions` replaces silver.interactions; an Arrow table, or a mart that fits in this process, is DuckDB's work.
+    Raises MartError that names the line and the nearest table or column.
     """
     values = mart.parameters(night.settings)
     if mart.table.period == "night":
         values |= {"night": f"DATE '{night.date}'"}
-    if fits_in_process(night, mart) and (interactions is None or interactions.count() <= FEW_EVENTS):
-        rows = select_in_process(night, mart, values, None if interactions is None else interactions.toArrow())
-        selected = night.spark.createDataFrame(rows) if rows.num_rows else _no_rows(night, mart.table)
-        return selected.select(*rows.column_names)
+    if isinstance(interactions, pa.Table) or (interactions is None and fits_in_process(night, mart)):
+        return select_few(night, mart.sql, mart.table, interactions, values)
     known = all_tables(night.settings)
     for table in tables_in(mart.sql, known, SPARK):
         rows = interactions if table == INTERACTIONS and interactions is not None else _frame(night, table)

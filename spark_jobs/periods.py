@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
+from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import Table
+from nightloom.lake.duck import spilling_duckdb
 from spark_jobs.commit_stamps import sql_date
 
 
@@ -50,22 +53,43 @@ def changes_by_period(feed: DataFrame, table: Table, replayed: DataFrame | None)
     return {period: Change(*numbers) for period, *numbers in found.collect()}
 
 
+def few_changes_by_period(
+    feed: pa.RecordBatchReader, table: Table, replayed: pa.Table, scratch: Path
+) -> dict[date, Change]:
+    """The same of a feed in this process."""
+    with spilling_duckdb(scratch) as db:
+        db.register("feed", feed)
+        db.register("replayed", replayed)
+        found = db.sql(
+            f"""SELECT date_trunc('{table.period}', occurred_at)::DATE, count(*),
+            count(*) FILTER (row_id IN (SELECT row_id FROM replayed)), count(*) FILTER (_change_type <> 'insert')
+            FROM feed GROUP BY 1"""
+        ).fetchall()
+    return {period: Change(*numbers) for period, *numbers in found}
+
+
 def period_sql(table: Table, periods: Collection[date]) -> str:
     """The condition for the periods' rows of the table, for Delta's replaceWhere and for DataFusion."""
     return f"{table.period} IN ({', '.join(map(sql_date, sorted(periods)))})"
 
 
 def period_filter(table: Table, periods: Collection[date]) -> Column:
-    """The condition for the periods' rows, by `occurred_at`. The additional bounds let Delta skip files."""
-    first, last = min(periods), max(periods)
-    after = last + timedelta(days={"day": 1, "week": 7, "month": 31}[table.period or "day"])
-    bounds = (F.col("occurred_at") >= _midnight(first)) & (F.col("occurred_at") < _midnight(after))
-    return bounds & _period(table).isin(list(periods))
+    """The condition for the periods' rows, by `occurred_at`, for Spark."""
+    return F.expr(occurred_sql(table, periods))
+
+
+def occurred_sql(table: Table, periods: Collection[date]) -> str:
+    """The same as SQL that Spark and DataFusion read. The additional bounds let Delta skip files."""
+    first, after = (
+        min(periods),
+        max(periods) + timedelta(days={"day": 1, "week": 7, "month": 31}[table.period or "day"]),
+    )
+    days = ", ".join(map(sql_date, sorted(periods)))
+    return (
+        f"occurred_at >= TIMESTAMP '{first} 00:00:00Z' AND occurred_at < TIMESTAMP '{after} 00:00:00Z' "
+        f"AND CAST(date_trunc('{table.period}', occurred_at) AS DATE) IN ({days})"
+    )
 
 
 def _period(table: Table) -> Column:
     return F.to_date("occurred_at") if table.period == "day" else F.trunc("occurred_at", str(table.period))
-
-
-def _midnight(day: date) -> Column:
-    return F.lit(datetime(day.year, day.month, day.day, tzinfo=UTC))

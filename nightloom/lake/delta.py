@@ -227,15 +227,24 @@ class Lake:
         except CommitFailedError:
             raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
 
-    def replace(self, table: Table, rows: pa.Table, where: str, stamp: str) -> None:
+    def replace(
+        self,
+        table: Table,
+        rows: pa.Table,
+        where: str,
+        stamp: str,
+        transaction: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Replace the rows that meet `where` by these (the contract's columns, in any order), in one commit.
 
-        `stamp` is the commit's userMetadata, as Spark calls it. Raises DataError where a row breaks a check, and
-        ConcurrentRunError where another run wrote there at the same moment; nothing was written then.
+        `stamp` is the commit's userMetadata, as Spark calls it, and `transaction` Delta's (AppId, Version). Raises
+        DataError where a row breaks a check, and ConcurrentRunError where another run wrote there at the same moment;
+        nothing was written then.
         """
         self.create(table)
         data = rows.select(table.column_names).cast(arrow_schema(table))
-        commit = CommitProperties(custom_metadata={"userMetadata": stamp})
+        marks = [Transaction(transaction["AppId"], int(transaction["Version"]))] if transaction else []
+        commit = CommitProperties(custom_metadata={"userMetadata": stamp}, app_transactions=marks)
         try:
             with self._violations_explained(table, data):
                 write_deltalake(self.path(table), data, mode="overwrite", predicate=where, commit_properties=commit)

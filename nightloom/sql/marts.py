@@ -27,16 +27,17 @@ class Mart:
     other mart is rebuilt completely.
 
     `follows` names further tables whose changed rows rebuild days: table -> SQL for the day that a row belongs to.
-    `every_night` adds missing nights that ended before their marts, e.g. at a closed gate. A mart with `few_rows`
-    has few however large the lake is, and sqlglot can translate it for DuckDB. `line` is the line of nightloom.toml on
-    which the SELECT begins; None for ours.
+    `every_night` adds missing nights that ended before their marts, e.g. at a closed gate. `line` is the line of
+    nightloom.toml on which the SELECT begins; None for ours.
     """
 
     table: Table
     sql: str
     follows: dict[Table, str] = field(default_factory=dict)
     every_night: bool = False
-    few_rows: bool = False
+    in_process: bool = False
+    """Whether DuckDB may make it in this process: sqlglot can translate it, and its rows are few, or those of few
+    interactions."""
     line: int | None = None
 
     def location(self, line: int = 1) -> str:
@@ -194,12 +195,12 @@ FROM came CROSS JOIN used CROSS JOIN unused CROSS JOIN faults CROSS JOIN message
 """
 
 MARTS = (
-    Mart(T.USER_DAYS, USER_DAYS),
-    Mart(T.DAILY_ACTIVITY, DAILY_ACTIVITY, few_rows=True),
-    Mart(T.RETENTION, RETENTION, few_rows=True),
-    Mart(T.OUTCOMES, OUTCOMES, {T.RECOMMENDATIONS: "date_add(night, 1)"}, few_rows=True),
-    Mart(T.COVERAGE, COVERAGE, few_rows=True),
-    Mart(T.QUALITY_TREND, QUALITY_TREND, every_night=True, few_rows=True),
+    Mart(T.USER_DAYS, USER_DAYS, in_process=True),
+    Mart(T.DAILY_ACTIVITY, DAILY_ACTIVITY, in_process=True),
+    Mart(T.RETENTION, RETENTION, in_process=True),
+    Mart(T.OUTCOMES, OUTCOMES, {T.RECOMMENDATIONS: "date_add(night, 1)"}, in_process=True),
+    Mart(T.COVERAGE, COVERAGE, in_process=True),
+    Mart(T.QUALITY_TREND, QUALITY_TREND, every_night=True, in_process=True),
 )
 
 

@@ -17,6 +17,7 @@ from nightloom.contracts import BRONZE, BRONZE_EVENTS, Table
 from nightloom.lake import arrow_schema
 from nightloom.settings import Settings, Source
 from spark_jobs.context import SparkNight
+from spark_jobs.selects import select_few, select_many
 
 D = date(2024, 3, 1)
 NEXT = date(2024, 3, 2)
@@ -175,6 +176,15 @@ class Project:
         """The table's rows now, in an order of their own."""
         found = self.night().lake.rows(table, columns=columns or ("*",)).to_pylist()
         return sorted(found, key=repr)
+
+
+def select_by_both(at: Project, statement: str, into: Table, interactions: DataFrame) -> DataFrame:
+    """The rows of a statement over silver.interactions by Spark; DuckDB gives the same."""
+    few = interactions.toArrow()
+    by_duckdb, by_spark = select_few(at.night(), statement, into, few), select_many(statement, interactions)
+    rows = by_spark.select(*into.column_names).toArrow().cast(arrow_schema(into)).to_pylist()
+    assert sorted(by_duckdb.to_pylist(), key=repr) == sorted(rows, key=repr)
+    return by_spark
 
 
 def project(folder: Path, spark: SparkSession, toml: str = TOML) -> Project:

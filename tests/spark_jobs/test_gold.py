@@ -26,9 +26,20 @@ from spark_jobs import (
     silver_items,
     silver_users,
 )
-from spark_jobs.gold_histories import histories, histories_until
-from spark_jobs.gold_item_days import item_days
-from tests.spark_jobs.small_project import NEXT, NOON, READ, TOML, D, Project, Row, event, frame, project
+from spark_jobs.gold_histories import histories_until
+from tests.spark_jobs.small_project import (
+    NEXT,
+    NOON,
+    READ,
+    TOML,
+    D,
+    Project,
+    Row,
+    event,
+    frame,
+    project,
+    select_by_both,
+)
 
 END = datetime(2024, 3, 2, tzinfo=UTC)
 READ_NEXT = READ + timedelta(days=1)
@@ -49,9 +60,19 @@ def interactions(spark: SparkSession, *rows: Row) -> DataFrame:
     return frame(spark, rows, INTERACTIONS)
 
 
-def test_a_history_is_oldest_first_up_to_the_nights_end_and_ties_stand_by_event_id(spark: SparkSession) -> None:
+def histories(at: Project, *rows: Row) -> DataFrame:
+    return select_by_both(at, gold_histories.STATEMENT, HISTORIES, interactions(at.spark, *rows))
+
+
+def item_days(at: Project, *rows: Row) -> DataFrame:
+    return select_by_both(at, gold_item_days.STATEMENT, ITEM_DAYS, interactions(at.spark, *rows))
+
+
+def test_a_history_is_oldest_first_up_to_the_nights_end_and_ties_stand_by_event_id(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     rows = [touch(1, "b", event_id="2"), touch(33, "c", weight=0.0), touch(1, "a", event_id="1"), touch(0, "future")]
-    weeks = histories(interactions(spark, *rows)).cache()
+    weeks = histories(project(tmp_path, spark), *rows).cache()
     assert {(row.week, len(row["items"])) for row in weeks.collect()} == {
         (date(2024, 1, 29), 1),
         (date(2024, 2, 26), 3),
@@ -61,13 +82,14 @@ def test_a_history_is_oldest_first_up_to_the_nights_end_and_ties_stand_by_event_
     assert row["at"] == sorted(row["at"])
 
 
-def test_who_comes_after_the_nights_end_has_no_history_yet(spark: SparkSession) -> None:
-    assert histories_until(histories(interactions(spark, touch(0, "future"), touch(-40))), END).collect() == []
+def test_who_comes_after_the_nights_end_has_no_history_yet(spark: SparkSession, tmp_path: Path) -> None:
+    weeks = histories(project(tmp_path, spark), touch(0, "future"), touch(-40))
+    assert histories_until(weeks, END).collect() == []
 
 
 def stats(spark: SparkSession, tmp_path: Path, *rows: Row) -> list[Row]:
     at = project(tmp_path, spark)
-    at.night().overwrite(ITEM_DAYS, item_days(interactions(spark, *rows)))
+    at.night().overwrite(ITEM_DAYS, item_days(at, *rows))
     at.run(gold_item_stats.main)
     return at.rows(ITEM_STATS)
 
@@ -79,9 +101,9 @@ def test_item_statistics_count_windows_that_end_with_the_night(spark: SparkSessi
     assert (row["night"], row["first_at"], row["last_at"]) == (D, END - timedelta(days=28.01), END - timedelta(days=1))
 
 
-def test_a_days_item_row_counts_users_once(spark: SparkSession) -> None:
+def test_a_days_item_row_counts_users_once(spark: SparkSession, tmp_path: Path) -> None:
     rows = [touch(1), touch(0.9), touch(0.5, user="u2", weight=0.25), touch(2)]
-    day = {row.day: row for row in item_days(interactions(spark, *rows)).collect()}[D]
+    day = {row.day: row for row in item_days(project(tmp_path, spark), *rows).collect()}[D]
     assert (day.events, day.users, day.weight) == (3, 2, 2.25)
     assert (day.first_at, day.last_at) == (rows[0]["occurred_at"].replace(tzinfo=None), datetime(2024, 3, 1, 12))
 

@@ -6,8 +6,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from scipy.sparse import csr_array
 
 from nightloom import contracts as T
@@ -15,7 +16,7 @@ from nightloom.contracts import Table
 from nightloom.lake import now
 from nightloom.settings import load
 from nightloom.sql.marts import MARTS, Mart, all_marts
-from spark_jobs import mart_duckdb, marts
+from spark_jobs import marts
 from spark_jobs.mart_errors import MartError
 from tests.spark_jobs.small_project import NEXT, TOML, D, Project, Row, project
 from tests.spark_jobs.two_day_lake import AFTER, SLATE, add_events, like, lists
@@ -31,14 +32,16 @@ def make(at: Project, *tables: Table, day: date = NEXT) -> None:
         marts.make_mart(at.night(day), OURS[table])
 
 
-@pytest.mark.parametrize("mart", [mart for mart in MARTS if mart.few_rows], ids=lambda mart: mart.table.name)
+@pytest.mark.parametrize("mart", [mart for mart in MARTS if mart.in_process], ids=lambda mart: mart.table.name)
 def test_duckdb_and_spark_give_the_same_rows(lake: Project, mart: Mart) -> None:
     night = lake.night(D if mart.table == T.COVERAGE else NEXT)  # D has lists
-    assert mart_duckdb.fits_in_process(night, mart)
-    in_process = marts.run_select(night, mart)
-    by_spark = marts.run_select(night, replace(mart, few_rows=False))
-    names = in_process.columns
-    rows = [sorted(map(str, frame.select(*names).toArrow().to_pylist())) for frame in (in_process, by_spark)]
+    assert marts.fits_in_process(night, mart)
+    by_duckdb, by_spark = marts.run_select(night, mart), marts.run_select(night, replace(mart, in_process=False))
+    assert isinstance(by_duckdb, pa.Table)
+    assert isinstance(by_spark, DataFrame)
+    rows = [
+        sorted(map(str, found.select(by_duckdb.column_names).to_pylist())) for found in (by_duckdb, by_spark.toArrow())
+    ]
     assert rows[0] == rows[1]
     assert rows[0]
 

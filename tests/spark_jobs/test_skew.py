@@ -7,8 +7,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.gold_histories import histories
-from spark_jobs.gold_item_days import item_days
+from spark_jobs import gold_histories, gold_item_days
+from spark_jobs.selects import select_many
 
 EVENTS, USERS = 20_000, 500
 SKEW = {
@@ -36,13 +36,13 @@ def skewed(spark: SparkSession) -> DataFrame:
 
 
 def test_a_bots_week_is_one_row_with_every_event_in_order(skewed: DataFrame) -> None:
-    (bot,) = histories(skewed).where("user_id = 'bot'").collect()
+    (bot,) = select_many(gold_histories.STATEMENT, skewed).where("user_id = 'bot'").collect()
     assert bot.event_ids == [f"e{number:05}" for number in range(0, EVENTS, 2)]
     assert bot.at == sorted(bot.at)
 
 
 def test_a_hot_item_has_all_its_events_and_each_user_once(skewed: DataFrame) -> None:
-    days = {row.item_id: row for row in item_days(skewed).collect()}
+    days = {row.item_id: row for row in select_many(gold_item_days.STATEMENT, skewed).collect()}
     assert days["hot"].events == EVENTS // 2
     assert days["hot"].users == 1 + len({number % USERS for number in range(1, EVENTS, 4)})
     assert sum(row.events for row in days.values()) == EVENTS
