@@ -20,7 +20,8 @@ from nightloom.lake import arrow_type
 from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.night.context import Night
 
-ROWS_PER_FRAME = 500_000
+ROWS_PER_FRAME, BYTES_PER_FRAME = 500_000, 150_000_000
+"""A frame ends at the first of them: a row may be a flag or a list of fifty items."""
 ALL = "true"
 
 
@@ -38,7 +39,8 @@ def frames(night: Night, suite: TableSuite) -> Iterator[pd.DataFrame]:
     slices = 0
     for batch in reader:
         waiting.append(batch)
-        if sum(part.num_rows for part in waiting) >= ROWS_PER_FRAME:
+        rows, size = (sum(getattr(part, name) for part in waiting) for name in ("num_rows", "nbytes"))
+        if rows >= ROWS_PER_FRAME or size >= BYTES_PER_FRAME:
             yield _pandas(pa.Table.from_batches(waiting, reader.schema).cast(schema), suite.table, copies)
             waiting, slices = [], slices + 1
     if waiting or not slices:

@@ -64,11 +64,11 @@ def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]
 
 
 def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
-    """Views of the inputs at their pinned versions: DuckDB reads of their files what a check asks for, and copies none.
+    """Views of the inputs at their pinned versions: DuckDB reads of their files what a check asks for.
 
-    Only `listed`, a row per listed item, is a table.
+    Only `listed`, a row per listed item, and `pages`, the first page of each list, are tables: most checks read them.
     """
-    of_night = f"night = DATE '{night.date}'"
+    of_night, k = f"night = DATE '{night.date}'", night.settings.slate.k
     of_lists = files_of_night(night.lake, RECOMMENDATIONS, night.date, night.pin(RECOMMENDATIONS))
     _view(db, "stored_lists", RECOMMENDATIONS, of_lists)
     lists = nightly_lists(night.lake, night.date, night.pin(RECOMMENDATIONS), source="stored_lists")
@@ -91,8 +91,12 @@ def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     # An item that no source described may be listed; an item that is not available may not.
     db.execute(
         f"""CREATE TEMP TABLE listed AS
-        SELECT item, count(*) AS times, bool_or(rank < {night.settings.slate.k}) AS first
+        SELECT item, count(*) AS times, count(*) FILTER (rank < {k}) AS firsts
         FROM (SELECT unnest(items) AS item, unnest(range(len(items))) AS rank FROM lists) GROUP BY item"""
+    )
+    db.execute(
+        f"""CREATE TEMP TABLE pages AS SELECT user_id, model_version, len(items) AS length, items[1:{k}] AS first,
+        list_avg(scores[1:{k}]) AS score FROM lists"""
     )
 
 
@@ -143,17 +147,17 @@ def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
                 (SELECT user_id, unnest(items) AS item FROM lists))
             SEMI JOIN (SELECT hash(user_id, item) AS h FROM (SELECT user_id, unnest(items) AS item FROM touched))
             USING (h)),
-        joined AS (SELECT user_id, lists.items AS list
-            FROM (SELECT DISTINCT user_id FROM touched) LEFT JOIN lists USING (user_id)),
+        joined AS (SELECT user_id, length
+            FROM (SELECT DISTINCT user_id FROM touched) LEFT JOIN pages USING (user_id)),
         room AS (SELECT user_id, count(DISTINCT item) AS used FROM
             (SELECT user_id, unnest(items) AS item FROM touched
-             SEMI JOIN (SELECT user_id FROM joined WHERE len(list) < {stored}) USING (user_id))
+             SEMI JOIN (SELECT user_id FROM joined WHERE length < {stored}) USING (user_id))
             WHERE item IN (SELECT item FROM listed) GROUP BY user_id)
-        SELECT count(*) AS known, count(list) AS covered,
+        SELECT count(*) AS known, count(length) AS covered,
         (SELECT count(DISTINCT user_id) FROM touched SEMI JOIN suspects USING (user_id) JOIN lists USING (user_id)
          WHERE list_has_any(lists.items, touched.items)) AS seen,
-        count(*) FILTER (len(list) < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short,
-        count(*) FILTER (len(list) = 0 AND (SELECT count(*) FROM listed) > coalesce(used, 0)) AS starved
+        count(*) FILTER (length < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short,
+        count(*) FILTER (length = 0 AND (SELECT count(*) FROM listed) > coalesce(used, 0)) AS starved
         FROM joined LEFT JOIN room USING (user_id)""",
     )
 
@@ -166,13 +170,13 @@ def _count_items(db: duckdb.DuckDBPyConnection, k: int) -> dict[str, Any]:
     return _one(
         db,
         f"""WITH stand_in AS (SELECT unnest(items[1:{k}]) AS item FROM popular
-            WHERE EXISTS (SELECT 1 FROM lists WHERE len(lists.items) = 0)),
-        entries AS (FROM listed UNION ALL SELECT item, 0, true FROM stand_in),
-        shown AS (SELECT item, sum(times) AS times, bool_or(first) AS first FROM entries GROUP BY item),
-        known AS (SELECT times, first, coalesce(available, true) AS available
+            WHERE EXISTS (SELECT 1 FROM pages WHERE length = 0)),
+        entries AS (FROM listed UNION ALL SELECT item, 0, 1 FROM stand_in),
+        shown AS (SELECT item, sum(times) AS times, sum(firsts) AS firsts FROM entries GROUP BY item),
+        known AS (SELECT times, firsts, coalesce(available, true) AS available
             FROM shown FULL JOIN items ON item = item_id)
         SELECT coalesce(sum(times) FILTER (NOT available), 0) AS unavailable,
-        count(*) FILTER (first AND available) AS shown, count(*) FILTER (available) AS available FROM known""",
+        count(*) FILTER (firsts > 0 AND available) AS shown, count(*) FILTER (available) AS available FROM known""",
     )
 
 
@@ -182,8 +186,8 @@ def _count_active_users(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str
     return _one(
         db,
         f"""WITH everybody AS (SELECT any_value(items) AS items FROM popular),
-        active AS (SELECT user_id, lists.items[1:{k}] AS first FROM (SELECT DISTINCT user_id FROM touched
-            WHERE last_at >= TIMESTAMPTZ '{since.isoformat()}') LEFT JOIN lists USING (user_id)),
+        active AS (SELECT user_id, first FROM (SELECT DISTINCT user_id FROM touched
+            WHERE last_at >= TIMESTAMPTZ '{since.isoformat()}') LEFT JOIN pages USING (user_id)),
         alike AS (SELECT user_id, first, everybody.items FROM active, everybody
             WHERE len(first) > 0 AND list_has_all(everybody.items, first)),
         seen AS (SELECT user_id, flatten(list(items)) AS seen FROM touched

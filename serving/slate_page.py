@@ -96,33 +96,30 @@ def _pictures(night: Night, db: duckdb.DuckDBPyConnection) -> Markup:
     """How long the lists are, which share of first pages how many items have, and of which categories they are."""
     figure = new_figure(11, 3.2)
     length, spread, kinds = figure.subplots(1, 3)
-    counts = db.sql("SELECT len(items) AS length, count(*) AS lists FROM lists GROUP BY ALL ORDER BY ALL").fetchall()
+    counts = db.sql("SELECT length, count(*) AS lists FROM pages GROUP BY ALL ORDER BY ALL").fetchall()
     length.bar([row[0] for row in counts], [row[1] for row in counts], color=COLOURS[0], width=0.9)
     length.set_xlim(-0.5, night.settings.slate.stored + 0.5)
     length.set_ylabel("lists")
     finish(length, "items in a list")
-    k = night.settings.slate.k
-    first = f"(SELECT unnest(items[1:{k}]) AS item_id FROM lists)"
-    shown = (
-        db.sql(f"SELECT count(*) AS n FROM {first} GROUP BY item_id ORDER BY n DESC").to_arrow_table()["n"].to_numpy()
-    )
+    on_pages = db.sql("SELECT firsts FROM listed WHERE firsts > 0 ORDER BY firsts DESC").to_arrow_table()
+    shown = on_pages["firsts"].to_numpy()
     (items,) = db.sql("SELECT count(*) FROM items WHERE available").fetchall()
     across = np.arange(len(shown) + 1) / max(1, items[0], len(shown))
     spread.plot(100 * across, 100 * np.concatenate([[0], np.cumsum(shown) / max(1, shown.sum())]), color=COLOURS[0])
     spread.set_ylabel("places on first pages, %")
     finish(spread, "items, most shown first, % of the catalogue")
-    _categories(kinds, db, first)
+    _categories(kinds, db)
     return svg(figure)
 
 
-def _categories(axes: Axes, db: duckdb.DuckDBPyConnection, first: str) -> None:
+def _categories(axes: Axes, db: duckdb.DuckDBPyConnection) -> None:
     """Shares of first pages and of the available catalogue; an item counts in each of its categories."""
     rows = db.sql(
         f"""WITH kinds AS (SELECT item_id, unnest(categories) AS name FROM items WHERE available),
-        listed AS (SELECT name, count(*) AS n FROM {first} JOIN kinds USING (item_id) GROUP BY name),
+        shown AS (SELECT name, sum(firsts) AS n FROM listed JOIN kinds ON item = item_id GROUP BY name),
         there AS (SELECT name, count(*) AS n FROM kinds GROUP BY name)
-        SELECT name, 100 * coalesce(l.n, 0) / (SELECT sum(n) FROM listed), 100 * t.n / (SELECT sum(n) FROM there)
-        FROM there t LEFT JOIN listed l USING (name) ORDER BY 2 DESC NULLS LAST, name LIMIT {CATEGORIES}"""
+        SELECT name, 100 * coalesce(s.n, 0) / (SELECT sum(n) FROM shown), 100 * t.n / (SELECT sum(n) FROM there)
+        FROM there t LEFT JOIN shown s USING (name) ORDER BY 2 DESC NULLS LAST, name LIMIT {CATEGORIES}"""
     ).fetchall()
     places = np.arange(len(rows))
     axes.barh(places - 0.2, [row[1] or 0 for row in rows], height=0.4, color=COLOURS[0], label="first pages")

@@ -58,7 +58,8 @@ def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
     """Users whose list comes from the same model: overlap of first pages, mean score now and as served."""
     db.execute(
         """CREATE TEMP TABLE IF NOT EXISTS compared AS
-        SELECT len(list_intersect(first, was)) / least(k, len(was)) AS shared, list_avg(scores[1:k]) AS now, before
+        SELECT CASE WHEN first = was THEN 1 ELSE len(list_intersect(first, was)) / len(was) END AS shared,
+        score AS now, before
         FROM pages JOIN served USING (user_id, model_version) WHERE len(was) > 0 AND len(first) > 0 ORDER BY user_id"""
     )
     found = db.table("compared").to_arrow_table()
@@ -67,7 +68,7 @@ def pairs(db: duckdb.DuckDBPyConnection) -> Pairs:
 
 
 def _take(night: Night, db: duckdb.DuckDBPyConnection) -> Snapshot:
-    """Make the tables `served` (user_id, model_version, was, before) and `pages` of the night's lists."""
+    """Make the table `served`: user_id, model_version, was (its first page), before (that page's mean score)."""
     k, snapshot = night.settings.slate.k, Reader(open_store(night.settings)).current()
     db.register("_served", pa.RecordBatchReader.from_batches(SERVED, _values(snapshot)))
     db.execute(
@@ -75,7 +76,6 @@ def _take(night: Night, db: duckdb.DuckDBPyConnection) -> Snapshot:
         SELECT row.user AS user_id, row.model_version AS model_version, row.items[1:{k}] AS was,
         list_avg(row.scores[1:{k}]) AS before FROM (SELECT from_json(value, '{SERVED_SHAPE}') AS row FROM _served)"""
     )
-    db.execute(f"CREATE TEMP VIEW pages AS SELECT *, items[1:{k}] AS first, {k} AS k FROM lists")
     return snapshot
 
 
@@ -119,7 +119,7 @@ def _drift(night: Night, now: NDArray[np.float64], then: NDArray[np.float64]) ->
 
 def _rows(night: Night, db: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> Check:
     most = night.settings.gates.slate.max_rows_loss
-    (found,) = db.sql("SELECT (SELECT count(*) FROM lists), (SELECT count(*) FROM served)").fetchall()
+    (found,) = db.sql("SELECT (SELECT count(*) FROM pages), (SELECT count(*) FROM served)").fetchall()
     words = f"{found[0]:,} lists, {version_name(snapshot.version)} has {found[1]:,}"
     return Check(
         "rows_loss", found[0] >= (1 - most) * found[1], words, f"at most {most} fewer", _severity(night, "rows_loss")

@@ -64,7 +64,7 @@ def _laptop(jars: Sequence[str], heavy: bool, archive: bool) -> dict[str, str]:
     return {
         "spark.driver.extraClassPath": ":".join(jars),
         "spark.driver.extraJavaOptions": " ".join(_java_options(heavy, archive)),
-        "spark.driver.memory": "5g" if heavy else "3g",
+        "spark.driver.memory": "4g" if heavy else "3g",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "4",
