@@ -2,8 +2,9 @@
 
 Synthetic events of 100 days: users and items are in clusters, and popular items are liked more. The second night has
 one more day: 1 % of the events, by 1 % of the users, a tenth of them new, and descriptions of 1 % new items. Stages run
-one after another, a process each, beside the night's Spark server. `gib` is the most that all processes of the project
-took at once while the stage ran (proportional set size), sampled. The lake is kept with --keep. Last line: JSON.
+one after another, a process each, beside the night's Spark server and its warm interpreter. `gib` is the most that all
+processes of the project took at once while the stage ran (proportional set size), sampled. The lake is kept with
+--keep. Last line: JSON.
 """
 
 import argparse
@@ -196,7 +197,7 @@ def run_night(settings: Settings, day: date, names: Sequence[str]) -> Night:
             with peak_memory(settings, SAMPLE_SECONDS) as peak:
                 start = time.monotonic()
                 argv = ["--when", "first"] if name == stages.TRAIN.name else []
-                command = [sys.executable, "-m", name, "--date", str(day), *argv]
+                command = [sys.executable, "-m", "nightloom.stage", name, "--date", str(day), *argv]
                 code = subprocess.run(command, check=False).returncode
                 seconds = time.monotonic() - start
             if code not in (0, ExitCode.SKIPPED):

@@ -1,9 +1,11 @@
 """The policy of every DAG: owner, retries, time limits, alerts, and how a stage becomes a task.
 
-A task is one command that a person can run by hand: `python -m STAGE --date D`. Airflow passes the worker's environment
-on (PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID and NIGHTLOOM_DAG, which the run records keep.
-Exit code 99 marks the task skipped. [airflow] of nightloom.toml says how tasks run; a mistake in it is an import error
-of the DAG. The asset GOLD is how one DAG's work starts another's: its event carries the night's date.
+A task is one command that a person can run by hand: `python -m nightloom.stage STAGE --date D`, which is
+`python -m STAGE --date D` without the seconds of its imports where the night's warm interpreter runs. Airflow passes
+the worker's environment on (PATH, PYTHONPATH, NIGHTLOOM_CONFIG) and adds NIGHTLOOM_RUN_ID and NIGHTLOOM_DAG, which the
+run records keep. Exit code 99 marks the task skipped. [airflow] of nightloom.toml says how tasks run; a mistake in it
+is an import error of the DAG. The asset GOLD is how one DAG's work starts another's: its event carries the night's
+date.
 """
 
 from datetime import timedelta
@@ -100,7 +102,7 @@ def command(line: str, task_id: str, **arguments: Any) -> StageOperator:
 def task(stage: Stage, options: str = "", **arguments: Any) -> StageOperator:
     """A task that runs a stage for the night's date, as [[airflow.stages]] says."""
     policy = task_policy(AIRFLOW, stage)
-    line = f"python -m {stage.name} --date {DATE}{INCOMPLETE}{options and ' ' + options}"
+    line = f"python -m nightloom.stage {stage.name} --date {DATE}{INCOMPLETE}{options and ' ' + options}"
     queue = {"queue": policy.queue} if policy.queue else {}
     return command(
         line,

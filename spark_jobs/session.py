@@ -1,7 +1,7 @@
 """nightloom.toml's `places.spark` -> a SparkSession: a client of the warm local server, or classic Spark.
 
-`python -m spark_jobs.session start|stop` starts and stops the warm server. Stages use SQL and DataFrames only, so they
-run the same on both.
+`python -m spark_jobs.session start|stop` starts and stops the warm server, and with it the night's warm interpreter.
+Stages use SQL and DataFrames only, so they run the same on both.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
 from nightloom.literals import spark_text
+from nightloom.night import interpreter
 from nightloom.places import files_below, place_at
 from nightloom.settings import Settings, load
 from nightloom.sql.marts import all_tables
@@ -124,7 +125,7 @@ def _new_bytes(settings: Settings) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Start or stop the warm server; harmless when there is nothing to do."""
+    """Start or stop the warm server and the warm interpreter; harmless when there is nothing to do."""
     parser = Arguments(prog="python -m spark_jobs.session", description=main.__doc__)
     parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("--config", type=Path, help="nightloom.toml; default $NIGHTLOOM_CONFIG or the working folder's")
@@ -136,8 +137,9 @@ def main(argv: list[str] | None = None) -> None:
             return
         home = settings.place("scratch")
         if arguments.action == "stop":
-            print(server.stop(home))
+            print(f"{interpreter.stop()}\n{server.stop(home)}")
         else:
+            print(interpreter.start())
             print(server.start(home, _configuration(settings, LAPTOP, _is_heavy(settings))))
     except NightloomError as error:
         print(f"spark_jobs.session: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ LAYERS = """
     models
     nightloom.cli
     nightloom.local
-    nightloom.sql nightloom.quarantine nightloom.samples nightloom.backup nightloom.cost
+    nightloom.sql nightloom.quarantine nightloom.samples nightloom.backup nightloom.cost nightloom.stage
     nightloom.night
     nightloom.lake
     nightloom.settings
