@@ -310,13 +310,16 @@ def test_a_damaged_file_in_a_zip_does_not_hide_the_others(read: Read) -> None:
     assert [text[:29] for text in bad(found)] == ["(file damaged after 1 records"]
 
 
+TAR = b"a.csv".ljust(257, b"\0") + b"ustar\x0000" + bytes(250)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"7z\xbc\xaf\x27\x1c\0\4", "it is a 7z archive; pack it as "),
         (b"Rar!\x1a\x07\x01\0", "it is a RAR archive"),
         (zipped(b"<x/>", "[Content_Types].xml", "xl/workbook.xml"), "it is an Office document"),
-        (gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000" + bytes(250)), "it is a tar archive; unpack it"),
+        (gzip.compress(TAR, mtime=0), "it is a tar archive; unpack it"),
         (HEADER.encode("utf-16-le"), "it is no text: 21 of its first 42 bytes are control characters"),
     ],
 )
