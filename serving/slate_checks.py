@@ -21,6 +21,7 @@ from nightloom.lake.recommendations import files_of_night, nightly_lists
 from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.slate.rule_checks import check_rules
+from serving.slate_scope import create_scope
 from serving.slate_served import popular_only_check, served_checks
 
 
@@ -98,6 +99,7 @@ def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
         f"""CREATE TEMP TABLE pages AS SELECT user_id, model_version, len(items) AS length, items[1:{k}] AS first,
         list_avg(scores[1:{k}]) AS score FROM lists"""
     )
+    create_scope(night, db)
 
 
 LIST = "user_id, items, scores, model_version"
@@ -121,16 +123,17 @@ def _view(db: duckdb.DuckDBPyConnection, name: str, table: Table, files: list[st
 
 
 def _count_lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Counts of lists by their own content."""
+    """How many lists there are, and what is wrong with the content of those that no gate has judged."""
     return _one(
         db,
-        """WITH finite AS (SELECT *, [s FOR s IN scores IF isfinite(s)] AS good FROM lists)
-        SELECT count(*) AS rows, count(DISTINCT user_id) AS users,
-        count(*) FILTER (len(items) = 0) AS empty,
+        """WITH finite AS (SELECT *, [s FOR s IN scores IF isfinite(s)] AS good FROM unjudged_lists),
+        every AS (SELECT count(*) AS rows, count(DISTINCT user_id) AS users,
+            count(*) FILTER (length = 0) AS empty FROM pages)
+        SELECT any_value(rows) AS rows, any_value(users) AS users, any_value(empty) AS empty,
         count(*) FILTER (len(items) <> len(list_distinct(items))) AS duplicates,
         count(*) FILTER (len(items) <> len(scores)) AS unequal,
         count(*) FILTER (len(good) <> len(scores)) AS infinite,
-        count(*) FILTER (good <> list_reverse_sort(good)) AS rising FROM finite""",
+        count(*) FILTER (good <> list_reverse_sort(good)) AS rising FROM every LEFT JOIN finite ON true""",
     )
 
 
@@ -144,8 +147,9 @@ def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
     return _one(
         db,
         f"""WITH suspects AS (SELECT DISTINCT user_id FROM (SELECT user_id, hash(user_id, item) AS h FROM
-                (SELECT user_id, unnest(items) AS item FROM lists))
-            SEMI JOIN (SELECT hash(user_id, item) AS h FROM (SELECT user_id, unnest(items) AS item FROM touched))
+                (SELECT user_id, unnest(items) AS item FROM lists SEMI JOIN scope USING (user_id)))
+            SEMI JOIN (SELECT hash(user_id, item) AS h FROM
+                (SELECT user_id, unnest(items) AS item FROM touched SEMI JOIN scope USING (user_id)))
             USING (h)),
         joined AS (SELECT user_id, length
             FROM (SELECT DISTINCT user_id FROM touched) LEFT JOIN pages USING (user_id)),

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nightloom.contracts import ITEMS
+from nightloom.contracts import ITEM_STATS, ITEMS, POPULAR, SIMILAR_ITEMS
+from nightloom.night import stages
+from serving.slate_checks import lists_database
+from tests.serving.conftest import USERS, D
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
@@ -149,3 +152,46 @@ def test_lists_of_another_model_are_not_compared(project: Project) -> None:
     project.plant_histories(NEXT)
     project.plant_lists(NEXT, model_version="8")
     assert project.checks(NEXT)["overlap"].observed == "no list of the same model version is served"
+
+
+@pytest.fixture
+def judged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A night that an open gate has judged, and the next one, in which only u1 has a new list."""
+    monkeypatch.setenv("NIGHTLOOM_REVISION", "a" * 12)  # code that has changed since is not trusted
+    project.plant_all().judge()
+    for table in (POPULAR, SIMILAR_ITEMS, ITEM_STATS):
+        rows = project.night().lake.rows(table, f"night = DATE '{D}'").to_pylist()
+        project.night().lake.append(table, [row | {"night": NEXT} for row in rows])
+    project.plant_lists(NEXT, only=["u1"], items=["5", "6", "7", "8"], full_night=D)
+    return project
+
+
+def looked_into(project: Project) -> list[str]:
+    """Users whose lists the next night's gate looks into."""
+    with lists_database(project.night(NEXT, stages.SLATE_GATE)) as db:
+        return [user for (user,) in db.sql("SELECT DISTINCT user_id FROM unjudged_lists ORDER BY 1").fetchall()]
+
+
+def test_lists_that_an_open_gate_has_judged_are_not_looked_into_again(judged: Project) -> None:
+    assert (failing(judged, NEXT), looked_into(judged)) == ({}, ["u1"])
+    judged.plant_lists(NEXT, only=["u2"], items=["3", "4", "5", "4"], full_night=D)
+    assert failing(judged, NEXT) == {"duplicates_within_a_list": "1 lists"}
+
+
+def test_an_item_that_was_seen_since_the_last_gate_is_found_in_a_judged_list(judged: Project) -> None:
+    judged.plant_histories(NEXT, likes={"u3": ["5", "6"]}, at=NEXT)
+    assert "u3" not in looked_into(judged)
+    assert failing(judged, NEXT)["seen_item"] == "1 lists"
+
+
+def test_after_a_closed_gate_or_with_other_code_every_list_is_looked_into(
+    judged: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLOOM_REVISION", "b" * 12)
+    assert looked_into(judged) == USERS
+    monkeypatch.setenv("NIGHTLOOM_REVISION", "a" * 12)
+    assert looked_into(judged) == ["u1"]
+    judged.plant_lists(lists={"bad": ["3", "3"]}, only=["bad"])
+    with pytest.raises(SystemExit):
+        judged.judge()
+    assert looked_into(judged) == sorted([*USERS, "bad"])
