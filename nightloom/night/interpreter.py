@@ -105,6 +105,7 @@ def serve() -> Request | None:
     for name in (*STAGES, *ALSO):
         importlib.import_module(name)
     address, stamp = _address(), _stamp()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that it leaves no address behind
     gc.collect()
     gc.freeze()  # a collection in a fork would write to pages that all share
     unfinished = address.with_suffix(f".{os.getpid()}")
@@ -196,6 +197,7 @@ class _Forks:
             caller.close()
             os.close(pidfd)
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
