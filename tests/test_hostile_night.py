@@ -267,4 +267,4 @@ def test_a_stage_that_can_write_no_file_says_so_in_one_line_and_loses_nothing(pr
 def test_files_lie_where_the_settings_say(project: Project) -> None:
     assert sorted(path.name for path in project.root.iterdir()) == ["data", "landing", "nightloom.toml"]
     log = next((project.root / "data" / "airflow" / "logs").glob("nightly-*.log"))
-    assert re.search(r"python -m spark_jobs.bronze --date 2024-03-28", log.read_text(encoding="utf8"))
+    assert re.search(r"python -m nightloom.stage spark_jobs.bronze --date 2024-03-28", log.read_text(encoding="utf8"))

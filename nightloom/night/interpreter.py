@@ -10,6 +10,7 @@ Only the standard library is imported here: a caller has to be quick.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import hashlib
 import importlib
@@ -41,6 +42,8 @@ OWN_VARIABLES = ("NIGHTLOOM_", "AIRFLOW", "PYTHONUNBUFFERED", "PWD", "OLDPWD", "
 IDLE_SECONDS = 3_600
 SECONDS_TO_LEAVE, SECONDS_TO_STOP = 10, 15
 MOST_BYTES = 1 << 20
+PR_SET_PDEATHSIG = 1
+"""Linux's number for: the signal that a process gets when its parent ends."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -77,6 +80,8 @@ def run(stage: str, arguments: Sequence[str]) -> int | None:
 
 def start() -> str:
     """Start the interpreter of this environment in the background, unless it runs -> a message."""
+    if not hasattr(os, "pidfd_open"):
+        return "no warm interpreter: it needs Linux"
     if _answers({"stamp": _stamp()}):
         return "a warm interpreter runs already"
     stop()
@@ -198,6 +203,7 @@ class _Forks:
             os.close(pidfd)
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the fork ends with the interpreter
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)

@@ -19,6 +19,7 @@ from nightloom.local.airflow_setup import AirflowError, airflow_environment
 from nightloom.settings import Settings
 
 STAND_IN = """#!/bin/sh
+[ $2 != nightloom.stage ] || shift
 echo $2 >> {commands}
 [ $2 != spark_jobs.bronze ] || [ ! -e {slow} ] || sleep 600
 """

@@ -111,6 +111,13 @@ def test_a_stage_ends_with_the_interpreter(project: Project, warm: psutil.Proces
     assert warm.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_stage_ends_with_an_interpreter_that_is_killed(project: Project, warm: psutil.Process) -> None:
+    caller, pid = project.long()
+    warm.kill()
+    wait_until(lambda: not psutil.pid_exists(pid))
+    assert caller.wait(30) == 128 + signal.SIGKILL
+
+
 def test_a_caller_with_another_environment_runs_the_stage_itself(project: Project, warm: psutil.Process) -> None:
     code, _, errors = project.run(CALL, REAL, *NIGHT, SWITCH_OF_A_LIBRARY="on")
     refused, error = errors.splitlines()

@@ -39,6 +39,7 @@ from tests.nightloom.alert_receivers import ALERTS, receivers
 CHECKOUT = Path(__file__).parents[2]
 DAY = date(1998, 4, 21)
 STAND_IN = """#!/bin/sh
+[ $2 != nightloom.stage ] || shift
 echo "$2 of $NIGHTLOOM_RUN_ID" >> "$NIGHTLOOM_CALLS"
 case $2 in
 {cases}
@@ -259,13 +260,13 @@ def test_a_time_limit_of_airflow_ends_the_stage_and_leaves_a_row(project: Projec
 
 
 def working_stage(shop: Shop) -> psutil.Process | None:
-    """The process of bronze, when it has called the Spark server."""
+    """The process of the first stage, when it has called the Spark server."""
     record = shop.root / "data/spark/server.json"
     port = json.loads(record.read_text())["port"] if record.exists() else None
     for process in processes(shop.settings.place("airflow")):
         with suppress(psutil.Error):  # it has ended
             calls = [call.raddr and call.raddr.port for call in process.net_connections("tcp")]
-            if "spark_jobs.bronze" in process.cmdline() and port in calls:
+            if port in calls:
                 return process
     return None
 

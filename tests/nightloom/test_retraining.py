@@ -45,5 +45,5 @@ def test_the_night_that_a_scheduler_runs_starts_a_retraining_for_its_date(
             assert time.monotonic() < deadline, lines
             time.sleep(1)
             lines = calls.read_text(encoding="utf8") if calls.exists() else ""
-    (night,) = re.findall(r"-m spark_jobs.marts --date (\S+) of scheduled__", lines)
+    (night,) = re.findall(r"-m nightloom.stage spark_jobs.marts --date (\S+) of scheduled__", lines)
     assert re.findall(started, lines) == [night]
