@@ -70,7 +70,8 @@ def run(stage: str, arguments: Sequence[str]) -> int | None:
             return None
         answer = _receive(server)
         if answer is None or "refused" in answer:
-            print(f"{stage}: not in the warm interpreter: {answer and answer['refused']}", file=sys.stderr)
+            why = answer["refused"] if answer else "it has ended"
+            print(f"{stage}: not in the warm interpreter: {why}", file=sys.stderr)
             return None
         for number in SIGNALS:
             signal.signal(number, lambda number, _: _signal(answer["pid"], number))
@@ -82,27 +83,41 @@ def start() -> str:
     """Start the interpreter of this environment in the background, unless it runs -> a message."""
     if not hasattr(os, "pidfd_open"):
         return "no warm interpreter: it needs Linux"
-    if _answers({"stamp": _stamp()}):
-        return "a warm interpreter runs already"
-    stop()
-    subprocess.Popen(
-        [sys.executable, "-m", "nightloom.stage", WARM],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=_address().with_suffix(".log").open("wb"),
-        start_new_session=True,
-    )
-    return "a warm interpreter starts"
+    try:
+        if _answers({"stamp": _stamp()}):
+            return "a warm interpreter runs already"
+        stop()
+        with _address(".log").open("wb") as log:
+            command = [sys.executable, "-m", "nightloom.stage", WARM]
+            started = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        _address(".pid").write_text(str(started.pid))
+    except OSError as error:  # stages then import for themselves
+        return f"no warm interpreter: {error}"
+    return f"a warm interpreter starts: pid {started.pid}"
 
 
 def stop() -> str:
     """End the interpreter of this environment, and the stages that it still runs -> a message."""
-    deadline = time.monotonic() + SECONDS_TO_STOP
+    pid = _starting()
     if not _answers({"stop": True}):
-        return "no warm interpreter runs"
+        if pid is None:
+            return "no warm interpreter runs"
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + SECONDS_TO_STOP
     while _address().exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     return "the warm interpreter ended"
+
+
+def _starting() -> int | None:
+    """The interpreter that start() has started: it may import for seconds before it answers."""
+    with suppress(OSError, ValueError):
+        pid = int(_address(".pid").read_text())
+        if WARM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
+    return None
 
 
 def serve() -> Request | None:
@@ -113,7 +128,7 @@ def serve() -> Request | None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that it leaves no address behind
     gc.collect()
     gc.freeze()  # a collection in a fork would write to pages that all share
-    unfinished = address.with_suffix(f".{os.getpid()}")
+    unfinished = _address(f".{os.getpid()}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(unfinished))
         listener.listen(64)
@@ -236,8 +251,11 @@ class _Forks:
         caller.close()
 
 
-def _address() -> Path:
-    """Where the interpreter of this environment listens: one per settings file, interpreter and checkout."""
+def _address(suffix: str = ".socket") -> Path:
+    """Where the interpreter of this environment listens: one per settings file, interpreter and checkout.
+
+    Raises OSError where there can be none.
+    """
     config = os.path.abspath(os.environ.get("NIGHTLOOM_CONFIG") or "nightloom.toml")
     name = hashlib.sha256("\0".join((config, sys.prefix, __file__)).encode()).hexdigest()[:24]
     folder = Path(tempfile.gettempdir()) / f"nightloom-{os.getuid()}"
@@ -245,7 +263,7 @@ def _address() -> Path:
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not a folder of this user alone, so no warm interpreter can be asked in it")
-    return folder / f"{name}.socket"
+    return folder / f"{name}{suffix}"
 
 
 def _stamp() -> str:

@@ -21,6 +21,7 @@ SERVE = f"{ONLY}; from nightloom import stage; stage.become_warm()"
 CALL = f"{ONLY}; from nightloom import stage; stage.main()"
 ASK = f"{ONLY}; raise SystemExit(not interpreter._answers(dict()))"
 STOP = f"{ONLY}; print(interpreter.stop())"
+START = f"{ONLY}; print(interpreter.start())"
 NUMBERS = count()
 
 
@@ -116,6 +117,21 @@ def test_a_stage_ends_with_an_interpreter_that_is_killed(project: Project, warm:
     warm.kill()
     wait_until(lambda: not psutil.pid_exists(pid))
     assert caller.wait(30) == 128 + signal.SIGKILL
+
+
+def test_an_interpreter_that_still_imports_is_stopped_too(project: Project) -> None:
+    started = project.run(START)[1]
+    pid = int(started.removeprefix("a warm interpreter starts: pid "))
+    assert project.run(STOP)[1] == "the warm interpreter ended\n"
+    wait_until(lambda: not psutil.pid_exists(pid))
+
+
+def test_without_a_folder_for_its_address_there_is_none_and_stages_run_themselves(project: Project) -> None:
+    (wrong := project.folder / "tmp").mkdir()
+    (wrong / f"nightloom-{os.getuid()}").mkdir(mode=0o755)
+    assert "is not a folder of this user alone" in project.run(START, TMPDIR=str(wrong))[1]
+    assert project.run(STOP, TMPDIR=str(wrong))[1] == "no warm interpreter runs\n"
+    assert project.run(CALL, REAL, *NIGHT, TMPDIR=str(wrong))[2].startswith(f"{REAL}: gold.item_days is not in")
 
 
 def test_a_caller_with_another_environment_runs_the_stage_itself(project: Project, warm: psutil.Process) -> None:
