@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def test_the_stages_that_build_call_steps_that_exist() -> None:
     called = set(re.findall(r"bootstrap\.build_stage (\S+)", DOCKERFILE.read_text(encoding="utf8")))
     both = {name.replace("${ACCELERATOR}", kind) for name in called for kind in ("cpu", "cuda")}
     assert both == STEPS.keys()
+
+
+def test_every_module_that_the_metadata_names_is_in_the_code_of_an_image() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["setuptools"]
+    modules = [f"{name}.py" for name in setuptools["py-modules"]]
+    packages = [name for name in setuptools["packages"]["find"]["include"] if not name.endswith(".*")]
+    sent = (DOCKER / "Dockerfile.dockerignore").read_text(encoding="utf8").splitlines()
+    assert [name for name in (*modules, *packages) if f"!{name}" not in sent] == []
 
 
 def test_what_a_cpu_image_leaves_out_is_locked() -> None:
