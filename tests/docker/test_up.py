@@ -6,7 +6,6 @@ hour.
 
 import json
 import os
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -18,18 +17,15 @@ import pytest
 from bootstrap import containers
 from bootstrap.images import ROLES
 from nightloom.local.airflow_server import free_port
+from tests.docker.real_docker import needs_docker
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "nightloom-test"
 
 
-def docker_answers() -> bool:
-    return bool(shutil.which("docker")) and subprocess.run(["docker", "version"], capture_output=True).returncode == 0
-
-
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not docker_answers(), reason="needs Docker with compose: no daemon answers `docker version`"),
+    needs_docker,
     pytest.mark.xdist_group("docker"),
 ]
 
