@@ -1,5 +1,6 @@
 """docker/: Dockerfile, compose.yaml and the commands around them agree, as far as that shows without Docker."""
 
+import json
 import re
 import subprocess
 import sys
@@ -116,3 +117,28 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path, m
 
 def test_git_ignores_the_secrets() -> None:
     assert subprocess.run(["git", "check-ignore", "-q", containers.SECRETS], cwd=ROOT, check=False).returncode == 0
+
+
+def test_two_stages_at_a_time_find_executors_for_their_ranks(compose: Any) -> None:
+    """A stage that waits for another one's executors holds a place of the Celery worker and does nothing."""
+
+    def default(service: str, variable: str) -> str:
+        found = re.search(rf"\$\{{{variable}:-(\w+)\}}", " ".join(compose["services"][service]["command"]))
+        assert found is not None
+        return found[1]
+
+    variables = compose["services"]["worker-1"]["environment"]
+    stages_at_a_time, ranks = (
+        int(default("worker-1", "WORKER_CONCURRENCY")),
+        int(variables["NIGHTLOOM_TRAINING__RANKS"]),
+    )
+    workers = [
+        name
+        for name, each in compose["services"].items()
+        if "worker.Worker" in str(each.get("command")) and "profiles" not in each
+    ]
+    cores = int(default(workers[0], "SPARK_WORKER_CORES"))
+    assert json.loads(variables["NIGHTLOOM_SPARK__SETTINGS"])["spark.executor.cores"] == "1"
+    assert stages_at_a_time * ranks <= len(workers) * cores
+    beside_the_heap = 512  # MiB of each executor's Python, by spark_jobs/sizing.py
+    assert cores * (1024 + beside_the_heap) <= 1024 * int(default(workers[0], "SPARK_WORKER_MEMORY").removesuffix("g"))
