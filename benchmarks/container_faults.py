@@ -159,11 +159,7 @@ def running_stack(code: Path) -> Iterator[Stack]:
 def load_sample(stack: Stack) -> None:
     """MovieLens 100K up to a day: the last day's events as messages, all others as files."""
     stack.call("worker-1", "nightloom", "sample", "ml-100k", "--until", DAY)
-    last = f"/project/landing/events/{DAY}.jsonl.gz"
-    messages = stack.call("worker-1", "zcat", last)
-    stack.call("worker-1", "rm", last)
-    producer = "java -cp '/opt/kafka/*' org.apache.kafka.tools.ConsoleProducer"
-    stack.call("kafka", "sh", "-c", f"{producer} --bootstrap-server kafka:9092 --topic ratings", given=messages)
+    stack.script("events_to_kafka")
 
 
 @dataclass
