@@ -36,6 +36,8 @@ DAY = "1998-04-21"
 USERS = ("1", "13", "196", "405", "655")
 READS_A_SECOND = 10
 NIGHT_SECONDS = 3600
+SECONDS_AROUND = 5
+"""Readers read so long before a kill, and after the container is healthy."""
 KAFKA_SOURCE = """
 [[sources]]
 name = "stream"
@@ -74,11 +76,15 @@ FAULTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS), help="default: all")
+    parser.add_argument("--idle", action="store_true", help="kill while no night runs: what readers see, in minutes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder) / "code") as stack:
         load_sample(stack)
         undisturbed = run_night(stack)
         print(f"undisturbed: {undisturbed}", flush=True)
+        if options.idle:
+            print(json.dumps({name: kill_without_night(stack, FAULTS[name]) for name in options.faults}))
+            return
         outcomes = {}
         for name in options.faults:
             stack.script("empty_lake")
@@ -173,6 +179,14 @@ class Reads:
     """Answers that are not the user's own list: the store was slower than the API's deadline, or away."""
     slowest: float = 0.0
 
+    def figures(self) -> dict[str, Any]:
+        return {
+            "reads": self.answers,
+            "read_errors": len(self.errors),
+            "fallbacks": self.fallbacks,
+            "slowest_read_s": round(self.slowest, 1),
+        }
+
 
 @contextmanager
 def readers(port: str) -> Iterator[Reads]:
@@ -231,10 +245,7 @@ class Outcome:
             "night_s": round(self.night_s),
             "longer_s": round(self.night_s - undisturbed.night_s),
             "tries": self.tries,
-            "reads": self.reads.answers,
-            "read_errors": len(self.reads.errors),
-            "fallbacks": self.reads.fallbacks,
-            "slowest_read_s": round(self.reads.slowest, 1),
+            **self.reads.figures(),
             "different_tables": self.different(undisturbed),
         }
 
@@ -260,6 +271,21 @@ def run_night(stack: Stack, fault: Fault | None = None) -> Outcome:
         raise RuntimeError(f"{run} ended before {fault.stage.name} wrote {fault.text}")
     tries = {end.task: end.tries for end in api.ends(NIGHTLY, run) if end.tries > 1}
     return Outcome(fault, state, night_s, tries, reads, json.loads(stack.script("lake_content")), healthy_s)
+
+
+def kill_without_night(stack: Stack, fault: Fault) -> dict[str, Any]:
+    """Kill a container while no night runs -> seconds until its health check is green, and what readers saw."""
+    with readers(stack.environment["API_PORT"]) as reads:
+        time.sleep(SECONDS_AROUND)
+        killed = datetime.now(UTC)
+        stack.kill(fault.service)
+        while not stack.healthy_since(fault.service, killed):
+            if (datetime.now(UTC) - killed).total_seconds() > NIGHT_SECONDS:
+                raise RuntimeError(f"{fault.service} is not healthy {NIGHT_SECONDS} s after it was killed")
+            time.sleep(0.5)
+        healthy_s = (datetime.now(UTC) - killed).total_seconds()
+        time.sleep(SECONDS_AROUND)
+    return {"healthy_s": round(healthy_s, 1)} | reads.figures()
 
 
 def at_work(api: Api, run: str, fault: Fault) -> bool:
