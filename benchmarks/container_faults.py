@@ -87,7 +87,7 @@ def main() -> None:
             return
         outcomes = {}
         for name in options.faults:
-            stack.script("empty_lake")
+            empty(stack)
             outcomes[name] = run_night(stack, FAULTS[name])
             print(f"{name}: {outcomes[name]}", flush=True)
     print(table(undisturbed, outcomes))
@@ -167,6 +167,14 @@ def load_sample(stack: Stack) -> None:
     """MovieLens 100K up to a day: the last day's events as messages, all others as files."""
     stack.call("worker-1", "nightloom", "sample", "ml-100k", "--until", DAY)
     stack.script("events_to_kafka")
+
+
+def empty(stack: Stack) -> None:
+    """Remove the lake, training checkpoints, pages and models; the serving store stays."""
+    # On MinIO's disk: remove_tree() leaves the markers of Hadoop's folders, and Spark takes a table's folder for it.
+    folders = [f"/var/lib/nightloom/nightloom/{name}" for name in ("lake", "training", "reports", "data-docs")]
+    stack.call("minio", "rm", "-rf", *folders)
+    stack.script("empty_registry")
 
 
 @dataclass
