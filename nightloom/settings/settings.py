@@ -28,6 +28,8 @@ from nightloom.settings.toml_file import read_toml
 from nightloom.settings.training import Training
 from nightloom.slate.settings import Slate
 
+SQLITE = "sqlite:///"
+
 
 class Settings(BaseSettings):
     """All of nightloom.toml."""
@@ -121,8 +123,10 @@ class Settings(BaseSettings):
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking URI."""
-        return self.places.mlflow or f"sqlite:///{self.place('home') / 'mlflow.db'}"
+        """MLflow's tracking URI. A SQLite file's path is absolute: Airflow's tasks run in folders of their own."""
+        given = self.places.mlflow or f"{SQLITE}{self.place('home') / 'mlflow.db'}"
+        file = given.removeprefix(SQLITE)
+        return given if file == given else f"{SQLITE}{self.root / file}"
 
     def sources_of(self, kind: str) -> list[Source]:
         """Sources of one kind, in their order."""

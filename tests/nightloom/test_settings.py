@@ -40,6 +40,21 @@ def test_a_place_that_is_named_wins_over_home(change: Change, tmp_path: Path) ->
     assert settings.place("store") == Path("/h/store")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///{root}/mlflow.db"),
+        ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+        ("http://mlflow:5000", "http://mlflow:5000"),
+    ],
+)
+def test_mlflows_file_is_in_the_folder_of_the_configuration_wherever_a_stage_runs(
+    change: Change, tmp_path: Path, given: str, expected: str
+) -> None:
+    settings = change("[[signals]]", f'[places]\nmlflow = "{given}"\n\n[[signals]]')
+    assert settings.tracking_uri == expected.format(root=tmp_path)
+
+
 def test_a_variable_moves_a_place(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTLOOM_PLACES__HOME", "/elsewhere")
     assert change("", "").place("lake") == Path("/elsewhere/lake")
