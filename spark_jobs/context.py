@@ -57,13 +57,19 @@ class SparkNight(Night):
 
         Spark creates it and not Lake.create(), which Spark would first read back in a job of two seconds.
         """
-        if not self.lake.exists(table):
-            with translate_delta_errors(table):
+        if self.lake.exists(table):
+            return
+        with translate_delta_errors(table):
+            self.spark.sql(create_table(table, self.lake.path(table)))
+            if self._appears(table):
+                return
+            # A run that was killed before the first commit left a folder that Spark takes for the table.
+            place = self.lake.place(table)
+            if isinstance(place, Path):
+                remove_tree(place / "_delta_log")
                 self.spark.sql(create_table(table, self.lake.path(table)))
-                if not self._appears(table):
-                    # A run that was killed before the first commit left a folder that Spark takes for the table.
-                    remove_tree(self.lake.place(table) / "_delta_log")
-                    self.spark.sql(create_table(table, self.lake.path(table)))
+            else:  # there a folder is an object that obstore cannot name, so cannot delete; delta-rs sees none
+                self.lake.create(table)
 
     def _appears(self, table: Table) -> bool:
         """Whether the table is there, or comes soon: another stage may be creating it."""

@@ -36,7 +36,7 @@ class Minio:
         }
 
     def make_bucket(self, name: str) -> str:
-        """Make a bucket -> its address."""
+        """Make a bucket, or a folder's marker in one, as Hadoop leaves them -> its address."""
         files = S3FileSystem(
             access_key=USER, secret_key=PASSWORD, endpoint_override=self.address, scheme="http", region="us-east-1",
             allow_bucket_creation=True,

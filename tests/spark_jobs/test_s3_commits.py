@@ -15,10 +15,12 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 
+from nightloom.contracts import BRONZE_EVENTS
 from spark_jobs.configuration import configuration, environment
 from tests.minio import Minio, minio
 from tests.spark_jobs.s3_proxy import spoiling_proxy
 from tests.spark_jobs.s3_writer import SMALL
+from tests.spark_jobs.small_project import TOML, project
 
 ROWS = {"driver-1": ("spark", 70), "driver-2": ("spark", 70), "delta-rs": ("delta-rs", 60)}
 KILLED_AT = {"driver-1": (10, 40), "driver-2": (25,), "delta-rs": (15,)}
@@ -170,3 +172,18 @@ def test_a_store_that_ignores_the_condition_is_refused_before_the_first_commit(
     spark, _ = spoiled
     bucket = server.make_bucket("deaf")
     assert "deaf ignores If-None-Match" in commit(spark, f"{bucket}/c/_delta_log/0.json", "first")
+
+
+@pytest.mark.slow
+def test_a_table_is_made_where_a_run_that_was_killed_left_folders_without_a_commit(
+    server: Minio, spoiled: tuple[SparkSession, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server.address}")  # the proxy is for Spark alone
+    bucket = server.make_bucket("killed")
+    server.make_bucket("killed/lake/bronze/events/_delta_log/_staged_commits")
+    lake = TOML.replace("[places]\n", f'[places]\nlake = "{bucket}/lake"\n')
+    night = project(tmp_path, spoiled[0], lake).night()
+    night.create(BRONZE_EVENTS)
+    assert night.frame(BRONZE_EVENTS).count() == 0
+    configured = night.lake.open(BRONZE_EVENTS).metadata().configuration
+    assert {f"delta.constraints.{name}" for name, _ in BRONZE_EVENTS.checks} <= configured.keys()
