@@ -16,6 +16,7 @@ from nightloom.contracts import HISTORIES, RECOMMENDATIONS
 from nightloom.errors import MissingTableError
 from nightloom.lake.duck import read_parquet
 from nightloom.lake.recommendations import files_of_night, previous_night
+from nightloom.literals import sql_text
 from nightloom.night import records, stages
 from nightloom.night.context import Night
 from nightloom.night.records import OK
@@ -37,7 +38,7 @@ def create_scope(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     `db` has the views `lists`, `stored_lists` (with its column night) and `weeks`.
     """
     lake, version = night.lake, night.pin(RECOMMENDATIONS)
-    own = set(lake.files(RECOMMENDATIONS, version, f"night IN ('{night.date}')"))
+    own = set(lake.files(RECOMMENDATIONS, version, f"night IN ({sql_text(str(night.date))})"))
     carried = set(files_of_night(lake, RECOMMENDATIONS, night.date, version)) - own
     before = _judged_before(night) if carried else None
     if before is None or not carried <= before.lists:

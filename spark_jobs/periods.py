@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from nightloom.contracts import Table
 from nightloom.lake.duck import spilling_duckdb
+from nightloom.literals import sql_text
 from spark_jobs.commit_stamps import sql_date
 
 
@@ -61,7 +62,7 @@ def few_changes_by_period(
         db.register("feed", feed)
         db.register("replayed", replayed)
         found = db.sql(
-            f"""SELECT date_trunc('{table.period}', occurred_at)::DATE, count(*),
+            f"""SELECT date_trunc({sql_text(str(table.period))}, occurred_at)::DATE, count(*),
             count(*) FILTER (row_id IN (SELECT row_id FROM replayed)), count(*) FILTER (_change_type <> 'insert')
             FROM feed GROUP BY 1"""
         ).fetchall()
@@ -87,7 +88,7 @@ def occurred_sql(table: Table, periods: Collection[date]) -> str:
     days = ", ".join(map(sql_date, sorted(periods)))
     return (
         f"occurred_at >= TIMESTAMP '{first} 00:00:00Z' AND occurred_at < TIMESTAMP '{after} 00:00:00Z' "
-        f"AND CAST(date_trunc('{table.period}', occurred_at) AS DATE) IN ({days})"
+        f"AND CAST(date_trunc({sql_text(str(table.period))}, occurred_at) AS DATE) IN ({days})"
     )
 
 
