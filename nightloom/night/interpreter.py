@@ -33,14 +33,14 @@ from nightloom.night import stages
 
 STAGES = tuple(stage.name for stage in stages.NIGHT if stage.layer != "models")
 """Stages that it forks. A training imports torch, whose threads no fork survives."""
-ALSO = ("models.registry", "mlflow.tracking", "sqlalchemy.dialects.sqlite", "matplotlib.figure")
+ALSO = ("mlflow.tracking", "sqlalchemy.dialects.sqlite", "matplotlib.figure")
 """Modules that stages import when they need them."""
 WARM = "--warm"
 """In the place of a stage: become the warm interpreter."""
 OWN_VARIABLES = ("NIGHTLOOM_", "AIRFLOW", "PYTHONUNBUFFERED", "PWD", "OLDPWD", "SHLVL", "_")
 """Beginnings of the names of variables that a stage reads when it runs, if at all: they may differ."""
 IDLE_SECONDS = 3_600
-SECONDS_TO_LEAVE, SECONDS_TO_STOP = 10, 15
+SECONDS_TO_ASK, SECONDS_TO_LEAVE, SECONDS_TO_STOP = 1, 10, 15
 MOST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1
 """Linux's number for: the signal that a process gets when its parent ends."""
@@ -175,8 +175,15 @@ class _Forks:
 
     def _answer(self, caller: socket.socket) -> Request | None:
         """Answer one message of a new caller: fork, or say why not -> in the fork its request."""
-        message, files, _, _ = socket.recv_fds(caller, MOST_BYTES, 3)
-        found: dict[str, Any] = json.loads(message) if message else {"refused": "no message"}
+        caller.settimeout(SECONDS_TO_ASK)
+        try:
+            message, files, _, _ = socket.recv_fds(caller, MOST_BYTES, 3)
+        except OSError:
+            message = b""
+        if not message:  # it was killed before it asked, or is stopped: the other callers do not wait for it
+            caller.close()
+            return None
+        found: dict[str, Any] = json.loads(message)
         if "stop" in found:
             self._stopped = True
             for descriptor in self._callers:
@@ -233,8 +240,7 @@ class _Forks:
         """A fork has ended: say so."""
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        with suppress(OSError):
-            _send(caller, {"code": 128 - code if code < 0 else code})
+        _send(caller, {"code": 128 - code if code < 0 else code})
         self._forget(caller, pid)
 
     def _leave(self, descriptor: int) -> None:
@@ -292,7 +298,9 @@ def _answers(question: dict[str, Any]) -> bool:
 
 
 def _send(to: socket.socket, message: dict[str, Any]) -> None:
-    to.send(json.dumps(message).encode())
+    """Send a message; nothing where the other side is gone, which the next read shows."""
+    with suppress(OSError):
+        to.send(json.dumps(message).encode())
 
 
 def _receive(server: socket.socket) -> dict[str, Any] | None:

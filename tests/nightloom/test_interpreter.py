@@ -119,6 +119,22 @@ def test_a_stage_ends_with_an_interpreter_that_is_killed(project: Project, warm:
     assert caller.wait(30) == 128 + signal.SIGKILL
 
 
+@pytest.mark.parametrize("then", ["", "time.sleep(60)", "interpreter._send(s, dict(stamp=0))"])
+def test_a_caller_that_dies_or_hangs_as_it_asks_ends_no_other_stage(
+    project: Project, warm: psutil.Process, then: str
+) -> None:
+    caller, pid = project.long()
+    asks = f"{ONLY}; import socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)"
+    asks += f"; s.connect(str(interpreter._address())); {then}"
+    bad, _, _ = project.begin(asks)
+    assert project.run(CALL, REAL, *NIGHT)[2].startswith(f"{REAL}: gold.item_days is not in")
+    assert (caller.poll(), psutil.pid_exists(pid), warm.is_running()) == (None, True, True)
+    for process in (bad, caller):
+        process.kill()
+        process.wait(30)
+    wait_until(lambda: not psutil.pid_exists(pid))
+
+
 def test_an_interpreter_that_still_imports_is_stopped_too(project: Project) -> None:
     started = project.run(START)[1]
     pid = int(started.removeprefix("a warm interpreter starts: pid "))
