@@ -29,6 +29,9 @@ class JudgedFiles:
 
     night: date
     lists: set[str]
+    """With the lists of users who had another one since."""
+    replaced_by: set[str]
+    """Those of these files whose lists stood in the place of carried ones, which were not judged then."""
     histories: set[str]
 
 
@@ -38,14 +41,18 @@ def create_scope(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     `db` has the views `lists`, `stored_lists` (with its column night) and `weeks`.
     """
     lake, version = night.lake, night.pin(RECOMMENDATIONS)
-    own = set(lake.files(RECOMMENDATIONS, version, f"night IN ({sql_text(str(night.date))})"))
+    own = set(lake.files(RECOMMENDATIONS, version, _of(night.date)))
     carried = set(files_of_night(lake, RECOMMENDATIONS, night.date, version)) - own
     before = _judged_before(night) if carried else None
     if before is None or not carried <= before.lists:
         db.execute("CREATE TEMP VIEW unjudged_lists AS FROM lists")
         db.execute("CREATE TEMP VIEW scope AS SELECT user_id FROM lists")
         return
-    db.execute(f"CREATE TEMP VIEW unjudged_lists AS FROM stored_lists WHERE night = DATE '{night.date}'")
+    others = f"SELECT user_id FROM stored_lists WHERE night = DATE '{night.date}'"
+    if replaced_by := sorted(before.replaced_by - carried):
+        read_parquet(db, replaced_by).create_view("replaced_before")
+        others += " UNION SELECT user_id FROM replaced_before"
+    db.execute(f"CREATE TEMP VIEW unjudged_lists AS FROM lists SEMI JOIN ({others}) USING (user_id)")
     users = "SELECT user_id FROM unjudged_lists"
     if changed := sorted(set(lake.files(HISTORIES, night.pin(HISTORIES))) - before.histories):
         read_parquet(db, changed).create_view("changed_weeks")
@@ -75,7 +82,12 @@ def _judged_before(night: Night) -> JudgedFiles | None:
         return JudgedFiles(
             previous.night,
             set(files_of_night(night.lake, RECOMMENDATIONS, previous.night, lists)),
+            set(night.lake.files(RECOMMENDATIONS, lists, _of(previous.night))),
             set(night.lake.files(HISTORIES, histories)),
         )
     except MissingTableError:  # its version is out of the log
         return None
+
+
+def _of(night: date) -> str:
+    return f"night IN ({sql_text(str(night))})"

@@ -15,7 +15,7 @@ from tests.serving.conftest import USERS, D
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
 
-NEXT = date(1998, 4, 22)
+NEXT, AFTER = date(1998, 4, 22), date(1998, 5, 6)
 
 
 def failing(project: Project, day: date = date(1998, 4, 21)) -> dict[str, str]:
@@ -159,16 +159,17 @@ def judged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A night that an open gate has judged, and the next one, in which only u1 has a new list."""
     monkeypatch.setenv("NIGHTLOOM_REVISION", "a" * 12)  # code that has changed since is not trusted
     project.plant_all().judge()
-    for table in (POPULAR, SIMILAR_ITEMS, ITEM_STATS):
-        rows = project.night().lake.rows(table, f"night = DATE '{D}'").to_pylist()
-        project.night().lake.append(table, [row | {"night": NEXT} for row in rows])
+    for day in (NEXT, AFTER):
+        for table in (POPULAR, SIMILAR_ITEMS, ITEM_STATS):
+            rows = project.night().lake.rows(table, f"night = DATE '{D}'").to_pylist()
+            project.night().lake.append(table, [row | {"night": day} for row in rows])
     project.plant_lists(NEXT, only=["u1"], items=["5", "6", "7", "8"], full_night=D)
     return project
 
 
-def looked_into(project: Project) -> list[str]:
-    """Users whose lists the next night's gate looks into."""
-    with lists_database(project.night(NEXT, stages.SLATE_GATE)) as db:
+def looked_into(project: Project, day: date = NEXT) -> list[str]:
+    """Users whose lists a night's gate looks into."""
+    with lists_database(project.night(day, stages.SLATE_GATE)) as db:
         return [user for (user,) in db.sql("SELECT DISTINCT user_id FROM unjudged_lists ORDER BY 1").fetchall()]
 
 
@@ -182,6 +183,15 @@ def test_an_item_that_was_seen_since_the_last_gate_is_found_in_a_judged_list(jud
     judged.plant_histories(NEXT, likes={"u3": ["5", "6"]}, at=NEXT)
     assert "u3" not in looked_into(judged)
     assert failing(judged, NEXT)["seen_item"] == "1 lists"
+
+
+def test_a_list_that_another_one_stood_for_when_the_gate_looked_is_looked_into(judged: Project) -> None:
+    """u1 has seen 3 since the list of D, in which it stands; the list of NEXT was right, and is not carried on."""
+    judged.plant_histories(NEXT, likes={"u1": ["3"]}, at=D)
+    judged.judge(NEXT)
+    judged.plant_lists(AFTER, only=["u2"], full_night=D)
+    assert looked_into(judged, AFTER) == ["u1", "u2"]
+    assert failing(judged, AFTER)["seen_item"] == "1 lists"
 
 
 def test_after_a_closed_gate_or_with_other_code_every_list_is_looked_into(
