@@ -193,11 +193,13 @@ MOST_ROWS = 200_000_000
 
 
 def fits_in_process(night: SparkNight, mart: Mart) -> bool:
-    """Whether DuckDB may make the mart, and the tables that it reads, silver.interactions aside, are not too large."""
+    """Whether DuckDB may make the mart, and the tables that it reads are not too large."""
     if not mart.in_process:
         return False
     known = all_tables(night.settings)
-    inputs = [table for table in tables_in(mart.sql, known, SPARK) if night.lake.exists(table)]
+    inputs = {table for table in tables_in(mart.sql, known, SPARK) if night.lake.exists(table)}
+    if mart.table.period not in (None, "night"):
+        inputs.discard(INTERACTIONS)  # it gets those of the changed periods alone, and rows_of_periods() counts them
     return sum(night.lake.open(table, night.pin(table)).count() for table in inputs) <= MOST_ROWS
 
 

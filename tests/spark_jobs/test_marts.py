@@ -46,6 +46,15 @@ def test_duckdb_and_spark_give_the_same_rows(lake: Project, mart: Mart) -> None:
     assert rows[0]
 
 
+def test_a_mart_of_days_is_made_in_process_however_many_interactions_there_are(
+    lake: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marts, "MOST_ROWS", 0)
+    fit = {mart.table for mart in MARTS if marts.fits_in_process(lake.night(NEXT), mart)}
+    assert T.USER_DAYS in fit  # it gets the changed days' interactions
+    assert not fit & {T.DAILY_ACTIVITY, T.QUALITY_TREND}
+
+
 def test_daily_activity_counts_a_day_and_who_is_new(lake: Project) -> None:
     first, second = lake.rows(T.DAILY_ACTIVITY)
     assert first == {
