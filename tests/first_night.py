@@ -24,7 +24,7 @@ from nightloom.local.airflow_server import free_port
 from nightloom.settings import CONFIG_VARIABLE, Settings
 
 MAIN = "from nightloom.cli import main; main()"
-UNSTEADY = {"generated_at"}
+UNSTEADY = {"generated_at", "ingested_at"}
 """Columns that say when a row was written, and so differ when a night runs again."""
 
 SMALL = """

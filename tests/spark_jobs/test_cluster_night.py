@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.lake_content import as_text
 from nightloom.night import stages
 from tests.first_night import SMALL, Project, days_arrive
 from tests.spark_cluster import Cluster, Machine, cluster, other_machine
@@ -28,8 +29,6 @@ IN_ONE_PROCESS = (stages.SLATE_GATE, stages.PUBLISH, stages.REPORT, stages.MARTS
 NIGHT = [stage for stage in stages.NIGHT if stage not in IN_ONE_PROCESS]
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = [CHECKOUT / name for name in ("models", "nightloom", "spark_jobs", "training")]
-DIGITS = 4
-"""Of a score: sums of floats differ in their last digits with the order in which Spark adds."""
 TASKS_BEFORE_THE_KILL = 3
 Variables = Mapping[str, str]
 
@@ -74,18 +73,7 @@ def laptops_tables(folder: Path, landing: Path) -> dict[str, list[str]]:
 
 def content(project: Project) -> dict[str, list[str]]:
     """Every table's rows, scores rounded."""
-    rows = {table: [json.loads(text) for text in texts] for table, texts in project.content().items()}
-    return {
-        table: sorted(json.dumps(rounded({**row, "ingested_at": None})) for row in some) for table, some in rows.items()
-    }
-
-
-def rounded(value: object) -> object:
-    if isinstance(value, float):
-        return round(value, DIGITS)
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return {name: rounded(each) for name, each in value.items()} if isinstance(value, dict) else value
+    return {table: as_text([json.loads(text) for text in texts]) for table, texts in project.content().items()}
 
 
 @contextmanager
