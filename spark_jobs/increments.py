@@ -24,7 +24,7 @@ from spark_jobs.commit_stamps import commit_stamp, rows_written
 from spark_jobs.context import METADATA, SparkNight
 from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.periods import Change
-from spark_jobs.selects import FEW_ROWS, rows_of_periods
+from spark_jobs.selects import rows_of_periods
 from spark_jobs.table_ddl import check_contract
 
 ONE_PARTITION, MANY, PARTITIONS = 150_000, 1_000_000, 2
@@ -68,10 +68,6 @@ def _feed(night: SparkNight, table: Table, into: Table) -> DataFrame | None:
     consumed = night.lake.consumed_version(table, into)
     if consumed is None or night.everything:
         return None
-    return _change_feed(night, table, consumed)
-
-
-def _change_feed(night: SparkNight, table: Table, consumed: int) -> DataFrame:
     return night.change_feed(table, min(consumed, night.pin(table)))  # another run may have consumed a later version
 
 
@@ -113,13 +109,11 @@ def _changes(night: SparkNight, source: Table, into: Table) -> dict[date, Change
     consumed = night.lake.consumed_version(source, into)
     if consumed is None or night.everything:
         return None
-    if _count_new(night, source, into) > FEW_ROWS:
-        return periods.changes_by_period(_change_feed(night, source, consumed), into, _replayed(night))
     newest = night.pin(source)
-    if consumed >= newest:
+    if consumed >= newest:  # another run may have consumed a later version
         return {}
     feed = night.lake.changes(source, consumed, newest, ["row_id", "occurred_at"])
-    return periods.few_changes_by_period(feed, into, _replayed_ids(night), night.settings.place("scratch"))
+    return periods.changes_by_period(feed, into, _replayed(night), night.settings.place("scratch"))
 
 
 def _late(night: SparkNight, table: Table, changes: Mapping[date, Change]) -> dict[date, Change]:
@@ -138,21 +132,11 @@ def _record_reopenings(night: SparkNight, table: Table, source: Table, late: Map
     night.counts[f"reopened {table.period}s"] = len(rows)
 
 
-REPLAYED = "state = 'replayed'"
-
-
-def _replayed(night: SparkNight) -> DataFrame | None:
-    """The `row_id`s of records that were replayed from quarantine; None when there are none."""
-    if not night.lake.exists(QUARANTINE_ROWS) or not night.lake.rows(QUARANTINE_ROWS, f"{REPLAYED} LIMIT 1").num_rows:
-        return None
-    return night.frame(QUARANTINE_ROWS).where(REPLAYED).select(F.col("replayed_as").alias("row_id"))
-
-
-def _replayed_ids(night: SparkNight) -> pa.Table:
-    """The same in this process."""
+def _replayed(night: SparkNight) -> pa.Table:
+    """The `row_id`s of records that were replayed from quarantine."""
     if not night.lake.exists(QUARANTINE_ROWS):
         return pa.table({"row_id": pa.array([], pa.string())})
-    return night.lake.rows(QUARANTINE_ROWS, REPLAYED, ["replayed_as AS row_id"], night.pin(QUARANTINE_ROWS))
+    return night.lake.rows(QUARANTINE_ROWS, "state = 'replayed'", ["replayed_as AS row_id"], night.pin(QUARANTINE_ROWS))
 
 
 def merge(

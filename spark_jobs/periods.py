@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from nightloom.contracts import Table
@@ -39,25 +39,14 @@ class Change:
         return f"{source.full_name}: " + ", ".join(f"{n:,} {what}" for n, what in counted if n)
 
 
-def changes_by_period(feed: DataFrame, table: Table, replayed: DataFrame | None) -> dict[date, Change]:
-    """Period -> its changes; `replayed` has the `row_id`s of rows that were replayed from quarantine.
-
-    The old and the new state of an updated row both count: the row may have moved to another period.
-    """
-    again = F.lit(False)
-    if replayed is not None:
-        known = F.broadcast(replayed.select("row_id", F.lit(True).alias("_again")))
-        feed, again = feed.join(known, "row_id", "left"), F.coalesce("_again", F.lit(False))
-    found = feed.groupBy(_period(table)).agg(
-        F.count("*"), F.count_if(again), F.count_if(F.col("_change_type") != "insert")
-    )
-    return {period: Change(*numbers) for period, *numbers in found.collect()}
-
-
-def few_changes_by_period(
+def changes_by_period(
     feed: pa.RecordBatchReader, table: Table, replayed: pa.Table, scratch: Path
 ) -> dict[date, Change]:
-    """The same of a feed in this process."""
+    """Period -> its changes; `replayed` has the `row_id`s of rows that were replayed from quarantine.
+
+    The old and the new state of an updated row both count: the row may have moved to another period. It is one pass
+    over two columns, in this process however many rows there are.
+    """
     with spilling_duckdb(scratch) as db:
         db.register("feed", feed)
         db.register("replayed", replayed)
@@ -81,16 +70,10 @@ def period_filter(table: Table, periods: Collection[date]) -> Column:
 
 def occurred_sql(table: Table, periods: Collection[date]) -> str:
     """The same as SQL that Spark and DataFusion read. The additional bounds let Delta skip files."""
-    first, after = (
-        min(periods),
-        max(periods) + timedelta(days={"day": 1, "week": 7, "month": 31}[table.period or "day"]),
-    )
+    longest = timedelta(days={"day": 1, "week": 7, "month": 31}[table.period or "day"])
+    first, after = min(periods), max(periods) + longest
     days = ", ".join(map(sql_date, sorted(periods)))
     return (
         f"occurred_at >= TIMESTAMP '{first} 00:00:00Z' AND occurred_at < TIMESTAMP '{after} 00:00:00Z' "
         f"AND CAST(date_trunc({sql_text(str(table.period))}, occurred_at) AS DATE) IN ({days})"
     )
-
-
-def _period(table: Table) -> Column:
-    return F.to_date("occurred_at") if table.period == "day" else F.trunc("occurred_at", str(table.period))
