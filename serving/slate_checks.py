@@ -39,7 +39,8 @@ def slate_checks(night: Night, db: duckdb.DuckDBPyConnection) -> list[Check]:
     # A rule may end a list: it is full then when its first page is.
     length = slate.k if slate.rules else slate.stored
     found = _count_lists(db) | _count_users(db, length) | _count_items(db, slate.k) | _count_active_users(night, db)
-    night.counts |= {"lists": found["rows"], "empty_lists": found["empty"], "known_users": found["known"]}
+    night.counts |= {"lists": found["rows"], "unjudged_lists": found["unjudged"], "empty_lists": found["empty"]}
+    night.counts["known_users"] = found["known"]
     if slate.by_score:
         found["order"] = found["rising"]
     if not slate.rules:
@@ -129,7 +130,7 @@ def _count_lists(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """WITH finite AS (SELECT *, [s FOR s IN scores IF isfinite(s)] AS good FROM unjudged_lists),
         every AS (SELECT count(*) AS rows, count(DISTINCT user_id) AS users,
             count(*) FILTER (length = 0) AS empty FROM pages)
-        SELECT any_value(rows) AS rows, any_value(users) AS users, any_value(empty) AS empty,
+        SELECT any_value(rows) AS rows, any_value(users) AS users, any_value(empty) AS empty, count(items) AS unjudged,
         count(*) FILTER (len(items) <> len(list_distinct(items))) AS duplicates,
         count(*) FILTER (len(items) <> len(scores)) AS unequal,
         count(*) FILTER (len(good) <> len(scores)) AS infinite,
