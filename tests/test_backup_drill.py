@@ -28,6 +28,7 @@ def night(project: Project, day: date) -> tuple[dict[str, list[str]], dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # MLflow's use of SQLAlchemy
 def test_a_destroyed_project_is_restored_and_its_next_night_equals_an_undisturbed_one(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "shop", SMALL)
     made, landing, safe = tmp_path / "made", project.root / "landing", str(tmp_path / "safe")
