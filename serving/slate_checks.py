@@ -107,11 +107,11 @@ LIST = "user_id, items, scores, model_version"
 
 
 def _touched_sql(night: Night) -> str:
-    """What each user touched in each week before the night's end: user_id, items, last_at."""
+    """What each user touched in each week before the night's end: week, user_id, items, last_at."""
     end, week = f"TIMESTAMPTZ '{night.end.isoformat()}'", HISTORIES.period_of(night.date)
     before = f'list_filter("at", lambda moment: moment < {end})'
-    return f"""SELECT user_id, items, "at"[-1] AS last_at FROM weeks WHERE week < DATE '{week}'
-        UNION ALL SELECT user_id, items[1:len({before})], list_max({before}) FROM weeks
+    return f"""SELECT week, user_id, items, "at"[-1] AS last_at FROM weeks WHERE week < DATE '{week}'
+        UNION ALL SELECT week, user_id, items[1:len({before})], list_max({before}) FROM weeks
         WHERE week = DATE '{week}' AND "at"[1] < {end}"""
 
 
@@ -145,25 +145,31 @@ def _count_users(db: duckdb.DuckDBPyConnection, stored: int) -> dict[str, Any]:
     The model may not know yet an item that no list holds: no list is short for lack of it. Seen items are found by
     hashes first, which takes half the time of a look into each list.
     """
-    return _one(
+    # As tables: in one query DuckDB would take several times as long.
+    db.execute(
+        """CREATE TEMP TABLE suspects AS SELECT DISTINCT user_id FROM (SELECT user_id, hash(user_id, item) AS h FROM
+            (SELECT user_id, unnest(items) AS item FROM lists SEMI JOIN scope USING (user_id)))
+        SEMI JOIN (SELECT hash(user_id, item) AS h FROM
+            (SELECT user_id, unnest(items) AS item FROM touched SEMI JOIN scope USING (user_id)))
+        USING (h)"""
+    )
+    db.execute(
+        """CREATE TEMP TABLE known AS
+        SELECT user_id, length FROM (SELECT DISTINCT user_id FROM touched) LEFT JOIN pages USING (user_id)"""
+    )
+    seen = """SELECT count(DISTINCT user_id) AS seen
+        FROM touched SEMI JOIN suspects USING (user_id) JOIN lists USING (user_id)
+        WHERE list_has_any(lists.items, touched.items)"""
+    return _one(db, seen) | _one(
         db,
-        f"""WITH suspects AS (SELECT DISTINCT user_id FROM (SELECT user_id, hash(user_id, item) AS h FROM
-                (SELECT user_id, unnest(items) AS item FROM lists SEMI JOIN scope USING (user_id)))
-            SEMI JOIN (SELECT hash(user_id, item) AS h FROM
-                (SELECT user_id, unnest(items) AS item FROM touched SEMI JOIN scope USING (user_id)))
-            USING (h)),
-        joined AS (SELECT user_id, length
-            FROM (SELECT DISTINCT user_id FROM touched) LEFT JOIN pages USING (user_id)),
-        room AS (SELECT user_id, count(DISTINCT item) AS used FROM
+        f"""WITH room AS (SELECT user_id, count(DISTINCT item) AS used FROM
             (SELECT user_id, unnest(items) AS item FROM touched
-             SEMI JOIN (SELECT user_id FROM joined WHERE length < {stored}) USING (user_id))
+             SEMI JOIN (SELECT user_id FROM known WHERE length < {stored}) USING (user_id))
             WHERE item IN (SELECT item FROM listed) GROUP BY user_id)
         SELECT count(*) AS known, count(length) AS covered,
-        (SELECT count(DISTINCT user_id) FROM touched SEMI JOIN suspects USING (user_id) JOIN lists USING (user_id)
-         WHERE list_has_any(lists.items, touched.items)) AS seen,
         count(*) FILTER (length < least({stored}, (SELECT count(*) FROM listed) - coalesce(used, 0))) AS short,
         count(*) FILTER (length = 0 AND (SELECT count(*) FROM listed) > coalesce(used, 0)) AS starved
-        FROM joined LEFT JOIN room USING (user_id)""",
+        FROM known LEFT JOIN room USING (user_id)""",
     )
 
 
@@ -192,7 +198,8 @@ def _count_active_users(night: Night, db: duckdb.DuckDBPyConnection) -> dict[str
         db,
         f"""WITH everybody AS (SELECT any_value(items) AS items FROM popular),
         active AS (SELECT user_id, first FROM (SELECT DISTINCT user_id FROM touched
-            WHERE last_at >= TIMESTAMPTZ '{since.isoformat()}') LEFT JOIN pages USING (user_id)),
+            WHERE week >= DATE '{HISTORIES.period_of(since.date())}'
+            AND last_at >= TIMESTAMPTZ '{since.isoformat()}') LEFT JOIN pages USING (user_id)),
         alike AS (SELECT user_id, first, everybody.items FROM active, everybody
             WHERE len(first) > 0 AND list_has_all(everybody.items, first)),
         seen AS (SELECT user_id, flatten(list(items)) AS seen FROM touched

@@ -18,9 +18,10 @@ from nightloom.lake.duck import read_parquet
 from nightloom.lake.recommendations import files_of_night, previous_night
 from nightloom.literals import sql_text
 from nightloom.night import records, stages
-from nightloom.night.context import Night
+from nightloom.night.context import Night, end_of
 from nightloom.night.records import OK
 from nightloom.night.revision import code_revision
+from nightloom.places import place_at
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,24 @@ def create_scope(night: Night, db: duckdb.DuckDBPyConnection) -> None:
         others += " UNION SELECT user_id FROM replaced_before"
     db.execute(f"CREATE TEMP VIEW unjudged_lists AS FROM lists SEMI JOIN ({others}) USING (user_id)")
     users = "SELECT user_id FROM unjudged_lists"
-    if changed := sorted(set(lake.files(HISTORIES, night.pin(HISTORIES))) - before.histories):
-        read_parquet(db, changed).create_view("changed_weeks")
-        users += " UNION SELECT user_id FROM changed_weeks"
+    now = set(lake.files(HISTORIES, night.pin(HISTORIES)))
+    if written := sorted(now - before.histories):
+        users += f" UNION SELECT user_id FROM ({_changed_weeks(db, written, sorted(before.histories - now))})"
     # An event that was delivered before its time counts from the night of its time on.
-    due = f"SELECT user_id FROM weeks WHERE week >= DATE '{HISTORIES.period_of(before.night)}'"
+    since, week = end_of(before.night), HISTORIES.period_of(before.night)
+    due = f"""SELECT user_id FROM weeks
+        WHERE week >= DATE '{week}' AND list_max("at") >= TIMESTAMPTZ '{since.isoformat()}'"""
     db.execute(f"CREATE TEMP TABLE scope AS {users} UNION {due}")
+
+
+def _changed_weeks(db: duckdb.DuckDBPyConnection, written: list[str], gone: list[str]) -> str:
+    """SELECT of the written weeks that are not as in the files which they replace; all where one of these is gone."""
+    columns = 'week, user_id, items, "at"'
+    read_parquet(db, written, hive_partitioning=True).create_view("written_weeks")
+    if not gone or not all(place_at(file).exists() for file in gone):
+        return f"SELECT {columns} FROM written_weeks"
+    read_parquet(db, gone, hive_partitioning=True).create_view("replaced_weeks")
+    return f"SELECT {columns} FROM written_weeks EXCEPT SELECT {columns} FROM replaced_weeks"
 
 
 def _judged_before(night: Night) -> JudgedFiles | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nightloom.contracts import ITEM_STATS, ITEMS, POPULAR, SIMILAR_ITEMS
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, SIMILAR_ITEMS
+from nightloom.lake import arrow
 from nightloom.night import stages
 from serving.slate_checks import lists_database
-from tests.serving.conftest import USERS, D
+from tests.serving.conftest import USERS, D, moment
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Project
@@ -173,6 +175,12 @@ def looked_into(project: Project, day: date = NEXT) -> list[str]:
         return [user for (user,) in db.sql("SELECT DISTINCT user_id FROM unjudged_lists ORDER BY 1").fetchall()]
 
 
+def scope(project: Project, day: date = NEXT) -> list[str]:
+    """Users of whom a night's gate asks whether they have seen an item of their list."""
+    with lists_database(project.night(day, stages.SLATE_GATE)) as db:
+        return [user for (user,) in db.sql("SELECT user_id FROM scope ORDER BY 1").fetchall()]
+
+
 def test_lists_that_an_open_gate_has_judged_are_not_looked_into_again(judged: Project) -> None:
     assert (failing(judged, NEXT), looked_into(judged)) == ({}, ["u1"])
     judged.plant_lists(NEXT, only=["u2"], items=["3", "4", "5", "4"], full_night=D)
@@ -182,6 +190,29 @@ def test_lists_that_an_open_gate_has_judged_are_not_looked_into_again(judged: Pr
 def test_an_item_that_was_seen_since_the_last_gate_is_found_in_a_judged_list(judged: Project) -> None:
     judged.plant_histories(NEXT, likes={"u3": ["5", "6"]}, at=NEXT)
     assert "u3" not in looked_into(judged)
+    assert failing(judged, NEXT)["seen_item"] == "1 lists"
+
+
+def test_only_users_whose_history_has_changed_are_looked_for_among_seen_items(judged: Project) -> None:
+    """The week's file is written again with the others' rows as they were."""
+    lake = judged.night().lake
+    rows = lake.rows(HISTORIES).to_pylist()
+    for row in rows:
+        if row["user_id"] == "u3":
+            row |= {name: [*row[name], added] for name, added in (("items", "9"), ("event_ids", "u3-9"))}
+            row |= {"weights": [*row["weights"], 1.0], "at": [*row["at"], moment(NEXT)]}
+    week = HISTORIES.period_of(D)
+    lake.replace(HISTORIES, arrow(HISTORIES, rows), f"week = DATE '{week}'", "{}")
+    assert scope(judged) == ["u1", "u3"]
+    for file in set(lake.files(HISTORIES, lake.version(HISTORIES) - 1)) - set(lake.files(HISTORIES)):
+        Path(file).unlink()
+    assert scope(judged) == USERS
+
+
+def test_an_event_that_came_before_its_time_is_looked_for_from_the_night_of_its_time_on(judged: Project) -> None:
+    judged.plant_histories(D, likes={"u3": ["5"]}, at=NEXT)
+    judged.judge()
+    assert scope(judged) == ["u1", "u3"]
     assert failing(judged, NEXT)["seen_item"] == "1 lists"
 
 
