@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+REFIT_OF = "refit_of"
+"""Tag of a refit: the number of the judged version that it trains anew, on the days too that judged it."""
 FILES = "files"  # the artefact of the logged model that holds the files of Model.save()
 
 
@@ -41,7 +43,7 @@ class RegisteredVersion:
     """Which model: als, sequence, ..."""
     folder: Path
     tags: Mapping[str, str]
-    """night, cut (ISO times), table, table_version, rows, code, config, run_id."""
+    """night, cut (ISO times), table, table_version, rows, code, config, run_id; of a refit also REFIT_OF."""
 
     @cached_property
     def model(self) -> Model:
@@ -66,7 +68,7 @@ def client(settings: Settings) -> "MlflowClient":
 
 
 def champion(settings: Settings) -> RegisteredVersion | None:
-    """The version that scores, or None before the first promotion."""
+    """The judged version that won, or None before the first promotion; serving_version() is the one that scores."""
     database = settings.tracking_uri.removeprefix("sqlite:///")
     if database != settings.tracking_uri and not Path(database).exists():
         return None  # MLflow would create the database, which takes seconds
@@ -82,11 +84,31 @@ def champion(settings: Settings) -> RegisteredVersion | None:
     return _fetched(settings, found)
 
 
+def serving_version(settings: Settings) -> RegisteredVersion | None:
+    """The version that scores: the champion's newest refit, the champion where it has none; None without a champion."""
+    judged = champion(settings)
+    return (newest_refit(settings, judged.version) or judged) if judged else None
+
+
+def newest_refit(settings: Settings, version: str) -> RegisteredVersion | None:
+    """The newest refit of a judged version, or None."""
+    found = refits(settings).get(version, [])
+    return find_version(settings, found[-1]) if found else None
+
+
+def refits(settings: Settings) -> dict[str, list[str]]:
+    """Judged version -> its refits, the oldest first."""
+    found: dict[str, list[str]] = {}
+    for each in _versions(settings):
+        if judged := each.tags.get(REFIT_OF):
+            found.setdefault(judged, []).append(str(each.version))
+    return found
+
+
 def versions_of_night(settings: Settings, night: date) -> list[RegisteredVersion]:
-    """The newest version of each model that was trained for that night."""
-    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
+    """The newest version of each model that was trained for that night to be judged."""
     by_model: dict[str, ModelVersion] = {}
-    for version in sorted(found, key=lambda each: int(each.version)):
+    for version in _judged_versions(settings):
         if version.tags.get("night") == str(night):
             by_model[version.tags["model"]] = version
     return [_fetched(settings, version) for version in by_model.values()]
@@ -94,8 +116,8 @@ def versions_of_night(settings: Settings, night: date) -> list[RegisteredVersion
 
 def oldest_version(settings: Settings) -> RegisteredVersion | None:
     """The first version that was registered, or None."""
-    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
-    return _fetched(settings, min(found, key=lambda each: int(each.version))) if found else None
+    found = _judged_versions(settings)
+    return _fetched(settings, found[0]) if found else None
 
 
 def find_version(settings: Settings, version: str) -> RegisteredVersion:
@@ -116,22 +138,35 @@ def load_version(settings: Settings, version: str) -> Model:
 
 
 def newest_version(settings: Settings) -> RegisteredVersion | None:
-    """The version that was registered last, or None."""
-    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
-    return _fetched(settings, max(found, key=lambda each: int(each.version))) if found else None
+    """The version of the last training that a gate has to judge, or None."""
+    found = _judged_versions(settings)
+    return _fetched(settings, found[-1]) if found else None
 
 
 def aliased_versions(settings: Settings) -> set[str]:
-    """The versions that an alias names: the champion and the last challenger."""
+    """The versions that an alias names, the champion and the last challenger, and their newest refits."""
     mlflow_client = client(settings)
     from mlflow.exceptions import MlflowException
 
     try:
-        return {str(version) for version in mlflow_client.get_registered_model(settings.project.name).aliases.values()}
+        aliases = mlflow_client.get_registered_model(settings.project.name).aliases
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # nothing was registered yet
             return set()
         raise
+    named, again = {str(version) for version in aliases.values()}, refits(settings)
+    return named | {again[version][-1] for version in named & again.keys()}
+
+
+def _judged_versions(settings: Settings) -> "list[ModelVersion]":
+    """All versions but refits, the oldest first."""
+    return [each for each in _versions(settings) if REFIT_OF not in each.tags]
+
+
+def _versions(settings: Settings) -> "list[ModelVersion]":
+    """All versions, the oldest first."""
+    found = client(settings).search_model_versions(f"name = {sql_text(settings.project.name)}")
+    return sorted(found, key=lambda each: int(each.version))
 
 
 def _fetched(settings: Settings, version: "ModelVersion") -> RegisteredVersion:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from models.registry import RegistryError, champion
+from models.registry import RegistryError, serving_version
 from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake, now
 from nightloom.lake.described_items import describe_items
@@ -38,7 +38,7 @@ def function_command(place: str, keep: int) -> None:
 
 def export(settings: Settings, place: Place, keep: int = 2) -> str:
     """Write an export and make it the current one -> its name. Raises NightloomError where there is no champion."""
-    if (found := champion(settings)) is None:
+    if (found := serving_version(settings)) is None:
         raise RegistryError("there is no champion yet; a night trains and promotes one")
     lake = Lake(settings.place("lake"))
     [night] = lake.rows(ITEM_STATS, columns=["max(night) AS night"])["night"].to_pylist()

@@ -16,13 +16,10 @@ from serving.history import user_condition
 def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
     """The runs that made a version: of its night each stage's last success before the publish, and the training."""
     night, published_at, version = date.fromisoformat(meta["night"]), _published_at(meta), meta["model_version"]
-    model = [
-        run
-        for run in stage_runs(
-            lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK, last=night, started_until=published_at
-        )
-        if version in (run.model_version, *run.trained_models)
-    ]
+    trainings = stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK, last=night, started_until=published_at)
+    # Of a refit also the training of the version that was judged.
+    judged = {run.refit_of for run in trainings if run.model_version == version and run.refit_of}
+    model = [run for run in trainings if run.model_version == version or {version, *judged} & {*run.trained_models}]
     of_night = stage_runs(lake, statuses=OK, night=night, started_until=published_at)
     return last_attempts([*model, *(run for run in of_night if run.stage != stages.TRAIN.name)])
 

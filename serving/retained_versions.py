@@ -65,7 +65,8 @@ def _persons_champion(lake: Lake) -> list[tuple[str, int]]:
     if not lake.exists(CHAMPIONS):
         return []
     champion = lake.rows(CHAMPIONS, "true ORDER BY changed_at DESC LIMIT 1", ["version"])["version"][0].as_py()
-    own = [run for run in stage_runs(lake, stages.TRAIN, statuses=OK) if champion in run.trained_models]
+    trainings = stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK)
+    own = [run for run in trainings if champion in (run.refit_of, *run.trained_models)]
     return [pair for run in own for pair in run.reads.items() if _exists(lake, *pair)]
 
 

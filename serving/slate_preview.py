@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from models.registry import RegistryError, champion
+from models.registry import RegistryError, serving_version
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, USERS
 from nightloom.errors import MissingTableError, UnknownUserError
 from nightloom.lake import Lake
@@ -67,7 +67,7 @@ def build_preview(settings: Settings, user: str, night: date | None = None, k: i
     who = read_profile(lake, user, str(night), reads)
     if not who.events:
         raise UnknownUserError(f"user {user} has no interaction up to {night}; such a reader gets the popular list")
-    if (found := champion(settings)) is None:
+    if (found := serving_version(settings)) is None:
         raise RegistryError(f"there is no champion yet; run {stages.TRAIN.name}, then {stages.MODEL_GATE.name}")
     plan = compile_slate(lake, settings, night, reads[ITEMS.full_name], reads[ITEM_STATS.full_name])
     replayed = replay_list(settings, found.model, plan, who)

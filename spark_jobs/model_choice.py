@@ -1,10 +1,18 @@
-"""Which registered model scores a night: the champion, the one that the night was published with, or a named one."""
+"""Which registered model scores a night: the champion's, the one that the night was published with, or a named one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from models.registry import CHAMPION, RegisteredVersion, RegistryError, champion, find_version, oldest_version
+from models.registry import (
+    CHAMPION,
+    REFIT_OF,
+    RegisteredVersion,
+    RegistryError,
+    find_version,
+    oldest_version,
+    serving_version,
+)
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.model_version import model_version
@@ -27,7 +35,9 @@ def night_model(night: Night) -> RegisteredVersion | None:
     asked = vars(night.arguments).get("model") or CHAMPION
     found: RegisteredVersion | None
     if asked == CHAMPION:
-        found, why = champion(night.settings), "it is the champion"
+        found = serving_version(night.settings)
+        judged = found.tags.get(REFIT_OF) if found else None
+        why = f"it is the refit of the champion, version {judged}" if judged else "it is the champion"
     elif asked != AS_PUBLISHED:
         found, why = find_version(night.settings, asked), "it was asked for"
     elif (known := model_version(night.lake, night.date)) is not None:

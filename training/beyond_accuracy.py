@@ -1,4 +1,4 @@
-"""Beyond-accuracy metrics: catalogue coverage, Gini index, novelty and popularity of lists, whatever users liked later.
+"""Beyond-accuracy metrics: overlap, coverage, Gini index, novelty and popularity of lists, whatever users liked later.
 
 Shapes: T users, K list length, I items. ids_TK holds items, -1 where a list is shorter. The popularity of an item is
 the number of users who liked it before the cut.
@@ -8,6 +8,14 @@ import numpy as np
 
 from models.base import I32, I64
 from training.ranking_metrics import F64
+
+
+def overlap(one_TK: I32, other_TK: I32) -> F64:
+    """T: share of the longer list's items that both lists hold, 1 for two empty lists."""
+    both_T = sum(((other_TK == one_TK[:, [place]]).any(axis=1) & (one_TK[:, place] >= 0)).astype(int)
+                 for place in range(one_TK.shape[1]))  # fmt: skip
+    longer_T = np.maximum((one_TK >= 0).sum(axis=1), (other_TK >= 0).sum(axis=1))
+    return np.where(longer_T > 0, both_T / np.maximum(longer_T, 1), 1.0)
 
 
 def coverage(ids_TK: I32, items: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models import registry
-from models.registry import CHAMPION, RegisteredVersion, RegistryError
+from models.registry import CHAMPION, REFIT_OF, RegisteredVersion, RegistryError
 from nightloom.contracts import CHAMPIONS
 from nightloom.lake import Lake, now
 from nightloom.settings import Settings
@@ -24,8 +24,13 @@ def changes(lake: Lake) -> list[Change]:
 
 
 def promote(settings: Settings, version: str, *, by: str, why: str, run_id: str) -> Change:
-    """Make a version the champion. Raises RegistryError if the version does not exist or is the champion already."""
+    """Make a version the champion.
+
+    Raises RegistryError if the version does not exist, is the champion already, or is a refit.
+    """
     new, old = registry.find_version(settings, version), registry.champion(settings)
+    if judged := new.tags.get(REFIT_OF):
+        raise RegistryError(f"version {version} is a refit of version {judged}; promote that one, and the refit serves")
     if old and old.version == new.version:
         raise RegistryError(f"version {version} ({new.name}) is champion already; `nightloom model history` says why")
     return _set_champion(settings, "promoted", new, old, by=by, why=why, run_id=run_id)

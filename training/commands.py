@@ -49,17 +49,20 @@ def demote(by: str, why: str) -> None:
 @model.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def history(as_json: bool) -> None:
-    """Every change of the champion: when, by whom and why."""
+    """Every change of the champion: when, by whom and why, and its refits, the last of which serves."""
     settings = load()
     rows = champions.changes(Lake(settings.place("lake")))
+    refits = registry.refits(settings) if rows else {}
+    rows = [row | {"refits": refits.get(row["version"], [])} for row in rows]
     if as_json:
         sys.stdout.write(json.dumps(rows, default=str, ensure_ascii=False, indent=1) + "\n")
         return
-    grid = Grid("since (UTC)", "champion", "", "instead of", "by", "why")
+    grid = Grid("since (UTC)", "champion", "", "instead of", "served as", "by", "why")
     for row in rows:
         since, champion = f"{row['changed_at']:%Y-%m-%d %H:%M}", f"version {row['version']} ({row['model']})"
         previous = row["previous_version"] or "-"
-        grid.add_row(since, champion, row["action"], previous, row["by"], row["why"])
+        served = ", ".join(row["refits"]) or row["version"]
+        grid.add_row(since, champion, row["action"], previous, served, row["by"], row["why"])
     screen().print(grid)
     _warn_if_alias_differs(settings, rows)
 

@@ -4,23 +4,25 @@
 killed, it goes on from the last checkpoint in the folder when it is started again with the same arguments.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 import models
-from models.base import Examples, Report
+from models.base import Examples, Model, Report
 from nightloom import settings as settings_module
 from nightloom.errors import DataError
 from nightloom.lake import Lake
 from nightloom.night.context import Night
-from nightloom.places import Place, filled_folder, place_at, write_text
+from nightloom.places import Place, filled_folder, local_copy, place_at, write_text
 from nightloom.settings import ModelSpec
 from training import distributed, trainers
 from training.features import NO_FEATURES, FeatureVersions
@@ -39,6 +41,8 @@ class Task:
     seed: int
     features: FeatureVersions = NO_FEATURES
     """For the models that take features of items or users."""
+    judged: Place | None = None
+    """Files of the judged version that is trained anew; None for a model that a gate has to judge."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
     # A checkpoint is of one network: a blend, which trains several, must not go on from that of a member.
     group.folder = folder if models.definition(spec.name).distributed else None
     try:
-        model = trainers.fit(spec.name, examples, spec.params, _report(spec.name, folder))
+        model = _train(task, spec, examples, _report(spec.name, folder))
     finally:
         group.folder = None
     likes, users = group.sum(own).astype(int)
@@ -120,6 +124,13 @@ def _fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
             model.save(files)
         (folder / "fitted.json").write_text(json.dumps({**vars(fitted), "folder": str(folder)}))
     return fitted
+
+
+def _train(task: Task, spec: ModelSpec, examples: Examples, report: Report) -> Model:
+    if task.judged is None:
+        return trainers.fit(spec.name, examples, spec.params, report)
+    with local_copy(task.judged) as files:
+        return trainers.refit(models.load(files), examples, report)
 
 
 def _report(name: str, folder: Place) -> Report:
@@ -159,23 +170,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train one model as one of the ranks of the group that started this process."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--date", type=date.fromisoformat, required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--params", type=json.loads, help="JSON; default those of nightloom.toml")
-    parser.add_argument("--version", type=int, required=True)
+    parser.add_argument("--params", type=json.loads, required=True, help="JSON")
+    parser.add_argument("--version", type=int, required=True, help="of silver.interactions")
+    parser.add_argument("--cut", type=datetime.fromisoformat, required=True, help="first moment not to train on")
     parser.add_argument("--items", type=int, help="version of silver.items, for a model that takes features")
     parser.add_argument("--users", type=int, help="version of silver.users, likewise")
+    parser.add_argument("--judged", type=place_at, help="files of a judged version, to train it anew")
     parser.add_argument("--folder", type=place_at, required=True)
     given = parser.parse_args(argv)
     settings = settings_module.load(given.config)
-    night = Night(date=given.date, settings=settings, run_id="", stage="training.fit")
-    spec = next(spec for spec in settings.models if spec.name == given.model)
-    if given.params is not None:
-        spec = spec.model_copy(update={"params": given.params})
     group = distributed.group()
     group.compression = settings.training.compression
-    task = replace(task_of(night, given.version), features=FeatureVersions(given.items, given.users))
-    group.run(lambda: fit(task, spec, given.folder))
+    task = Task(
+        Lake(settings.place("lake")), given.version, given.cut, settings.training.seed,
+        FeatureVersions(given.items, given.users), given.judged,
+    )  # fmt: skip
+    group.run(lambda: fit(task, ModelSpec(name=given.model, params=given.params), given.folder))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 All of them rank the whole catalogue for every user who liked something new after the cut, from histories as of the
 cut. The best challenger that passes every check of training/verdict.py is promoted. If none passes, the champion stays,
-which is no failure. Without a champion the gate warns of what is missing for one, and the night publishes the popular
-lists. ops.gates gets the checks of the best challenger, training/report.py writes the outcome of each.
+which is no failure. The winner is trained anew on all days up to the night, and this refit serves (refit.py). Without a
+champion the gate warns of what is missing for one, and the night publishes the popular lists. ops.gates gets the checks
+of the best challenger, training/report.py writes the outcome of each.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from datetime import datetime
 from models import registry
 from models.base import Examples, Model
 from models.popularity import Popularity
-from models.registry import CHALLENGER, RegisteredVersion
+from models.registry import CHALLENGER, REFIT_OF, RegisteredVersion
 from nightloom.contracts import CHAMPIONS, INTERACTIONS, USERS
 from nightloom.night import stages
 from nightloom.night.context import Night
@@ -26,6 +27,7 @@ from training.dataset import read_log, training_examples
 from training.features import with_user_features
 from training.first_model import no_champion_check
 from training.fit import task_of
+from training.refit import Refit, refit_winner
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 from training.verdict import Comparison, Verdict, decide
 
@@ -38,12 +40,18 @@ def main(night: Night) -> None:
     champion = registry.champion(night.settings)
     challengers = eligible_candidates(night, champion)
     disabled = night.settings.gates.model.mode == "disabled"
-    verdict = (newest_wins if disabled else evaluate)(night, challengers, champion)
-    checks = verdict.checks
-    if champion is None and version_to_promote(night, verdict, champion) is None:
+    verdict, comparison = newest_wins(night, challengers) if disabled else evaluate(night, challengers, champion)
+    promoted = version_to_promote(night, verdict, champion)
+    winner = challengers[promoted] if promoted is not None else champion
+    dry_run = night.settings.gates.model.mode == "dry_run"
+    refit, refit_checks = refit_winner(night, None if dry_run else winner)
+    if comparison is not None:
+        report.write(night, comparison, verdict, challengers, champion, promoted, refit)
+    checks = [*verdict.checks, *refit_checks]
+    if winner is None:
         checks = [*checks, no_champion_check(night, len(challengers), bool(verdict.by_version))]
     record_and_enforce(night, stages.MODEL_GATE, checks)
-    apply_verdict(night, verdict, champion)
+    apply_verdict(night, verdict, champion, refit)
 
 
 def eligible_candidates(night: Night, champion: RegisteredVersion | None) -> Candidates:
@@ -53,15 +61,17 @@ def eligible_candidates(night: Night, champion: RegisteredVersion | None) -> Can
     return {version: trained[version] for version in sorted(trained, key=int) if version not in excluded}
 
 
-def newest_wins(night: Night, challengers: Candidates, champion: RegisteredVersion | None) -> Verdict:
+def newest_wins(night: Night, challengers: Candidates) -> tuple[Verdict, None]:
     """The verdict of a disabled gate: the newest challenger, with a warning."""
     warning = Check("judged", False, f"gates.model.mode is {night.settings.gates.model.mode}", "enabled", "warn")
     checks = [_challengers_check(challengers), warning]
-    return Verdict(max(challengers, key=int, default=None), bool(challengers), checks)
+    return Verdict(max(challengers, key=int, default=None), bool(challengers), checks), None
 
 
-def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion | None) -> Verdict:
-    """Compare the models, decide by the promotion rule, and write the report."""
+def evaluate(
+    night: Night, challengers: Candidates, champion: RegisteredVersion | None
+) -> tuple[Verdict, Comparison | None]:
+    """Compare the models and decide by the promotion rule; no comparison where there is nothing to compare."""
     task = task_of(night, night.pin(INTERACTIONS))
     log = read_log(night.lake, task.version, night.end, only_likes=False)
     evaluation = evaluation_set(log, task.cut)
@@ -73,14 +83,12 @@ def evaluate(night: Night, challengers: Candidates, champion: RegisteredVersion 
         _challengers_check(challengers),
     ]
     if not (users and challengers):  # an override can promote the newest, though nothing could be compared
-        return Verdict(max(challengers, key=int, default=None), False, checks)
+        return Verdict(max(challengers, key=int, default=None), False, checks), None
     examples = training_examples(log.liked_before(task.cut), task.cut, task.seed)
     del log  # what the models need of it is in the evaluation set and the examples
     comparison = compare(night.settings, evaluation, task.cut, challengers, champion, examples)
     verdict = decide(comparison, night.settings.gates.model, task.seed)
-    promoted = version_to_promote(night, verdict, champion)
-    report.write(night, comparison, verdict, challengers, champion, promoted)
-    return Verdict(verdict.best, verdict.promoted, [*checks, *verdict.checks], verdict.by_version, verdict.gains)
+    return replace(verdict, checks=[*checks, *verdict.checks]), comparison
 
 
 def _challengers_check(challengers: Candidates) -> Check:
@@ -122,7 +130,7 @@ def _override(night: Night) -> str | None:
     return override
 
 
-def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | None) -> None:
+def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | None, refit: Refit | None) -> None:
     """Move the aliases, and write the serving version into the night's manifest."""
     promoted, dry_run = version_to_promote(night, verdict, champion), night.settings.gates.model.mode == "dry_run"
     if verdict.best is not None and not dry_run:
@@ -138,7 +146,10 @@ def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | 
             f"dry run: would promote version {verdict.best}, kept {f'version {serving}' if serving else 'none'}"
         )
     if serving is not None:
-        night.tags["model_version"] = serving
+        night.tags["model_version"] = refit.version if refit else serving
+    if refit:
+        night.tags["verdict"] += f", served as version {refit.version}"
+        night.tags[REFIT_OF] = refit.judged
     print(f"model gate: {night.tags['verdict']}")
 
 

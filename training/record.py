@@ -3,8 +3,10 @@
 import json
 import time
 import warnings
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import models
@@ -17,10 +19,12 @@ from training import registration
 from training.fit import FittedModel, Task
 
 
-def record(night: Night, task: Task, fitted: FittedModel, rows: int) -> str:
+def record(
+    night: Night, task: Task, fitted: FittedModel, rows: int, more: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Log params, learning curve, data and files; register the model. Returns the new version's number.
 
-    The version's tags have what gate 2, training.due and people need: night, cut, table and version, rows, code.
+    The version's tags have what gate 2, training.due and people need: night, cut, table version, rows, code, `more`.
     """
     mlflow_client = registry.client(night.settings)
     import mlflow
@@ -28,13 +32,13 @@ def record(night: Night, task: Task, fitted: FittedModel, rows: int) -> str:
     tags = {
         "model": fitted.name, "night": str(night.date), "cut": task.cut.isoformat(), "code": code_revision(),
         "table": INTERACTIONS.full_name, "table_version": str(task.version), "rows": str(rows),
-        "config": night.settings.digest, "run_id": night.run_id,
+        "config": night.settings.digest, "run_id": night.run_id, **more,
     }  # fmt: skip
-    run_name = f"{fitted.name} {night.date}"
+    run_name = f"{fitted.name} {night.date}{' refit' if task.judged else ''}"
     with mlflow.start_run(
         experiment_id=registration.experiment_id(night.settings), run_name=run_name, tags=tags
     ) as run:
-        mlflow.log_params({**fitted.params, "seed": task.seed, "holdout_days": night.settings.training.holdout_days})
+        mlflow.log_params({**fitted.params, "seed": task.seed, "holdout_days": (night.end - task.cut).days})
         mlflow_client.log_batch(run.info.run_id, metrics=_metrics(fitted))
         mlflow.log_dict(json.loads(night.settings.model_dump_json(exclude={"places", "file"})), "config.json")
         mlflow.log_input(_dataset(night, task), context="training")

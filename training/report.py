@@ -14,6 +14,7 @@ from nightloom.night.context import Night
 from nightloom.settings import ModelGate
 from training import registration, report_page
 from training.ranking_metrics import METRICS
+from training.refit import Refit
 from training.scorecard import ALL, SEGMENTS, Scorecard
 from training.verdict import Comparison, Verdict, outcome
 
@@ -23,6 +24,7 @@ Row = dict[str, Any]
 def write(
     night: Night, comparison: Comparison, verdict: Verdict,
     challengers: Mapping[str, RegisteredVersion], champion: RegisteredVersion | None, promoted: str | None,
+    refit: Refit | None,
 ) -> None:  # fmt: skip
     """Write a row and a description for every challenger, and one MLflow run with the comparison."""
     judged_at = now()
@@ -35,8 +37,10 @@ def write(
     night.record_write(MODEL_VERDICTS)
     for row in rows:
         description = f"Gate 2, night of {night.date}: {row['outcome']}. {row['why']}"
+        if refit and row["version"] == refit.judged:
+            description += f". {refit}"
         registration.describe(night.settings, row["version"], description)
-    _log_run(night, comparison, verdict, challengers, champion, promoted)
+    _log_run(night, comparison, verdict, challengers, champion, promoted, refit)
 
 
 def _verdict_row(
@@ -64,6 +68,7 @@ def _segment_means(card: Scorecard, rules: ModelGate) -> list[tuple[str, float]]
 def _log_run(
     night: Night, comparison: Comparison, verdict: Verdict,
     challengers: Mapping[str, RegisteredVersion], champion: RegisteredVersion | None, promoted: str | None,
+    refit: Refit | None,
 ) -> None:  # fmt: skip
     """Log the means as metrics, comparison.json for programs, and comparison.html for people."""
     cards = {f"{challengers[version].name} v{version}": card for version, card in comparison.challengers.items()}
@@ -80,7 +85,7 @@ def _log_run(
         client.log_batch(run.info.run_id, metrics=_mlflow_metrics(rows))
         checks = {version: [vars(check) for check in checks] for version, checks in verdict.by_version.items()}
         mlflow.log_dict(json.loads(json.dumps({"models": rows, "checks": checks})), "comparison.json")
-        page = report_page.page(night, comparison, verdict, cards, challengers, champion, promoted)
+        page = report_page.page(night, comparison, verdict, cards, challengers, champion, promoted, refit)
         mlflow.log_text(page, "comparison.html")
 
 

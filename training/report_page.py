@@ -17,8 +17,9 @@ from nightloom.night.context import Night
 from nightloom.night.records import Check
 from nightloom.pages.html import render
 from training import plots, registration
+from training.beyond_accuracy import overlap
 from training.bootstrap_intervals import Interval, bootstrap_intervals
-from training.ranking_metrics import F64
+from training.refit import Refit
 from training.scorecard import SEGMENTS, Scorecard
 from training.verdict import Comparison, Verdict, outcome
 
@@ -30,6 +31,7 @@ EXAMPLES = 3
 def page(
     night: Night, comparison: Comparison, verdict: Verdict, cards: Mapping[str, Scorecard],
     challengers: Mapping[str, RegisteredVersion], champion: RegisteredVersion | None, promoted: str | None,
+    refit: Refit | None,
 ) -> str:  # fmt: skip
     """`cards` are the scorecards of all compared models, by the name to show."""
     rules = night.settings.gates.model
@@ -46,6 +48,7 @@ def page(
         TEMPLATE,
         night=night.date,
         decision=f"version {promoted} is promoted" if promoted else "nobody is promoted",
+        serving=str(refit) if refit else None,
         users=len(comparison.evaluation.holdout.user_ids),
         holdout_days=night.settings.training.holdout_days,
         mode=rules.mode,
@@ -108,14 +111,6 @@ def _list_changes(
             for user in users
         ],
     }
-
-
-def overlap(one_TK: I32, other_TK: I32) -> F64:
-    """T: share of the longer list's items that both lists hold, 1 for two empty lists."""
-    both_T = sum(((other_TK == one_TK[:, [place]]).any(axis=1) & (one_TK[:, place] >= 0)).astype(int)
-                 for place in range(one_TK.shape[1]))  # fmt: skip
-    longer_T = np.maximum((one_TK >= 0).sum(axis=1), (other_TK >= 0).sum(axis=1))
-    return np.where(longer_T > 0, both_T / np.maximum(longer_T, 1), 1.0)
 
 
 def _titles_with_overlap(own_K: I32, other_K: I32, titles: Mapping[int, str]) -> list[tuple[str, bool]]:

@@ -76,6 +76,11 @@ class StageRun:
         return None if version == "None" else version
 
     @property
+    def refit_of(self) -> str | None:
+        """The judged version that a model gate trained anew as `model_version`."""
+        return self.tags.get("refit_of")
+
+    @property
     def trained_models(self) -> dict[str, str]:
         """Version -> name of the models that it trained, from the tag `models`: "als 2, sequence 3"."""
         models = [model.rsplit(" ", 1) for model in self.tags.get("models", "").split(", ") if " " in model]

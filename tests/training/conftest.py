@@ -1,8 +1,9 @@
 """Fixtures: small projects in temporary folders, with a real lake and a real MLflow on SQLite."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -42,10 +43,16 @@ def tracked(mlflow_database: Path) -> Track:
 def project(tmp_path: Path) -> MakeProject:
     """A function that makes a project of models and rows: project(["als"], rows) -> its settings."""
 
-    def make(models: Sequence[str], rows: Sequence[Row], more: str = "") -> Settings:
+    def make(
+        models: Sequence[str], rows: Sequence[Row], more: str = "", replace: Mapping[str, str] = MappingProxyType({})
+    ) -> Settings:
         file = tmp_path / "nightloom.toml"
         sections = [name if "\n" in name else f'[[models]]\nname = "{name}"' for name in models]
-        file.write_text("\n".join([TOML, *sections, more]))
+        head = TOML
+        for line, other in replace.items():
+            assert line in head
+            head = head.replace(line, other)
+        file.write_text("\n".join([head, *sections, more]))
         settings = settings_module.load(file)
         night_of(settings).lake.append(INTERACTIONS, rows)
         return settings

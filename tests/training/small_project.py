@@ -32,6 +32,7 @@ event = "like"
 
 [training]
 holdout_days = 2
+refit = false
 """
 
 

@@ -20,7 +20,7 @@ from nightloom.night.context import NothingToDo
 from nightloom.places import folder_of
 from nightloom.settings import Settings
 from tests.training.small_project import MakeProject, Track, event, night_of
-from training import distributed, fit, registration, train
+from training import distributed, fit, launch, registration, train
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -207,8 +207,8 @@ def test_ranks_that_fail_are_started_again_a_bounded_number_of_times(
     task, spec = fit.task_of(night, night.lake.version(INTERACTIONS)), night.settings.models[0]
     dying = [sys.executable, "-c", "import os; print('started', flush=True); os.kill(os.getpid(), 9)"]
     monkeypatch.setattr(distributed, "command", lambda *_, **__: dying)
-    with pytest.raises(train.TrainingError, match=r"exit code -9 .*, after 2 restarts \(training\.restarts\)"):
-        train.fit_on_ranks(night, task, spec, tmp_path)
+    with pytest.raises(launch.TrainingError, match=r"exit code -9 .*, after 2 restarts \(training\.restarts\)"):
+        launch.fit_on_ranks(night, task, spec, tmp_path)
     output = capfd.readouterr().out
     assert output.count("started") == 3
     assert "restart 2 of 2 continues from the last checkpoint" in output

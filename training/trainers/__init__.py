@@ -14,9 +14,23 @@ from models.base import Examples, Model, Report, no_report
 
 def fit(name: str, examples: Examples, params: Mapping[str, Any], report: Report = no_report) -> Model:
     """Raises pydantic's ValidationError where `params` has a name or value that the model does not know."""
-    definition = models.definition(name)
-    given = definition.params(**params)
-    trainer = f"{__name__}.{name}"
-    owner: Any = import_module(trainer) if find_spec(trainer) else definition.model
-    trained: Model = owner.fit(examples, given, report)
+    trained: Model = _owner(name).fit(examples, models.definition(name).params(**params), report)
     return trained
+
+
+def refit(judged: Model, examples: Examples, report: Report = no_report) -> Model:
+    """Train a judged model anew on more examples, with its hyper-parameters.
+
+    A trainer with a refit() of its own keeps more of it: what it learnt from likes that it held out.
+    """
+    owner = _owner(judged.name)
+    if not hasattr(owner, "refit"):
+        return fit(judged.name, examples, judged.params.model_dump(), report)
+    trained: Model = owner.refit(judged, examples, report)
+    return trained
+
+
+def _owner(name: str) -> Any:
+    """The trainer's module, or the class of a model that fits itself."""
+    trainer = f"{__name__}.{name}"
+    return import_module(trainer) if find_spec(trainer) else models.definition(name).model

@@ -42,10 +42,23 @@ def fit(examples: Examples, params: BlendParams, report: Report) -> Blend:
     validation = hold_out(examples, params)
     weights_M, reached = choose_weights(fit_members(validation.earlier, params), validation, params.k)
     report(1, {"ndcg": reached, **{name: float(w) for name, w in zip(params.names, weights_M, strict=True)}})
-    segments = None
-    if params.segments and examples.histories.user_features:
-        segments = Segments.fit(examples, SegmentsParams(**params.of("segments")), report)
-    return Blend(params, examples.item_ids, fit_members(examples, params), weights_M, segments)
+    return Blend(
+        params, examples.item_ids, fit_members(examples, params), weights_M, fit_segments(examples, params, report)
+    )
+
+
+def refit(judged: Blend, examples: Examples, report: Report) -> Blend:
+    """Every member trained anew; the weights stay, for the likes that chose them are trained on now."""
+    members = tuple(trainers.refit(member, examples) for member in judged.members)
+    segments = fit_segments(examples, judged.params, report)
+    return Blend(judged.params, examples.item_ids, members, judged.weights_M, segments)
+
+
+def fit_segments(examples: Examples, params: BlendParams, report: Report) -> Segments | None:
+    """The lifts of user features; None without features, or where the parameters leave them out."""
+    if not (params.segments and examples.histories.user_features):
+        return None
+    return Segments.fit(examples, SegmentsParams(**params.of("segments")), report)
 
 
 def fit_members(examples: Examples, params: BlendParams) -> tuple[Model, ...]:

@@ -1,0 +1,158 @@
+"""The winner of gate 2 is trained anew on all days: it serves, and the judged version goes on being compared."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import models
+from models import registry
+from models.blend import Blend
+from models.registry import REFIT_OF
+from nightloom.cli import nightloom
+from nightloom.contracts import GATES, INTERACTIONS
+from nightloom.night.context import Night
+from nightloom.settings import Settings
+from spark_jobs.model_choice import night_model
+from tests.models.checkerboard import EXAMPLES, fitted
+from tests.training.small_project import LAST, MakeProject, Row, Track, event, night_of
+from tests.training.test_model_gate import page
+from training import champions, model_gate, train, trainers
+
+# Warnings are errors here, but MLflow's own are not ours to mend.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}:mlflow.*")
+    for kind in ("UserWarning", "DeprecationWarning", "FutureWarning")
+]
+ALS = """
+[[models]]
+name = "als"
+params = { factors = 2, regularisation = 0.1 }
+"""
+SEQUENCE = """
+[[models]]
+name = "sequence"
+params = { factors = 8, epochs = 1 }
+"""
+
+
+def liked(user: int) -> list[Row]:
+    """6 items of a taste before the cut, and after it one that nobody liked before."""
+    taste = "ab"[user % 2]
+    before = [event(f"u{user:02}", f"{taste}{(user + item) % 9}", 3 + item / 2) for item in range(6)]
+    return [*before, event(f"u{user:02}", f"{taste}-new", 1)]
+
+
+ROWS = [row for user in range(20) for row in liked(user)]
+
+
+def run_training(settings: Settings, night: Night | None = None) -> Night:
+    """Train, and run gate 2 -> the gate's night."""
+    night = night or night_of(settings)
+    train.main(night_of(settings, night.date, when="always", model=None))
+    gate = night_of(settings, night.date, override=None)
+    model_gate.main(gate)
+    return gate
+
+
+def make(project: MakeProject, tracked: Track, model: str = ALS, training: str = "") -> Settings:
+    return tracked(project([model], ROWS, replace={"refit = false": f"refit = true\n{training}"}))
+
+
+def serving(settings: Settings) -> registry.RegisteredVersion:
+    found = registry.serving_version(settings)
+    assert found is not None
+    return found
+
+
+def refit_check(night: Night) -> Row:
+    rows = night.lake.rows(GATES, "\"check\" = 'refit' ORDER BY checked_at").to_pylist()
+    found: Row = rows[-1]
+    return found
+
+
+def test_the_winner_serves_with_the_items_of_the_days_that_judged_it(project: MakeProject, tracked: Track) -> None:
+    settings = make(project, tracked)
+    gate = run_training(settings)
+    judged, found = registry.champion(settings), serving(settings)
+    assert judged is not None
+    assert (judged.version, found.version, found.tags[REFIT_OF]) == ("1", "2", "1")
+    assert set(found.model.item_ids) - set(judged.model.item_ids) == {"a-new", "b-new"}
+    assert found.model.params == judged.model.params
+    assert found.tags["cut"] == gate.end.isoformat()
+    chosen = night_model(night_of(settings))
+    assert chosen is not None
+    assert chosen.version == "2"
+    assert (gate.tags["model_version"], gate.tags["verdict"]) == ("2", "promoted version 1, served as version 2")
+    assert refit_check(gate)["passed"]
+    assert "Version 2 serves: version 1 (als) trained anew on all days up to the night; it knows 2 items" in page(settings)
+
+
+def test_only_judged_versions_are_compared_and_a_kept_champion_is_trained_anew_too(
+    project: MakeProject, tracked: Track
+) -> None:
+    settings = make(project, tracked)
+    run_training(settings)
+    later = LAST + timedelta(days=1)
+    rows = [event(f"u{user:02}", f"{'ab'[user % 2]}-newer", 0.5) for user in range(20)]
+    moved = [row | {"occurred_at": row["occurred_at"] + timedelta(days=1), "night": later} for row in rows]
+    night_of(settings).lake.append(INTERACTIONS, moved)
+    gate = run_training(settings, night_of(settings, later))
+    judged = registry.champion(settings)
+    assert judged is not None
+    assert serving(settings).tags[REFIT_OF] == judged.version
+    assert {"a-newer", "b-newer"} <= set(serving(settings).model.item_ids)
+    assert {each.version for each in registry.versions_of_night(settings, later)} == {"3"}
+    rows = gate.lake.rows(GATES, f"night = DATE '{later}' AND \"check\" = 'champion_is_older'").to_pylist()
+    assert [row["passed"] for row in rows] == [True]
+    assert serving(settings).version == "4"
+
+
+def test_a_gate_that_runs_again_makes_no_second_refit(project: MakeProject, tracked: Track) -> None:
+    settings = make(project, tracked)
+    run_training(settings)
+    model_gate.main(night_of(settings, override=None))
+    assert registry.refits(settings) == {"1": ["2"]}
+
+
+def test_a_refit_that_does_not_agree_with_the_judged_version_does_not_serve(
+    project: MakeProject, tracked: Track, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = run_training(make(project, tracked, SEQUENCE, "min_refit_agreement = 1"))
+    assert (gate.tags["verdict"], gate.tags["model_version"]) == ("promoted version 1", "1")
+    check = refit_check(gate)
+    assert (check["passed"], check["severity"]) == (False, "warn")
+    assert "the refit of version 1 (sequence) shares 0." in check["observed"]
+    assert check["observed"].endswith("; version 1 serves")
+    assert "model gate, warn: refit: found" in capsys.readouterr().err
+
+
+def test_a_refit_is_no_champion_and_the_history_shows_it(
+    project: MakeProject, tracked: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLOOM_CONFIG", "")  # the command sets it; monkeypatch restores it
+    settings = make(project, tracked)
+    run_training(settings)
+    with pytest.raises(registry.RegistryError, match="version 2 is a refit of version 1; promote that one"):
+        champions.promote(settings, "2", by="ann", why="x", run_id="r")
+    shown = CliRunner().invoke(nightloom, ["--config", str(settings.file), "model", "history", "--json"])
+    assert '"refits": [\n   "2"\n  ]' in shown.output
+    assert registry.aliased_versions(settings) == {"1", "2"}
+
+
+def test_a_blend_keeps_the_weights_that_held_out_likes_chose() -> None:
+    judged = fitted("blend", EXAMPLES, members="item_to_item, popularity", held_out_days=0)
+    again = trainers.refit(judged, EXAMPLES)
+    assert isinstance(judged, Blend)
+    assert isinstance(again, Blend)
+    np.testing.assert_array_equal(again.weights_M, judged.weights_M)
+    assert [member.name for member in again.members] == ["item_to_item", "popularity"]
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if name != "blend"])
+def test_a_refit_on_the_same_examples_is_the_same_model(name: str) -> None:
+    judged = fitted(name, EXAMPLES)
+    again = trainers.refit(judged, EXAMPLES)
+    assert again.params == judged.params
+    np.testing.assert_array_equal(again.item_ids, judged.item_ids)

@@ -1,0 +1,102 @@
+"""Where a model trains: in this process, or on ranks in processes of their own (docs/ranks.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+import models
+from nightloom.contracts import ITEMS, USERS
+from nightloom.errors import DataError, NightloomError
+from nightloom.night.context import Night
+from nightloom.night.revision import code_revision
+from nightloom.places import Place, filled_folder, remove_tree
+from nightloom.settings import ModelSpec
+from training import distributed, fit
+from training.features import FeatureVersions
+from training.fit import FittedModel, Task
+
+
+class TrainingError(NightloomError):
+    """A training process failed."""
+
+
+def feature_versions(night: Night, specs: Sequence[ModelSpec]) -> FeatureVersions:
+    """Versions of silver.items and silver.users as they are now, where one of the models takes their features."""
+    definitions = [models.definition(spec.name) for spec in specs]
+    tables = (
+        (ITEMS, any(definition.item_features for definition in definitions)),
+        (USERS, any(definition.user_features for definition in definitions)),
+    )
+    pinned = (night.pin(table) if wanted and night.lake.exists(table) else None for table, wanted in tables)
+    return FeatureVersions(*pinned)
+
+
+def training_folder(night: Night, task: Task, spec: ModelSpec) -> Place:
+    """A folder for a model's training. The same task, settings and code have the same folder, so that a training that
+    was killed goes on. Folders of the same model and night for other ones are removed.
+    """
+    home, code = night.settings.place("home") / "training", code_revision()
+    terms = f"{task.version} {task.cut} {task.judged} {task.features} {code} {night.settings.training!r} {spec!r}"
+    name = f"{night.date}-{'refit-' if task.judged else ''}{spec.name}"
+    found = home / f"{name}-{hashlib.sha256(terms.encode()).hexdigest()[:12]}"
+    others: list[Place] = list(home.glob(f"{name}-*"))
+    for other in others:
+        if other.name != found.name:
+            remove_tree(other)
+    return found
+
+
+def train(night: Night, task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
+    """Train one model where it trains best. Raises TrainingError, DataError."""
+    return (fit_on_ranks if models.definition(spec.name).distributed else _fit_here)(night, task, spec, folder)
+
+
+def _fit_here(_: Night, task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
+    return fit.fit(task, spec, folder)
+
+
+def fit_on_ranks(night: Night, task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
+    """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError, DataError."""
+    training = night.settings.training
+    ranks = distributed.configured_ranks(training)
+    given = {
+        "config": night.settings.file, "model": spec.name, "params": json.dumps(spec.params), "version": task.version,
+        "cut": task.cut.isoformat(), "items": task.features.items, "users": task.features.users,
+        "judged": _copy_for_ranks(task.judged, folder), "folder": folder,
+    }  # fmt: skip
+    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    command = distributed.command(ranks, "training.fit", *arguments, settings=night.settings)
+    environment = distributed.environment(ranks, training)
+    where = distributed.describe_devices(ranks)
+    print(f"{spec.name}: {ranks} ranks, {environment['OMP_NUM_THREADS']} threads each, {where}", flush=True)
+    for restarts in range(training.restarts + 1):
+        done = subprocess.run(command, env=os.environ | environment, check=False)
+        if done.returncode and (refusal := fit.read_refusal(folder)):
+            raise DataError(refusal)
+        if not done.returncode:
+            return fit.read(folder)
+        if restarts < training.restarts:
+            print(
+                f"{spec.name}: the ranks ended with exit code {done.returncode}; restart {restarts + 1} of "
+                f"{training.restarts} continues from the last checkpoint",
+                flush=True,
+            )
+    raise TrainingError(
+        f"{spec.name} did not train: exit code {done.returncode} of {' '.join(command)}, after {training.restarts} "
+        "restarts (training.restarts); its own message is above"
+    )
+
+
+def _copy_for_ranks(judged: Place | None, folder: Place) -> Place | None:
+    """A judged version's files in the folder of the training: ranks on other machines see no other one."""
+    if judged is None:
+        return None
+    copy = folder / "judged"
+    with filled_folder(copy) as files:
+        shutil.copytree(str(judged), files, dirs_exist_ok=True)
+    return copy
