@@ -18,6 +18,7 @@ import numpy as np
 
 import models
 from models.base import Examples, Model, Report
+from models.blend import Blend, BlendParams
 from nightloom import settings as settings_module
 from nightloom.errors import DataError
 from nightloom.lake import Lake
@@ -27,6 +28,8 @@ from nightloom.settings import ModelSpec
 from training import distributed, trainers
 from training.features import NO_FEATURES, FeatureVersions
 from training.rank_shards import read_shard
+from training.trainers import blend
+from training.trainers.blend import Members
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,15 @@ def examples_for(task: Task, spec: ModelSpec) -> Examples:
     return read_shard(task.lake, task.version, task.cut, task.seed, group.rank, group.size, versions)
 
 
-def fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
-    """Train one model, on the ranks of the group this process is in.
+def fit(task: Task, spec: ModelSpec, folder: Place, members: Members | None = None) -> FittedModel:
+    """Train one model, on the ranks of the group this process is in; of a blend, `members` may be trained already.
 
     Rank 0 writes the files. Raises DataError where the data are too few for the model; read_refusal() gives its text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _refusal_file(folder).unlink(missing_ok=True)
     try:
-        return _fit(task, spec, folder)
+        return _fit(task, spec, folder, members)
     except DataError as error:
         _refusal_file(folder).write_text(str(error), encoding="utf8")
         raise
@@ -98,7 +101,7 @@ def read_refusal(folder: Place) -> str | None:
     return _refusal_file(folder).read_text(encoding="utf8") if _refusal_file(folder).exists() else None
 
 
-def _fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
+def _fit(task: Task, spec: ModelSpec, folder: Place, members: Members | None) -> FittedModel:
     started, group = time.monotonic(), distributed.group()
     examples = examples_for(task, spec)
     if not len(examples.item_ids):
@@ -111,7 +114,7 @@ def _fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
     # A checkpoint is of one network: a blend, which trains several, must not go on from that of a member.
     group.folder = folder if models.definition(spec.name).distributed else None
     try:
-        model = _train(task, spec, examples, _report(spec.name, folder))
+        model = _train(task, spec, examples, members, _report(spec.name, folder))
     finally:
         group.folder = None
     likes, users = group.sum(own).astype(int)
@@ -126,11 +129,17 @@ def _fit(task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
     return fitted
 
 
-def _train(task: Task, spec: ModelSpec, examples: Examples, report: Report) -> Model:
+def _train(task: Task, spec: ModelSpec, examples: Examples, members: Members | None, report: Report) -> Model:
     if task.judged is None:
-        return trainers.fit(spec.name, examples, spec.params, report)
+        if members is None:
+            return trainers.fit(spec.name, examples, spec.params, report)
+        return blend.combine(examples, BlendParams(**spec.params), members, report)
     with local_copy(task.judged) as files:
-        return trainers.refit(models.load(files), examples, report)
+        judged = models.load(files)
+    if members is None:
+        return trainers.refit(judged, examples, report)
+    assert isinstance(judged, Blend)
+    return blend.replace_members(judged, examples, members.models, report)
 
 
 def _report(name: str, folder: Place) -> Report:

@@ -7,18 +7,24 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
 
 import models
+from models.base import Model, read
+from models.blend import Blend, BlendParams
 from nightloom.contracts import ITEMS, USERS
 from nightloom.errors import DataError, NightloomError
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
-from nightloom.places import Place, filled_folder, remove_tree
+from nightloom.places import Place, filled_folder, folder_of, local_copy, remove_tree
 from nightloom.settings import ModelSpec
 from training import distributed, fit
 from training.features import FeatureVersions
 from training.fit import FittedModel, Task
+from training.trainers.blend import Members
 
 
 class TrainingError(NightloomError):
@@ -51,13 +57,48 @@ def training_folder(night: Night, task: Task, spec: ModelSpec) -> Place:
     return found
 
 
-def train(night: Night, task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
-    """Train one model where it trains best. Raises TrainingError, DataError."""
-    return (fit_on_ranks if models.definition(spec.name).distributed else _fit_here)(night, task, spec, folder)
+def train(
+    night: Night, task: Task, spec: ModelSpec, folder: Place, trained: Mapping[str, FittedModel] = MappingProxyType({})
+) -> FittedModel:
+    """Train one model where it trains best. Raises TrainingError, DataError.
+
+    `trained` are models of the same task by name: a blend takes its members from there.
+    """
+    if models.definition(spec.name).distributed:
+        return fit_on_ranks(night, task, spec, folder)
+    members = train_members(night, task, spec, folder, trained) if spec.name == Blend.name else None
+    return fit.fit(task, spec, folder, members)
 
 
-def _fit_here(_: Night, task: Task, spec: ModelSpec, folder: Place) -> FittedModel:
-    return fit.fit(task, spec, folder)
+def train_members(
+    night: Night, task: Task, spec: ModelSpec, folder: Place, trained: Mapping[str, FittedModel]
+) -> Members | None:
+    """A blend's members, each by a training of its own; None where the blend draws likes at random to weigh them."""
+    if task.judged:
+        params = BlendParams(**read(folder_of(task.judged))[0])
+        anew = (replace(task, judged=task.judged / name) for name in params.names)
+        own = zip(anew, params.names, strict=True)
+        return Members(tuple(_load(train(night, one, ModelSpec(name=name), folder / name)) for one, name in own))
+    params = BlendParams(**spec.params)
+    if not params.held_out_days:
+        return None
+    specs = [ModelSpec(name=name, params=params.of(name)) for name in params.names]
+    earlier = replace(task, cut=task.cut - timedelta(days=params.held_out_days))
+    return Members(
+        tuple(_load(_find(trained, one) or train(night, task, one, folder / one.name)) for one in specs),
+        tuple(_load(train(night, earlier, one, folder / f"earlier-{one.name}")) for one in specs),
+    )
+
+
+def _find(trained: Mapping[str, FittedModel], spec: ModelSpec) -> FittedModel | None:
+    """The model of this name and these hyper-parameters, if it is trained."""
+    found, params = trained.get(spec.name), models.definition(spec.name).params(**spec.params)
+    return found if found and found.params == params.model_dump() else None
+
+
+def _load(fitted: FittedModel) -> Model:
+    with local_copy(fitted.files) as files:
+        return models.load(files)
 
 
 def fit_on_ranks(night: Night, task: Task, spec: ModelSpec, folder: Place) -> FittedModel:

@@ -18,6 +18,7 @@ from nightloom.night.run import run_stage
 from nightloom.places import remove_tree
 from training import fit, launch, record, search
 from training.dataset import count_rows_before
+from training.fit import FittedModel
 
 
 def main(night: Night) -> None:
@@ -33,10 +34,10 @@ def main(night: Night) -> None:
     specs = search.with_best_params(night, task, specs)
     folders = {spec.name: launch.training_folder(night, task, spec) for spec in specs}
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
-    versions, refusals = dict[str, str](), list[str]()
+    trained, versions, refusals = dict[str, FittedModel](), dict[str, str](), list[str]()
     for spec in specs:
         try:
-            fitted = launch.train(night, task, spec, folders[spec.name])
+            fitted = trained[spec.name] = launch.train(night, task, spec, folders[spec.name], trained)
         except DataError as error:  # a young project has too few likes for some models; others may do with them
             refusals.append(f"{spec.name}: {error}")
             print(f"not trained, {refusals[-1]}", file=sys.stderr)

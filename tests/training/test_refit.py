@@ -10,6 +10,7 @@ import models
 from models import registry
 from models.blend import Blend
 from models.registry import REFIT_OF
+from models.sequence import Sequence
 from nightloom.cli import nightloom
 from nightloom.contracts import GATES, INTERACTIONS
 from nightloom.night.context import Night
@@ -86,7 +87,9 @@ def test_the_winner_serves_with_the_items_of_the_days_that_judged_it(project: Ma
     assert chosen.version == "2"
     assert (gate.tags["model_version"], gate.tags["verdict"]) == ("2", "promoted version 1, served as version 2")
     assert refit_check(gate)["passed"]
-    assert "Version 2 serves: version 1 (als) trained anew on all days up to the night; it knows 2 items" in page(settings)
+    assert "Version 2 serves: version 1 (als) trained anew on all days up to the night; it knows 2 items" in page(
+        settings
+    )
 
 
 def test_only_judged_versions_are_compared_and_a_kept_champion_is_trained_anew_too(
@@ -139,6 +142,41 @@ def test_a_refit_is_no_champion_and_the_history_shows_it(
     shown = CliRunner().invoke(nightloom, ["--config", str(settings.file), "model", "history", "--json"])
     assert '"refits": [\n   "2"\n  ]' in shown.output
     assert registry.aliased_versions(settings) == {"1", "2"}
+
+
+BLEND = """
+[[models]]
+name = "blend"
+[models.params]
+members = "sequence, als"
+held_out_days = 1
+"sequence.factors" = 8
+"sequence.epochs" = 1
+"als.factors" = 2
+"als.regularisation" = 0.1
+"""
+
+
+def test_a_blend_takes_a_declared_model_as_its_member_and_trains_each_by_its_own_launcher(
+    project: MakeProject, tracked: Track, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = make(project, tracked, f"{SEQUENCE}{BLEND}")
+    run_training(settings)
+    output = capfd.readouterr().out
+    # `sequence` alone, that of the weights, and that of the refit where the blend won
+    judged = registry.champion(settings)
+    assert judged is not None
+    assert output.count("sequence: 2 ranks") == 3
+    alone, blend = (registry.load_version(settings, version) for version in ("1", "2"))
+    assert isinstance(alone, Sequence)
+    assert isinstance(blend, Blend)
+    member = blend.members[0]
+    assert isinstance(member, Sequence)
+    for name, weights in alone.network.state_dict().items():
+        assert (member.network.state_dict()[name] == weights).all()
+    again = serving(settings)
+    assert again.tags[REFIT_OF] == judged.version
+    assert {"a-new", "b-new"} <= set(again.model.item_ids)
 
 
 def test_a_blend_keeps_the_weights_that_held_out_likes_chose() -> None:

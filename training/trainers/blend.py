@@ -1,7 +1,7 @@
 """Training a blend: its members, and the weights that make the lists of later days best.
 
-First the members are trained without the latest likes. Then the weights are moved, one at a time, as long as the lists
-of the users who gave these likes become better (NDCG). At last the members are trained again on everything.
+Members are trained twice: without the latest likes, and on everything. The weights are moved, one at a time, as long as
+the lists that the first ones give to the users of these likes become better (NDCG). The second ones get the weights.
 Shapes: B users of a block, I items, M members, T validation users, C candidates of a user, K list length, V changes.
 """
 
@@ -37,19 +37,48 @@ class Validation:
     """T x I, what each liked only later."""
 
 
+@dataclass(frozen=True)
+class Members:
+    """Trained members, in the order of the parameters."""
+
+    models: tuple[Model, ...]
+    """Trained on everything."""
+    earlier: tuple[Model, ...] = ()
+    """Trained without the days that choose the weights."""
+
+
 def fit(examples: Examples, params: BlendParams, report: Report) -> Blend:
     """Reports the NDCG of the likes held out, and each member's weight."""
     validation = hold_out(examples, params)
-    weights_M, reached = choose_weights(fit_members(validation.earlier, params), validation, params.k)
+    earlier = fit_members(validation.earlier, params)
+    return _weigh(examples, params, validation, Members(fit_members(examples, params), earlier), report)
+
+
+def fit_members(examples: Examples, params: BlendParams) -> tuple[Model, ...]:
+    """One after another, in this process."""
+    return tuple(trainers.fit(name, examples, params.of(name), no_report) for name in params.names)
+
+
+def combine(examples: Examples, params: BlendParams, members: Members, report: Report) -> Blend:
+    """Weigh members that were trained elsewhere (training/launch.py)."""
+    return _weigh(examples, params, hold_out(examples, params), members, report)
+
+
+def _weigh(examples: Examples, params: BlendParams, validation: Validation, members: Members, report: Report) -> Blend:
+    weights_M, reached = choose_weights(members.earlier, validation, params.k)
     report(1, {"ndcg": reached, **{name: float(w) for name, w in zip(params.names, weights_M, strict=True)}})
-    return Blend(
-        params, examples.item_ids, fit_members(examples, params), weights_M, fit_segments(examples, params, report)
-    )
+    return Blend(params, examples.item_ids, members.models, weights_M, fit_segments(examples, params, report))
 
 
 def refit(judged: Blend, examples: Examples, report: Report) -> Blend:
     """Every member trained anew; the weights stay, for the likes that chose them are trained on now."""
-    members = tuple(trainers.refit(member, examples) for member in judged.members)
+    return replace_members(
+        judged, examples, tuple(trainers.refit(member, examples) for member in judged.members), report
+    )
+
+
+def replace_members(judged: Blend, examples: Examples, members: tuple[Model, ...], report: Report) -> Blend:
+    """A judged blend with members that were trained on more examples."""
     segments = fit_segments(examples, judged.params, report)
     return Blend(judged.params, examples.item_ids, members, judged.weights_M, segments)
 
@@ -59,11 +88,6 @@ def fit_segments(examples: Examples, params: BlendParams, report: Report) -> Seg
     if not (params.segments and examples.histories.user_features):
         return None
     return Segments.fit(examples, SegmentsParams(**params.of("segments")), report)
-
-
-def fit_members(examples: Examples, params: BlendParams) -> tuple[Model, ...]:
-    """One after another, in this process."""
-    return tuple(trainers.fit(name, examples, params.of(name), no_report) for name in params.names)
 
 
 def hold_out(examples: Examples, params: BlendParams) -> Validation:
