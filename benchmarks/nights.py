@@ -2,7 +2,7 @@
 
 The evaluation is that of gate 2: the whole catalogue, for every user who liked something new in the `holdout_days`
 after the cut, from histories as of the cut. No day is in two holdouts. The best model on the earlier cuts is best;
-the last two cuts are the test. Last line: JSON.
+the last two cuts are the test. With --daily: see daily_nights.py. Last line: JSON.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 import models
-from models.base import Histories
+from benchmarks import daily_nights
+from models.base import Examples, Histories
 from models.features import Features
 from nightloom import settings as settings_module
 from nightloom.literals import sql_text
@@ -31,13 +32,15 @@ from nightloom.samples.command import cache_folder
 from nightloom.settings import ModelSpec, Settings
 from training import trainers
 from training.bootstrap_intervals import bootstrap_intervals
-from training.dataset import InteractionLog, Texts, log_from_arrow, training_examples
+from training.dataset import Holdout, InteractionLog, Texts, log_from_arrow, training_examples
 from training.ranking_metrics import F64, Bools
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 
 TEST_CUTS = 2
 """The last cuts, which do not take part in the choice."""
 SAMPLE = Path(__file__).parents[1] / "nightloom.toml"
+Words = dict[str, list[str]]
+"""User id -> words: the attributes that the settings declare."""
 
 
 def main() -> None:
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--models", help="names, separated by commas; default: all models that --config declares")
     parser.add_argument("--cuts", type=int, default=14)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each model at each cut")
+    parser.add_argument("--daily", action="store_true", help="nights of two months, each judged on the next day")
     options = parser.parse_args()
     if options.cuts <= TEST_CUTS:
         parser.error(
@@ -61,6 +65,9 @@ def main() -> None:
     log, words = read_ratings(wheel, signal.min_value or 0), user_words(wheel, settings)
     last = datetime.fromtimestamp(pc.max(log["at"]).as_py(), UTC)
     end = last.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+    if options.daily:
+        print_daily(log, end, specs[-1], settings, words)
+        return
     cuts = [end - timedelta(days=days * back) for back in range(options.cuts, 0, -1)]
     scores: dict[str, list[F64]] = {spec.name: [] for spec in specs}
     warm: list[Bools] = []
@@ -80,6 +87,20 @@ def main() -> None:
     print_results(scores, warm, cuts, settings, options.seeds)
 
 
+def print_daily(log: pa.Table, end: datetime, spec: ModelSpec, settings: Settings, words: Words) -> None:
+    """Print the table of the last of the models, and the last line."""
+
+    def examples_before(cut: datetime) -> Examples:
+        likes = log_from_arrow(before(log, cut).filter(pc.field("weight") > 0).to_batches())
+        return examples_of(likes, words, cut, spec, settings.training.seed)
+
+    def with_features(later: Holdout) -> Holdout:
+        return replace(later, histories=with_words(later.histories, later.user_ids, words))
+
+    found = daily_nights.run(log, end, spec, settings, examples_before, with_features)
+    print(json.dumps({"model": spec.name, **daily_nights.print_results(found, spec, settings)}))
+
+
 def read_ratings(wheel: Path, min_rating: float) -> pa.Table:
     """All ratings; one of `min_rating` or more is a like (weight 1)."""
     with zipfile.ZipFile(wheel) as archive:
@@ -95,9 +116,6 @@ def read_ratings(wheel: Path, min_rating: float) -> pa.Table:
 def before(log: pa.Table, moment: datetime) -> pa.Table:
     """The ratings before a moment."""
     return log.filter(pc.field("at") < int(moment.timestamp()))
-
-
-Words = dict[str, list[str]]
 
 
 def user_words(wheel: Path, settings: Settings) -> Words:
@@ -121,12 +139,17 @@ def ndcg_per_user(
     """T: each user's NDCG, the mean over `seeds` trainings that differ only in their seed."""
     runs = []
     for seed in range(seeds):
-        examples = training_examples(likes, cut, seed)
-        if models.definition(spec.name).user_features:
-            examples = replace(examples, histories=with_words(examples.histories, likes.user_ids, words))
-        model = trainers.fit(spec.name, examples, spec.params)
+        model = trainers.fit(spec.name, examples_of(likes, words, cut, spec, seed), spec.params)
         runs.append(scorecard(model, evaluation, k).per_user["ndcg"]["all"])
     return np.asarray(np.mean(runs, axis=0))
+
+
+def examples_of(likes: InteractionLog, words: Words, cut: datetime, spec: ModelSpec, seed: int) -> Examples:
+    """What a model is trained on, with the features of users if it takes them."""
+    examples = training_examples(likes, cut, seed)
+    if not models.definition(spec.name).user_features:
+        return examples
+    return replace(examples, histories=with_words(examples.histories, likes.user_ids, words))
 
 
 def print_results(

@@ -1,0 +1,108 @@
+"""Night after night over the last two months of MovieLens 100K: each night's lists, judged on the next day's likes.
+
+A model is trained every `training.every_days`, as nights do it. It serves as gate 2 judges it, without the last
+`holdout_days`, and as its refit, trained on all days up to the night of the training. Both make the lists of each
+night from all that users did up to it. `./run bench nights --daily` runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+from scipy.sparse import csr_array
+
+from benchmarks.als import processor
+from models.base import Examples, Model
+from nightloom.settings import ModelSpec, Settings
+from training import trainers
+from training.bootstrap_intervals import bootstrap_intervals
+from training.dataset import Holdout, holdout_after, log_from_arrow
+from training.ranking_metrics import F64, Bools, hits, ndcg, ranked_lists, recall
+
+NIGHTS, NEW_DAYS = 60, 14
+JUDGED, REFIT = "the judged version", "its refit"
+Words = Callable[[Holdout], Holdout]
+"""Adds the features of users."""
+
+
+@dataclass
+class Days:
+    """Values of each user on each day, under one way to serve."""
+
+    ndcg: list[F64] = field(default_factory=list)
+    new_items: list[F64] = field(default_factory=list)
+    """Recall of the new items that the user liked; for users who liked one."""
+
+    def figures(self) -> dict[str, float]:
+        """Means over users and days."""
+        return {name: round(float(np.concatenate(days).mean()), 4) for name, days in vars(self).items()}
+
+
+def run(
+    log: pa.Table, end: datetime, spec: ModelSpec, settings: Settings,
+    examples_before: Callable[[datetime], Examples], with_features: Words,
+) -> dict[str, Days]:  # fmt: skip
+    """Way to serve -> its days. `log` has all ratings, `end` is the end of the last day."""
+    found, served = {JUDGED: Days(), REFIT: Days()}, dict[str, Model]()
+    for number in range(NIGHTS):
+        night_end = end - timedelta(days=NIGHTS - number)
+        if number % settings.training.every_days == 0:
+            cut = night_end - timedelta(days=settings.training.holdout_days)
+            judged = trainers.fit(spec.name, examples_before(cut), spec.params)
+            served = {JUDGED: judged, REFIT: trainers.refit(judged, examples_before(night_end))}
+            print(f"{spec.name} trained for the night before {night_end:%Y-%m-%d}", flush=True)
+        until = log.filter(pc.field("at") < int((night_end + timedelta(days=1)).timestamp()))
+        later = with_features(holdout_after(log_from_arrow(until.to_batches()), night_end))
+        if len(later.user_ids):
+            new_I = is_new(until, later, night_end)
+            for name, model in served.items():
+                add_day(found[name], model, later, new_I, settings.gates.model.k)
+    return found
+
+
+def is_new(log: pa.Table, later: Holdout, moment: datetime) -> Bools:
+    """I: whether an item was first liked in the NEW_DAYS before a moment."""
+    first = log.filter(pc.field("weight") > 0).group_by("item_id").aggregate([("at", "min")])
+    at = dict(zip(first["item_id"].to_pylist(), first["at_min"].to_pylist(), strict=True))
+    since, until = (moment - timedelta(days=NEW_DAYS)).timestamp(), moment.timestamp()
+    return np.array([since <= at.get(item, 0) < until for item in later.item_ids.tolist()])
+
+
+def add_day(days: Days, model: Model, later: Holdout, new_I: Bools, k: int) -> None:
+    """Add the values of a day's users."""
+    ids_TK = ranked_lists(model, later, k)
+    days.ndcg.append(ndcg(hits(ids_TK, later.targets), np.diff(later.targets.indptr)))
+    of_new = csr_array(later.targets.multiply(new_I[None, :]))
+    counts_T = np.diff(csr_array(of_new > 0).indptr)
+    days.new_items.append(recall(hits(ids_TK, csr_array(of_new > 0)), np.maximum(counts_T, 1))[counts_T > 0])
+
+
+def print_results(found: Mapping[str, Days], spec: ModelSpec, settings: Settings) -> dict[str, dict[str, float]]:
+    """Print the table -> its figures."""
+    k = settings.gates.model.k
+    table = Table(
+        f"{spec.name}: what serves", f"NDCG@{k}", f"recall@{k} of items first liked in the last {NEW_DAYS} days",
+        title=f"MovieLens 100K, {NIGHTS} nights, each judged on the next day; trained every "
+        f"{settings.training.every_days} days",
+        caption=f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    )  # fmt: skip
+    for name, days in found.items():
+        table.add_row(name, *(f"{value:.4f}" for value in days.figures().values()))
+    gains = (_gain(found[REFIT], found[JUDGED], name) for name in vars(found[REFIT]))
+    table.add_row("gain, paired by user and day", *gains)
+    Console(width=150).print(table)
+    return {name: days.figures() for name, days in found.items()}
+
+
+def _gain(one: Days, other: Days, name: str) -> str:
+    more_U = np.concatenate(getattr(one, name)) - np.concatenate(getattr(other, name))
+    return f"{bootstrap_intervals(more_U[:, None], seed=0)[0]} ({len(more_U):,})"
