@@ -20,7 +20,7 @@ from nightloom.errors import DataError, NightloomError
 from nightloom.night.context import Night
 from nightloom.night.revision import code_revision
 from nightloom.places import Place, filled_folder, folder_of, local_copy, remove_tree
-from nightloom.settings import ModelSpec
+from nightloom.settings import ModelSpec, Settings
 from training import distributed, fit
 from training.features import FeatureVersions
 from training.fit import FittedModel, Task
@@ -105,13 +105,9 @@ def fit_on_ranks(night: Night, task: Task, spec: ModelSpec, folder: Place) -> Fi
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError, DataError."""
     training = night.settings.training
     ranks = distributed.configured_ranks(training)
-    given = {
-        "config": night.settings.file, "model": spec.name, "params": json.dumps(spec.params), "version": task.version,
-        "cut": task.cut.isoformat(), "items": task.features.items, "users": task.features.users,
-        "judged": _copy_for_ranks(task.judged, folder), "folder": folder,
-    }  # fmt: skip
-    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    command = distributed.command(ranks, "training.fit", *arguments, settings=night.settings)
+    if task.judged is not None:
+        task = replace(task, judged=_copy_for_ranks(task.judged, folder))
+    command = rank_command(night.settings, task, spec, folder, ranks)
     environment = distributed.environment(ranks, training)
     where = distributed.describe_devices(ranks)
     print(f"{spec.name}: {ranks} ranks, {environment['OMP_NUM_THREADS']} threads each, {where}", flush=True)
@@ -133,11 +129,20 @@ def fit_on_ranks(night: Night, task: Task, spec: ModelSpec, folder: Place) -> Fi
     )
 
 
-def _copy_for_ranks(judged: Place | None, folder: Place) -> Place | None:
+def rank_command(settings: Settings, task: Task, spec: ModelSpec, folder: Place, ranks: int) -> list[str]:
+    """The command that trains one model on ranks."""
+    given = {
+        "config": settings.file, "model": spec.name, "params": json.dumps(spec.params), "version": task.version,
+        "cut": task.cut.isoformat(), "items": task.features.items, "users": task.features.users,
+        "judged": task.judged, "folder": folder,
+    }  # fmt: skip
+    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return distributed.command(ranks, "training.fit", *arguments, settings=settings)
+
+
+def _copy_for_ranks(judged: Place, folder: Place) -> Place:
     """A judged version's files in the folder of the training: ranks on other machines see no other one."""
-    if judged is None:
-        return None
     copy = folder / "judged"
     with filled_folder(copy) as files:
-        shutil.copytree(str(judged), files, dirs_exist_ok=True)
+        shutil.copytree(folder_of(judged), files, dirs_exist_ok=True)
     return copy

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 import models
 from nightloom.contracts import INTERACTIONS
-from nightloom.lake import Lake
 from nightloom.settings import Settings
 from tests.training.small_project import Row, event, night_of
-from training import distributed, fit, ranking_metrics
+from training import distributed, fit, launch, ranking_metrics
 from training.dataset import holdout_after, read_log
 
 TIMEOUT_SECONDS = 400  # time-out of a training
@@ -51,11 +50,9 @@ def training(settings: Settings, ranks: int, folder: Path, prefix: Sequence[str]
 
     `prefix` is what stands before the command.
     """
-    version = Lake(settings.place("lake")).version(INTERACTIONS)
-    command = [*prefix, *distributed.command(
-        ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01",
-        "--model", "sequence", "--version", str(version), "--folder", str(folder), settings=settings,
-    )]  # fmt: skip
+    night = night_of(settings)
+    task = fit.task_of(night, night.lake.version(INTERACTIONS))
+    command = [*prefix, *launch.rank_command(settings, task, settings.models[0], folder, ranks)]
     environment = os.environ | distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from nightloom.places import folder_of
 from tests.models.tastes import IDS, PEOPLE, fitted, newcomer, scores, taste_of, tastes
 from tests.training.small_project import MakeProject, event, night_of
 from tests.training.test_features import item, user
-from training import distributed, fit
+from training import distributed, fit, launch
+from training.features import FeatureVersions
 from training.trainers.row_adagrad import RowAdagrad
 
 
@@ -55,11 +57,11 @@ def test_from_the_lake_on_any_number_of_ranks(ranks: int, project: MakeProject, 
     lake = night_of(settings).lake
     lake.append(ITEMS, [item(one, taste_of(one)) for one in IDS.tolist()])
     lake.append(USERS, [user(f"u{n:02}", likes="ab"[n % 2]) for n in range(PEOPLE)])
-    command = distributed.command(
-        ranks, "training.fit", "--config", str(settings.file), "--date", "2026-03-01", "--model", "two_tower",
-        "--version", str(lake.version(INTERACTIONS)), "--items", str(lake.version(ITEMS)),
-        "--users", str(lake.version(USERS)), "--folder", str(tmp_path / "out"),
-    )  # fmt: skip
+    task = replace(
+        fit.task_of(night_of(settings), lake.version(INTERACTIONS)),
+        features=FeatureVersions(lake.version(ITEMS), lake.version(USERS)),
+    )
+    command = launch.rank_command(settings, task, settings.models[0], tmp_path / "out", ranks)
     environment = os.environ | distributed.environment(ranks, settings.training)
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
