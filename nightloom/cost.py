@@ -80,7 +80,7 @@ DRIVERS: dict[str, Sequence[Driver]] = {
     stages.ITEM_STATS.name: (lambda night: 1.0,),
     stages.POPULAR.name: (lambda night: 1.0,),
     stages.TRAIN.name: (lambda night: night.all_events,),
-    stages.MODEL_GATE.name: (lambda night: night.users * (night.items + USER_IN_ITEMS),),
+    stages.MODEL_GATE.name: (lambda night: night.users * (night.items + USER_IN_ITEMS), lambda night: night.all_events),
     stages.RECOMMENDATIONS.name: (lambda night: 1.0, lambda night: night.user_items),
     stages.SIMILAR_ITEMS.name: (lambda night: 1.0, lambda night: night.trained * night.items**2),
     stages.SLATE_GATE.name: (lambda night: night.users,),
