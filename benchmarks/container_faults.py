@@ -1,8 +1,9 @@
 """Fault x night: one container is killed in mid-night, in all of `./run up`; what the night, its tables and readers do.
 
 Needs Docker with compose. A clone of this checkout's last commit starts under a project and ports of its own; of the
-sample's events those of the last day come by Kafka. The first night has no fault. Each further one begins with an empty
-lake and no model, while readers have the lists of the night before it. Prints a table; last line: JSON.
+sample's events those of the last day come by Kafka. A first night publishes lists. Each further one begins with an
+empty lake and no model, while readers have the lists of the night before it; the first of these has no fault, and the
+others are compared with it. Prints a table; last line: JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from benchmarks.lake_content import Row, different_tables
 from benchmarks.servers import free_port
 from bootstrap.containers import PORTS
 from nightloom.local.airflow_api import Api
@@ -80,16 +82,18 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder) / "code") as stack:
         load_sample(stack)
-        undisturbed = run_night(stack)
-        print(f"undisturbed: {undisturbed}", flush=True)
+        print(f"first night: {run_night(stack)}", flush=True)
         if options.idle:
             print(json.dumps({name: kill_without_night(stack, FAULTS[name]) for name in options.faults}))
             return
+        empty(stack)
+        undisturbed = run_night(stack)
+        print(f"undisturbed: {undisturbed}", flush=True)
         outcomes = {}
         for name in options.faults:
             empty(stack)
             outcomes[name] = run_night(stack, FAULTS[name])
-            print(f"{name}: {outcomes[name]}", flush=True)
+            print(f"{name}: {outcomes[name]}; differ: {outcomes[name].different(undisturbed)}", flush=True)
     print(table(undisturbed, outcomes))
     print(json.dumps({name: each.figures(undisturbed) for name, each in outcomes.items()}))
 
@@ -182,7 +186,7 @@ class Reads:
     """Reads through the proxy."""
 
     answers: int = 0
-    errors: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list, repr=False)
     fallbacks: int = 0
     """Answers that are not the user's own list: the store was slower than the API's deadline, or away."""
     slowest: float = 0.0
@@ -237,14 +241,13 @@ class Outcome:
     tries: dict[str, int]
     """Task -> its tries, where it had more than one."""
     reads: Reads
-    content: dict[str, list[str]] = field(repr=False)
+    content: dict[str, list[Row]] = field(repr=False)
     healthy_s: float = 0.0
     """From the kill until the killed container's health check is green."""
 
     def different(self, undisturbed: Outcome) -> list[str]:
         """Tables that are not as in another night."""
-        names = sorted(self.content.keys() | undisturbed.content.keys())
-        return [name for name in names if self.content.get(name) != undisturbed.content.get(name)]
+        return different_tables(self.content, undisturbed.content)
 
     def figures(self, undisturbed: Outcome) -> dict[str, Any]:
         return {

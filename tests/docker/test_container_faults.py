@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from benchmarks.container_faults import FAULTS, KAFKA_SOURCE, Outcome, Reads, table
+from benchmarks.lake_content import different_tables
 from nightloom import settings as settings_module
 from tests.docker.real_docker import needs_docker
 
@@ -16,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def outcome(name: str | None, night_s: float, content: dict[str, list[str]], tries: dict[str, int]) -> Outcome:
-    return Outcome(FAULTS[name] if name else None, "success", night_s, tries, Reads(100), content, 12.0)
+    rows = {table: [{"id": each} for each in ids] for table, ids in content.items()}
+    return Outcome(FAULTS[name] if name else None, "success", night_s, tries, Reads(100), rows, 12.0)
 
 
 def test_a_table_that_is_not_as_in_the_undisturbed_night_is_named() -> None:
@@ -31,6 +33,31 @@ def test_a_table_that_is_not_as_in_the_undisturbed_night_is_named() -> None:
     )
     assert lines[3].endswith("| the same |")
     assert lines[4].endswith("| differ: gold.popular, silver.items |")
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({"user": "u", "items": ["a", "b", "c"], "scores": [3.00001, 2.0, 1.0]}, True),
+        ({"user": "u", "items": ["a", "b", "c"], "scores": [3.1, 2.0, 1.0]}, False),
+        ({"user": "u", "items": ["a", "c", "b"], "scores": [3.0, 2.0, 1.0]}, False),
+        ({"user": "v", "items": ["a", "b", "c"], "scores": [3.0, 2.0, 1.0]}, False),
+        ({"user": "u", "items": ["a", "b"], "scores": [3.0, 2.0]}, False),
+        ({"user": "u", "items": ["a", "b", "d"], "scores": [3.0, 2.0, 1.0]}, True),  # d may have the score of c
+        ({"user": "u", "items": ["a", "d", "c"], "scores": [3.0, 2.0, 1.0]}, False),
+    ],
+)
+def test_lists_are_equal_but_for_rounding(other: dict[str, object], same: bool) -> None:
+    one = {"user": "u", "items": ["a", "b", "c"], "scores": [3.0, 2.0, 1.0]}
+    assert different_tables({"lists": [one]}, {"lists": [other]}) == ([] if same else ["lists"])
+
+
+def test_numbers_are_equal_but_for_rounding_and_rows_have_no_order() -> None:
+    rows = [{"item": item, "weight": weight} for item, weight in (("a", 1.0), ("b", 2.0))]
+    near = [{"item": item, "weight": weight} for item, weight in (("b", 2.00001), ("a", 1.0))]
+    far = [{"item": item, "weight": weight} for item, weight in (("b", 2.1), ("a", 1.0))]
+    assert different_tables({"days": rows}, {"days": near}) == []
+    assert different_tables({"days": rows}, {"days": far}) == ["days"]
 
 
 def test_each_fault_hits_a_service_that_docker_starts_again() -> None:
