@@ -27,7 +27,7 @@ from training.dataset import read_log, training_examples
 from training.features import with_user_features
 from training.first_model import no_champion_check
 from training.fit import task_of
-from training.refit import Refit, refit_winner
+from training.refit import refit_winner
 from training.scorecard import EvaluationSet, evaluation_set, scorecard
 from training.verdict import Comparison, Verdict, decide
 
@@ -51,7 +51,7 @@ def main(night: Night) -> None:
     if winner is None:
         checks = [*checks, no_champion_check(night, len(challengers), bool(verdict.by_version))]
     record_and_enforce(night, stages.MODEL_GATE, checks)
-    apply_verdict(night, verdict, champion, refit)
+    apply_verdict(night, verdict, champion)
 
 
 def eligible_candidates(night: Night, champion: RegisteredVersion | None) -> Candidates:
@@ -130,7 +130,7 @@ def _override(night: Night) -> str | None:
     return override
 
 
-def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | None, refit: Refit | None) -> None:
+def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | None) -> None:
     """Move the aliases, and write the serving version into the night's manifest."""
     promoted, dry_run = version_to_promote(night, verdict, champion), night.settings.gates.model.mode == "dry_run"
     if verdict.best is not None and not dry_run:
@@ -145,11 +145,11 @@ def apply_verdict(night: Night, verdict: Verdict, champion: RegisteredVersion | 
         night.tags["verdict"] = (
             f"dry run: would promote version {verdict.best}, kept {f'version {serving}' if serving else 'none'}"
         )
-    if serving is not None:
-        night.tags["model_version"] = refit.version if refit else serving
-    if refit:
-        night.tags["verdict"] += f", served as version {refit.version}"
-        night.tags[REFIT_OF] = refit.judged
+    if (found := registry.serving_version(night.settings)) is not None:
+        night.tags["model_version"] = found.version
+        if judged := found.tags.get(REFIT_OF):
+            night.tags["verdict"] += f", served as version {found.version}"
+            night.tags[REFIT_OF] = judged
     print(f"model gate: {night.tags['verdict']}")
 
 

@@ -52,14 +52,18 @@ class Refit:
 
 
 def refit_winner(night: Night, winner: RegisteredVersion | None) -> tuple[Refit | None, list[Check]]:
-    """The refit of the version that gate 2 chose, and a check that warns where there is none: the judged one serves."""
+    """The refit of the version that gate 2 chose, and a check that warns where there is none.
+
+    Then an earlier refit serves, or the judged version.
+    """
     if winner is None or not night.settings.training.refit:
         return None, []
     expected = f"lists share {night.settings.training.min_refit_agreement} with the judged version's, or more"
     try:
         found = _known(night, winner) or _refit(night, winner)
     except NightloomError as error:
-        return None, [Check("refit", False, f"{error}; version {winner.version} serves", expected, "warn")]
+        serving = registry.newest_refit(night.settings, winner.version) or winner
+        return None, [Check("refit", False, f"{error}; version {serving.version} serves", expected, "warn")]
     return found, [Check("refit", True, str(found), expected, "warn")]
 
 

@@ -11,6 +11,7 @@ from models import registry
 from models.blend import Blend
 from models.registry import REFIT_OF
 from models.sequence import Sequence
+from nightloom import settings as settings_module
 from nightloom.cli import nightloom
 from nightloom.contracts import GATES, INTERACTIONS
 from nightloom.night.context import Night
@@ -129,6 +130,15 @@ def test_a_refit_that_does_not_agree_with_the_judged_version_does_not_serve(
     assert "the refit of version 1 (sequence) shares 0." in check["observed"]
     assert check["observed"].endswith("; version 1 serves")
     assert "model gate, warn: refit: found" in capsys.readouterr().err
+
+
+def test_a_dry_run_trains_nothing_anew_and_names_the_version_that_serves(project: MakeProject, tracked: Track) -> None:
+    settings = make(project, tracked)
+    run_training(settings)
+    settings.file.write_text(settings.file.read_text() + '\n[gates.model]\nmode = "dry_run"\n')
+    gate = run_training(settings_module.load(settings.file))
+    assert registry.refits(settings) == {"1": ["2"]}
+    assert (gate.tags["model_version"], gate.tags[REFIT_OF]) == ("2", "1")
 
 
 def test_a_refit_is_no_champion_and_the_history_shows_it(
