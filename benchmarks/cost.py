@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder to work in, left there; default: a temporary one")
     parser.add_argument("--record", action="store_true", help="add the nights to nightloom/rates.json")
     options = parser.parse_args()
+    code = code_revision()  # before --record changes a file
     size = Size(options.events, options.users, options.items)
     with tempfile.TemporaryDirectory() as scratch:
         measured = run_nights((options.keep or Path(scratch)).absolute(), size)
@@ -46,7 +47,7 @@ def main() -> None:
     off = {name: compare(name, night, workload) for (name, night), workload in pairs}
     if options.record:
         for night, workload in zip(measured.values(), workloads, strict=True):
-            record(RATES, workload, night, "./run bench cost --record")
+            record(RATES, workload, night, "./run bench cost --record", code)
     print(json.dumps({"off": {name: round(share, 4) for name, share in off.items()}, "most": MOST_OFF}))
     sys.exit(any(abs(share) > MOST_OFF for share in off.values()))
 
@@ -100,14 +101,14 @@ def compare(name: str, night: scale.Night, workload: Workload) -> float:
     return sums[0] / sums[1] - 1
 
 
-def record(file: Path, workload: Workload, night: scale.Night, command: str) -> None:
-    """Add a measured night to the rates; one of the same size is replaced."""
+def record(file: Path, workload: Workload, night: scale.Night, command: str, code: str) -> None:
+    """Add a night, which the revision `code` took, to the rates; one of the same size is replaced."""
     rates = json.loads(file.read_text(encoding="utf8")) if file.exists() else {"nights": []}
     others = [each for each in rates["nights"] if each["night"] != asdict(workload)]
     memory = round(psutil.virtual_memory().total / GIB)
     by = {
         "processor": processor(), "cores": os.cpu_count(), "memory_gib": memory,
-        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": code_revision(), "command": command,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": code, "command": command,
     }  # fmt: skip
     costs = {stage: scale.rounded(cost) for stage, cost in night.items()}
     file.write_text(as_text([*others, {"measured": by, "night": asdict(workload), "stages": costs}]), encoding="utf8")

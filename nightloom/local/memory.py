@@ -31,12 +31,14 @@ class Peak:
 
 @contextmanager
 def peak_memory(settings: Settings, seconds: float = SECONDS_BETWEEN) -> Iterator[Peak]:
-    """Look every so many seconds for as long as the block runs."""
+    """Look at once, and then every so many seconds for as long as the block runs."""
     peak, over = Peak(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(seconds):
+        waits = True
+        while waits:
             peak.bytes = max(peak.bytes, project_memory(settings))
+            waits = not over.wait(seconds)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -68,8 +68,8 @@ def test_sizes_outside_the_measured_range_are_named() -> None:
 def test_a_night_is_recorded_once_and_by_whom_it_was_measured(tmp_path: Path) -> None:
     file, size = tmp_path / "rates.json", Size(events=1000, users=100, items=40)
     for seconds in (3.0, 2.0):
-        record(file, first_night(size), {stages.BRONZE.name: Cost(seconds, 1.0)}, "./run bench cost")
-    record(file, second_night(size), {stages.BRONZE.name: Cost(1.0, 1.0)}, "./run bench cost")
+        record(file, first_night(size), {stages.BRONZE.name: Cost(seconds, 1.0)}, "./run bench cost", "a" * 12)
+    record(file, second_night(size), {stages.BRONZE.name: Cost(1.0, 1.0)}, "./run bench cost", "a" * 12)
     first, second = read_rates(file)
     assert (first.seconds, second.seconds) == ({stages.BRONZE.name: 2.0}, {stages.BRONZE.name: 1.0})
     assert first.by.keys() == {"processor", "cores", "memory_gib", "date", "commit", "command"}
