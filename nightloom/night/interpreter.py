@@ -99,7 +99,10 @@ def start() -> str:
 
 
 def stop() -> str:
-    """End the interpreter of this environment, and the stages that it still runs -> a message."""
+    """Have the interpreter of this environment take no more stages, and end after those that it runs -> a message.
+
+    The night's last stages need no Spark server, and may run while it and the interpreter are stopped.
+    """
     pid = _starting()
     if not _answers({"stop": True}):
         if pid is None:
@@ -108,7 +111,7 @@ def stop() -> str:
     deadline = time.monotonic() + SECONDS_TO_STOP
     while _address().exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return "the warm interpreter ended"
+    return "the warm interpreter takes no more stages"
 
 
 def _starting() -> int | None:
@@ -156,10 +159,10 @@ class _Forks:
         last = time.monotonic()
         while self._callers or (not self._stopped and time.monotonic() < last + IDLE_SECONDS):
             by_fork = {pidfd: (caller, pid) for caller, pid, pidfd in self._callers.values()}
-            watched: list[int] = [self._listener.fileno(), *self._callers, *by_fork]
-            ready, _, _ = select.select(watched, [], [], 1)
+            listener = [] if self._stopped else [self._listener.fileno()]
+            ready, _, _ = select.select([*listener, *self._callers, *by_fork], [], [], 1)
             for each in ready:
-                if each == self._listener.fileno():
+                if each in listener:
                     last, caller = time.monotonic(), self._listener.accept()[0]
                     request = self._answer(caller)
                     if request is not None:
@@ -186,8 +189,8 @@ class _Forks:
         found: dict[str, Any] = json.loads(message)
         if "stop" in found:
             self._stopped = True
-            for descriptor in self._callers:
-                self._leave(descriptor)
+            _address().unlink(missing_ok=True)  # another one may start
+            self._listener.close()
         if "stage" not in found:
             _send(caller, {"yes": found.get("stamp") in (None, self._stamp)})
             caller.close()
@@ -244,7 +247,7 @@ class _Forks:
         self._forget(caller, pid)
 
     def _leave(self, descriptor: int) -> None:
-        """A fork has to end: its caller is gone, or the interpreter stops."""
+        """A fork has to end: its caller is gone."""
         _, pid, _ = self._callers[descriptor]
         if pid not in self._leaving:
             self._leaving[pid] = time.monotonic() + SECONDS_TO_LEAVE

@@ -103,13 +103,33 @@ def test_a_stage_ends_with_a_caller_that_is_killed(project: Project, warm: psuti
     assert project.run(ASK)[0] == 0
 
 
-def test_a_stage_ends_with_the_interpreter(project: Project, warm: psutil.Process) -> None:
+def test_an_interpreter_that_is_stopped_takes_no_more_stages_and_ends_after_those_that_it_runs(
+    project: Project, warm: psutil.Process
+) -> None:
     caller, pid = project.long()
-    assert project.run(STOP)[1] == "the warm interpreter ended\n"
-    assert caller.wait(30) == 128 + signal.SIGTERM
-    wait_until(lambda: not psutil.pid_exists(pid))
+    assert project.run(STOP)[1] == "the warm interpreter takes no more stages\n"
     assert project.run(STOP)[1] == "no warm interpreter runs\n"
-    assert warm.status() == psutil.STATUS_ZOMBIE
+    assert project.run(CALL, REAL, *NIGHT)[2].startswith(f"{REAL}: gold.item_days is not in")
+    assert (caller.poll(), psutil.pid_exists(pid), warm.status()) == (None, True, psutil.STATUS_SLEEPING)
+    caller.send_signal(signal.SIGTERM)
+    assert caller.wait(30) == 128 + signal.SIGTERM
+    wait_until(lambda: warm.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_after_a_stop_another_interpreter_starts_beside_the_stages_of_the_first(
+    project: Project, warm: psutil.Process
+) -> None:
+    caller, pid = project.long()
+    project.run(STOP)
+    other, _, _ = project.begin(SERVE)
+    wait_until(lambda: project.run(ASK)[0] == 0)
+    caller.kill()
+    caller.wait(30)
+    wait_until(lambda: warm.status() == psutil.STATUS_ZOMBIE)
+    assert not psutil.pid_exists(pid)
+    assert project.run(ASK)[0] == 0  # the first one has left the second one's address alone
+    other.terminate()
+    other.wait(30)
 
 
 def test_a_stage_ends_with_an_interpreter_that_is_killed(project: Project, warm: psutil.Process) -> None:
@@ -138,7 +158,7 @@ def test_a_caller_that_dies_or_hangs_as_it_asks_ends_no_other_stage(
 def test_an_interpreter_that_still_imports_is_stopped_too(project: Project) -> None:
     started = project.run(START)[1]
     pid = int(started.removeprefix("a warm interpreter starts: pid "))
-    assert project.run(STOP)[1] == "the warm interpreter ended\n"
+    assert project.run(STOP)[1] == "the warm interpreter takes no more stages\n"
     wait_until(lambda: not psutil.pid_exists(pid))
 
 
