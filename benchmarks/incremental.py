@@ -194,7 +194,8 @@ def prepare_rules(settings: settings_module.Settings, night: date, users: int = 
             "row_id": ids,
             "night": pa.repeat(pa.scalar(night), users),
         }
-        write_deltalake(lake.path(USERS), pa.table(columns).cast(schema), mode="append")
+        rows = [columns.get(field.name, pa.nulls(users, field.type)).cast(field.type) for field in schema]
+        write_deltalake(lake.path(USERS), pa.table(rows, schema=schema), mode="append")
     for stage in (gold_item_days, gold_item_stats):
         run_body(settings, night, stage.main)
 
