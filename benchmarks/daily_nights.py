@@ -30,7 +30,7 @@ from training.ranking_metrics import F64, Bools, hits, ndcg, ranked_lists, recal
 
 NIGHTS, NEW_DAYS = 60, 14
 JUDGED, REFIT = "the judged version", "its refit"
-Words = Callable[[Holdout], Holdout]
+WithFeatures = Callable[[Holdout], Holdout]
 """Adds the features of users."""
 
 
@@ -49,7 +49,7 @@ class Days:
 
 def run(
     log: pa.Table, end: datetime, spec: ModelSpec, settings: Settings,
-    examples_before: Callable[[datetime], Examples], with_features: Words,
+    examples_before: Callable[[datetime], Examples], with_features: WithFeatures,
 ) -> dict[str, Days]:  # fmt: skip
     """Way to serve -> its days. `log` has all ratings, `end` is the end of the last day."""
     found, served = {JUDGED: Days(), REFIT: Days()}, dict[str, Model]()
@@ -81,9 +81,9 @@ def add_day(days: Days, model: Model, later: Holdout, new_I: Bools, k: int) -> N
     """Add the values of a day's users."""
     ids_TK = ranked_lists(model, later, k)
     days.ndcg.append(ndcg(hits(ids_TK, later.targets), np.diff(later.targets.indptr)))
-    of_new = csr_array(later.targets.multiply(new_I[None, :]))
-    counts_T = np.diff(csr_array(of_new > 0).indptr)
-    days.new_items.append(recall(hits(ids_TK, csr_array(of_new > 0)), np.maximum(counts_T, 1))[counts_T > 0])
+    of_new = csr_array(later.targets.multiply(new_I[None, :]) > 0)
+    counts_T = np.diff(of_new.indptr)
+    days.new_items.append(recall(hits(ids_TK, of_new), np.maximum(counts_T, 1))[counts_T > 0])
 
 
 def print_results(found: Mapping[str, Days], spec: ModelSpec, settings: Settings) -> dict[str, dict[str, float]]:

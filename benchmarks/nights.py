@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--models", help="names, separated by commas; default: all models that --config declares")
     parser.add_argument("--cuts", type=int, default=14)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each model at each cut")
-    parser.add_argument("--daily", action="store_true", help="nights of two months, each judged on the next day")
+    parser.add_argument("--daily", action="store_true", help="the last of the models, night by night for two months")
     options = parser.parse_args()
     if options.cuts <= TEST_CUTS:
         parser.error(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REFIT_OF = "refit_of"
-"""Tag of a refit: the number of the judged version that it trains anew, on the days too that judged it."""
+"""Tag of a refit: the number of the judged version, trained again with the days that judged it."""
 FILES = "files"  # the artefact of the logged model that holds the files of Model.save()
 
 
@@ -69,40 +69,25 @@ def client(settings: Settings) -> "MlflowClient":
 
 def champion(settings: Settings) -> RegisteredVersion | None:
     """The judged version that won, or None before the first promotion; serving_version() is the one that scores."""
-    database = settings.tracking_uri.removeprefix("sqlite:///")
-    if database != settings.tracking_uri and not Path(database).exists():
-        return None  # MLflow would create the database, which takes seconds
-    mlflow_client = client(settings)
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = mlflow_client.get_model_version_by_alias(settings.project.name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    return _fetched(settings, found)
+    found = _champion(settings)
+    return _fetched(settings, found) if found else None
 
 
 def serving_version(settings: Settings) -> RegisteredVersion | None:
     """The version that scores: the champion's newest refit, the champion where it has none; None without a champion."""
-    judged = champion(settings)
-    return (newest_refit(settings, judged.version) or judged) if judged else None
+    found = _champion(settings)
+    return (newest_refit(settings, str(found.version)) or _fetched(settings, found)) if found else None
 
 
 def newest_refit(settings: Settings, version: str) -> RegisteredVersion | None:
-    """The newest refit of a judged version, or None."""
-    found = refits(settings).get(version, [])
-    return find_version(settings, found[-1]) if found else None
+    """The refit of a judged version on the most days, or None."""
+    found = _refits(settings).get(version)
+    return _fetched(settings, found[-1]) if found else None
 
 
 def refits(settings: Settings) -> dict[str, list[str]]:
-    """Judged version -> its refits, the oldest first."""
-    found: dict[str, list[str]] = {}
-    for each in _versions(settings):
-        if judged := each.tags.get(REFIT_OF):
-            found.setdefault(judged, []).append(str(each.version))
-    return found
+    """Judged version -> its refits, the one on the most days last."""
+    return {judged: [str(each.version) for each in found] for judged, found in _refits(settings).items()}
 
 
 def versions_of_night(settings: Settings, night: date) -> list[RegisteredVersion]:
@@ -143,7 +128,7 @@ def newest_version(settings: Settings) -> RegisteredVersion | None:
     return _fetched(settings, found[-1]) if found else None
 
 
-def aliased_versions(settings: Settings) -> set[str]:
+def versions_in_use(settings: Settings) -> set[str]:
     """The versions that an alias names, the champion and the last challenger, and their newest refits."""
     mlflow_client = client(settings)
     from mlflow.exceptions import MlflowException
@@ -156,6 +141,30 @@ def aliased_versions(settings: Settings) -> set[str]:
         raise
     named, again = {str(version) for version in aliases.values()}, refits(settings)
     return named | {again[version][-1] for version in named & again.keys()}
+
+
+def _champion(settings: Settings) -> "ModelVersion | None":
+    database = settings.tracking_uri.removeprefix("sqlite:///")
+    if database != settings.tracking_uri and not Path(database).exists():
+        return None  # MLflow would create the database, which takes seconds
+    mlflow_client = client(settings)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow_client.get_model_version_by_alias(settings.project.name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _refits(settings: Settings) -> "dict[str, list[ModelVersion]]":
+    found: dict[str, list[ModelVersion]] = {}
+    # A gate may run again for an older night: its refit knows fewer days, whatever its number.
+    for each in sorted(_versions(settings), key=lambda each: each.tags.get("night", "")):
+        if judged := each.tags.get(REFIT_OF):
+            found.setdefault(judged, []).append(each)
+    return found
 
 
 def _judged_versions(settings: Settings) -> "list[ModelVersion]":

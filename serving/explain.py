@@ -134,7 +134,7 @@ def _model_label(stages: list[StageRun], made: dict[str, Any]) -> str:
     version, names = made["model_version"], {v: name for run in stages for v, name in run.trained_models.items()}
     judged = next((run.refit_of for run in stages if run.refit_of and run.model_version == version), None)
     label = f"{names.get(judged or version, '')} version {version}".strip()
-    return f"{label}, which is version {judged} trained anew on all days" if judged else label
+    return f"{label}, the refit of version {judged} on all days" if judged else label
 
 
 def _table_versions(stages: list[StageRun], meta: dict[str, Any]) -> dict[str, int]:

@@ -68,7 +68,7 @@ def _rule_checks(night: Night, db: duckdb.DuckDBPyConnection) -> Iterator[Check]
 def _load_tables(night: Night, db: duckdb.DuckDBPyConnection) -> None:
     """Views of the inputs at their pinned versions: DuckDB reads of their files what a check asks for.
 
-    Only `listed`, a row per listed item, and `pages`, the first page of each list, are tables: most checks read them.
+    Most checks read `listed`, a row per listed item, and `pages`, the first page of each list: these are tables.
     """
     of_night, k = f"night = DATE '{night.date}'", night.settings.slate.k
     of_lists = files_of_night(night.lake, RECOMMENDATIONS, night.date, night.pin(RECOMMENDATIONS))

@@ -30,7 +30,7 @@ def trim_folders(night: SparkNight) -> Iterator[str]:
                 rows = landing.trim_listing(night.settings.root, listing, oldest)
                 yield from [f"listing of {source.name}: forgot {rows:,} files that are gone"] if rows else ()
     if old := _older_than(night.settings.place("scratch") / "models", oldest):
-        needed = registry.aliased_versions(night.settings) | _scoring_versions(night)
+        needed = registry.versions_in_use(night.settings) | _scoring_versions(night)
         yield from _removed([folder for folder in old if folder.name.split("-")[0] not in needed])
     yield from _removed(_older_than(night.settings.place("home") / "training", oldest))
 

@@ -108,7 +108,7 @@ def test_the_new_model_is_trained_promoted_and_serves_its_lists(scratch: Scratch
     answer = json.loads(scratch.nightloom("recommend", "u00", "--json"))
     assert answer["items"][0]["item_id"] == "i05"
     why = explanation(scratch, "u00", "i05")
-    assert why["model"] == "next_item version 2, which is version 1 trained anew on all days"
+    assert why["model"] == "next_item version 2, the refit of version 1 on all days"
     assert why["causes"][0]["item_id"] == "i04"
 
 

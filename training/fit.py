@@ -45,7 +45,7 @@ class Task:
     features: FeatureVersions = NO_FEATURES
     """For the models that take features of items or users."""
     judged: Place | None = None
-    """Files of the judged version that is trained anew; None for a model that a gate has to judge."""
+    """Files of the judged version that is refitted; None for a model that a gate has to judge."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cut", type=datetime.fromisoformat, required=True, help="first moment not to train on")
     parser.add_argument("--items", type=int, help="version of silver.items, for a model that takes features")
     parser.add_argument("--users", type=int, help="version of silver.users, likewise")
-    parser.add_argument("--judged", type=place_at, help="files of a judged version, to train it anew")
+    parser.add_argument("--judged", type=place_at, help="files of the judged version to refit")
     parser.add_argument("--folder", type=place_at, required=True)
     given = parser.parse_args(argv)
     settings = settings_module.load(given.config)

@@ -76,9 +76,11 @@ def train_members(
     """A blend's members, each by a training of its own; None where the blend draws likes at random to weigh them."""
     if task.judged:
         params = BlendParams(**read(folder_of(task.judged))[0])
-        anew = (replace(task, judged=task.judged / name) for name in params.names)
-        own = zip(anew, params.names, strict=True)
-        return Members(tuple(_load(train(night, one, ModelSpec(name=name), folder / name)) for one, name in own))
+        refits = (
+            train(night, replace(task, judged=task.judged / name), ModelSpec(name=name), folder / name)
+            for name in params.names
+        )
+        return Members(tuple(map(_load, refits)))
     params = BlendParams(**spec.params)
     if not params.held_out_days:
         return None

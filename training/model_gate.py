@@ -2,9 +2,9 @@
 
 All of them rank the whole catalogue for every user who liked something new after the cut, from histories as of the
 cut. The best challenger that passes every check of training/verdict.py is promoted. If none passes, the champion stays,
-which is no failure. The winner is trained anew on all days up to the night, and this refit serves (refit.py). Without a
-champion the gate warns of what is missing for one, and the night publishes the popular lists. ops.gates gets the checks
-of the best challenger, training/report.py writes the outcome of each.
+which is no failure. The winner is trained again on all days up to the night, and this refit serves (refit.py). Without
+a champion the gate warns of what is missing for one, and the night publishes the popular lists. ops.gates gets the
+checks of the best challenger, training/report.py writes the outcome of each.
 """
 
 from collections.abc import Mapping

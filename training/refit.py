@@ -1,4 +1,4 @@
-"""The champion, trained anew on all days up to the night: gate 2's winner never saw the days that judged it.
+"""The refit: gate 2's winner never saw the days that judged it, so it is trained again on all days up to the night.
 
 The refit has the judged version's hyper-parameters, and what it learnt from likes that it held out. It is a version of
 its own, whose tag REFIT_OF names the judged one. It serves; the judged one goes on being compared, since a version that
@@ -46,7 +46,7 @@ class Refit:
 
     def __str__(self) -> str:
         return (
-            f"version {self.version} serves: version {self.judged} ({self.name}) trained anew on all days up to the "
+            f"Version {self.version} serves: the refit of version {self.judged} ({self.name}) on all days up to the "
             f"night; it knows {self.new_items:,} items more, and {self.agreement:.2f} of each list are the same"
         )
 
@@ -58,7 +58,7 @@ def refit_winner(night: Night, winner: RegisteredVersion | None) -> tuple[Refit 
     """
     if winner is None or not night.settings.training.refit:
         return None, []
-    expected = f"lists share {night.settings.training.min_refit_agreement} with the judged version's, or more"
+    expected = f"at least {night.settings.training.min_refit_agreement} of each list shared with the judged version"
     try:
         found = _known(night, winner) or _refit(night, winner)
     except NightloomError as error:
@@ -68,17 +68,20 @@ def refit_winner(night: Night, winner: RegisteredVersion | None) -> tuple[Refit 
 
 
 def _known(night: Night, judged: RegisteredVersion) -> Refit | None:
-    """The refit that an earlier run of this gate made of the same rows by the same code."""
+    """A refit of a later night, or the one that an earlier run of this gate made of the same rows by the same code."""
     found = registry.newest_refit(night.settings, judged.version)
+    if found is None:
+        return None
     now = {"night": str(night.date), "table_version": str(night.pin(INTERACTIONS)), "code": code_revision()}
-    if found is None or any(found.tags.get(name) != value for name, value in now.items()):
+    same = all(found.tags[name] == value for name, value in now.items())
+    if not same and found.tags["night"] <= str(night.date):
         return None
     agreement, new_items = float(found.tags["agreement"]), int(found.tags["new_items"])
     return Refit(found.version, judged.version, judged.name, agreement, new_items)
 
 
 def _refit(night: Night, judged: RegisteredVersion) -> Refit:
-    """Train a judged version anew on all days up to the night, check it, and register it.
+    """Train a judged version again on all days up to the night, check it, and register it.
 
     Raises DataError where it does not agree with the judged version, or the data are too few; TrainingError.
     """
@@ -98,7 +101,7 @@ def _refit(night: Night, judged: RegisteredVersion) -> Refit:
     number = record.record(night, task, fitted, count_rows_before(night.lake, version, night.end), tags)
     remove_tree(folder)
     found = Refit(number, judged.version, judged.name, agreement, new_items)
-    registration.describe(night.settings, number, f"Night of {night.date}: {found}.")
+    registration.describe(night.settings, number, f"Night of {night.date}. {found}.")
     return found
 
 

@@ -35,10 +35,10 @@ def peak_memory(settings: Settings, seconds: float = SECONDS_BETWEEN) -> Iterato
     peak, over = Peak(), threading.Event()
 
     def watch() -> None:
-        waits = True
-        while waits:
+        while True:
             peak.bytes = max(peak.bytes, project_memory(settings))
-            waits = not over.wait(seconds)
+            if over.wait(seconds):
+                return
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

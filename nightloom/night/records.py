@@ -77,7 +77,7 @@ class StageRun:
 
     @property
     def refit_of(self) -> str | None:
-        """The judged version that a model gate trained anew as `model_version`."""
+        """The judged version of which a model gate made the refit `model_version`."""
         return self.tags.get("refit_of")
 
     @property

@@ -135,7 +135,7 @@ TRAIN = Stage(
 MODEL_GATE = Stage(
     "training.model_gate",
     "models",
-    "**gate 2, model**; trains the winner anew on all days",
+    "**gate 2, model**; refits the winner on all days",
     gate="model",
     reads=("silver.interactions", "silver.items", "silver.users"),
     gib=8,

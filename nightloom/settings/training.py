@@ -12,8 +12,8 @@ class Training(Section):
     holdout_days: int = Field(14, ge=1, le=MOST_DAYS)
     """The last days before the night. No challenger trains on them: gate 2 evaluates on them."""
     refit: bool = True
-    """Train the champion anew on all days up to the night, after gate 2: the refit serves. Without it lists lack what
-    came in the last `holdout_days`, and in the days since the training."""
+    """After gate 2, train its winner again on all days up to the night: this refit serves. Without it lists lack the
+    items that came in the last `holdout_days` before the training."""
     min_refit_agreement: float = Field(0.2, ge=0, le=1)
     """Least mean share of a list on which refit and judged version agree, among the items that both know; with less the
     judged version serves."""

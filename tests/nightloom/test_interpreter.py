@@ -116,7 +116,7 @@ def test_an_interpreter_that_is_stopped_takes_no_more_stages_and_ends_after_thos
     wait_until(lambda: warm.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_after_a_stop_another_interpreter_starts_beside_the_stages_of_the_first(
+def test_a_second_interpreter_starts_while_a_stopped_one_still_runs_a_stage(
     project: Project, warm: psutil.Process
 ) -> None:
     caller, pid = project.long()

@@ -1,4 +1,4 @@
-"""The winner of gate 2 is trained anew on all days: it serves, and the judged version goes on being compared."""
+"""The refit of gate 2's winner serves; the judged version is what later challengers are compared with."""
 
 from datetime import timedelta
 
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import models
 from models import registry
 from models.blend import Blend
+from models.recommend import scores
 from models.registry import REFIT_OF
 from models.sequence import Sequence
 from nightloom import settings as settings_module
@@ -88,20 +89,20 @@ def test_the_winner_serves_with_the_items_of_the_days_that_judged_it(project: Ma
     assert chosen.version == "2"
     assert (gate.tags["model_version"], gate.tags["verdict"]) == ("2", "promoted version 1, served as version 2")
     assert refit_check(gate)["passed"]
-    assert "Version 2 serves: version 1 (als) trained anew on all days up to the night; it knows 2 items" in page(
+    assert "Version 2 serves: the refit of version 1 (als) on all days up to the night; it knows 2 items more" in page(
         settings
     )
 
 
-def test_only_judged_versions_are_compared_and_a_kept_champion_is_trained_anew_too(
+def test_only_judged_versions_are_compared_and_a_kept_champion_gets_a_new_refit(
     project: MakeProject, tracked: Track
 ) -> None:
     settings = make(project, tracked)
     run_training(settings)
     later = LAST + timedelta(days=1)
     rows = [event(f"u{user:02}", f"{'ab'[user % 2]}-newer", 0.5) for user in range(20)]
-    moved = [row | {"occurred_at": row["occurred_at"] + timedelta(days=1), "night": later} for row in rows]
-    night_of(settings).lake.append(INTERACTIONS, moved)
+    next_day = [row | {"occurred_at": row["occurred_at"] + timedelta(days=1), "night": later} for row in rows]
+    night_of(settings).lake.append(INTERACTIONS, next_day)
     gate = run_training(settings, night_of(settings, later))
     judged = registry.champion(settings)
     assert judged is not None
@@ -111,6 +112,8 @@ def test_only_judged_versions_are_compared_and_a_kept_champion_is_trained_anew_t
     rows = gate.lake.rows(GATES, f"night = DATE '{later}' AND \"check\" = 'champion_is_older'").to_pylist()
     assert [row["passed"] for row in rows] == [True]
     assert serving(settings).version == "4"
+    model_gate.main(night_of(settings, override=None))  # the older night again
+    assert (serving(settings).version, registry.refits(settings)) == ("4", {judged.version: ["2", "4"]})
 
 
 def test_a_gate_that_runs_again_makes_no_second_refit(project: MakeProject, tracked: Track) -> None:
@@ -132,7 +135,7 @@ def test_a_refit_that_does_not_agree_with_the_judged_version_does_not_serve(
     assert "model gate, warn: refit: found" in capsys.readouterr().err
 
 
-def test_a_dry_run_trains_nothing_anew_and_names_the_version_that_serves(project: MakeProject, tracked: Track) -> None:
+def test_a_dry_run_makes_no_refit_and_names_the_version_that_serves(project: MakeProject, tracked: Track) -> None:
     settings = make(project, tracked)
     run_training(settings)
     settings.file.write_text(settings.file.read_text() + '\n[gates.model]\nmode = "dry_run"\n')
@@ -151,7 +154,7 @@ def test_a_refit_is_no_champion_and_the_history_shows_it(
         champions.promote(settings, "2", by="ann", why="x", run_id="r")
     shown = CliRunner().invoke(nightloom, ["--config", str(settings.file), "model", "history", "--json"])
     assert '"refits": [\n   "2"\n  ]' in shown.output
-    assert registry.aliased_versions(settings) == {"1", "2"}
+    assert registry.versions_in_use(settings) == {"1", "2"}
 
 
 BLEND = """
@@ -204,3 +207,4 @@ def test_a_refit_on_the_same_examples_is_the_same_model(name: str) -> None:
     again = trainers.refit(judged, EXAMPLES)
     assert again.params == judged.params
     np.testing.assert_array_equal(again.item_ids, judged.item_ids)
+    np.testing.assert_array_equal(scores(again, EXAMPLES.histories), scores(judged, EXAMPLES.histories))

@@ -19,7 +19,7 @@ def fit(name: str, examples: Examples, params: Mapping[str, Any], report: Report
 
 
 def refit(judged: Model, examples: Examples, report: Report = no_report) -> Model:
-    """Train a judged model anew on more examples, with its hyper-parameters.
+    """Train a judged model again on more examples, with its hyper-parameters.
 
     A trainer with a refit() of its own keeps more of it: what it learnt from likes that it held out.
     """

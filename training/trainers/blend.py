@@ -71,10 +71,9 @@ def _weigh(examples: Examples, params: BlendParams, validation: Validation, memb
 
 
 def refit(judged: Blend, examples: Examples, report: Report) -> Blend:
-    """Every member trained anew; the weights stay, for the likes that chose them are trained on now."""
-    return replace_members(
-        judged, examples, tuple(trainers.refit(member, examples) for member in judged.members), report
-    )
+    """Refit every member; the weights stay, for the likes that chose them are trained on now."""
+    members = tuple(trainers.refit(member, examples) for member in judged.members)
+    return replace_members(judged, examples, members, report)
 
 
 def replace_members(judged: Blend, examples: Examples, members: tuple[Model, ...], report: Report) -> Blend:
