@@ -47,7 +47,7 @@ class Refit:
     def __str__(self) -> str:
         return (
             f"Version {self.version} serves: the refit of version {self.judged} ({self.name}) on all days up to the "
-            f"night; it knows {self.new_items:,} items more, and {self.agreement:.2f} of each list are the same"
+            f"night; it knows {self.new_items:,} items more, and {self.agreement:.0%} of each list is the same"
         )
 
 
