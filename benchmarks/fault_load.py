@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,12 +133,12 @@ def write_config(folder: Path, kind: str) -> Path:
 
 @contextmanager
 def running_api(
-    config: Path, store_url: str | None = None, log: Path | None = None
+    config: Path, store_url: str | None = None, log: Path | None = None, options: Sequence[str] = ()
 ) -> Iterator[tuple[int, psutil.Process]]:
     """The port and the process of `nightloom serve`, once it answers anything. It writes to `log`, or where we do."""
     port = free_port()
     place = {} if store_url is None else {"NIGHTLOOM_PLACES__STORE_URL": store_url}
-    command = [sys.executable, "-c", MAIN, "--config", str(config), "serve", "--port", str(port)]
+    command = [sys.executable, "-c", MAIN, "--config", str(config), "serve", "--port", str(port), *options]
     with nullcontext() if log is None else log.open("ab") as stream:
         process = psutil.Popen(command, env=os.environ | place, stdout=stream, stderr=stream)
     try:

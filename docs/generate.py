@@ -27,12 +27,13 @@ from models.definition import Definition  # noqa: E402
 from nightloom.contracts import TABLES, Table  # noqa: E402
 from nightloom.settings import Settings  # noqa: E402
 from nightloom.settings.places import Address, LocalFolder  # noqa: E402
+from nightloom.settings.serving import ListenAddress  # noqa: E402
 from nightloom.slate.rule import NamedRule  # noqa: E402
 from nightloom.slate.settings import KINDS  # noqa: E402
 
 TYPES: dict[Any, str] = {
     str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date",
-    Address: "path or address", LocalFolder: "path", Any: "value",
+    Address: "path or address", LocalFolder: "path", ListenAddress: "text", Any: "value",
 }  # fmt: skip
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "pattern": "must match"}
 LAYERS = {

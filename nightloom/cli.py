@@ -27,6 +27,7 @@ WORDS = {
     "publish": ("serving.publish_commands:publish", "Versions of the served lists: list, roll back, pin."),
     "store": ("serving.publish_commands:store", "What the lists take in each kind of store."),
     "serve": ("serving.commands:serve", "The API and the console."),
+    "keys": ("serving.access.key_commands:keys", "Who may ask the API what: create, list, revoke, rotate."),
     "function": ("serving.function_export:function_command", "Export the model and rules for a serverless function."),
     "quarantine": (
         "nightloom.quarantine.commands:quarantine",

@@ -26,6 +26,8 @@ from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import now
 from nightloom.settings import Settings
 from serving import answers, console
+from serving.access import sign_in
+from serving.access.guard import Access
 from serving.answers import BadRequestError
 from serving.explanations import Explanations
 from serving.metrics import Metrics
@@ -60,6 +62,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", get_health),
             Route("/v1/users/{user:path}/explain", get_explanation),
             *console.routes(),
+            *sign_in.routes(),
         ],
         exception_handlers={
             BadRequestError: lambda _, error: _error(400, "bad_request", str(error)),
@@ -70,7 +73,7 @@ def create_app(settings: Settings) -> Starlette:
             HTTPException: _http_error,
             Exception: lambda _, error: _error(500, "internal", f"{type(error).__name__}; the server's log has more"),
         },
-        lifespan=_close_lists,
+        lifespan=_close,
         middleware=[Middleware(Metrics)],
     )
     app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
@@ -78,6 +81,8 @@ def create_app(settings: Settings) -> Starlette:
     lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved)
     app.state.lists, app.state.settings = lists, settings
     app.state.explanations = Explanations(settings)
+    app.state.access = Access.from_settings(settings)
+    app.state.access.guard_routes(app)
     return app
 
 
@@ -87,9 +92,10 @@ def from_config() -> Starlette:
 
 
 @asynccontextmanager
-async def _close_lists(app: Starlette) -> AsyncIterator[None]:
+async def _close(app: Starlette) -> AsyncIterator[None]:
     yield
     app.state.lists.close()
+    app.state.access.keys.close()
 
 
 def _handler(body: Body) -> Callable[[Request], Any]:

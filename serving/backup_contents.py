@@ -42,6 +42,7 @@ def folders(settings: Settings) -> dict[str, Place]:
         "lake": settings.place("lake"),
         "mlflow": settings.place("mlflow_artifacts"),
         "reports": settings.place("home") / "reports",
+        "access": settings.place("access"),
     }
     return parts | ({"store": settings.place("store")} if settings.store.embedded else {})
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import click
 from rich.table import Table
 
 from nightloom import settings as settings_module
-from nightloom.errors import NightloomError
 from nightloom.lake import as_json
 from nightloom.terminal import screen
-from serving import answers
+from serving import answers, listeners
 from serving.explain import Explanation
+from serving.listeners import ServeError
 from serving.rule_attribution import Attribution
 from serving.stores import open_store
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader
 
-
-class ServeError(NightloomError):
-    """The server did not start, or cannot listen where it was told to."""
+STARTUP_FAILURE = 3
+"""Exit code of a worker of uvicorn that did not start."""
 
 
 @click.command()
@@ -134,29 +132,30 @@ def _format_versions(named: dict[str, int]) -> str:
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 def serve(host: str, port: int, workers: int) -> None:
-    """The API and the console."""
+    """The API and the console. [serving] of nightloom.toml may bind a part of them to another address."""
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 
-    settings_module.load(reach=False)  # a wrong nightloom.toml is reported here, not by each worker
-    _require_free(host, port)
-    click.echo(f"http://{host}:{port}/  (Ctrl-C stops)")
+    settings = settings_module.load(reach=False)  # a wrong nightloom.toml is reported here, not by each worker
+    sockets = listeners.open_sockets(settings, host, port)
+    for line in listeners.describe_addresses(settings, sockets):
+        click.echo(line)
+    config = uvicorn.Config(
+        "serving.api:from_config", factory=True, workers=workers, access_log=False, log_level="warning",
+        http="serving.http_protocol:JsonHttpProtocol", ws="none",
+    )  # fmt: skip
     try:
-        uvicorn.run(
-            "serving.api:from_config", factory=True, host=host, port=port, workers=workers, access_log=False,
-            log_level="warning", http="serving.http_protocol:JsonHttpProtocol", ws="none",
-        )  # fmt: skip
+        if workers == 1:
+            server = uvicorn.Server(config)
+            server.run(sockets)
+            started = server.started
+        else:
+            supervisor = Multiprocess(config, sockets)
+            supervisor.run()
+            started = all(each.exitcode != STARTUP_FAILURE for each in supervisor.processes)
+    except KeyboardInterrupt:
+        return
     except SystemExit as end:  # uvicorn's own code for a server that did not start is 3, that of a closed gate here
-        if end.code:
-            raise ServeError("the server did not start; what it says of it is above") from None
-
-
-def _require_free(host: str, port: int) -> None:
-    """Raises ServeError where nobody can listen at an address."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ServeError(f"nobody can listen at {host}:{port}: {why}; choose others with --host and --port") from None
+        started = not end.code
+    if not started:
+        raise ServeError("the server did not start; what it says of it is above")

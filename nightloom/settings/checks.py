@@ -158,7 +158,7 @@ def find_unreachable(settings: Settings) -> Iterator[Problem]:
 
 def _addresses(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """The key and the text of each place in object storage."""
-    keys = ("home", "lake", "store", "docs", "mlflow_artifacts")
+    keys = ("home", "lake", "store", "docs", "mlflow_artifacts", "access")
     named: list[tuple[tuple[str | int, ...], str | None]]
     named = [(("places", key), getattr(settings.places, key)) for key in keys]
     named += [(("sources", number, "path"), source.path) for number, source in enumerate(settings.sources)]

@@ -70,6 +70,8 @@ class Places(Section):
     models from the registry, the API's last good version; default HOME, if that is a folder."""
     docs: Address | None = None
     """Great Expectations' Data Docs; default HOME/data-docs."""
+    access: Address | None = None
+    """Folder or address of the API's keys (keys.json), which every instance reads; default HOME/access."""
     airflow: LocalFolder | None = None
     """AIRFLOW_HOME; default HOME/airflow, or SCRATCH/airflow where HOME is an address."""
     airflow_url: str | None = None

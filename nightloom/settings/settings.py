@@ -20,6 +20,7 @@ from nightloom.settings.models import ModelSpec
 from nightloom.settings.places import Places
 from nightloom.settings.project import Project
 from nightloom.settings.retention import Retention
+from nightloom.settings.serving import Serving
 from nightloom.settings.signals import Signal
 from nightloom.settings.sources import Source
 from nightloom.settings.spark import Spark
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     gates: Gates = Gates()
     slate: Slate = Slate()
     store: Store = Store()
+    serving: Serving = Serving()
     retention: Retention = Retention()
     late: Late = Late()
     marts: tuple[Mart, ...] = ()
@@ -111,9 +113,11 @@ class Settings(BaseSettings):
     def place(self, name: Literal["scratch", "airflow"]) -> Path: ...
 
     @overload
-    def place(self, name: Literal["home", "lake", "store", "docs", "mlflow_artifacts"]) -> Place: ...
+    def place(self, name: Literal["home", "lake", "store", "docs", "mlflow_artifacts", "access"]) -> Place: ...
 
-    def place(self, name: Literal["scratch", "airflow", "home", "lake", "store", "docs", "mlflow_artifacts"]) -> Place:
+    def place(
+        self, name: Literal["scratch", "airflow", "home", "lake", "store", "docs", "mlflow_artifacts", "access"]
+    ) -> Place:
         """A place, its default under home when the file does not name it; a folder's path is absolute."""
         default = {"docs": "data-docs", "mlflow_artifacts": "mlflow", "scratch": ""}.get(name, name)
         if (given := getattr(self.places, name)) is not None:
@@ -149,5 +153,5 @@ class Settings(BaseSettings):
     def digest(self) -> str:
         """Twelve hex digits that change with any setting that a result depends on; the run records have them."""
         return hashlib.sha256(
-            self.model_dump_json(exclude={"places", "spark", "airflow", "file"}).encode()
+            self.model_dump_json(exclude={"places", "spark", "airflow", "serving", "file"}).encode()
         ).hexdigest()[:12]

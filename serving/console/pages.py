@@ -96,7 +96,7 @@ def home_page(request: Request) -> Response:
             TEMPLATES / "home.html", project=settings.project.name, meta=meta, trouble=lists.trouble, nights=shown,
             unpublished=meta is None and isinstance(lists.trouble, NothingPublishedError),
             gates=records.gate_results_up_to(lake, newest) if newest else {}, pushes=pushes,
-            gate_order=[stage.gate for stage in stages.GATES],
+            gate_order=[stage.gate for stage in stages.GATES], operator=request.user.display_name,
         )
     )  # fmt: skip
 
@@ -143,6 +143,10 @@ async def explanation_page(request: Request) -> Response:
     """Why one user is shown one item; by the process of the explanations, as in the API."""
     explanations: Explanations = request.app.state.explanations
     query = request.query_params
+    if not query.get("item"):
+        project = request.app.state.settings.project.name
+        message = "The address names no item; follow a link of a user's page."
+        return HTMLResponse(render(TEMPLATES / "problem.html", project=project, message=message), 400)
     return await explanations.respond(query.get("user", ""), query.get("item", ""), page=True)
 
 

@@ -228,7 +228,7 @@ class Client:
     def get(self, path: str) -> httpx.Response:
         async def request() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://nightloom") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.get(path)
 
         return asyncio.run(request())

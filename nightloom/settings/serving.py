@@ -1,0 +1,52 @@
+"""[serving]: the addresses of the API and the console, and where a server without any key may listen."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+from typing_extensions import TypeAliasType
+
+from nightloom.section import Section
+
+OFF, SHARED = "off", "shared"
+
+
+def _known_address(text: str) -> str:
+    if text in (OFF, SHARED):
+        return text
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", text)
+    if found is None or not 1 <= int(found[2]) <= 65_535:
+        raise ValueError(f"found '{text}', expected HOST:PORT, such as 127.0.0.1:8001, '{SHARED}' or '{OFF}'")
+    return text
+
+
+ListenAddress = TypeAliasType("ListenAddress", Annotated[str, AfterValidator(_known_address)])
+"""HOST:PORT, `shared` or `off`."""
+
+
+class Serving(Section):
+    """The API and the console of `nightloom serve`. See [access](access.md)."""
+
+    public: Literal["shared", "off"] = "shared"
+    """Lists, items, status and incoming events: `shared` answers them at --host and --port, `off` does not."""
+    personal: ListenAddress = "shared"
+    """Explanations of the API, for the scope `personal`: `shared` with the public routes, `off`, or an address of
+    their own, `HOST:PORT`."""
+    console: ListenAddress = "shared"
+    """The console: `shared` with the public routes, `off`, or an address of its own, `HOST:PORT`."""
+    without_keys: Literal["loopback", "anywhere"] = "loopback"
+    """Where a server may listen while no key exists, and answer everybody. `loopback` is this machine alone.
+    `anywhere` is for a network that only trusted programs reach, such as containers behind a port of this machine."""
+
+    @model_validator(mode="after")
+    def _addresses_differ(self) -> Self:
+        ports = [text.rpartition(":")[2] for text in (self.personal, self.console) if ":" in text]
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"personal and console both name port {ports[0]}; addresses of their own differ by port")
+        if self.public == OFF and SHARED in (self.personal, self.console):
+            raise ValueError(
+                "public is 'off', so there is no address to share; personal and console are each 'off' or HOST:PORT"
+            )
+        if self.public == self.personal == self.console == OFF:
+            raise ValueError("public, personal and console are all 'off', so there is nothing to serve")
+        return self

@@ -1,0 +1,53 @@
+"""Each route's group, which an address may answer or not, and the scope that it asks for.
+
+A route that is not here has no place in the app: guard_routes() raises KeyError.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from serving.access.keys import Scope
+
+
+class Group(StrEnum):
+    """Routes that are bound to an address together; the keys of [serving]."""
+
+    EVERY = "every"
+    """Answered at each address."""
+    PUBLIC = "public"
+    PERSONAL = "personal"
+    CONSOLE = "console"
+
+
+class Rule(NamedTuple):
+    """What a route asks for."""
+
+    group: Group
+    scope: Scope | None
+    """None: no key is needed."""
+
+
+READ = Rule(Group.PUBLIC, Scope.READ)
+OPERATE = Rule(Group.CONSOLE, Scope.ADMIN)
+LOOK_UP = Rule(Group.CONSOLE, Scope.PERSONAL)
+
+RULES: dict[str, Rule] = {
+    "/healthz": Rule(Group.EVERY, None),
+    "/v1/users/{user:path}/recommendations": READ,
+    "/v1/popular": READ,
+    "/v1/items/{item:path}/similar": READ,
+    "/v1/items/{item:path}": READ,
+    "/v1/status": READ,
+    "/v1/users/{user:path}/explain": Rule(Group.PERSONAL, Scope.PERSONAL),
+    "/sign-in": Rule(Group.CONSOLE, None),
+    "/sign-out": Rule(Group.CONSOLE, None),
+    "/": OPERATE,
+    "/reports/{night}": OPERATE,
+    "/quality": OPERATE,
+    "/data-docs/{page:path}": OPERATE,
+    "/user": LOOK_UP,
+    "/explain": LOOK_UP,
+}
+"""A route's path, as the app declares it -> its rule."""
