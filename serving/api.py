@@ -29,6 +29,8 @@ from serving import answers, console
 from serving.access import sign_in
 from serving.access.guard import Access
 from serving.answers import BadRequestError
+from serving.events import routes as event_routes
+from serving.events.intake import Intake
 from serving.explanations import Explanations
 from serving.metrics import Metrics
 from serving.stores import open_store
@@ -63,6 +65,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/v1/users/{user:path}/explain", get_explanation),
             *console.routes(),
             *sign_in.routes(),
+            *event_routes.routes(),
         ],
         exception_handlers={
             BadRequestError: lambda _, error: _error(400, "bad_request", str(error)),
@@ -81,6 +84,7 @@ def create_app(settings: Settings) -> Starlette:
     lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved)
     app.state.lists, app.state.settings = lists, settings
     app.state.explanations = Explanations(settings)
+    app.state.intake = Intake(settings)
     app.state.access = Access.from_settings(settings)
     app.state.access.guard_routes(app)
     return app
@@ -93,7 +97,8 @@ def from_config() -> Starlette:
 
 @asynccontextmanager
 async def _close(app: Starlette) -> AsyncIterator[None]:
-    yield
+    async with app.state.intake.running():
+        yield
     app.state.lists.close()
     app.state.access.keys.close()
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from nightloom.backup import Backup, BackupError, Entry, FileChangedError, Repository
 from nightloom.errors import ConcurrentRunError
+from nightloom.event_journal import export_journal
 from nightloom.lake import now
 from nightloom.night.revision import code_revision
 from nightloom.places import Place, files_below, folder_of, replacement
@@ -35,6 +36,7 @@ class Taken(NamedTuple):
 
 def take(settings: Settings, repository: Repository) -> Taken:
     """Back a project up, as of one moment. Raises ConcurrentRunError where a run writes all the time."""
+    export_journal(settings)
     earlier = repository.read().files if repository.names() else ()
     known = {(file.part, file.name, file.modified, file.bytes): file.sha256 for file in earlier}
     stored = repository.stored()

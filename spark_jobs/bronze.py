@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
+from nightloom import event_journal
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.errors import ConcurrentRunError, DataError
 from nightloom.night import stages
@@ -153,6 +154,7 @@ def main(night: SparkNight) -> None:
 
 
 def _update_listings(night: SparkNight) -> None:
+    event_journal.export_journal(night.settings)
     of_files = [source for source in night.settings.sources if source.format != "kafka"]
     for source in of_files:
         landing.landing_place(source, night.settings.root)

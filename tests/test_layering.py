@@ -21,6 +21,7 @@ LAYERS = """
     nightloom.cli
     nightloom.local
     nightloom.sql nightloom.quarantine nightloom.samples nightloom.backup nightloom.cost nightloom.stage
+    nightloom.event_journal
     nightloom.night
     nightloom.lake
     nightloom.settings

@@ -62,6 +62,9 @@ class Source(Section):
     """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
     topic: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
     """Kafka: the topic; it is read from its oldest message on, each message once."""
+    api: bool = False
+    """Whether events also come in by [POST /v1/events](events.md). For events in JSON files or in a Kafka topic;
+    `columns.event_id` has to be a field."""
     fields: dict[str, str]
     """Field in the records = Spark SQL type. A value of another type sends its row to quarantine; a field that is not
     listed here goes to the rescued column."""
@@ -84,6 +87,21 @@ class Source(Section):
             raise ValueError(f"format is '{self.format}', so it needs {join_names(missing)}")
         if strange := self.model_fields_set & (frozenset().union(*KEYS_OF_FORMAT.values()) - own):
             raise ValueError(f"format is '{self.format}', which has no {join_names(strange)}; it has {join_names(own)}")
+        return self
+
+    @model_validator(mode="after")
+    def _fed_by_the_api(self) -> Self:
+        if not self.api:
+            return self
+        if self.kind != "events" or self.format not in ("json", "kafka"):
+            raise ValueError(
+                f"api is true, kind is '{self.kind}' and format '{self.format}'; the API takes events for a source of "
+                "kind 'events' whose format is 'json' or 'kafka'"
+            )
+        if self.encoding is not None:
+            raise ValueError(f"api is true and encoding is '{self.encoding}'; the API writes UTF-8, so take it out")
+        if self.columns.get("event_id", "").strip("` ").lower() not in map(str.lower, self.fields):
+            raise ValueError("api is true, so columns.event_id has to be a field: by it a repeated event counts once")
         return self
 
     @field_validator("encoding")

@@ -40,6 +40,7 @@ RULES: dict[str, Rule] = {
     "/v1/items/{item:path}/similar": READ,
     "/v1/items/{item:path}": READ,
     "/v1/status": READ,
+    "/v1/events": Rule(Group.PUBLIC, Scope.EVENTS),
     "/v1/users/{user:path}/explain": Rule(Group.PERSONAL, Scope.PERSONAL),
     "/sign-in": Rule(Group.CONSOLE, None),
     "/sign-out": Rule(Group.CONSOLE, None),
