@@ -21,8 +21,6 @@ from serving.events.queue import FullError, IntakeError
 
 MAX_BYTES = 1 << 20
 MAX_EVENTS = 1_000
-MAX_PROBLEMS = 100
-"""Bad events that an answer describes."""
 BODY_SECONDS = 15.0
 """For a body to come."""
 RETRY_SECONDS = "1"
@@ -127,7 +125,7 @@ def _describe(index: int, problem: Problem) -> str:
 
 
 def _listed(problems: list[tuple[int, Problem]]) -> list[dict[str, object]]:
-    return [{"index": index, **problem._asdict()} for index, problem in problems[:MAX_PROBLEMS]]
+    return [{"index": index, **problem._asdict()} for index, problem in problems]
 
 
 def _error(

@@ -12,11 +12,14 @@ from click.testing import CliRunner, Result
 from nightloom.backup import BackupError, Repository
 from nightloom.contracts import RECOMMENDATIONS
 from nightloom.errors import ConcurrentRunError
+from nightloom.event_journal import Event, Journal, journal_file
 from nightloom.settings import CONFIG_VARIABLE
 from serving import backup as backups
+from serving.access.keys import Scope, add_key, make_key, read_keys
 from serving.backup_commands import backup, restore
 from tests.minio import minio
 from tests.serving.conftest import USERS, D, Project
+from tests.serving.event_senders import config_text, landed
 
 NEXT = D + timedelta(days=1)
 
@@ -184,6 +187,20 @@ def test_a_file_has_the_time_that_delta_finds_versions_by(served: Project, tmp_p
 def test_a_landing_file_that_bronze_has_is_not_copied(served: Project, tmp_path: Path) -> None:
     taken = backups.take(served.settings, Repository(tmp_path / "safe"))
     assert [file.name for file in taken.backup.files if file.part == "landing"] == ["landing/today.jsonl"]
+
+
+def test_a_backup_has_the_keys_and_the_events_that_the_api_took(served: Project, tmp_path: Path) -> None:
+    (served.root / "nightloom.toml").write_text(config_text(), encoding="utf8")
+    (served.root / "landing" / "today.jsonl").unlink()
+    with closing(Journal(journal_file(served.settings))) as journal:
+        journal.add([Event("ratings", "e1", '{"id": "e1"}')])
+    add_key(served.settings.place("access"), make_key("shop", [Scope.READ], 1, 1).key)
+    invoke(backup, tmp_path / "safe")
+    shutil.rmtree(home_of(served))
+    shutil.rmtree(served.root / "landing")
+    invoke(restore, tmp_path / "safe")
+    assert landed(served.root / "landing")["e1"] == 1
+    assert [key.name for key in read_keys(served.settings.place("access")).keys] == ["shop"]
 
 
 @pytest.mark.slow
