@@ -19,15 +19,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from nightloom.errors import ConcurrentRunError, NightloomError, printable
 from nightloom.lake import now
 from nightloom.places import Place, lock, replacement
-from nightloom.section import Section, join_names
+from nightloom.section import join_names
 
 FILE = "keys.json"
 PREFIX = "nightloom"
+STORED = ConfigDict(extra="forbid", frozen=True)
 READ_SECONDS = 5.0
 """How long object storage may take to give the file."""
 
@@ -49,9 +50,10 @@ class Scope(StrEnum):
     """The console."""
 
 
-class Key(Section):
+class Key(BaseModel):
     """A key as the file keeps it."""
 
+    model_config = STORED
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
     name: str = Field(min_length=1, max_length=80)
     """Who has it; a key and its successors have one name."""
@@ -83,9 +85,10 @@ class NewKey(NamedTuple):
     """The key itself: this is the only place where it exists."""
 
 
-class KeyRing(Section):
+class KeyRing(BaseModel):
     """All keys, in the order in which they were made."""
 
+    model_config = STORED
     keys: tuple[Key, ...] = ()
 
     @cached_property
