@@ -8,13 +8,13 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, SimpleUser, UnauthenticatedUser
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -165,11 +165,7 @@ def error_response(refusal: Refusal) -> Response:
 
 def session_cookie(headers: Headers) -> str | None:
     """The value of the session's cookie."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return found.value if found else None
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def is_from_here(headers: Headers, *, proof: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from nightloom.errors import printable
@@ -9,6 +11,7 @@ from nightloom.event_journal import Event
 from nightloom.settings import Source
 from serving.events.queue import IntakeError
 
+log = logging.getLogger(__name__)
 SECONDS = 10.0
 """For the brokers' acknowledgement."""
 
@@ -23,7 +26,7 @@ class TopicWriter:
             "bootstrap.servers": str(source.servers), "acks": "all", "enable.idempotence": True,
             "delivery.timeout.ms": int(SECONDS * 1000), "linger.ms": 5,
         }  # fmt: skip
-        self._producer = Producer(options, logger=None)
+        self._producer = Producer(options, logger=log)
 
     def write(self, events: list[Event]) -> None:
         """Return when the brokers have all events. Raises IntakeError."""

@@ -197,7 +197,7 @@ def test_a_session_opens_the_console_and_nothing_else(client: httpx.Client, keys
     assert "SameSite=strict" in cookie
     assert keys[Scope.ADMIN].split("_")[2] not in cookie
     value = cookie.split("=", 1)[1].split(";")[0]
-    session = {"Cookie": f"{COOKIE}={value}"}
+    session = {"Cookie": f'other={{"a": 1}}; {COOKIE}={value}; =x'}  # cookies of other programs of this host, too
     assert "Signed in as only admin" in client.get("/", headers=session).text
     assert client.get("/user?id=u1", headers=session).status_code == 403
     assert client.get("/v1/popular", headers=session).status_code == 401
