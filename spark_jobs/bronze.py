@@ -78,7 +78,7 @@ def _topic_records(night: SparkNight, source: Source) -> DataFrame:
 
 def _file_records(night: SparkNight, source: Source) -> DataFrame:
     """The records of a folder's listed files, commit by commit."""
-    layout = Layout(source.format, source.fields, source.header, source.encoding)
+    layout = Layout.of(source)
     # The workers may be on other machines, whose environment is not ours.
     variables = storage_variables() if scheme_of(source.path or "") else {}
     read = partial(files.read_files, layout=layout, root=str(night.settings.root), variables=variables)

@@ -19,16 +19,19 @@ import pyarrow as pa
 
 from nightloom.places import Place
 from spark_jobs.landing import find_file
+from spark_jobs.readers.arrow_rows import read_orc, read_parquet
 from spark_jobs.readers.compression import DAMAGE_ERRORS, READ_AHEAD, unpack
 from spark_jobs.readers.csv_lines import read_csv
+from spark_jobs.readers.explode import explode
 from spark_jobs.readers.json_lines import read_json
-from spark_jobs.readers.parquet_rows import read_parquet
+from spark_jobs.readers.python_lines import read_python
 from spark_jobs.readers.record import Found, Layout, Record, UnreadableFileError
 from spark_jobs.readers.text import TextLines, is_machine_fault
 
 RECORDS = "raw string, file string, file_modified_at timestamp, lines int, problem string, file_summary string"
 RECORDS_PER_BATCH = 4_096
 CHARACTERS_PER_BATCH = 32 << 20
+COLUMNAR = {"parquet": read_parquet, "orc": read_orc}
 SCHEMA = pa.schema(
     [
         ("raw", pa.string()),
@@ -90,11 +93,19 @@ def _note(error: Exception, number: int) -> Record:
 
 
 def _read_stream(stream: BufferedReader, layout: Layout, found: Found) -> Iterator[Record]:
-    if layout.format == "parquet":
-        yield from read_parquet(stream, layout, found)
+    records = _read_format(stream, layout, found)
+    return explode(records, layout) if layout.explode else records
+
+
+def _read_format(stream: BufferedReader, layout: Layout, found: Found) -> Iterator[Record]:
+    if layout.format in COLUMNAR:
+        yield from COLUMNAR[layout.format](stream, layout, found)
         return
-    text = TextLines(stream, layout.encoding, found)
-    yield from read_csv(text, layout) if layout.format == "csv" else read_json(text)
+    text = TextLines(stream, layout.encoding, found, layout.delimiter)
+    if layout.format == "csv":
+        yield from read_csv(text, layout)
+    else:
+        yield from read_json(text) if layout.format == "json" else read_python(text)
     if text.damage:
         raise text.damage
 

@@ -15,11 +15,14 @@ SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 """Kind of a source -> columns it must and may give."""
 
-OF_FILES = frozenset({"path", "settle_seconds"})
+OF_FILES = frozenset({"path", "settle_seconds", "explode", "explode_delimiter"})
+OF_TEXT = OF_FILES | {"encoding"}
 KEYS_OF_FORMAT: dict[str, frozenset[str]] = {
-    "csv": OF_FILES | {"header", "encoding"},
-    "json": OF_FILES | {"encoding"},
+    "csv": OF_TEXT | {"header", "delimiter", "quote", "escape", "comment"},
+    "json": OF_TEXT,
+    "python": OF_TEXT,
     "parquet": OF_FILES,
+    "orc": OF_FILES,
     "kafka": frozenset({"servers", "topic"}),
 }
 """Format -> the keys that not every format has."""
@@ -44,9 +47,10 @@ class Source(Section):
     """Unique; part of the ingest checkpoint's path, so do not rename it."""
     kind: Literal["events", "items", "users"]
     """What one row is."""
-    format: Literal["json", "csv", "parquet", "kafka"]
-    """`json` is one object a line, or an array of objects; `csv` has commas. Packed files (gzip, bzip2, xz, zstd, lz4,
-    zip) are unpacked, whatever their names. `kafka`: each message is a JSON object."""
+    format: Literal["json", "python", "csv", "parquet", "orc", "kafka"]
+    """`csv` is text with a delimiter between fields; `json` is one object a line, or an array of objects; `python` is
+    one Python dict a line, such as `{'a': None}`. Packed files (gzip, bzip2, xz, zstd, lz4, zip) are unpacked, whatever
+    their names. `kafka`: each message is a JSON object."""
     path: Address | None = None
     """Landing folder or address (s3://, gs://, abfss://) of a source of files; every file in it is read once, and again
     when it has grown. Names that start with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
@@ -56,8 +60,23 @@ class Source(Section):
     """csv: whether the first line of each file names its columns. Without a header the columns are `fields`, in their
     order."""
     encoding: str | None = None
-    """csv and JSON: encoding of files without a byte order mark, by Spark's names, e.g. "ISO-8859-1", "windows-1252",
-    "UTF-16LE"; UTF-8 if it is not given."""
+    """csv, JSON and python: encoding of files without a byte order mark, by Spark's names, e.g. "ISO-8859-1",
+    "windows-1252", "UTF-16LE"; UTF-8 if it is not given."""
+    delimiter: str = Field(",", min_length=1)
+    """csv: what stands between two fields; it may have several characters, e.g. "\\t", ";", "::"."""
+    quote: str = Field('"', max_length=1)
+    """csv: what stands around a field that holds the delimiter or a line break; a doubled one within is one of them.
+    Empty: quotes are ordinary characters."""
+    escape: str | None = Field(None, min_length=1, max_length=1)
+    """csv: the character before a quote, a delimiter or itself that stands for that character alone, e.g. "\\\\"."""
+    comment: str | None = Field(None, min_length=1)
+    """csv: how lines begin that are no records, e.g. "#"."""
+    explode: str | None = None
+    """The field that holds many events, as an array or as text; `a.b` is field `b` of `a`. Each element becomes a
+    record of its own, with the element in place of the array and all other fields of its record."""
+    explode_delimiter: str | None = Field(None, min_length=1)
+    """What stands between the elements of `explode` where it is text; without it the text is a JSON or Python list.
+    Where it equals `delimiter` and there is no header, the last field takes the rest of the line."""
     servers: str | None = Field(None, pattern=r"^\s*[^\s,]+:\d+\s*(,\s*[^\s,]+:\d+\s*)*$")
     """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
     topic: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
@@ -100,9 +119,35 @@ class Source(Section):
             )
         if self.encoding is not None:
             raise ValueError(f"api is true and encoding is '{self.encoding}'; the API writes UTF-8, so take it out")
+        if self.explode is not None:
+            raise ValueError(f"api is true and explode is '{self.explode}'; the API takes one event a record")
         if self.columns.get("event_id", "").strip("` ").lower() not in map(str.lower, self.fields):
             raise ValueError("api is true, so columns.event_id has to be a field: by it a repeated event counts once")
         return self
+
+    @model_validator(mode="after")
+    def _signs_differ(self) -> Self:
+        signs = {name: getattr(self, name) or "" for name in ("delimiter", "quote", "escape", "comment")}
+        if broken := [name for name, sign in signs.items() if {*sign} & {"\r", "\n"}]:
+            raise ValueError(f"{join_names(broken)} holds a line break, which ends a line of every file")
+        if {*self.delimiter} & {self.quote, self.escape}:
+            raise ValueError(f"delimiter {self.delimiter!r} holds the quote or the escape; they must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _known_explode(self) -> Self:
+        if self.explode and self.explode.partition(".")[0] not in self.fields:
+            known = suggest_key(self.explode, self.fields)
+            raise ValueError(f"explode names '{self.explode}'; the fields are {join_names(self.fields)}{known}")
+        if self.explode_delimiter and not self.explode:
+            raise ValueError("explode_delimiter needs explode, the field whose text it splits")
+        return self
+
+    @property
+    def takes_rest(self) -> bool:
+        """csv: whether the last field is the rest of its line."""
+        last = not self.header and [self.explode] == [*self.fields][-1:]
+        return self.format == "csv" and last and self.explode_delimiter == self.delimiter
 
     @field_validator("encoding")
     @classmethod

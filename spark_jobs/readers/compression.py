@@ -43,10 +43,12 @@ PACKINGS: dict[bytes, Callable[[BufferedReader], Any]] = {
 """First bytes -> the function that unpacks."""
 ZIP = b"PK\x03\x04"
 BZIP2_BLOCK = b"1AY&SY"
-REFUSED = {
+ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!\x1a\x07": "a RAR archive", b"\x1f\x9d": "a file of `compress`",
-    b"\xff\x06\0\0sNaPpY": "a Snappy file", b"LZIP": "an lzip file", b"\x89LZO": "an lzop file", b"%PDF-": "a PDF file",
-    b"SQLite format 3\0": "an SQLite database", b"Obj\x01": "an Avro file", b"ORC\n": "an ORC file",
+    b"\xff\x06\0\0sNaPpY": "a Snappy file", b"LZIP": "an lzip file", b"\x89LZO": "an lzop file",
+}  # fmt: skip
+DOCUMENTS = {
+    b"%PDF-": "a PDF file", b"SQLite format 3\0": "an SQLite database", b"Obj\x01": "an Avro file",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Excel workbook",
 }  # fmt: skip
 
@@ -54,8 +56,9 @@ REFUSED = {
 def unpack(stream: BufferedReader, packed: int = 0) -> Iterator[BufferedReader]:
     """A stream -> its unpacked content; a zip file has one for each file in it. Raises UnreadableFileError."""
     head = stream.peek(HEAD)[:HEAD]
-    if found := next((name for first, name in REFUSED.items() if head.startswith(first)), None):
-        raise UnreadableFileError(f"it is {found}; pack it as gzip, bzip2, xz, zstd, lz4 or zip")
+    for kinds, advice in ((ARCHIVES, "pack it as gzip, bzip2, xz, zstd, lz4 or zip"), (DOCUMENTS, "save it as csv")):
+        if found := next((name for first, name in kinds.items() if head.startswith(first)), None):
+            raise UnreadableFileError(f"it is {found}; {advice}")
     if head[257:262] == b"ustar":
         raise UnreadableFileError("it is a tar archive; unpack it")
     method = next((method for first, method in PACKINGS.items() if head.startswith(first)), None)

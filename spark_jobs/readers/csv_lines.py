@@ -1,36 +1,40 @@
 """A csv file's lines -> records. No line that is a record by itself is ever part of another record.
 
-Fields are separated by commas, and may be quoted as RFC 4180 says. A quoted value may span lines where its quote is
-closed and none of the further lines is a full record by itself. Else the line with the open quote cannot be read, and
-reading goes on with the next line.
+Fields are separated by commas, and may be quoted as RFC 4180 says, unless the source declares another dialect. A quoted
+value may span lines where its quote is closed and none of the further lines is a full record by itself. Else the line
+with the open quote cannot be read, and reading goes on with the next line.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring
 
+from spark_jobs.readers.dialect import Dialect
 from spark_jobs.readers.record import Layout, Record, shorten
 from spark_jobs.readers.text import CUT, TextLines
 
 MAX_QUOTED = 16 << 20  # characters; a quoted value that is longer counts as an open quote
 NUMBERS = ("tinyint", "smallint", "int", "bigint", "byte", "short", "long", "float", "real", "double", "dec", "numeric")
 TRUE_OR_FALSE = {"t", "true", "y", "yes", "1", "f", "false", "n", "no", "0"}
-csv.field_size_limit(sys.maxsize)
 
 
 def read_csv(text: TextLines, layout: Layout) -> Iterator[Record]:
     """The records of a csv file."""
-    columns = _read_header(text, layout) if layout.header else _Columns([*layout.fields], layout.fields)
+    columns = _read_header(text, layout) if layout.header else _Columns([*layout.fields], layout)
     text.found.missing, text.found.header = columns.missing, shorten(columns.names)
-    width, template, simple = columns.width, columns.template, columns.simple
+    width, template, simple, dialect = columns.width, columns.template, columns.simple, columns.dialect
+    (quote, escape), delimiter, most = dialect.marks, dialect.delimiter, dialect.most
     for line in text:
+        if layout.comment and line.startswith(layout.comment):
+            text.found.lines -= 1
+            continue
         if simple and line[-1] in "\r\n":  # damage may have cut a line without an end
-            row = line.rstrip("\r\n").split(",") if '"' not in line else _parse(line)[0]
+            plain = quote not in line and escape not in line
+            row = line.rstrip("\r\n").split(delimiter, most) if plain else dialect.parse(line)[0]
             if row and len(row) == width:
                 yield template % tuple(map(encode_basestring, row)), 1, None
                 continue
@@ -40,7 +44,7 @@ def read_csv(text: TextLines, layout: Layout) -> Iterator[Record]:
 
 def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
     """The record that begins with a line."""
-    row, is_open = _parse(line)
+    row, is_open = columns.dialect.parse(line)
     held, problem = 1, columns.problem
     if problem:
         pass
@@ -49,11 +53,12 @@ def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
     elif text.is_piece(line):
         problem = "it is a part of a line that is too long"
     elif is_open:
-        row, further = _read_further(text, line, columns)
+        row, further = _read_further(text, line, columns.dialect, columns)
         held += _count(further)
         if row is None:
-            field = len(next(csv.reader([line])))
-            problem = f"the quote that opens field {field} is not closed before the next record"
+            problem = (
+                f"the quote that opens field {columns.dialect.open_field(line)} is not closed before the next record"
+            )
     elif row is None:
         problem = "a closing quote is followed by more text"
     elif not columns.fit(row):
@@ -61,16 +66,9 @@ def _read_line(text: TextLines, line: str, columns: _Columns) -> Record:
     return (columns.record(row), held, None) if row and not problem else (line.rstrip("\r\n"), held, problem)
 
 
-def _parse(line: str) -> tuple[list[str] | None, bool]:
-    """A line by itself: (its fields, or None where its quotes are wrong; whether a quote is open at its end)."""
-    reader = csv.reader((line, ""), strict=True)
-    try:
-        return next(reader), False
-    except csv.Error:
-        return None, reader.line_num > 1
-
-
-def _read_further(text: TextLines, first: str, columns: _Columns | None) -> tuple[list[str] | None, list[str]]:
+def _read_further(
+    text: TextLines, first: str, dialect: Dialect, columns: _Columns | None
+) -> tuple[list[str] | None, list[str]]:
     """A record of several lines: its fields, and the lines after the first. (None, []) where there is none."""
     taken: list[str] = []
 
@@ -85,7 +83,7 @@ def _read_further(text: TextLines, first: str, columns: _Columns | None) -> tupl
             yield line
 
     try:
-        row = next(csv.reader(feed(), strict=True))
+        row = next(dialect.rows(feed()))
     except csv.Error:
         row = []
     if row and (not columns or columns.fit(row)) and not text.cuts(taken[-1]):
@@ -100,13 +98,13 @@ def _count(lines: list[str]) -> int:
 
 def _read_header(text: TextLines, layout: Layout) -> _Columns:
     """The columns that a file's first line names. A line that names no declared field is no header, but a record."""
-    line = next((line for line in text if not line.isspace()), "")
-    row, is_open = _parse(line) if line else (None, False)
+    dialect = Dialect(layout)
+    line = next(_lines_with_content(text, layout), "")
+    row, is_open = dialect.parse(line) if line else (None, False)
     further: list[str] = []
     if is_open:
-        row, further = _read_further(text, line, None)
-    names = [name.strip() for name in row or next(csv.reader([line]), [])]
-    columns = _Columns(names, layout.fields)
+        row, further = _read_further(text, line, dialect, None)
+    columns = _Columns([name.strip() for name in row or next(dialect.rows([line], strict=False), [])], layout)
     if len(columns.missing) < len(layout.fields):
         text.found.lines -= 1 + _count(further)
     elif line:
@@ -114,10 +112,20 @@ def _read_header(text: TextLines, layout: Layout) -> _Columns:
     return columns
 
 
+def _lines_with_content(text: TextLines, layout: Layout) -> Iterator[str]:
+    """The lines that are neither blank nor comments; a comment counts as no line."""
+    for line in text:
+        if layout.comment and line.startswith(layout.comment):
+            text.found.lines -= 1
+        elif not line.isspace():
+            yield line
+
+
 class _Columns:
     """The columns of a file, by its header or by the settings."""
 
-    def __init__(self, header: list[str], fields: Mapping[str, str]) -> None:
+    def __init__(self, header: list[str], layout: Layout) -> None:
+        fields = layout.fields
         self.width = len(header)
         """Fields of a line; those without a name at its end may be left out."""
         self.names = header[: max((n for n, name in enumerate(header, start=1) if name), default=0)]
@@ -125,6 +133,7 @@ class _Columns:
         self.problem = self._find_problem(fields)
         keys = [encode_basestring(name).replace("%", "%%") for name in self.names]
         self.template = f"{{{', '.join(f'{key}: %s' for key in keys)}}}"
+        self.dialect = Dialect(layout, self.width if layout.takes_rest else 0)
         self.simple = not self.problem and all(header) and self.width > 1
         """Whether a line without quotes is a record if it has `width` fields; an empty line is one empty field."""
         checks = ((self.names.index(name), _check_of(type)) for name, type in fields.items() if name in self.names)
@@ -163,11 +172,12 @@ class _Columns:
         Where it has quotes of its own, a number, time or truth value must show it: the last line of a quoted text may
         have as many commas as a record.
         """
-        row, _ = _parse(line)
+        row, _ = self.dialect.parse(line)
         if row is None or not self.fit(row):
             return False
-        fits = [check(row[place]) for place, check in self._checks if place < len(row) and row[place].strip()]
-        return all(fits) and ('"' not in line or bool(fits))
+        given = [(row[place], check) for place, check in self._checks if place < len(row)]
+        fits = [check(text) for text, check in given if text.strip()]
+        return all(fits) and (self.dialect.is_plain(line) or bool(fits))
 
 
 def _check_of(type: str) -> Callable[[str], bool] | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Self
+
+from nightloom.settings import Source
 
 MAX_QUOTED = 200  # characters of a header in a message
 Record = tuple[str, int | None, str | None]
@@ -13,12 +16,24 @@ note about a file holds no line: None."""
 
 @dataclass(frozen=True)
 class Layout:
-    """How the files of a source are written; the keys of `[[sources]]` with these names."""
+    """How the files of a source are written: what `[[sources]]` says under these names."""
 
     format: str
     fields: Mapping[str, str]
     header: bool = True
     encoding: str | None = None
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str | None = None
+    comment: str | None = None
+    explode: str | None = None
+    explode_delimiter: str | None = None
+    takes_rest: bool = False
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """The layout of a source's files."""
+        return cls(**{each.name: getattr(source, each.name) for each in fields(cls)})
 
 
 @dataclass

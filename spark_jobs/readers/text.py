@@ -21,6 +21,7 @@ ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
 """First bytes -> Python's encoding. UTF-32's first: UTF-16's mark is the beginning of it."""
+COLUMNAR = {b"PAR1\x15": "parquet", b"ORC\n": "orc"}
 CONTROL = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
 MAX_CONTROL = 0.05  # of the first bytes; more of them are no text
 MAX_LINE = 1 << 26  # characters; a longer line comes in pieces
@@ -42,10 +43,12 @@ class TextLines:
     A damaged stream ends at the damage: `damage` is then its error.
     """
 
-    def __init__(self, stream: BufferedReader, encoding: str | None, found: Found) -> None:
+    def __init__(self, stream: BufferedReader, encoding: str | None, found: Found, delimiter: str = ",") -> None:
         head = stream.peek(HEAD)[:HEAD]
+        if columnar := next((name for first, name in COLUMNAR.items() if head.startswith(first)), None):
+            raise UnreadableFileError(f"it is of the format {columnar}; set the source's `format`")
         own = next((name for mark, name in ORDER_MARKS.items() if head.startswith(mark)), encoding)
-        control = len(head) - len(head.translate(None, CONTROL))
+        control = len(head) - len(head.translate(None, bytes(set(CONTROL) - {*delimiter.encode()})))
         if not own and control > MAX_CONTROL * len(head):
             raise UnreadableFileError(
                 f"it is no text: {control} of its first {len(head)} bytes are control characters; "

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs.readers.record import Record
+from tests.spark_jobs.landing_records import TEXTS, Read, records
 from tests.spark_jobs.small_project import Project
 from tests.spark_jobs.two_day_lake import two_days
 
@@ -33,3 +37,14 @@ def quick(spark: SparkSession) -> Iterator[None]:
     """Spark without its compiler for a module's tests."""
     with interpreted(spark):
         yield
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """A function: content and layout of a landing file -> its records."""
+
+    def read(content: str | bytes, format: str, fields: dict[str, str] = TEXTS, **layout: Any) -> list[Record]:
+        (tmp_path / "a").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return records(tmp_path / "a", format, fields, **layout)
+
+    return read

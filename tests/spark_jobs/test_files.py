@@ -17,42 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spark_jobs.files import read_files, read_records
+from spark_jobs.files import read_files
 from spark_jobs.readers import text
-from spark_jobs.readers.record import Found, Layout, Record
+from spark_jobs.readers.record import Layout
+from tests.spark_jobs.landing_records import Read, bad, good, records
 
-TEXTS = {"id": "string", "text": "string"}
 PLAYS = {"user": "string", "item": "string", "when": "timestamp", "title": "string"}
 HEADER = "user,item,when,title\n"
 DAY = "2024-03-01"
-
-
-def records(file: Path, format: str, fields: dict[str, str] = TEXTS, **layout: Any) -> list[Record]:
-    """The records of a file, after a check that they hold each of its lines once."""
-    found = Found()
-    read = list(read_records(file, Layout(format, fields, **layout), found))
-    assert sum(lines or 0 for _, lines, _ in read) == found.lines
-    return read
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Callable[..., list[Record]]:
-    def read(content: str | bytes, format: str, fields: dict[str, str] = TEXTS, **layout: Any) -> list[Record]:
-        (tmp_path / "a").write_bytes(content if isinstance(content, bytes) else content.encode())
-        return records(tmp_path / "a", format, fields, **layout)
-
-    return read
-
-
-Read = Callable[..., list[Record]]
-
-
-def good(read: list[Record]) -> list[Any]:
-    return [json.loads(text) for text, _, problem in read if problem is None]
-
-
-def bad(read: list[Record]) -> list[str]:
-    return [text for text, _, problem in read if problem is not None]
 
 
 def play(n: int, title: str = "a") -> str:
