@@ -7,6 +7,9 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,28 @@ def test_a_journal_that_cannot_be_written_is_a_503_and_ends_when_it_can(tmp_path
         assert answer.headers["retry-after"] == "1"
         file.rmdir()
         assert httpx.post(url, json=event("x")).status_code == 202
+
+
+def test_under_pressure_a_request_is_refused_at_once_and_nothing_that_was_taken_is_lost(tmp_path: Path) -> None:
+    config = project(tmp_path)
+    with running_api(config, log=tmp_path / "api.log") as (port, _), ThreadPoolExecutor(24) as pool:
+
+        def send(batch: int) -> httpx.Response:
+            events = [event(f"{batch}-{number}") for number in range(1_000)]
+            return httpx.post(f"http://127.0.0.1:{port}/v1/events", json=events, timeout=60)
+
+        assert send(0).status_code == 202
+        with closing(sqlite3.connect(journal_file(settings.load(config)), isolation_level=None)) as busy_disk:
+            busy_disk.execute("BEGIN IMMEDIATE")
+            waiting = [pool.submit(send, batch) for batch in range(1, 25)]
+            refused = [done.result() for done in islice(as_completed(waiting), 4)]
+            busy_disk.rollback()
+        assert [answer.status_code for answer in refused] == [429] * 4
+        assert refused[0].json()["error"]["code"] == "too_many_events"
+        assert refused[0].headers["retry-after"] == "1"
+        taken = [done.result() for done in waiting]
+        assert sorted(answer.status_code for answer in taken) == [202] * 20 + [429] * 4
+    assert len(landed(tmp_path / "landing")) == 21_000
 
 
 def test_each_acknowledged_event_is_in_one_landing_file_though_workers_are_killed(tmp_path: Path) -> None:
