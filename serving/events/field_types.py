@@ -6,14 +6,15 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlglot.expressions import DataType
 
 Check = Callable[[Any], bool]
-MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?", re.ASCII)
+MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})?", re.ASCII)
+DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 INTEGERS = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 """sqlglot's name of a whole number's type -> its bits."""
@@ -124,10 +125,6 @@ def _is_date(value: object) -> bool:
 
 
 def _is_decimal(value: object, digits: int, scale: int) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return False
-    try:
-        found = Decimal(str(value))
-    except InvalidOperation:
-        return False
-    return found.is_finite() and abs(found) < Decimal(10) ** (digits - scale)
+    if isinstance(value, str) and DECIMAL.fullmatch(value):
+        return abs(Decimal(value)) < Decimal(10) ** (digits - scale)
+    return _is_number(value) and abs(Decimal(str(value))) < Decimal(10) ** (digits - scale)
