@@ -3,7 +3,8 @@
 Activity and popularity are skewed. Our solver and `implicit` minimise the same objective by the same number of
 conjugate gradient steps from the same start, so they end at the same value. Spark solves exactly, from a start of its
 own. It multiplies the regularisation by a row's likes, so its parameter is divided by their mean. Each method runs in a
-process of its own, one after another; one function computes the objective of all. Last line: JSON.
+process of its own, one after another; one function computes the objective of all. `--path` takes an older processor's
+instructions. Last line: JSON.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.sparse import csr_array, csr_matrix
 
+from benchmarks.processors import add_path_option, path_environment, processor
 from models.als import ALSParams
 from models.base import F32
 from nightloom.samples.population import OWN_CLUSTER_SHARE, population, weighted_choice
@@ -47,6 +49,8 @@ def main() -> None:
         ("users", 140_000), ("items", 40_000), ("events", 6_500_000), ("factors", 64), ("epochs", 5), ("rounds", 3),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
+    add_path_option(parser)
+    parser.add_argument("--no-spark", action="store_true", help="only ours and implicit")
     parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -63,9 +67,9 @@ def compare(options: argparse.Namespace) -> None:
     """Run all methods, and print the table and the last line."""
     write_likes(options)
     runs = [{name: run_method(name, options) for name in ("ours", "implicit")} for _ in range(options.rounds)]
-    last = {**runs[-1], "spark": run_method("spark", options)}
+    last = runs[-1] if options.no_spark else runs[-1] | {"spark": run_method("spark", options)}
     epochs = {name: [statistics.median(each[name][0]) for each in runs] for name in runs[-1]}
-    epochs["spark"] = [statistics.median(last["spark"][0])]
+    epochs |= {name: [statistics.median(last[name][0])] for name in last if name == "spark"}
     from models.als_solver import objective
 
     likes = read_likes(options.folder)
@@ -73,9 +77,10 @@ def compare(options: argparse.Namespace) -> None:
     print_table(options, likes, epochs, objectives)
     ratios = {
         "vs_implicit": statistics.median(b / a for a, b in zip(epochs["ours"], epochs["implicit"], strict=True)),
-        "vs_spark": epochs["spark"][0] / statistics.median(epochs["ours"]),
         "objective_gap": abs(objectives["ours"] / objectives["implicit"] - 1),
     }
+    if "spark" in epochs:
+        ratios["vs_spark"] = epochs["spark"][0] / statistics.median(epochs["ours"])
     print(json.dumps({name: float(f"{value:.3g}") for name, value in ratios.items()}))
 
 
@@ -110,8 +115,9 @@ def read_likes(folder: Path) -> csr_array:
 def run_method(method: str, options: argparse.Namespace) -> Factors:
     """Run one method in a process of its own: thread pools of two libraries would compete for the cores."""
     arguments = [f"--{name}={getattr(options, name)}" for name in ("users", "items", "factors", "epochs", "folder")]
-    command = [sys.executable, __file__, f"--method={method}", *arguments]
-    subprocess.run(command, check=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})  # `implicit` asks for it
+    command = [sys.executable, "-m", "benchmarks.als", f"--method={method}", *arguments]
+    environment = path_environment(options.path) | {"OPENBLAS_NUM_THREADS": "1"}  # `implicit` asks for it
+    subprocess.run(command, check=True, env=environment)
     arrays = np.load(options.folder / f"{method}.npz")
     return arrays["seconds"].tolist(), arrays["users"], arrays["items"]
 
@@ -200,13 +206,8 @@ def print_table(
         table.add_row(name, f"{statistics.median(seconds):.3f}", f"{number}", f"{objectives[name]:.9f}")
     Console().print(table)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numba", "implicit", "pyspark"))
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
-
-
-def processor() -> str:
-    """The processor's name as Linux reports it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+    path = f"{options.path} instructions, " if options.path else ""
+    print(f"{processor()}, {path}{os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
 
 
 METHODS: dict[str, Callable[[argparse.Namespace], Factors]] = {"ours": ours, "implicit": implicit, "spark": spark}

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import scale
-from benchmarks.als import processor
+from benchmarks.processors import processor
 from benchmarks.scale import DAYS, NEW_SHARE, START, Size
 from nightloom.cost import DRIVERS, GIB, RATES, Workload, predict, read_rates
 from nightloom.night import stages

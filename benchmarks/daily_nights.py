@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.sparse import csr_array
 
-from benchmarks.als import processor
+from benchmarks.processors import processor
 from models.base import Examples, Model
 from nightloom.settings import ModelSpec, Settings
 from training import trainers

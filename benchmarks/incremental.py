@@ -27,8 +27,8 @@ from deltalake import write_deltalake
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.als import processor
 from benchmarks.likes import LIKES_PER_USER, write_likes
+from benchmarks.processors import processor
 from models import registry
 from nightloom import settings as settings_module
 from nightloom.contracts import INTERACTIONS, ITEMS, RECOMMENDATIONS, USERS

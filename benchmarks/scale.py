@@ -25,8 +25,8 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.als import processor
 from benchmarks.etl import warm_spark
+from benchmarks.processors import processor
 from nightloom.errors import ExitCode
 from nightloom.local.memory import peak_memory
 from nightloom.night import stages

@@ -4,7 +4,8 @@ Three kinds of factors: `trained` (our ALS on synthetic likes, see benchmarks.al
 vectors of length 1, so that no item can be skipped for a small norm; `gaussian`. Each method runs in a process of its
 own, one after another. The GEMM is the faster of numpy's and torch's, by blocks of users into one array. Spark's time
 is the difference between two numbers of users, scaled to all users. Each of our lists is checked against float64 scores
-of all items. Last line: JSON with vs_gemm (our seconds over the GEMM's), and the peers' seconds over ours.
+of all items. `--path` takes an older processor's instructions, for all methods. Last line: JSON with vs_gemm (our
+seconds over the GEMM's), and the peers' seconds over ours.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.sparse import csr_array, csr_matrix
 
-from benchmarks.als import OBJECTIVE, initial_factors, params_of, processor, read_likes, write_likes
+from benchmarks.als import OBJECTIVE, initial_factors, params_of, read_likes, write_likes
+from benchmarks.processors import add_path_option, path_environment, processor
 from models.base import F32, I32
 
 Work: TypeAlias = Callable[[], object]
@@ -43,6 +45,7 @@ def main() -> None:
     for name, default in (("users", 100_000), ("items", 50_000), ("k", 100), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--methods", nargs="*", default=[*METHODS], choices=METHODS, help="all, if not given")
+    add_path_option(parser)
     parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -61,6 +64,7 @@ def compare(options: argparse.Namespace) -> None:
     for method in options.methods:
         times |= run_method(method, options)
     print_table(options, times)
+    print(f"screen: {screen_of(options)}")
     print(json.dumps(ratios({name: clock for name, (clock, _) in times.items()})))
 
 
@@ -111,14 +115,19 @@ def run_method(method: str, options: argparse.Namespace) -> dict[str, Seconds]:
     """Run one method in a process of its own: thread pools of two libraries would compete for the cores."""
     arguments = [f"--{name}={getattr(options, name)}" for name in ("users", "items", "k", "rounds", "folder")]
     command = [sys.executable, "-m", "benchmarks.topk", f"--method={method}", *arguments]
-    environment = {
-        name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"
-    }  # OpenBLAS detects the best
+    environment = path_environment(options.path)
     if method == "implicit":
         environment["OPENBLAS_NUM_THREADS"] = "1"  # implicit asks for it
     output = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
     times: dict[str, Seconds] = json.loads(output.splitlines()[-1])
     return times
+
+
+def screen_of(options: argparse.Namespace) -> str:
+    """The screen that nightloom.topk takes, with the width of its registers."""
+    code = "from nightloom.topk import operands; print(operands.SCREENS[0], 32 * operands.WIDTH, 'bits')"
+    command, environment = [sys.executable, "-c", code], path_environment(options.path)
+    return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def time_median(work: Work, rounds: int) -> Seconds:

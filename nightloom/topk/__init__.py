@@ -12,7 +12,7 @@ product rounded to float32. So a user's list does not depend on the batch or on 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from scipy.sparse import csr_array, csr_matrix
 
 from nightloom.errors import NightloomError
 from nightloom.topk import device as topk_device
+
+if TYPE_CHECKING:
+    from nightloom.topk.operands import Screen  # numba, imported on first use
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -48,13 +51,13 @@ def topk(
     bias_I: F32 | None = None,
     seen: SeenItems | None = None,
     allowed_I: Bools | None = None,
-    int8: bool | None = None,
+    screen: "Screen | None" = None,
 ) -> tuple[I32, F32]:
     """The k best items of every user, best first: (ids_UK int32, scores_UK float32).
 
     `seen` items are left out for their user, items outside `allowed_I` for all users. If fewer than k items are left,
     the rest of the row has id -1 and score -inf. Torch tensors are scored on their device (nightloom/topk/device.py).
-    `int8` is for tests: by default the screen is the faster one on this processor. Raises TopKError if shapes do not
+    `screen` is for tests: by default it is the fastest one of this processor. Raises TopKError if shapes do not
     match, or if a value is NaN, infinite, or so large that a score could be.
     """
     tensors = topk_device.is_tensor(users_UD)
@@ -75,9 +78,9 @@ def topk(
             return topk_device.top_keys_of_block(users_UD[users], items_ID, allowed_bias_I, ends, indices, length)
 
         return _select_in_blocks(on_device, len(users_UD), k, length, indptr, step, threads=1)
-    screen = _screened_keys(users_UD, items_ID, bias_I, ids_A, (norm_U, norm_I), indices, length, int8)
+    keys = _screened_keys(users_UD, items_ID, bias_I, ids_A, (norm_U, norm_I), indices, length, screen)
     return _select_in_blocks(
-        screen, len(users_UD), k, length, indptr, min(USERS_PER_BLOCK, KEYS_PER_BLOCK // max(length, 1))
+        keys, len(users_UD), k, length, indptr, min(USERS_PER_BLOCK, KEYS_PER_BLOCK // max(length, 1))
     )
 
 
@@ -104,24 +107,26 @@ def topk_of_scores(
 
 def _screened_keys(
     users_UD: F32, items_ID: F32, bias_I: F32, ids_A: I64, norms: tuple[F64, F64], indices: I64, length: int,
-    int8: bool | None,
+    screen: "Screen | None",
 ) -> Keys:  # fmt: skip
     """Prepare the screen: items sorted by the largest score that a user of median norm could give them."""
     from nightloom.topk import operands as topk_operands  # numba, imported on first use
     from nightloom.topk import screen as topk_screen
 
     norm_U, norm_I = norms
-    int8 = topk_operands.INT8 if int8 is None else int8
+    if users_UD.shape[1] > topk_operands.MAX_FACTORS:
+        screen = "float32"
+    screen = screen or topk_operands.SCREENS[0]
     median_norm = float(np.median(norm_U)) if len(norm_U) else 0.0
     ids_S = ids_A[np.argsort(-(median_norm * norm_I[ids_A] + bias_I[ids_A]), kind="stable")]
-    items = topk_operands.prepare_items(ids_S, items_ID[ids_S], bias_I[ids_S], int8)
+    items = topk_operands.prepare_items(ids_S, items_ID[ids_S], bias_I[ids_S], screen)
     by_bias_S = np.lexsort((ids_S, -bias_I[ids_S])) if (norm_U == 0).any() else ids_S[:0]
     place_I = np.full(len(items_ID), len(items_ID))
     place_I[ids_S] = np.arange(len(ids_S))
 
     def keys(users: slice, ends: I64) -> I64:
         exclusions = topk_screen.Exclusions(ends, indices, place_I, by_bias_S)
-        return topk_screen.screen_users(topk_operands.prepare_users(users_UD[users], int8), items, exclusions, length)
+        return topk_screen.screen_users(topk_operands.prepare_users(users_UD[users], screen), items, exclusions, length)
 
     return keys
 

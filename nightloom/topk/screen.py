@@ -73,7 +73,7 @@ def screen_users(users: Users, items: Items, exclusions: Exclusions, k: int) -> 
     _fill_zero_users(users, items, exclusions.by_bias_S, seen, k, best, threshold_B)
     rows = np.empty(count + USERS, np.int64)
     factor_B, screen_threshold_B = np.empty(count, np.float32), np.empty(count, np.float32)
-    sums, words = np.empty((USERS, TILE), users.offset_B.dtype), np.empty((USERS, BLOCK), np.uint64)
+    sums, words = np.empty((USERS, TILE), np.float32), np.empty((USERS, BLOCK), np.uint64)
     places, better = np.empty(BLOCK * TILE, np.int64), np.empty(BLOCK * TILE + 1, np.int64)
     for c in range(len(items.scale_C)):
         begin, end = c * BLOCK, min((c + 1) * BLOCK, len(items.tiles_TX))
@@ -160,7 +160,7 @@ def _initial_threshold(users: Users, items: Items, place_I: I64, seen: _SeenFilt
     depth = min(GROUP_SIZE, len(items.ids_S) // groups)
     threshold_B = np.full(count, -np.inf)
     rows = np.minimum(np.arange(count + USERS), count - 1)
-    sums, best_MG = np.empty((USERS, TILE), users.offset_B.dtype), np.empty((USERS, groups), np.float32)
+    sums, best_MG = np.empty((USERS, TILE), np.float32), np.empty((USERS, groups), np.float32)
     for first in range(0, count if depth else 0, USERS):
         best_MG[:] = MIN_SCORE
         for tile in range(depth * groups // TILE):
@@ -172,7 +172,7 @@ def _initial_threshold(users: Users, items: Items, place_I: I64, seen: _SeenFilt
                 factor, less = np.float32(users.scale_B[b] * items.scale_C[c]), np.float32(error)
                 best_G, own, bias = best_MG[m, group : group + TILE], sums[m], items.bias_S[tile * TILE :]
                 for lane in range(TILE):
-                    score = np.float32(own[lane]) * factor + bias[lane] - less
+                    score = own[lane] * factor + bias[lane] - less
                     best_G[lane] = score if score > best_G[lane] else best_G[lane]
         for b in range(first, min(first + USERS, count)):
             others = 0
@@ -311,7 +311,9 @@ def _approximate_kth(numbers: F32, k: int) -> np.float32:
     return np.float32(low)
 
 
-_SIZE, _NUMBERS = ir.IntType(64), ir.VectorType(ir.FloatType(), WIDTH)
+_SIZE = ir.IntType(64)
+_NUMBERS, _INTEGERS = (ir.VectorType(element, WIDTH) for element in (ir.FloatType(), ir.IntType(32)))
+_PAIRS, _BYTES = (ir.VectorType(ir.IntType(32 // n), n * WIDTH) for n in (2, 4))
 
 
 class _Array:
@@ -365,13 +367,13 @@ def _hit_bits(context: Any, sums: Any, row: Any, factor: Any, bias: Any, tile: A
     def emit(target: Any, builder: Any, signature: Any, values: Any) -> Any:
         sums, bias = (_Array(target, builder, signature.args[n], values[n]) for n in (0, 3))
         factors, thresholds = (_broadcast(builder, values[n], _NUMBERS) for n in (2, 5))
-        kind = ir.FunctionType(_NUMBERS, [_NUMBERS] * 3)
-        fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{WIDTH}f32")
         word = ir.Constant(_SIZE, 0)
         for lane in range(0, TILE, WIDTH):
-            total = sums.load_vector(_offset(builder, values[1], TILE, lane))
-            number = total if sums.element == ir.FloatType() else builder.sitofp(total, _NUMBERS)
-            score = builder.call(fused, [number, factors, bias.load_vector(_offset(builder, values[4], TILE, lane))])
+            operands = [
+                sums.load_vector(_offset(builder, values[1], TILE, lane)), factors,
+                bias.load_vector(_offset(builder, values[4], TILE, lane)),
+            ]  # fmt: skip
+            score = _call(builder, f"llvm.fmuladd.v{WIDTH}f32", _NUMBERS, *operands)
             passed = builder.bitcast(builder.fcmp_ordered(">=", score, thresholds), ir.IntType(WIDTH))
             word = builder.or_(word, builder.shl(builder.zext(passed, _SIZE), ir.Constant(_SIZE, lane)))
         return word
@@ -379,22 +381,57 @@ def _hit_bits(context: Any, sums: Any, row: Any, factor: Any, bias: Any, tile: A
     return types.uint64(sums, row, types.float32, bias, tile, types.float32), emit
 
 
+def _call(builder: Any, name: str, result: Any, *operands: Any) -> Any:
+    kind = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
+
+
+def _add_float32(builder: Any, total: Any, items: Any, user: Any) -> Any:
+    return _call(builder, f"llvm.fmuladd.v{WIDTH}f32", _NUMBERS, items, user, total)
+
+
+def _add_vnni(builder: Any, total: Any, items: Any, user: Any) -> Any:
+    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{WIDTH * 32}", _INTEGERS, total, items, user)
+
+
+def _add_int16(builder: Any, total: Any, items: Any, user: Any) -> Any:
+    """Each lane holds two sums of 16 bits, of the first and of the second two of its four factors."""
+    name = "llvm.x86.avx512.pmaddubs.w.512" if WIDTH == 16 else "llvm.x86.avx2.pmadd.ub.sw"
+    products = _call(builder, name, _PAIRS, *(builder.bitcast(each, _BYTES) for each in (items, user)))
+    return builder.bitcast(builder.add(builder.bitcast(total, _PAIRS), products), _INTEGERS)
+
+
+def _from_float32(builder: Any, total: Any) -> Any:
+    return total
+
+
+def _from_vnni(builder: Any, total: Any) -> Any:
+    return builder.sitofp(total, _NUMBERS)
+
+
+def _from_int16(builder: Any, total: Any) -> Any:
+    name = "llvm.x86.avx512.pmaddw.d.512" if WIDTH == 16 else "llvm.x86.avx2.pmadd.wd"
+    ones = ir.Constant(_PAIRS, [1] * _PAIRS.count)
+    return builder.sitofp(_call(builder, name, _INTEGERS, builder.bitcast(total, _PAIRS), ones), _NUMBERS)
+
+
 @intrinsic
 def _coarse_products(
     context: Any, coarse: Any, rows: Any, first: Any, tiles: Any, tile: Any, offsets: Any, sums: Any
 ) -> Any:
     """offset + u'.v' of USERS users, rows[first:], and all items of a tile -> `sums`, USERS x TILE."""
-    integers = coarse.dtype == types.int8
+    vector, factors, add, convert = {
+        types.float32: (_NUMBERS, 1, _add_float32, _from_float32),
+        types.int32: (_INTEGERS, 4, _add_vnni, _from_vnni),
+        types.int16: (_INTEGERS, 4, _add_int16, _from_int16),
+    }[offsets.dtype]
 
     def emit(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-        element = ir.IntType(32) if integers else ir.FloatType()
-        vector = ir.VectorType(element, WIDTH)
-        name = f"llvm.x86.avx512.vpdpbusd.{WIDTH * 32}" if integers else f"llvm.fmuladd.v{WIDTH}f32"
-        multiply_add = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-        coarse, rows, tiles, offsets, sums = (
-            _Array(target, builder, signature.args[n], values[n], element) for n in (0, 1, 3, 5, 6)
+        coarse, rows, tiles, offsets = (
+            _Array(target, builder, signature.args[n], values[n], vector.element) for n in (0, 1, 3, 5)
         )
-        steps = builder.udiv(coarse.columns, ir.Constant(_SIZE, 4 if integers else 1))
+        sums = _Array(target, builder, signature.args[6], values[6])
+        steps = builder.udiv(coarse.columns, ir.Constant(_SIZE, factors))
         users = [rows.load(_offset(builder, values[2], 1, m), _SIZE) for m in range(USERS)]
         vectors = [builder.mul(user, steps) for user in users]
         for strip in range(0, TILE, STRIP):
@@ -407,14 +444,13 @@ def _coarse_products(
                 here = builder.add(begin, builder.mul(loop.index, ir.Constant(_SIZE, STRIP)))
                 items = [tiles.load_vector(_offset(builder, here, 1, n * WIDTH)) for n in range(REGISTERS)]
                 for own, registers in zip(vectors, totals, strict=True):
-                    factors = _broadcast(builder, coarse.load(builder.add(own, loop.index)), vector)
+                    user = _broadcast(builder, coarse.load(builder.add(own, loop.index)), vector)
                     for register, item in zip(registers, items, strict=True):
-                        total = builder.load(register)
-                        operands = [total, item, factors] if integers else [item, factors, total]
-                        builder.store(builder.call(multiply_add, operands), register)
+                        builder.store(add(builder, builder.load(register), item, user), register)
             for m, registers in enumerate(totals):
                 for n, register in enumerate(registers):
-                    sums.store_vector(builder.load(register), ir.Constant(_SIZE, m * TILE + strip + n * WIDTH))
+                    total = convert(builder, builder.load(register))
+                    sums.store_vector(total, ir.Constant(_SIZE, m * TILE + strip + n * WIDTH))
         return target.get_dummy_value()
 
     return types.void(coarse, rows, first, tiles, tile, offsets, sums), emit

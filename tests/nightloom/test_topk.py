@@ -18,11 +18,11 @@ from scipy.sparse import csr_matrix
 from nightloom.topk import F32, I32, Bools, TopKError, topk, topk_of_scores
 from nightloom.topk import device as topk_device
 from nightloom.topk import operands as topk_operands
+from nightloom.topk.operands import Screen
 
 Problem = dict[str, Any]
-SCREENS = [pytest.param(False, id="float32")] + [pytest.param(True, id="int8")] * topk_operands.INT8
-"""The 8-bit screen only if this processor has the instructions."""
-EACH_SCREEN = pytest.mark.parametrize("int8", SCREENS)
+EACH_SCREEN = pytest.mark.parametrize("screen", topk_operands.SCREENS)
+"""Those that this processor can compute."""
 
 
 def full_sort(
@@ -82,10 +82,10 @@ def large_problems(draw: st.DrawFn) -> Problem:
 @EACH_SCREEN
 @settings(max_examples=120, deadline=None)
 @given(problem=st.one_of(problems(), large_problems()))
-def test_equals_a_full_sort(problem: Problem, int8: bool) -> None:
+def test_equals_a_full_sort(problem: Problem, screen: Screen) -> None:
     exclusions = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
     expected = full_sort(**problem)
-    lists = topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], int8=int8, **exclusions)
+    lists = topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], screen=screen, **exclusions)
     assert_equal(lists, expected)
 
 
@@ -112,7 +112,9 @@ def test_tensors_give_the_lists_of_a_full_sort(problem: Problem, scores_at_once:
 @EACH_SCREEN
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0, 3, 40]), power=st.integers(-140, 40))
-def test_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, spread: int, power: int, int8: bool) -> None:
+def test_numbers_of_any_size_agree_with_float64_up_to_rounding(
+    seed: int, spread: int, power: int, screen: Screen
+) -> None:
     rng = np.random.default_rng(seed)
     users, items = (
         np.ldexp(rng.standard_normal((rows, 20)), size + rng.integers(-spread, spread + 1, (rows, 1))).astype(
@@ -122,7 +124,7 @@ def test_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, spread
     )
     items[rng.random(len(items)) < 0.1] = 0
     bias = np.ldexp(rng.standard_normal(len(items)), power).astype(np.float32)
-    ids, scores = topk(users, items, 50, bias_I=bias, int8=int8)
+    ids, scores = topk(users, items, 50, bias_I=bias, screen=screen)
     expected = users.astype(np.float64) @ items.astype(np.float64).T + bias
     rounding = 2.0**-23 * np.abs(expected) + 2.0**-148
     listed = np.take_along_axis(expected, ids.astype(np.int64), axis=1)
@@ -136,24 +138,54 @@ def test_numbers_of_any_size_agree_with_float64_up_to_rounding(seed: int, spread
 
 @EACH_SCREEN
 def test_a_user_has_the_same_list_alone_in_a_batch_and_on_any_number_of_threads(
-    int8: bool, monkeypatch: pytest.MonkeyPatch
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     users, items = rng.standard_normal((1200, 32), np.float32), rng.standard_normal((5000, 32), np.float32)
     seen = csr_matrix(rng.random((1200, 5000)) < 0.01)
-    ids, scores = topk(users, items, 40, seen=seen, int8=int8)
+    ids, scores = topk(users, items, 40, seen=seen, screen=screen)
     for user in (0, 500, 1199):
-        assert_equal(topk(users[user : user + 1], items, 40, seen=seen[user], int8=int8), (ids[[user]], scores[[user]]))
+        assert_equal(
+            topk(users[user : user + 1], items, 40, seen=seen[user], screen=screen), (ids[[user]], scores[[user]])
+        )
     for threads in (1, 3):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, threads=threads: set(range(threads)))
-        assert_equal(topk(users, items, 40, seen=seen, int8=int8), (ids, scores))
+        assert_equal(topk(users, items, 40, seen=seen, screen=screen), (ids, scores))
 
 
-@pytest.mark.skipif(not topk_operands.INT8, reason="this processor has no 8-bit products")
-def test_both_screens_give_the_same_lists() -> None:
+def test_all_screens_give_the_same_lists() -> None:
     rng = np.random.default_rng(1)
     users, items = rng.standard_normal((300, 50), np.float32), rng.standard_normal((9000, 50), np.float32)
-    assert_equal(topk(users, items, 100, int8=True), topk(users, items, 100, int8=False))
+    expected = topk(users, items, 100, screen="float32")
+    for screen in topk_operands.SCREENS:
+        assert_equal(topk(users, items, 100, screen=screen), expected)
+
+
+@EACH_SCREEN
+@pytest.mark.parametrize(("factors", "equal"), [(1, 1), (2, 2), (3, 2), (6, 4), (64, 2), (64, 64), (500, 500)])
+def test_products_of_the_largest_coarse_numbers_do_not_overflow(screen: Screen, factors: int, equal: int) -> None:
+    """The first factors are equal and the others nearly zero: no sum of products is larger.
+
+    Further factors, which no user has, give the items a random order: the best of a later block must be found, too.
+    """
+    rng = np.random.default_rng(4)
+    sizes = np.where(np.arange(factors) < equal, 1.0, 2.0**-10)
+    users, items = (
+        (rng.choice([-1, 1], (rows, 1)) * rng.integers(1000, 1025, (rows, 1)) * sizes).astype(np.float32)
+        for rows in (20, 4000)
+    )
+    users = np.append(users, np.zeros((20, factors), np.float32), axis=1)
+    items = np.append(items, rng.integers(0, 1000, (4000, factors)).astype(np.float32), axis=1)
+    no_bias, no_items, all_items = np.zeros(4000), np.zeros((20, 4000), np.bool_), np.ones(4000, np.bool_)
+    expected = full_sort(users, items, 50, no_bias, no_items, all_items)
+    assert_equal(topk(users, items, 50, screen=screen), (expected[0], expected[1].astype(np.float32)))
+
+
+def test_vectors_too_long_for_sums_of_8_bit_products_are_screened_in_float32() -> None:
+    users, items = np.ones((1, topk_operands.MAX_FACTORS + 1), np.float32), np.zeros((300, 1), np.float32)
+    items[[7, 250]] = 1
+    ids, _ = topk(users, np.broadcast_to(items, (300, users.shape[1])), 3)
+    assert ids.tolist() == [[7, 250, 0]]
 
 
 def test_users_with_zero_vectors_get_the_unseen_items_of_the_largest_biases() -> None:
@@ -173,24 +205,31 @@ def test_seen_may_come_as_indptr_and_indices_in_any_order() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("features", "needed"), [("", ""), ("+avx2,+fma", "avx2"), ("+avx2,+fma,+avxvnni", "avx_vnni")]
-)  # fmt: skip
-def test_older_processors_give_the_same_lists(features: str, needed: str, tmp_path: Path) -> None:
-    """numba compiles for them here: vectors of 128 and 256 bits, and without 8-bit products."""
+    ("features", "screen", "needed"),
+    [
+        ("", "float32", ""),
+        ("+avx2,+fma", "int16", "avx2"),
+        ("+avx2,+fma,+avx512f,+avx512bw,+avx512vl,+avx512dq", "int16", "avx512bw"),
+        ("+avx2,+fma,+avxvnni", "vnni", "avx_vnni"),
+    ],
+)
+def test_older_processors_give_the_same_lists(features: str, screen: str, needed: str, tmp_path: Path) -> None:
+    """numba compiles for them here: vectors of 128, 256 and 512 bits, with and without 8-bit products."""
     if needed not in Path("/proc/cpuinfo").read_text(encoding="utf8"):
         pytest.skip(f"this processor has no {needed}")
     rng = np.random.default_rng(2)
     users, items = rng.standard_normal((50, 30), np.float32), rng.standard_normal((7000, 30), np.float32)
     np.savez(tmp_path / "given", users=users, items=items)
     code = (
-        "import numpy as np; from nightloom.topk import topk; g = np.load('given.npz');"
-        "i, s = topk(g['users'], g['items'], 100); np.savez('found', i=i, s=s)"
+        "import numpy as np; from nightloom.topk import topk, operands; g = np.load('given.npz');"
+        "i, s = topk(g['users'], g['items'], 100); np.savez('found', i=i, s=s); print(operands.SCREENS[0])"
     )
     older = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    path = os.pathsep.join(sys.path)
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, **older, "PYTHONPATH": path}
+    environment = {**os.environ, **older, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     )
+    assert child.stdout == f"{screen}\n"
     found = np.load(tmp_path / "found.npz")
     assert_equal((found["i"], found["s"]), topk(users, items, 100))
 
