@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Lock
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 VENV = CHECKOUT / ".venv"
@@ -20,22 +22,34 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nigh
 """Folder of what all checkouts share: Horovod's wheel, jars."""
 
 
+_PROGRESS: dict[str, str] = {}
+"""Progress by step, of the commands that run now."""
+_OUTPUT = Lock()
+_POLL_SECONDS, _LOG_SECONDS = 0.2, 10.0
+"""Seconds between two looks at a command; between two lines of progress where no terminal can overwrite them."""
+
+
 class SetupError(Exception):
     """The message names what is missing or wrong, and what to do."""
+
+
+class StoppedError(SetupError):
+    """Another step failed, or the set-up was interrupted."""
 
 
 class Shell:
     """Runs the commands of one step: their output goes to the step's log, their progress to the terminal."""
 
-    def __init__(self, name: str, state: Path = STATE) -> None:
+    def __init__(self, name: str, state: Path = STATE, stop: Event | None = None) -> None:
         self.name = name
+        self.stop = stop or Event()
         self.log = state / f"{name}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.unlink(missing_ok=True)
         self.start = time.monotonic()
 
     def __call__(self, *command: str | Path, extra: Mapping[str, str] | None = None) -> None:
-        """Run a command. Raises SetupError with the log's last 20 lines if it fails."""
+        """Run a command. Raises SetupError with the log's last 20 lines if it fails, StoppedError if `stop` is set."""
         with self.log.open("a") as log:
             print("+", *command, file=log, flush=True)
             env, nothing = environment(extra or {}), subprocess.DEVNULL
@@ -43,6 +57,7 @@ class Shell:
             try:
                 self._wait(child)
             finally:
+                _PROGRESS.pop(self.name, None)
                 if child.poll() is None:  # the set-up was interrupted
                     os.killpg(child.pid, signal.SIGTERM)
                     child.wait()
@@ -52,13 +67,17 @@ class Shell:
             raise SetupError("\n    ".join([error, *tail]))
 
     def _wait(self, child: "subprocess.Popen[bytes]") -> None:
-        interval = 0.2 if sys.stderr.isatty() else 10.0
-        while True:
+        terminal, shown = sys.stderr.isatty(), time.monotonic()
+        while not self.stop.is_set():
             try:
-                child.wait(timeout=interval)
+                child.wait(timeout=_POLL_SECONDS)
                 return
             except subprocess.TimeoutExpired:
-                say(f"  {self.name:<10}{time.monotonic() - self.start:6.0f} s  {progress(self.log)}", transient=True)
+                if terminal or time.monotonic() - shown >= _LOG_SECONDS:
+                    shown = time.monotonic()
+                    _PROGRESS[self.name] = f"{self.name:<10}{shown - self.start:6.0f} s  {progress(self.log)}"
+                    say("  " + (" | ".join(_PROGRESS.copy().values()) if terminal else _PROGRESS[self.name]), terminal)
+        raise StoppedError(f"{self.name} was stopped")
 
 
 def progress(log: Path) -> str:
@@ -75,10 +94,10 @@ def progress(log: Path) -> str:
 
 def say(line: str, transient: bool = False) -> None:
     """Print to stderr: stdout belongs to the command that follows. The next line overwrites a transient one."""
-    terminal = sys.stderr.isatty()
-    print(
-        f"\r\033[K{line}" if terminal else line, end="" if transient and terminal else "\n", file=sys.stderr, flush=True
-    )
+    if sys.stderr.isatty():
+        line = f"\r\033[K{line[: shutil.get_terminal_size().columns - 1] if transient else line}"
+    with _OUTPUT:  # steps run side by side
+        print(line, end="" if transient else "\n", file=sys.stderr, flush=True)
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:

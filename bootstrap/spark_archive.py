@@ -49,7 +49,7 @@ def start_server(java_options: str, port: int, folder: Path) -> "subprocess.Pope
     return subprocess.Popen(command, cwd=folder, env=os.environ | {"SPARK_LOCAL_IP": "127.0.0.1"})
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
+def wait_for(port: int, process: "subprocess.Popen[bytes]", seconds: float = 300) -> None:
     """Wait until the port accepts connections. Raises SystemExit if the process ends or time is up."""
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
