@@ -1,6 +1,6 @@
 """A source's landing folder -> its listing: the complete new files, in a small Delta table.
 
-bronze.py's stream reads that table, each commit once, and not the landing folder itself. Spark's own file source would
+bronze_files.py reads that table, each commit once, and not the landing folder itself. Spark's own file source would
 read a file that is still being written, would never read it again, and would know files by their absolute path.
 """
 
@@ -89,7 +89,7 @@ def listed_files(listing: Place) -> list[Row]:
 def trim_listing(root: Path, listing: Place, oldest: datetime) -> int:
     """Forget the files that are gone and were older than a moment, and all states of a file but the last -> how many.
 
-    In one commit, which the stream passes over: it takes rows that are appended. Two files of one name and state are
+    The rows that stay keep the number of their commit, so nothing is read again. Two files of one name and state are
     one file: who removes a file and delivers it again after this has it read again.
     """
     entries = listed_files(listing)
@@ -102,11 +102,6 @@ def trim_listing(root: Path, listing: Place, oldest: datetime) -> int:
     hours = math.ceil((now() - oldest).total_seconds() / 3600)
     DeltaTable(str(listing)).vacuum(hours, dry_run=False, enforce_retention_duration=False)
     return len(entries) - len(kept)
-
-
-def relisted_files(listing: Place) -> list[str]:
-    """The files that were listed more than once."""
-    return sorted({row["file"] for row in listed_files(listing) if row["again"]})
 
 
 def _settle(source: Source, root: Path, known: Mapping[str, FileState]) -> tuple[dict[str, FileState], list[str]]:

@@ -208,21 +208,25 @@ class Lake:
     def append(
         self,
         table: Table,
-        rows: Sequence[Mapping[str, Any]] | pa.Table,
+        rows: Sequence[Mapping[str, Any]] | pa.Table | pa.RecordBatchReader,
         consumed: Mapping[Table, int] = MappingProxyType({}),
+        stamp: str | None = None,
+        transaction: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Append rows, checked against the contract. Creates the table at its first use.
 
-        `consumed` is written in the same commit: up to which versions the rows have consumed other tables. Raises
-        ConcurrentRunError where another run consumed one of them at the same moment; nothing was written then.
+        `consumed` is written in the same commit: up to which versions the rows have consumed other tables. `stamp` and
+        `transaction`: see replace(). A reader's rows are written batch by batch. Raises ConcurrentRunError where
+        another run wrote the same mark or transaction at the same moment; nothing was written then.
         """
         self.create(table)
         self.open(table)
-        data = rows if isinstance(rows, pa.Table) else arrow(table, rows)
+        data = rows if isinstance(rows, pa.Table | pa.RecordBatchReader) else arrow(table, rows)
         marks = [Transaction(transaction_id(source, table), version) for source, version in consumed.items()]
+        marks += [Transaction(transaction["AppId"], int(transaction["Version"]))] if transaction else []
+        commit = CommitProperties(custom_metadata={"userMetadata": stamp} if stamp else None, app_transactions=marks)
         try:
             with self._violations_explained(table, data):
-                commit = CommitProperties(app_transactions=marks)
                 write_deltalake(self.path(table), data, mode="append", commit_properties=commit)
         except CommitFailedError:
             raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
@@ -261,13 +265,15 @@ class Lake:
             merge.execute()
 
     @contextmanager
-    def _violations_explained(self, table: Table, rows: pa.Table) -> Iterator[None]:
+    def _violations_explained(self, table: Table, rows: pa.Table | pa.RecordBatchReader) -> Iterator[None]:
         """Around a write of `rows`: a row that breaks a check raises DataError, and nothing was written."""
         try:
             yield
         except DeltaError as error:
             if "failed validation check" not in str(error):
                 raise
+            if isinstance(rows, pa.RecordBatchReader):  # its rows are gone
+                raise DataError(f"{table.full_name}: {error}; nothing was written") from None
             raise self._violation(table, rows) from None
 
     def _violation(self, table: Table, rows: pa.Table) -> DataError:

@@ -146,12 +146,12 @@ def test_a_task_that_failed_and_went_well_the_second_time_is_no_failure(project:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop whose bronze stage takes some seconds."""
-    shop = Shop.create(tmp_path_factory.mktemp("shop"), SMALL)
+    """A shop whose bronze stage waits for minutes: somebody may still be writing the newest file."""
+    toml = SMALL.replace('format = "json"', 'format = "json"\nsettle_seconds = 600', 1)
+    shop = Shop.create(tmp_path_factory.mktemp("shop"), toml)
     for folder in ("items", "users"):
         (shop.root / "landing" / folder).mkdir(parents=True)
-    for file in range(40):
-        leave(shop.root / f"landing/events/{file}.jsonl.gz", [event(f"{file}-{n}", DAY) for n in range(4_000)])
+    leave(shop.root / "landing/events/a.jsonl.gz", [event("a", DAY)])
     return shop
 
 
@@ -173,7 +173,7 @@ def interrupted(shop: Shop) -> Interrupted:
         start_new_session=True,
     ) as first:  # fmt: skip
         try:
-            while not list(shop.root.glob("data/lake/_checkpoints/*/stream/offsets/*")):
+            while not list(shop.root.glob("data/lake/_checkpoints/*/files/_delta_log/*.json")):
                 assert first.poll() is None, first.communicate()
                 time.sleep(0.05)
             second = shop.nightloom("night", "--date", str(DAY), "--dag", "retraining")
@@ -260,13 +260,11 @@ def test_a_time_limit_of_airflow_ends_the_stage_and_leaves_a_row(project: Projec
 
 
 def working_stage(shop: Shop) -> psutil.Process | None:
-    """The process of the first stage, when it has called the Spark server."""
-    record = shop.root / "data/spark/server.json"
-    port = json.loads(record.read_text())["port"] if record.exists() else None
+    """The process of the first stage, when it holds the lock of the lake's ingest."""
+    lock = str(shop.root / "data/lake/_checkpoints/lock")
     for process in processes(shop.settings.place("airflow")):
         with suppress(psutil.Error):  # it has ended
-            calls = [call.raddr and call.raddr.port for call in process.net_connections("tcp")]
-            if port in calls:
+            if lock in [file.path for file in process.open_files()]:
                 return process
     return None
 

@@ -4,7 +4,8 @@
     kills = kill_until_done(root, "spark_jobs.bronze", D, kills=5, seed=1, life=life)
     assert content(root, BRONZE_EVENTS) == content(twin, BRONZE_EVENTS)
 
-The project's `places.spark` must be a local[N]: then Spark lives, and dies, in the stage's process group.
+The project's `places.spark` must be a local[N]: then Spark lives, and dies, in the stage's process group. A stage of
+ingest that needs no Spark is ended after it holds the lake's lock: `spark=False`.
 """
 
 import json
@@ -15,8 +16,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
+
+import psutil
 
 from nightloom import settings as settings_module
 from nightloom.contracts import Table
@@ -71,24 +75,27 @@ def finish(root: Path, stage: Stage) -> None:
     assert code == 0, f"the stage ended with {code}:\n{_tail(root, stage)}"
 
 
-def run_undisturbed(root: Path, module: str, day: date) -> float:
-    """Run the stage until it succeeds -> seconds since Spark had started."""
-    stage = _start_spark(root, module, day)
+def run_undisturbed(root: Path, module: str, day: date, *, spark: bool = True) -> float:
+    """Run the stage until it succeeds -> seconds since its work had begun."""
+    stage = _start_work(root, module, day, spark=spark)
     up = time.monotonic()
     finish(root, stage)
     return time.monotonic() - up
 
 
-def kill_until_done(root: Path, module: str, day: date, kills: int, seed: int, life: float) -> int:
+def kill_until_done(
+    root: Path, module: str, day: date, kills: int, seed: int, life: float, *, spark: bool = True
+) -> int:
     """Kill the stage up to `kills` times, each try at another moment, then let it finish -> how often it was killed.
 
-    The moments are random, one in each of `kills` equal parts of `life` (seconds of an undisturbed run after Spark's
-    start; nothing happens before), early ones first. A try that ends before its moment must end well, and is the last.
+    The moments are random, one in each of `kills` equal parts of `life` (seconds of an undisturbed run after its
+    work began; nothing happens before), early ones first. A try that ends before its moment must end well, and is the
+    last.
     """
     draw = random.Random(seed)
     moments = [(part + draw.random()) / kills * life for part in range(kills)]
     for killed, moment in enumerate(moments):
-        stage = _start_spark(root, module, day)
+        stage = _start_work(root, module, day, spark=spark)
         try:
             stage.wait(moment)
         except subprocess.TimeoutExpired:
@@ -108,15 +115,24 @@ def content(root: Path, table: Table, without: tuple[str, ...] = TIME_COLUMNS) -
     return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
 
 
-def _start_spark(root: Path, module: str, day: date) -> Stage:
-    """Start the stage and wait until its Spark is up: each one makes a scratch folder of its own as it starts."""
+def _start_work(root: Path, module: str, day: date, *, spark: bool) -> Stage:
+    """Start the stage and wait until its Spark is up, or without Spark until it holds the lock of the lake's ingest."""
     folder = settings_module.load(root / "nightloom.toml").place("home") / "spark" / "tmp"
     before, deadline = set(folder.glob("blockmgr-*")), time.monotonic() + SECONDS
     stage = start(root, module, day)
-    while stage.poll() is None and not set(folder.glob("blockmgr-*")) - before:
+
+    def works() -> bool:
+        if spark:  # each one makes a scratch folder of its own as it starts
+            return bool(set(folder.glob("blockmgr-*")) - before)
+        with suppress(psutil.Error):  # it has ended
+            opened = psutil.Process(stage.pid).open_files()
+            return str(root / "data/lake/_checkpoints/lock") in [file.path for file in opened]
+        return False
+
+    while stage.poll() is None and not works():
         if time.monotonic() > deadline:
             kill(stage)
-            raise AssertionError(f"no Spark after {SECONDS} s:\n{_tail(root, stage)}")
+            raise AssertionError(f"no work after {SECONDS} s:\n{_tail(root, stage)}")
         time.sleep(0.02)
     return stage
 

@@ -3,17 +3,22 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from nightloom.contracts import BRONZE_EVENTS, ITEMS, RECOMMENDATIONS
+from nightloom.contracts import BRONZE_EVENTS, BRONZE_ITEMS, ITEMS, RECOMMENDATIONS
 from nightloom.errors import DataError, SettingsError
 from nightloom.places import folder_of
-from spark_jobs import bronze, landing, silver_items
+from spark_jobs import bronze, bronze_files, landing, silver_items
 from spark_jobs.folder_retention import trim_folders
-from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, READ, D, event, project
+from tests.spark_jobs.small_project import EVENTS_ONLY, NEXT, READ, D, Project, Row, event, project
+
+BY_SPARK = -1
+"""As FEW_BYTES: every file is too large for the stage's own process."""
 
 
 def test_each_file_is_read_once_also_one_that_is_older_than_those_before(spark: SparkSession, tmp_path: Path) -> None:
@@ -152,3 +157,94 @@ def test_csv_files_of_another_header_are_read_by_their_own(spark: SparkSession, 
             csv.writer(file).writerows([header, [f"{field}, 1" for field in header]])
     at.run(bronze.main)
     assert [json.loads(row["raw"])["user_id"] for row in at.rows(BRONZE_EVENTS, "raw")] == ["user_id, 1", "user_id, 1"]
+
+
+def land_three_days(at: Project) -> list[list[list[Row]]]:
+    """Land and ingest files of events that grow, and rewritten items -> the rows of each day, without their times."""
+    found = list[list[list[Row]]]()
+    for day in range(3):
+        at.land("events/grows.jsonl", [event(n) for n in range(day + 2)] + ["junk", "junk"])
+        at.land(f"events/{day}.jsonl.gz", [event(100 + day, user_id="o'brien | ü")])
+        at.land("items/all.jsonl", [{"item_id": "i1", "title": f"title {day % 2}"}])
+        for name in ("events/grows.jsonl", "items/all.jsonl"):
+            os.utime(at.settings.root / "landing" / name, (0, 1_000_000 + day))
+        os.utime(at.settings.root / f"landing/events/{day}.jsonl.gz", (0, 1_000_000))
+        at.run(bronze.main)
+        columns = [name for name in BRONZE_EVENTS.column_names if name != "ingested_at"]
+        found.append([at.rows(table, *columns) for table in (BRONZE_EVENTS, BRONZE_ITEMS)])
+    return found
+
+
+def test_few_bytes_in_this_process_and_many_by_spark_give_the_same_rows(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = land_three_days(project(tmp_path / "few", spark))
+    monkeypatch.setattr(bronze_files, "FEW_BYTES", BY_SPARK)
+    assert land_three_days(project(tmp_path / "many", spark)) == few
+    assert [len(events) for events, _ in few] == [5, 7, 9]  # two equal lines of junk are two records, once
+
+
+def test_few_bytes_need_no_spark(tmp_path: Path, spark: SparkSession) -> None:
+    at = project(tmp_path, spark)
+    at.land("events/a.jsonl", [event(1)])
+    night = at.night()
+    del night.__dict__["spark"]
+    bronze.main(night)
+    assert night.counts["ratings"] == 1
+    assert "spark" not in vars(night)
+
+
+@pytest.mark.parametrize("few_bytes", [bronze_files.FEW_BYTES, BY_SPARK])
+def test_a_stage_that_died_between_listing_and_rows_goes_on_with_the_first_commit_that_is_missing(
+    few_bytes: int, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bronze_files, "FEW_BYTES", few_bytes)
+    at = project(tmp_path, spark, EVENTS_ONLY)
+    (source,) = at.settings.sources
+    listing = bronze.listing_of(at.night(), source)
+    at.land("events/a.jsonl", [event(1)])
+    at.run(bronze.main)
+    for name in "bc":
+        at.land(f"events/{name}.jsonl", [event(ord(name))])
+        landing.update_listing(source, tmp_path, listing)
+    c = tmp_path / "landing/events/c.jsonl"
+    c.rename(c.with_name(".c"))
+    c.mkdir()  # as a missing permission: the second of the two cannot be read
+    with pytest.raises(DataError, match="Is a directory"):
+        at.run(bronze.main)
+    assert [row["file"][-7:] for row in at.rows(BRONZE_EVENTS)] == ["a.jsonl", "b.jsonl"]
+    c.rmdir()
+    c.with_name(".c").rename(c)
+    assert at.run(bronze.main)["ratings"] == 1
+    assert at.run(bronze.main)["ratings"] == 0
+
+
+def test_a_listing_that_was_removed_counts_from_the_start_and_every_file_is_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = project(tmp_path, spark, EVENTS_ONLY)
+    for name in "ab":
+        at.land(f"events/{name}.jsonl", [event(ord(name))])
+        at.run(bronze.main)
+    shutil.rmtree(tmp_path / "data/lake/_checkpoints")
+    assert at.run(bronze.main)["ratings"] == 2
+
+
+def test_a_lake_whose_files_a_stream_has_read_takes_only_the_others(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark, EVENTS_ONLY)
+    (source,) = at.settings.sources
+    night = at.night()
+    night.lake.create(BRONZE_EVENTS)
+    listing = bronze.listing_of(night, source)
+    for name in "abc":  # c is empty: no row says that it was read
+        file = at.land(f"events/{name}.jsonl", [event(ord(name))] if name != "c" else [])
+        landing.update_listing(source, tmp_path, listing)
+        modified = pa.scalar(file.stat().st_mtime_ns // 1000, pa.timestamp("us", "UTC")).as_py()
+        if name != "c":
+            at.ingest(event(ord(name)), file=f"landing/events/{name}.jsonl", file_modified_at=modified)
+    (listing.parent / "stream" / "offsets").mkdir(parents=True)
+    at.land("events/d.jsonl", [event(4)])
+    assert at.run(bronze.main)["ratings"] == 1
+    assert not (listing.parent / "stream").exists()
+    assert at.run(bronze.main)["ratings"] == 0
+    assert len(at.rows(BRONZE_EVENTS)) == 3
