@@ -77,7 +77,12 @@ def _warn_if_alias_differs(settings: Settings, rows: list[Change]) -> None:
 
 def _print_change(change: dict[str, Any]) -> None:
     instead = f" instead of version {change['previous_version']}" if change["previous_version"] else ""
-    click.echo(f"version {change['version']} ({change['model']}) is champion{instead}; the next night scores with it.")
+    serving = registry.serving_version(load())
+    refit = serving if serving and serving.version != change["version"] else None
+    scores = f"version {refit.version}, its refit" if refit else "it"
+    click.echo(
+        f"version {change['version']} ({change['model']}) is champion{instead}; the next night scores with {scores}."
+    )
 
 
 def _manual_run_id() -> str:
