@@ -1,8 +1,9 @@
 """Night after night over the last two months of MovieLens 100K: each night's lists, judged on the next day's likes.
 
 A model is trained every `training.every_days`, as nights do it. It serves as gate 2 judges it, without the last
-`holdout_days`, and as its refit, trained on all days up to the night of the training. Both make the lists of each
-night from all that users did up to it. `./run bench nights --daily` runs it.
+`holdout_days`; as its refit, trained on all days up to the night of the training; and as this refit with the items that
+came since, as nights between trainings take them. All make the lists of each night from what users did up to it.
+`./run bench nights --daily` runs it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from rich.table import Table
 from scipy.sparse import csr_array
 
 from benchmarks.processors import processor
-from models.base import Examples, Model
+from models.base import Examples, ExtendableModel, Model, Strings
 from nightloom.settings import ModelSpec, Settings
-from training import trainers
+from training import new_items, trainers
 from training.bootstrap_intervals import bootstrap_intervals
 from training.dataset import Holdout, holdout_after, log_from_arrow
 from training.ranking_metrics import F64, Bools, hits, ndcg, ranked_lists, recall
 
 NIGHTS, NEW_DAYS = 60, 14
-JUDGED, REFIT = "the judged version", "its refit"
+JUDGED, REFIT, EXTENDED = "the judged version", "its refit", "its refit, with new items"
 WithFeatures = Callable[[Holdout], Holdout]
 """Adds the features of users."""
 
@@ -52,14 +53,17 @@ def run(
     examples_before: Callable[[datetime], Examples], with_features: WithFeatures,
 ) -> dict[str, Days]:  # fmt: skip
     """Way to serve -> its days. `log` has all ratings, `end` is the end of the last day."""
-    found, served = {JUDGED: Days(), REFIT: Days()}, dict[str, Model]()
+    found, served = {name: Days() for name in (JUDGED, REFIT, EXTENDED)}, dict[str, Model]()
     for number in range(NIGHTS):
         night_end = end - timedelta(days=NIGHTS - number)
         if number % settings.training.every_days == 0:
             cut = night_end - timedelta(days=settings.training.holdout_days)
             judged = trainers.fit(spec.name, examples_before(cut), spec.params)
-            served = {JUDGED: judged, REFIT: trainers.refit(judged, examples_before(night_end))}
+            refit = trainers.refit(judged, examples_before(night_end))
+            served = {JUDGED: judged, REFIT: refit, EXTENDED: refit}
             print(f"{spec.name} trained for the night before {night_end:%Y-%m-%d}", flush=True)
+        elif unknown_share(log, night_end, served[EXTENDED].item_ids) > settings.training.max_unknown_share:
+            served[EXTENDED] = extend(served[EXTENDED], examples_before(night_end))
         until = log.filter(pc.field("at") < int((night_end + timedelta(days=1)).timestamp()))
         later = with_features(holdout_after(log_from_arrow(until.to_batches()), night_end))
         if len(later.user_ids):
@@ -67,6 +71,20 @@ def run(
             for name, model in served.items():
                 add_day(found[name], model, later, new_I, settings.gates.model.k)
     return found
+
+
+def unknown_share(log: pa.Table, moment: datetime, known: Strings) -> float:
+    """Share of the likes of the last new_items.DAYS before a moment that are of other items than the known ones."""
+    since = (moment - timedelta(days=new_items.DAYS)).timestamp()
+    at = (pc.field("at") >= int(since)) & (pc.field("at") < int(moment.timestamp()))
+    items = log.filter(at & (pc.field("weight") > 0))["item_id"].to_pylist()
+    return float(np.mean(~np.isin(items, known))) if items else 0.0
+
+
+def extend(model: Model, examples: Examples) -> Model:
+    """The model with the examples' items, if it takes new ones."""
+    extended: Model = model.extended(examples) if isinstance(model, ExtendableModel) else model
+    return extended
 
 
 def is_new(log: pa.Table, later: Holdout, moment: datetime) -> Bools:
@@ -97,8 +115,9 @@ def print_results(found: Mapping[str, Days], spec: ModelSpec, settings: Settings
     )  # fmt: skip
     for name, days in found.items():
         table.add_row(name, *(f"{value:.4f}" for value in days.figures().values()))
-    gains = (_gain(found[REFIT], found[JUDGED], name) for name in vars(found[REFIT]))
-    table.add_row("gain, paired by user and day", *gains)
+    for better, worse in ((REFIT, JUDGED), (EXTENDED, REFIT)):
+        gains = (_gain(found[better], found[worse], name) for name in vars(found[better]))
+        table.add_row(f"gain of {better.removeprefix('its refit, ')}, paired by user and day", *gains)
     Console(width=150).print(table)
     return {name: days.figures() for name, days in found.items()}
 

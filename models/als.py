@@ -13,7 +13,19 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from models.base import F32, I32, Examples, Histories, Params, Report, Strings, decay_weights, read, write
+from models.base import (
+    F32,
+    I32,
+    Examples,
+    Histories,
+    Params,
+    Report,
+    Strings,
+    decay_weights,
+    item_index,
+    read,
+    write,
+)  # fmt: skip
 from models.definition import Definition
 from models.popularity import decayed_likes
 
@@ -37,6 +49,10 @@ class ALSParams(Params):
     """After this many days a like counts half in what is popular."""
 
 
+HALF_STEPS = 16
+"""Conjugate gradient steps of a half-step that starts from nothing: enough for the minimum."""
+
+
 @dataclass(frozen=True)
 class ALS:
     """Implicit matrix factorisation by alternating least squares (Hu, Koren, Volinsky 2008).
@@ -44,7 +60,8 @@ class ALS:
     Trains in sweeps over the likes. Good for millions of users and items.
 
     Users: hot and warm ones by exact fold-in of their history, also when they came after the training; a cold one gets
-    what is popular. Items: hot and warm ones by their factors; a cold one is not in the model.
+    what is popular. Items: hot and warm ones by their factors, also when they came after the training; a cold one is
+    not in the model.
     """
 
     name: ClassVar[str] = "als"
@@ -58,7 +75,7 @@ class ALS:
     @classmethod
     def fit(cls, examples: Examples, params: ALSParams, report: Report) -> Self:
         """Reports `loss`: the objective divided by the number of user-item pairs."""
-        from models.als_solver import gram, objective, sweep  # numba: only those who train wait for it
+        from models.als_solver import objective, sweep  # numba: only those who train wait for it
 
         weights = {"confidence": params.confidence, "regularisation": params.regularisation}
         events = examples.histories
@@ -71,9 +88,33 @@ class ALS:
             sweep(likes, users_UD, items_ID, steps=params.steps, **weights)
             sweep(liked_by, items_ID, users_UD, steps=params.steps, **weights)
             report(number, {"loss": objective(likes, users_UD, items_ID, **weights)})
+        return cls._of(params, examples, items_ID)
+
+    @classmethod
+    def _of(cls, params: ALSParams, examples: Examples, items_ID: F32) -> Self:
+        from models.als_solver import gram
+
         gram_DD = gram(items_ID) + params.regularisation * np.eye(params.factors, dtype=np.float32)
         popular_I = np.log1p(decayed_likes(examples, params.popularity_half_life_days))
         return cls(params, examples.item_ids, items_ID, gram_DD, np.float32(params.popularity) * popular_I)
+
+    def extended(self, examples: Examples) -> Self:
+        """A half-step: users by the known items, then the new items by these users, as a sweep of the training does."""
+        from models.als_solver import sweep
+
+        params, events = self.params, examples.histories
+        index = item_index(examples.item_ids, self.item_ids)
+        new = np.flatnonzero(index < 0)
+        items_ID = np.where(index[:, None] < 0, np.float32(0), self.items_ID[index])
+        weights = {"confidence": params.confidence, "regularisation": params.regularisation}
+        worth_N = decay_weights(events.weights, events.times, examples.cut, params.half_life_days)
+        likes = events.matrix(len(index), worth_N)
+        users_UD = np.zeros((len(events), params.factors), np.float32)
+        sweep(likes, users_UD, items_ID, steps=HALF_STEPS, **weights)  # a new item is zero yet, and says nothing
+        new_ND = np.zeros((len(new), params.factors), np.float32)
+        sweep(likes.T.tocsr()[new], new_ND, users_UD, steps=HALF_STEPS, **weights)
+        items_ID[new] = new_ND
+        return self._of(params, examples, items_ID)
 
     def encode(self, histories: Histories) -> F32:
         """The exact minimum for each user with the items held fixed."""

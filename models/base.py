@@ -167,6 +167,12 @@ def positions(item_ids: Strings) -> Mapping[str, int]:
     return {item: index for index, item in enumerate(item_ids.tolist())}
 
 
+def item_index(item_ids: Strings, order: Strings) -> I64:
+    """Each item's index in another item order, -1 for one that is not there."""
+    there = positions(order)
+    return np.array([there.get(item, -1) for item in item_ids.tolist()], np.int64)
+
+
 class TrainedModel(Protocol):
     """What both shapes promise. Scores compare within one user only. Every history gets a ranking, the empty one too.
     Immutable once trained.
@@ -231,6 +237,19 @@ class MixedModel(BlockModel, Protocol):
 
 
 Model: TypeAlias = FactorModel | BlockModel
+
+
+@runtime_checkable
+class ExtendableModel(TrainedModel, Protocol):
+    """Takes items that came after its training, without another one."""
+
+    def extended(self, examples: Examples) -> Self:
+        """The model in the item order of `examples`, which hold every like up to now.
+
+        A known item keeps what the training learnt of it; a new one gets its numbers from the users who like it, or
+        from its features. Popularity is that of the examples' cut. Items that nobody likes any more are left out.
+        """
+        ...
 
 
 def leave_one_out(model: FactorModel, history: Histories, item: int) -> F32:

@@ -4,7 +4,9 @@ User features are added by the lift of popularity by segment (segments.py). Shap
 members.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +14,19 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 import models
-from models.base import F32, Histories, Model, Params, Strings, read, write
+from models.base import (
+    F32,
+    I64,
+    Examples,
+    ExtendableModel,
+    Histories,
+    Model,
+    Params,
+    Strings,
+    item_index,
+    read,
+    write,
+)  # fmt: skip
 from models.definition import Definition
 from models.recommend import lift, scores
 from models.segments import Segments
@@ -97,7 +111,8 @@ class Blend:
     ranking, which the members have, but what each feature moves (`segments = false` leaves it out).
 
     Users: hot and warm ones by what the members say, and by their features; a cold one by their features, and without
-    any they get what is popular. Items: hot and warm ones; a cold one is not in the model.
+    any they get what is popular. Items: hot and warm ones; one that came after the training is scored by the members
+    that take it, as if the others agreed with them; a cold one is not in the model.
     """
 
     name: ClassVar[str] = "blend"
@@ -108,15 +123,52 @@ class Blend:
     segments: Segments | None = None
 
     def scores(self, histories: Histories) -> F32:
-        weighted = zip(self.weights_M, self.members, strict=True)
-        parts = (weight * standardise(scores(member, histories)) for weight, member in weighted)
-        return np.asarray(sum(parts) + self._by_segments(histories), np.float32)
+        def part(weight: np.float32, member: Model, own: Histories) -> F32:
+            return np.asarray(weight * standardise(scores(member, own)), np.float32)
+
+        return np.asarray(self._sum(part, histories) + self._by_segments(histories), np.float32)
 
     def lift(self, histories: Histories) -> F32:
         """The members' own, each by its weight and scale."""
-        weighted = zip(self.weights_M, self.members, strict=True)
-        lifts = (weight / deviation(scores(member, histories)) * lift(member, histories) for weight, member in weighted)
-        return np.asarray(sum(lifts) + self._by_segments(histories), np.float32)
+
+        def part(weight: np.float32, member: Model, own: Histories) -> F32:
+            return np.asarray(weight / deviation(scores(member, own)) * lift(member, own), np.float32)
+
+        return np.asarray(self._sum(part, histories) + self._by_segments(histories), np.float32)
+
+    def _sum(self, part: Callable[[np.float32, Model, Histories], F32], histories: Histories) -> F32:
+        """B x I: the members' parts, each in its own item order, added up in the blend's."""
+        total_BI = np.zeros((len(histories), len(self.item_ids)), np.float32)
+        for weight, member, index in self._members():
+            if index is None:
+                total_BI += part(weight, member, histories)
+                continue
+            known_I = index >= 0
+            total_BI[:, known_I] += part(weight, member, histories.reindexed(index))[:, index[known_I]]
+        return total_BI if self._scale_I is None else np.asarray(total_BI * self._scale_I, np.float32)
+
+    def _members(self) -> Iterator[tuple[np.float32, Model, I64 | None]]:
+        """Weight, member, and the member's index of each item, -1 for one that it does not know; None: the same."""
+        return zip(self.weights_M, self.members, self._indices, strict=True)
+
+    @cached_property
+    def _indices(self) -> list[I64 | None]:
+        same = (np.array_equal(self.item_ids, member.item_ids) for member in self.members)
+        return [
+            None if equal else item_index(self.item_ids, member.item_ids)
+            for equal, member in zip(same, self.members, strict=True)
+        ]
+
+    @cached_property
+    def _scale_I(self) -> F32 | None:
+        """All weights divided by those of the members that know the item; None where all know all."""
+        if all(index is None for index in self._indices):
+            return None
+        knowing_I = np.zeros(len(self.item_ids), np.float32)
+        for weight, _, index in self._members():
+            knowing_I += weight if index is None else weight * (index >= 0)
+        total_I = np.full_like(knowing_I, self.weights_M.sum())
+        return np.divide(total_I, knowing_I, out=np.zeros_like(knowing_I), where=knowing_I > 0)
 
     def _by_segments(self, histories: Histories) -> F32:
         """How user features move what is popular, on the scale of the members, each of which has what is popular."""
@@ -127,9 +179,21 @@ class Blend:
     def contributions(self, history: Histories, item: int) -> F32:
         """The members' own, each by its weight and scale; the scale is taken as given."""
         total_N = np.zeros(len(history.items), np.float32)
-        for weight, member in zip(self.weights_M, self.members, strict=True):
-            total_N += weight / deviation(scores(member, history))[0] * member.contributions(history, item)
-        return total_N
+        for weight, member, index in self._members():
+            own, place = (history, item) if index is None else (history.reindexed(index), int(index[item]))
+            if place >= 0:
+                known_N = slice(None) if index is None else index[history.items] >= 0
+                scale = weight / deviation(scores(member, own))[0]
+                total_N[known_N] += scale * member.contributions(own, place)
+        return total_N if self._scale_I is None else np.asarray(total_N * self._scale_I[item], np.float32)
+
+    def extended(self, examples: Examples) -> Self:
+        """With the members that take new items; the others, and the weights, stay."""
+        members = tuple(
+            member.extended(examples) if isinstance(member, ExtendableModel) else member for member in self.members
+        )
+        segments = self.segments.extended(examples) if self.segments else None
+        return type(self)(self.params, examples.item_ids, members, self.weights_M, segments)
 
     def save(self, folder: Path) -> None:
         write(folder, self, weights=self.weights_M)

@@ -14,22 +14,22 @@ Shapes: B items of a block, I items, U users, T trends.
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebinterpolate
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from models.base import F32, I64, Examples, Report
+from models.base import F32, I64, Examples
 from models.definition import Definition
-from models.item_weights import ItemWeights, ItemWeightsParams, nearest
+from models.item_weights import NeighbourParams, NeighbourWeights, Weighing
 
 PROBES = 256  # vectors of random signs
 SPARE, ROUNDS = 32, 6  # vectors beyond the trends asked for, and times that all are turned towards the trends
 
 
-class GraphParams(ItemWeightsParams):
+class GraphParams(NeighbourParams):
     item_power: float = Field(0.2, ge=0)
     """How much popular items are held back: 0 not at all, 0.5 as in a normalised graph."""
     user_power: float = Field(0.2, ge=0)
@@ -46,7 +46,7 @@ class GraphParams(ItemWeightsParams):
     """Items kept for each item, those that a like of it says most for."""
 
 
-class Graph(ItemWeights):
+class Graph(NeighbourWeights):
     """Likes smoothed over the graph of items that share users: as EASE, without the matrix of all items by all items.
 
     Trains by sparse products. Good for sparse data and tens of thousands of items. Four numbers shape the filter:
@@ -57,15 +57,16 @@ class Graph(ItemWeights):
     0.5`, `item_power = 0.35`, `sharpness = 0.25`, `lift = 0.25` and `neighbours = 1000`.
 
     Users: hot and warm ones by their history, also when they came after the training; a cold one gets what is
-    popular. Items: hot and warm ones by the users they share with others; a cold one is not in the model.
+    popular. Items: hot and warm ones by the users they share with others, also when they came after the training; a
+    cold one is not in the model.
     """
 
     name: ClassVar[str] = "graph"
     params_type = GraphParams
 
     @classmethod
-    def fit(cls, examples: Examples, params: GraphParams, report: Report) -> Self:
-        """One pass; nothing to report."""
+    def weighing(cls, examples: Examples, params: GraphParams) -> Weighing:
+        """The filter of a block's items, and their trends."""
         items = len(examples.item_ids)
         likes_UI = examples.histories.matrix(items)
         degrees_U, degrees_I = np.asarray(likes_UI.sum(axis=1)), np.asarray(likes_UI.sum(axis=0))
@@ -82,13 +83,20 @@ class Graph(ItemWeights):
         trends_IT = broadest(edges_UI, edges_IU, params.trends, examples.seed)
         weighed_TI = np.float32(params.trend_weight) * trends_IT.T
 
-        def weights_of(block: I64) -> F32:
+        def filtered_block(block: I64) -> F32:
             ones_IB = np.zeros((items, len(block)), np.float32)
             ones_IB[block, np.arange(len(block))] = 1
-            weights_BI = passed(ones_IB).T / others_I + trends_IT[block] @ weighed_TI
+            return passed(ones_IB).T
+
+        def adds(block: I64) -> F32:
+            weights_BI = filtered_block(block) / others_I + trends_IT[block] @ weighed_TI
             return np.asarray(weights_BI * held_I[block, None] * lifted_I, np.float32)
 
-        return cls.of(params, examples, nearest(items, params.neighbours, weights_of))
+        def gets(block: I64) -> F32:
+            weights_BI = filtered_block(block) / others_I[block, None] + trends_IT[block] @ weighed_TI
+            return np.asarray(weights_BI * held_I * lifted_I[block, None], np.float32)
+
+        return Weighing(adds, gets)
 
 
 def diagonal(passed: Callable[[F32], F32], items: int, seed: int) -> F32:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array, vstack
 
-from models.base import F32, I64, Examples, Histories, Params, Strings, read, write
+from models.base import F32, I64, Examples, Histories, Params, Report, Strings, item_index, read, write
 from models.popularity import decayed_likes
 from nightloom.topk import topk_of_scores
 
@@ -81,15 +81,71 @@ class ItemWeights:
         return cls(cls.params_type(**params), item_ids, weights, arrays["bias"])
 
 
-def nearest(items: int, neighbours: int, weights_of: Callable[[I64], F32]) -> csr_array:
-    """I x I: for each item its `neighbours` largest weights, without itself and without negative ones.
+@dataclass(frozen=True)
+class Weighing:
+    """What decides the weights between all items; both give B x I for the B items of a block."""
+
+    adds: Callable[[I64], F32]
+    """What a like of each item of the block adds to the score of each item."""
+    gets: Callable[[I64], F32]
+    """What a like of each item adds to the score of each item of the block."""
+
+
+class NeighbourParams(ItemWeightsParams):
+    neighbours: int = Field(100, ge=1)
+    """Nearest items kept for each item."""
+
+
+class NeighbourWeights(ItemWeights):
+    """A model with the largest weights of each item only; a subclass says how items are weighed."""
+
+    params: NeighbourParams
+
+    @classmethod
+    def weighing(cls, examples: Examples, params: Any) -> Weighing:
+        """How the items of these examples are weighed."""
+        raise NotImplementedError
+
+    @classmethod
+    def fit(cls, examples: Examples, params: Any, report: Report) -> Self:
+        """One pass; nothing to report."""
+        adds = cls.weighing(examples, params).adds
+        return cls.of(params, examples, nearest(len(examples.item_ids), params.neighbours, adds))
+
+    def extended(self, examples: Examples) -> Self:
+        """New items get the weights that a training would give them; those between known items stay.
+
+        A new item is a neighbour of the known items that add most to it, as many as an item has neighbours.
+        """
+        index, items = item_index(examples.item_ids, self.item_ids), len(examples.item_ids)
+        new, weighing = np.flatnonzero(index < 0), self.weighing(examples, self.params)
+        known = csr_array(self.weights_II).tocoo()
+        back = item_index(self.item_ids, examples.item_ids)
+        kept = (back[known.row] >= 0) & (back[known.col] >= 0)
+        places = back[known.row[kept]], back[known.col[kept]]
+        weights_II = csr_array((known.data[kept], places), shape=(items, items), dtype=np.float32)
+        if len(new):
+            add_NI, get_NI = (
+                nearest(items, self.params.neighbours, each, new).tocoo() for each in (weighing.adds, weighing.gets)
+            )
+            old = index[get_NI.col] >= 0  # between two new items the first array has the weights
+            rows = np.concatenate([new[add_NI.row], get_NI.col[old]])
+            columns = np.concatenate([add_NI.col, new[get_NI.row[old]]])
+            values = np.concatenate([add_NI.data, get_NI.data[old]])
+            weights_II = csr_array(weights_II + csr_array((values, (rows, columns)), shape=(items, items)))
+        return self.of(self.params, examples, weights_II)
+
+
+def nearest(items: int, neighbours: int, weights_of: Callable[[I64], F32], chosen: I64 | None = None) -> csr_array:
+    """N x I: for each chosen item (all by default) its `neighbours` largest weights, no negative one, none to itself.
 
     `weights_of` gives the weights of some items to all, B x I, so that no full I x I array is ever in memory.
     """
     step = max(1, min(ITEMS_PER_BLOCK, CELLS_PER_BLOCK // items))
+    rows_N = np.arange(items) if chosen is None else chosen
 
     def rows(start: int) -> csr_array:
-        block = np.arange(start, min(start + step, items))
+        block = rows_N[start : start + step]
         itself = csr_array((np.ones(len(block)), block, np.arange(len(block) + 1)), shape=(len(block), items))
         ids_BK, weights_BK = topk_of_scores(weights_of(block), min(neighbours, items), seen=itself)
         kept = (ids_BK >= 0) & (weights_BK > 0)
@@ -97,4 +153,4 @@ def nearest(items: int, neighbours: int, weights_of: Callable[[I64], F32]) -> cs
         return csr_array((weights_BK[kept], ids_BK[kept], ends), shape=itself.shape)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # numpy and scipy work outside Python's lock
-        return csr_array(vstack(list(threads.map(rows, range(0, items, step)))))
+        return csr_array(vstack(list(threads.map(rows, range(0, len(rows_N), step)))))

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from models.base import F32, Examples, Histories, Params, Report, Strings, decay_weights, read, write
+from models.base import F32, Examples, Histories, Params, Report, Strings, decay_weights, no_report, read, write
 from models.definition import Definition
 
 
@@ -42,6 +42,10 @@ class Popularity:
     def fit(cls, examples: Examples, params: PopularityParams, report: Report) -> Self:
         """One pass; nothing to report."""
         return cls(params, examples.item_ids, decayed_likes(examples, params.half_life_days)[:, None])
+
+    def extended(self, examples: Examples) -> Self:
+        """What is popular now."""
+        return self.fit(examples, self.params, no_report)
 
     def encode(self, histories: Histories) -> F32:
         return np.ones((len(histories), 1), np.float32)

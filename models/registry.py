@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 REFIT_OF = "refit_of"
 """Tag of a refit: the number of the judged version, trained again with the days that judged it."""
+EXTENSION_OF = "extension_of"
+"""Tag of a refit that was not trained: the number of the version that took new items (training/new_items.py)."""
 FILES = "files"  # the artefact of the logged model that holds the files of Model.save()
 
 
@@ -43,7 +45,8 @@ class RegisteredVersion:
     """Which model: als, sequence, ..."""
     folder: Path
     tags: Mapping[str, str]
-    """night, cut (ISO times), table, table_version, rows, code, config, run_id; of a refit also REFIT_OF."""
+    """night, cut (ISO times), table, table_version, rows, code, config, run_id; of a refit also REFIT_OF, and of one
+    with new items EXTENSION_OF."""
 
     @cached_property
     def model(self) -> Model:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from models.base import F32, Examples, Histories, Params, Report, Strings, read, write
+from models.base import F32, Examples, Histories, Params, Report, Strings, no_report, read, write
 from models.definition import Definition
 from models.features import Features
 from models.popularity import decayed_likes
@@ -68,6 +68,10 @@ class Segments:
             expected_I = likes_I * (found_I.sum() / likes_I.sum())
             items_ID[:, 1 + place] = np.log((found_I + params.prior) / (expected_I + params.prior))
         return cls(params, examples.item_ids, features_W, items_ID)
+
+    def extended(self, examples: Examples) -> Self:
+        """The lifts of all likes up to now: they take one pass."""
+        return self.fit(examples, self.params, no_report)
 
     def encode(self, histories: Histories) -> F32:
         users_BD = np.ones((len(histories), 1 + len(self.features_W)), np.float32)

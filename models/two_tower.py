@@ -6,16 +6,19 @@ dropped at random, so that features learn to stand alone (Volkovs, Yu, Poutanen 
 Shapes: B users, I items, D factors, W buckets of features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from models.base import F32, Histories, Params, Strings, read, write
+from models.base import F32, Examples, Histories, Params, Strings, item_index, read, write
 from models.definition import Definition
+from models.popularity import decayed_likes
+from nightloom.errors import DataError
 
 
 class TwoTowerParams(Params):
@@ -51,7 +54,7 @@ class TwoTower:
 
     Users: hot and warm ones by their last likes and features, also when they came after the training; a cold one by
     their features, and without any they get what is popular. Items: hot and warm ones by their own part and features; a
-    cold one by its features, at the popularity of an item without likes.
+    cold one by its features, at the popularity of an item without likes, also when it came after the training.
     """
 
     name: ClassVar[str] = "two_tower"
@@ -62,6 +65,21 @@ class TwoTower:
     mix_DD: F32
     """From the mean of the liked items' vectors to a user's vector."""
     user_features_WD: F32
+    item_features_WD: F32 | None = None
+    """None in models that were trained before 2026-12: these take no new items."""
+    popularity_weight: float = 1.0
+    """What the logarithm of an item's popularity is multiplied by in a score."""
+
+    def extended(self, examples: Examples) -> Self:
+        """New items by their features alone. Raises DataError where the model was saved without what features say."""
+        if self.item_features_WD is None or examples.item_features is None:
+            raise DataError("two_tower: this version takes no new items; the next training brings one that does")
+        index = item_index(examples.item_ids, self.item_ids)
+        features = examples.item_features.matrix(self.params.buckets) @ self.item_features_WD
+        items_ID = np.where(index[:, None] < 0, features, self.items_ID[index]).astype(np.float32)
+        popular_I = decayed_likes(examples, self.params.popularity_half_life_days)
+        bias_I = np.float32(self.popularity_weight) * log_popularity(popular_I)
+        return replace(self, item_ids=examples.item_ids, items_ID=items_ID, bias_I=bias_I)
 
     def encode(self, histories: Histories) -> F32:
         users_BD = self._recent(histories) @ self.items_ID @ self.mix_DD
@@ -81,19 +99,39 @@ class TwoTower:
         return np.asarray(weights_N * (vectors_ND @ self.items_ID[item]), np.float32)
 
     def save(self, folder: Path) -> None:
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "items": self.items_ID,
             "bias": self.bias_I,
             "mix": self.mix_DD,
             "user_features": self.user_features_WD,
+            "popularity_weight": np.array(self.popularity_weight, np.float32),
         }
+        if self.item_features_WD is not None:
+            arrays["item_features"] = self.item_features_WD
         write(folder, self, **arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         params, arrays = read(folder)
-        names = ("item_ids", "items", "bias", "mix", "user_features")
-        return cls(TwoTowerParams(**params), *(arrays[name] for name in names))
+        return cls(
+            TwoTowerParams(**params),
+            arrays["item_ids"],
+            arrays["items"],
+            arrays["bias"],
+            arrays["mix"],
+            arrays["user_features"],
+            arrays.get("item_features"),
+            float(arrays.get("popularity_weight", 1.0)),
+        )
+
+
+SMOOTH = 1.0
+
+
+def log_popularity(likes_I: NDArray[np.floating]) -> F32:
+    """Logarithm of the popularity, with mean zero."""
+    logarithms_I = np.log(likes_I + SMOOTH)
+    return np.asarray(logarithms_I - logarithms_I.mean(), np.float32)
 
 
 def recent_weights(histories: Histories, length: int) -> F32:

@@ -9,14 +9,15 @@ from nightloom.contracts import RECOMMENDATIONS
 from nightloom.lake import Lake
 from nightloom.lake.recommendations import nightly_lists
 from nightloom.night import stages
-from nightloom.night.records import OK, StageRun, last_attempts, stage_runs
+from nightloom.night.records import ADDED_ITEMS, OK, StageRun, last_attempts, stage_runs
 from serving.history import user_condition
 
 
 def lineage(lake: Lake, meta: dict[str, Any]) -> list[StageRun]:
     """The runs that made a version: of its night each stage's last success before the publish, and the training."""
     night, published_at, version = date.fromisoformat(meta["night"]), _published_at(meta), meta["model_version"]
-    trainings = stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK, last=night, started_until=published_at)
+    made = (*OK, *ADDED_ITEMS)
+    trainings = stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=made, last=night, started_until=published_at)
     # Of a refit also the training of the version that was judged.
     judged = {run.refit_of for run in trainings if run.model_version == version and run.refit_of}
     model = [run for run in trainings if run.model_version == version or {version, *judged} & {*run.trained_models}]

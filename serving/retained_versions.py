@@ -20,7 +20,7 @@ from nightloom.contracts import CHAMPIONS, find_table
 from nightloom.errors import MissingTableError, NightloomError
 from nightloom.lake import Lake, as_json, now
 from nightloom.night import stages
-from nightloom.night.records import OK, stage_runs
+from nightloom.night.records import ADDED_ITEMS, OK, stage_runs
 from nightloom.settings import Settings
 from serving.lineage import lineage, possible_scorings
 from serving.stores import open_store, versions
@@ -65,7 +65,7 @@ def _persons_champion(lake: Lake) -> list[tuple[str, int]]:
     if not lake.exists(CHAMPIONS):
         return []
     champion = lake.rows(CHAMPIONS, "true ORDER BY changed_at DESC LIMIT 1", ["version"])["version"][0].as_py()
-    trainings = stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=OK)
+    trainings = stage_runs(lake, stages.TRAIN, stages.MODEL_GATE, statuses=(*OK, *ADDED_ITEMS))
     own = [run for run in trainings if champion in (run.refit_of, *run.trained_models)]
     return [pair for run in own for pair in run.reads.items() if _exists(lake, *pair)]
 

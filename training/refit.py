@@ -13,9 +13,9 @@ import numpy as np
 
 import models
 from models import registry
-from models.base import I32, I64, Histories, Model, Strings, positions
+from models.base import I32, Histories, Model, Strings, item_index
 from models.recommend import recommend
-from models.registry import REFIT_OF, RegisteredVersion
+from models.registry import EXTENSION_OF, REFIT_OF, RegisteredVersion
 from nightloom.contracts import INTERACTIONS
 from nightloom.errors import DataError, NightloomError
 from nightloom.night.context import Night
@@ -73,7 +73,7 @@ def _known(night: Night, judged: RegisteredVersion) -> Refit | None:
     if found is None:
         return None
     now = {"night": str(night.date), "table_version": str(night.pin(INTERACTIONS)), "code": code_revision()}
-    same = all(found.tags[name] == value for name, value in now.items())
+    same = all(found.tags[name] == value for name, value in now.items()) and EXTENSION_OF not in found.tags
     if not same and found.tags["night"] <= str(night.date):
         return None
     agreement, new_items = float(found.tags["agreement"]), int(found.tags["new_items"])
@@ -110,14 +110,14 @@ def _agreement(judged: Model, refitted: Model, task: Task, spec: ModelSpec, k: i
     examples = fit.examples_for(task, spec)
     rows = np.unique(np.linspace(0, len(examples.histories) - 1, USERS).astype(np.int64))
     known = np.intersect1d(judged.item_ids, refitted.item_ids)
-    histories = examples.histories.of(rows).reindexed(_index(examples.item_ids, known))
+    histories = examples.histories.of(rows).reindexed(item_index(examples.item_ids, known))
     shared_T = overlap(*(_lists(model, known, histories, k) for model in (judged, refitted)))
     return float(shared_T.mean())
 
 
 def _lists(model: Model, known: Strings, histories: Histories, k: int) -> I32:
     """T x K: the best unseen ones of the known items, as indices into `known`, the item order of `histories`."""
-    index = _index(known, model.item_ids)
+    index = item_index(known, model.item_ids)
     own = histories.reindexed(index)
     allowed_I = np.zeros(len(model.item_ids), np.bool_)
     allowed_I[index] = True
@@ -126,9 +126,3 @@ def _lists(model: Model, known: Strings, histories: Histories, k: int) -> I32:
     back[index] = np.arange(len(known))
     lists: I32 = back[ids_TK]
     return lists
-
-
-def _index(item_ids: Strings, other: Strings) -> I64:
-    """Each item's index in another item order, -1 for one that is not there."""
-    there = positions(other)
-    return np.array([there.get(item, -1) for item in item_ids.tolist()], np.int64)

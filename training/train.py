@@ -16,7 +16,7 @@ from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.run import run_stage
 from nightloom.places import remove_tree
-from training import fit, launch, record, search
+from training import fit, launch, new_items, record, search
 from training.dataset import count_rows_before
 from training.fit import FittedModel
 
@@ -24,8 +24,9 @@ from training.fit import FittedModel
 def main(night: Night) -> None:
     """Train the models of nightloom.toml (or --model NAME) on the interactions before the holdout; register each."""
     if night.arguments.when == "first" and (champion := registry.champion(night.settings)):
-        due = stages.TRAINING_DUE.name
-        night.skip(f"version {champion.version} ({champion.name}) is champion; {due} says when to retrain")
+        extension, due = new_items.add_new_items(night), stages.TRAINING_DUE.name
+        served = f"; {extension}" if extension else ""
+        night.skip(f"version {champion.version} ({champion.name}) is champion; {due} says when to retrain{served}")
     specs = models_to_train(night.settings, night.arguments.model)
     version = night.pin(INTERACTIONS)
     # Every version has the number of rows there were: training.due compares later numbers with it.
@@ -54,8 +55,9 @@ def main(night: Night) -> None:
     night.counts |= {"models": len(versions), "interactions": rows}
 
 
+FIRST = "first: only while there is no champion; a champion takes new items instead (training.max_unknown_share)"
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--when": {"choices": ["always", "first"], "default": "always", "help": "first: only while there is no champion"},
+    "--when": {"choices": ["always", "first"], "default": "always", "help": FIRST},
     "--model": {"help": "train this one only"},
 }
 

@@ -20,6 +20,8 @@ from nightloom.night.stages import Stage
 
 Status = Literal["ok", "skipped", "closed", "failed"]
 OK: tuple[Status, ...] = ("ok",)
+ADDED_ITEMS: tuple[Status, ...] = ("skipped",)
+"""How a training ends that was not due; its tags name the version that took new items, where there is one."""
 BACKFILL_PREFIX = "backfill__"
 """How Airflow begins the run id of a backfill."""
 NIGHTLY = "nightly"
@@ -77,7 +79,7 @@ class StageRun:
 
     @property
     def refit_of(self) -> str | None:
-        """The judged version of which a model gate made the refit `model_version`."""
+        """The judged version whose refit `model_version` is. A model gate made it, or a training that was not due."""
         return self.tags.get("refit_of")
 
     @property

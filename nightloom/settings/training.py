@@ -17,6 +17,9 @@ class Training(Section):
     min_refit_agreement: float = Field(0.2, ge=0, le=1)
     """Least mean share of a list on which refit and judged version agree, among the items that both know; with less the
     judged version serves."""
+    max_unknown_share: float = Field(0.01, ge=0, le=1)
+    """Between trainings, the serving model takes new items when more than this share of the last 7 days' likes are of
+    items that it does not know. Everybody is scored again on such a night. 1 leaves new items to the next training."""
     every_days: int = Field(7, ge=1, le=MOST_DAYS)
     """Retrain when the last training is this many nights ago."""
     new_rows_share: float = Field(0.2, gt=0)

@@ -157,6 +157,21 @@ def test_a_refit_is_no_champion_and_the_history_shows_it(
     assert registry.versions_in_use(settings) == {"1", "2"}
 
 
+def test_a_promotion_by_hand_says_that_the_refit_scores(
+    project: MakeProject, tracked: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLOOM_CONFIG", "")  # the command sets it; monkeypatch restores it
+    settings = make(project, tracked)
+    run_training(settings)
+    train.main(night_of(settings, LAST, when="always", model=None))
+    champions.promote(settings, "3", by="ann", why="x", run_id="r")
+    words = ["model", "promote", "1", "--by", "ann", "--why", "better"]
+    said = CliRunner().invoke(nightloom, ["--config", str(settings.file), *words])
+    assert said.output == (
+        "version 1 (als) is champion instead of version 3; the next night scores with version 2, its refit.\n"
+    )
+
+
 BLEND = """
 [[models]]
 name = "blend"

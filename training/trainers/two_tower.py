@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.base import F32, I64, Examples, Report
 from models.popularity import decayed_likes
-from models.two_tower import TwoTower, TwoTowerParams
+from models.two_tower import TwoTower, TwoTowerParams, log_popularity
 from training import distributed
 from training.trainers.row_adagrad import RowAdagrad
 from training.trainers.two_tower_batches import Bag, Batch, Catalogue, batches
@@ -30,7 +30,7 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
     likes_I = group.sum(np.bincount(likes.items, minlength=items).astype(np.float64))
     catalogue = Catalogue.of(likes_I, examples.item_features)
     network = Towers(len(catalogue.liked), params).to(device)
-    popular_I = torch.from_numpy(_logarithm_of(likes_I)).to(device)
+    popular_I = torch.from_numpy(log_popularity(likes_I)).to(device)
     steps_an_epoch = -(-int(likes_I.sum()) // params.batch)
     drawn_I = torch.from_numpy(_logarithm_of_draws(likes_I, params, group.size)).to(device)
 
@@ -109,15 +109,6 @@ class Towers(torch.nn.Module):
         return liked_GD + features.sums(self.tables["user_features"], sparse=True)
 
 
-def _logarithm_of(likes_I: NDArray[np.floating]) -> F32:
-    """Logarithm of the popularity, with mean zero."""
-    logarithms_I = np.log(likes_I + SMOOTH)
-    return np.asarray(logarithms_I - logarithms_I.mean(), np.float32)
-
-
-SMOOTH = 1.0
-
-
 def _logarithm_of_draws(likes_I: NDArray[np.floating], params: TwoTowerParams, ranks: int) -> F32:
     """Logarithm of how often a step has each item among its choices; cold ones never are."""
     batch, liked_I = params.batch / ranks, likes_I > 0
@@ -135,11 +126,10 @@ def _model(
             rows = np.arange(start, min(start + ITEMS_PER_BLOCK, len(items_ID)))
             items_ID[rows] = network.items(rows, catalogue, np.ones(len(rows), np.float32)).cpu().numpy()
     popular_I = group.sum(decayed_likes(examples, params.popularity_half_life_days).astype(np.float64))
-    mix, user_features = network.others["mix"], network.tables["user_features"]
-    return TwoTower(
-        params,
-        examples.item_ids,
-        items_ID,
-        np.float32(network.popularity_weight.item()) * _logarithm_of(popular_I),
-        *(table.detach().cpu().numpy() for table in (mix, user_features)),
+    mix, user_features, item_features = (
+        table.detach().cpu().numpy()
+        for table in (network.others["mix"], network.tables["user_features"], network.tables["item_features"])
     )
+    popularity_weight = network.popularity_weight.item()
+    bias_I = np.float32(popularity_weight) * log_popularity(popular_I)
+    return TwoTower(params, examples.item_ids, items_ID, bias_I, mix, user_features, item_features, popularity_weight)
