@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,8 @@ def running_api(
                 time.sleep(0.05)
         yield port, process
     finally:
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):  # a test has ended it
+            process.terminate()
         process.wait(DEADLINE)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -39,6 +40,9 @@ from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
 from serving.url_paths import accept_any_text
+from serving.web.caching import EVERYBODYS, ONE_USERS, conditional_response
+from serving.web.errors import error_response
+from serving.web.exchange import Exchange
 
 JSON = "application/json"
 Body = Callable[[Request, Snapshot, bool], Response]
@@ -68,16 +72,15 @@ def create_app(settings: Settings) -> Starlette:
             *event_routes.routes(),
         ],
         exception_handlers={
-            BadRequestError: lambda _, error: _error(400, "bad_request", str(error)),
-            NothingPublishedError: lambda _, error: _error(503, "nothing_published", str(error)),
-            StoreError: lambda _, error: _error(503, "store_unavailable", str(error)),
-            UnknownUserError: lambda _, error: _error(404, "not_listed", str(error)),
-            NightloomError: lambda _, error: _error(503, "not_here", str(error)),
+            BadRequestError: _error_handler(400, "bad_request"),
+            NothingPublishedError: _error_handler(503, "nothing_published"),
+            StoreError: _error_handler(503, "store_unavailable"),
+            UnknownUserError: _error_handler(404, "not_listed"),
+            NightloomError: _error_handler(503, "not_here"),
             HTTPException: _http_error,
-            Exception: lambda _, error: _error(500, "internal", f"{type(error).__name__}; the server's log has more"),
         },
         lifespan=_close,
-        middleware=[Middleware(Metrics)],
+        middleware=_middleware(settings),
     )
     app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
     saved = settings.place("scratch") / "serving" / "last_good.json"
@@ -88,6 +91,19 @@ def create_app(settings: Settings) -> Starlette:
     app.state.access = Access.from_settings(settings)
     app.state.access.guard_routes(app)
     return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """What wraps the routes, outermost first."""
+    found = [Middleware(Exchange, settings.serving.access_log), Middleware(Metrics)]
+    if settings.serving.cors_origins:
+        cors = Middleware(
+            CORSMiddleware, allow_origins=settings.serving.cors_origins, allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "If-None-Match", "X-Request-Id"),
+            expose_headers=("ETag", "Retry-After", "X-Request-Id"),
+        )  # fmt: skip
+        found.append(cors)
+    return found
 
 
 def from_config() -> Starlette:
@@ -115,20 +131,23 @@ def get_recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Re
     """A user's list. An unknown user gets the segment's or the popular list: never empty, never an error."""
     k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
     user, segment = request.path_params["user"], request.query_params.get("segment", EVERYBODY)
-    return Response(answers.recommendations(snapshot, user, k, exclude, stale, segment), media_type=JSON)
+    body = answers.recommendations(snapshot, user, k, exclude, stale, segment)
+    return conditional_response(request, body, snapshot.version, ONE_USERS)
 
 
 def get_popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """The popular list, of a segment if one is given."""
     k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
     segment = request.query_params.get("segment", EVERYBODY)
-    return Response(answers.popular(snapshot, segment, k, exclude, stale), media_type=JSON)
+    body = answers.popular(snapshot, segment, k, exclude, stale)
+    return conditional_response(request, body, snapshot.version, EVERYBODYS)
 
 
 def get_similar(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """Similar items. An unknown item gets the popular list: never empty, never an error."""
     k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
-    return Response(answers.similar(snapshot, request.path_params["item"], k, exclude, stale), media_type=JSON)
+    body = answers.similar(snapshot, request.path_params["item"], k, exclude, stale)
+    return conditional_response(request, body, snapshot.version, EVERYBODYS)
 
 
 def get_item(request: Request, snapshot: Snapshot, stale: bool) -> Response:
@@ -136,10 +155,11 @@ def get_item(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     item = request.path_params["item"]
     found = snapshot.get("items", item)
     if found is None and not stale:
-        return _error(404, "unknown_item", f"no item {item!r} in this version")
+        return error_response(request, 404, "unknown_item", f"no item {item!r} in this version")
     found = found or {"title": item, "categories": [], "available": None}
     fields = {name: found[name] for name in ("title", "categories", "available")}
-    return _json({"item_id": item} | fields | {"stale": stale})
+    body = json.dumps({"item_id": item} | fields | {"stale": stale}, ensure_ascii=False).encode("utf8", "replace")
+    return conditional_response(request, body, snapshot.version, EVERYBODYS)
 
 
 def get_status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
@@ -166,7 +186,7 @@ async def get_explanation(request: Request) -> Response:
     if not item:
         raise BadRequestError("item is missing; ask /v1/users/USER/explain?item=ITEM for an item of the user's list")
     explanations: Explanations = request.app.state.explanations
-    return await explanations.respond(request.path_params["user"], item, page=False)
+    return await explanations.respond(request, request.path_params["user"], item, page=False)
 
 
 def _excluded_items(request: Request) -> frozenset[str]:
@@ -174,15 +194,20 @@ def _excluded_items(request: Request) -> frozenset[str]:
     return frozenset(text.split(",")) if text else frozenset()
 
 
-def _json(content: object, code: int = 200) -> Response:
-    return Response(json.dumps(content, ensure_ascii=False), code, media_type=JSON)
+def _json(content: object) -> Response:
+    """An answer that changes by itself: no cache keeps it."""
+    return Response(json.dumps(content, ensure_ascii=False), headers={"Cache-Control": "no-store"}, media_type=JSON)
 
 
-def _error(code: int, kind: str, message: str) -> Response:
-    return _json({"error": {"code": kind, "message": message}}, code)
+def _error_handler(status: int, code: str) -> Callable[[Request, Exception], Response]:
+    return lambda request, error: error_response(request, status, code, str(error))
+
+
+HTTP_ERRORS = {404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "body_too_large"}
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # the only class this handler is registered for
-    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    return _error(error.status_code, kind, f"{request.method} {request.scope['path']}: {error.detail}")
+    message = f"{request.method} {request.scope['path']}: {error.detail}"
+    code = HTTP_ERRORS.get(error.status_code, "error")
+    return error_response(request, error.status_code, code, message, error.headers)

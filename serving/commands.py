@@ -20,6 +20,10 @@ from serving.stores.reader import Reader
 
 STARTUP_FAILURE = 3
 """Exit code of a worker of uvicorn that did not start."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 60 s after which load balancers close an idle connection: the side that sends should close it."""
+STOP_SECONDS = 20
+"""The longest time that a server which stops waits for its open requests."""
 
 
 @click.command()
@@ -136,13 +140,16 @@ def serve(host: str, port: int, workers: int) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from serving.web.logs import LOGGING
+
     settings = settings_module.load(reach=False)  # a wrong nightloom.toml is reported here, not by each worker
     sockets = listeners.open_sockets(settings, host, port)
     for line in listeners.describe_addresses(settings, sockets):
         click.echo(line)
     config = uvicorn.Config(
-        "serving.api:from_config", factory=True, workers=workers, access_log=False, log_level="warning",
-        http="serving.http_protocol:JsonHttpProtocol", ws="none",
+        "serving.api:from_config", factory=True, workers=workers, ws="none",
+        http="serving.http_protocol:JsonHttpProtocol", log_config=LOGGING, access_log=False, server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
     try:
         if workers == 1:

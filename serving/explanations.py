@@ -23,11 +23,13 @@ from pathlib import Path
 
 import psutil
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response
 
 from nightloom.errors import NightloomError
 from nightloom.pages.html import render
 from nightloom.settings import Settings
+from serving.web.errors import error_body
 
 MAX_WAITING = 2
 """Questions that a worker, or the process itself, has at a time; one more is answered with 503."""
@@ -74,9 +76,14 @@ class Answer:
         head, body = sent.split(b"\n", 1)
         return cls(body=body, **json.loads(head))
 
-    def response(self) -> Response:
-        headers = {"Retry-After": str(RETRY_SECONDS)} if self.busy else None
-        return Response(self.body, self.code, headers, "text/html" if self.page else "application/json")
+    def response(self, request_id: str) -> Response:
+        """Of an error of the API with the id of its request."""
+        headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(RETRY_SECONDS)} if self.busy else {})
+        body = self.body
+        if self.code >= 400 and not self.page:
+            error = json.loads(body)["error"]
+            body = error_body(error["code"], error["message"], request_id)
+        return Response(body, self.code, headers, "text/html" if self.page else "application/json")
 
 
 def failure(settings: Settings, page: bool, code: int, kind: str, message: str, busy: bool = False) -> Answer:
@@ -98,15 +105,19 @@ class Explanations:
         self._settings, self._scratch = settings, settings.place("scratch")
         self._waiting = 0
 
-    async def respond(self, user: str, item: str, *, page: bool) -> Response:
+    async def respond(self, request: Request, user: str, item: str, *, page: bool) -> Response:
         """Why a user is shown an item; 503 with Retry-After while MAX_WAITING others wait."""
+        answer = await self._answer(Question(user, item, page, os.getpid()))
+        return answer.response(request.state.request_id)
+
+    async def _answer(self, question: Question) -> Answer:
         if self._waiting >= MAX_WAITING:
-            return busy(self._settings, page).response()
+            return busy(self._settings, question.page)
         self._waiting += 1
         try:
-            return (await run_in_threadpool(self.ask, Question(user, item, page, os.getpid()))).response()
+            return await run_in_threadpool(self.ask, question)
         except ExplainerError as error:
-            return failure(self._settings, page, 503, "not_here", str(error)).response()
+            return failure(self._settings, question.page, 503, "not_here", str(error))
         finally:
             self._waiting -= 1
 

@@ -1,18 +1,115 @@
-"""uvicorn's HTTP protocol, whose answer to bytes that are no HTTP request is the API's JSON error, too."""
+"""uvicorn's HTTP protocol with bounds: JSON errors for what no app sees, slow heads end, idle connections drain.
+
+Used by `nightloom serve`.
+"""
 
 from __future__ import annotations
 
-import json
+import http
+import secrets
+from asyncio import TimerHandle
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.web.errors import error_body
+
+MAX_URL_BYTES = 32 << 10
+MAX_HEADER_BYTES = 32 << 10
+HEAD_SECONDS = 10
+"""The longest time in which the head of a request has to arrive."""
+DRAIN_SECONDS = 2
+"""How long an idle connection of a server that stops waits for a last request. Closing it at once could drop a request
+that is on its way."""
+
+LINGER_SECONDS = 1
+
 
 class JsonHttpProtocol(HttpToolsProtocol):
-    """Used by `nightloom serve`."""
+    """One connection."""
+
+    _refusal = (400, "bad_request", "these bytes are no HTTP request; see the page of the API")
+    _head_bytes = 0
+    _in_head = False
+    _late: TimerHandle | None = None
+    _draining = False
+    _refused = False
+
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]  # as uvicorn types it
+        super().connection_made(transport)
+        self._close_when_idle(self.timeout_keep_alive)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        super().data_received(data)
+        if self._in_head and self._late is None and not self._refused:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._refuse_late_head)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_URL_BYTES:
+            self._refuse(414, "uri_too_long", f"the URL has more than {MAX_URL_BYTES} bytes; POST takes long lists")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value) + 4  # ": " and the line end
+        if self._head_bytes > MAX_HEADER_BYTES:
+            self._refuse(431, "headers_too_large", f"the headers have more than {MAX_HEADER_BYTES} bytes")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Called when the server stops: the connection closes after its next answer, or when no request comes."""
+        self._draining = True
+        if self.cycle is None or self.cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self._close_when_idle(DRAIN_SECONDS)
+        else:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
-        error = {"code": "bad_request", "message": "these bytes are no HTTP request; see the page of the API"}
-        body = json.dumps({"error": error}).encode()
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
+        status, code, message = self._refusal
+        request_id = secrets.token_hex(8)
+        body = error_body(code, message, request_id)
+        head = (
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nx-content-type-options: nosniff\r\n"
+            "cache-control: no-store\r\nconnection: close\r\n\r\n"
+        )
+        if self.cycle is not None and not self.cycle.response_complete:  # the app may be at work on an earlier part
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(head.encode() + body)
+        self.transport.write_eof()
+        # Closing it while unread bytes wait would reset the connection, and the client would lose the answer.
+        self._refused = True
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _close_when_idle(self, seconds: float) -> None:
+        """data_received() of uvicorn cancels this."""
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """End the parser's work; it calls send_400_response()."""
+        self._refusal = status, code, message
+        raise ValueError(message)
+
+    def _refuse_late_head(self) -> None:
+        self._refusal = 408, "too_slow", f"the head of the request did not arrive within {HEAD_SECONDS} seconds"
+        self.send_400_response("")

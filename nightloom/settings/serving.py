@@ -1,4 +1,4 @@
-"""[serving]: the addresses of the API and the console, and where a server without any key may listen."""
+"""[serving]: addresses of the API and the console, where a server without any key may listen, CORS and the log."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -37,6 +37,11 @@ class Serving(Section):
     without_keys: Literal["loopback", "anywhere"] = "loopback"
     """Where a server may listen while no key exists, and answer everybody. `loopback` is this machine alone.
     `anywhere` is for a network that only trusted programs reach, such as containers behind a port of this machine."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of the web pages whose scripts may call the API, such as `https://shop.example`; `*` is any page. None by
+    default: an app's own server calls the API."""
+    access_log: bool = False
+    """Whether each request is a line of the log. Requests that fail with 5xx always are."""
 
     @model_validator(mode="after")
     def _addresses_differ(self) -> Self:

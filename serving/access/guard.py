@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, SimpleUser, UnauthenticatedUser
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.requests import HTTPConnection, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +28,7 @@ from serving.access.policy import Group, Rule
 from serving.access.sessions import COOKIE, verify_session
 from serving.access.watched_keys import WatchedKeys
 from serving.console.pages import TEMPLATES
+from serving.web.errors import error_response
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HERE = ("same-origin", "none")
@@ -146,7 +146,8 @@ class Guard:
 
     def _response(self, refusal: Refusal, scope: Scope) -> Response:
         if self._rule.group is not Group.CONSOLE:
-            return error_response(refusal)
+            request = HTTPConnection(scope)
+            return error_response(request, refusal.status, refusal.code, refusal.message, refusal.headers)
         if refusal.status == 401 and scope["method"] in SAFE_METHODS:
             query = scope["query_string"].decode("latin1")
             asked = quote(scope["path"], safe="/") + (f"?{query}" if query else "")
@@ -154,13 +155,6 @@ class Guard:
         project = self._access.settings.project.name
         page = render(TEMPLATES / "problem.html", project=project, message=f"{refusal.message}.")
         return HTMLResponse(page, refusal.status, refusal.headers)
-
-
-def error_response(refusal: Refusal) -> Response:
-    """A refusal as the API's JSON."""
-    content = {"error": {"code": refusal.code, "message": refusal.message}}
-    body = json.dumps(content, ensure_ascii=False).encode("utf8", "replace")
-    return Response(body, refusal.status, refusal.headers, "application/json")
 
 
 def session_cookie(headers: Headers) -> str | None:

@@ -147,7 +147,7 @@ async def explanation_page(request: Request) -> Response:
         project = request.app.state.settings.project.name
         message = "The address names no item; follow a link of a user's page."
         return HTMLResponse(render(TEMPLATES / "problem.html", project=project, message=message), 400)
-    return await explanations.respond(query.get("user", ""), query.get("item", ""), page=True)
+    return await explanations.respond(request, query.get("user", ""), query.get("item", ""), page=True)
 
 
 def report_page(request: Request) -> Response:

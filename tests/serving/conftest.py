@@ -225,13 +225,20 @@ class Client:
         """The answer of the process that explains, made in this one: a process opens an LMDB version once."""
         return explainer.answer(self.app.state.settings, self.app.state.lists.reader, Question(user, item, page))
 
-    def get(self, path: str) -> httpx.Response:
-        async def request() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.get(path)
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """`headers`: `if_none_match=...` is If-None-Match."""
+        return self.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
-        return asyncio.run(request())
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """`arguments` are those of httpx."""
+
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                client.headers["Accept-Encoding"] = "identity"
+                return await client.request(method, path, **arguments)
+
+        return asyncio.run(once())
 
 
 def run(project: Project, stage: Stage, body: Any, day: date, arguments: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def test_an_item_that_is_not_in_the_list_has_no_reasons(project: Project) -> Non
     project.plant_all().judge()
     project.publish()
     why = project.client().explain("u1", "99", page=True)
-    assert (why.code, why.response().media_type) == (404, "text/html")
+    assert (why.code, why.response("r1").media_type) == (404, "text/html")
     assert b"item 99 is not in the personal list of user u1" in why.body
 
 

@@ -43,6 +43,7 @@ HOSTILE: dict[bytes, int] = {
     b"GET /v1/items/": 404,
     b"GET /v1/items": 404,
     b"GET /v1/status?x=" + LONG: 200,
+    b"GET /v1/status?x=" + 10 * LONG: 414,
     b"GET /v1/users/u1/explain": 400,
     b"GET /": 200,
     b"GET /nothing/%00/" + LONG: 404,
@@ -71,6 +72,8 @@ HEADERS: dict[bytes, int] = {
     b"Content-Length: " + b"9" * 40 + b"\r\n" + HOST: 400,
     b"Transfer-Encoding: nonsense\r\n" + HOST: 400,
     b"no colon\r\n" + HOST: 400,
+    b"X: " + 10 * LONG + b"\r\n" + HOST: 431,
+    b"X: 1\r\n" * 9000 + HOST: 431,
     b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + HOST: 200,
     b'Range: bytes=-\r\nIf-None-Match: "\r\nCookie: ;;==\r\n' + HOST: 200,
 }
@@ -109,7 +112,7 @@ def assert_documented(raw: bytes, status: int, kind: str, body: bytes) -> None:
     assert "application/json" in kind, (raw[:200], status, kind, body[:200])
     content = json.loads(body)
     if status >= 400:
-        assert content["error"].keys() == {"code", "message"}
+        assert content["error"].keys() == {"code", "message", "request_id"}
         assert content["error"]["message"]
 
 

@@ -216,7 +216,11 @@ Rules that moved it (rank before -> after)
         ],
     }  # fmt: skip
     answer = client.explain("u2", "9")
-    assert (answer.code, answer.response().media_type, json.loads(answer.body)) == (200, "application/json", printed)
+    assert (answer.code, answer.response("r1").media_type, json.loads(answer.body)) == (
+        200,
+        "application/json",
+        printed,
+    )
     page = client.explain("u2", "9", page=True).body
     assert b"By score alone" in page
     assert b"one_of_two" in page
