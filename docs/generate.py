@@ -1,6 +1,7 @@
 """The code -> docs/settings.md (nightloom/settings/), docs/tables.md (nightloom/contracts/), and parts of other pages.
 
 These are the models of docs/models.md (models/), and the rules of docs/slate.md (nightloom/slate/rules/).
+docs/api-reference.md is the OpenAPI document of serving/api.py as a page.
 
 By hand: .venv/bin/python docs/generate.py
 tests/test_docs.py compares the files with what comes out here.
@@ -8,6 +9,7 @@ tests/test_docs.py compares the files with what comes out here.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ from nightloom.settings.places import Address, LocalFolder  # noqa: E402
 from nightloom.settings.serving import ListenAddress  # noqa: E402
 from nightloom.slate.rule import NamedRule  # noqa: E402
 from nightloom.slate.settings import KINDS  # noqa: E402
+from serving.api import openapi_json  # noqa: E402
+from serving.web.reference import reference_page  # noqa: E402
 
 TYPES: dict[Any, str] = {
     str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", date: "date",
@@ -215,7 +219,13 @@ def _paragraphs(definition: Definition) -> list[str]:
     return [_flat(each) for each in (definition.model.__doc__ or "").split("\n\n")]
 
 
+def api_page() -> str:
+    """docs/api-reference.md: every route of the API."""
+    return reference_page(json.loads(openapi_json()))
+
+
 PAGES = {
+    "api-reference.md": api_page,
     "models.md": models_page,
     "settings.md": settings_page,
     "slate.md": slate_page,

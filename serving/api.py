@@ -1,9 +1,7 @@
 """The HTTP API and the console in one Starlette app: stateless, reads the serving store, answers with JSON as bytes.
 
-GET /v1/users/{user}/recommendations?k=&exclude=a,b&segment=   /v1/popular?k=&exclude=&segment=
-    /v1/items/{item}   /v1/items/{item}/similar?k=&exclude=   /v1/status   /healthz   /metrics
-    /v1/users/{user}/explain?item=   and the console's pages.
-Errors are {"error": {"code": .., "message": ..}}.
+ENDPOINTS has every route of the API: the app, the OpenAPI document and docs/api-reference.md are made from it. What the
+routes take is in web/parameters.py, what they answer in web/schemas.py, and their errors are in web/errors.py.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,8 +19,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from nightloom import __version__
 from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import now
@@ -29,54 +28,67 @@ from nightloom.settings import Settings
 from serving import answers, console
 from serving.access import sign_in
 from serving.access.guard import Access
-from serving.answers import BadRequestError
-from serving.events import routes as event_routes
+from serving.answers import BadRequestError, ListAnswer
 from serving.events.intake import Intake
+from serving.events.routes import post_events
 from serving.explanations import Explanations
+from serving.metrics import PATH as METRICS_PATH
 from serving.metrics import Metrics
+from serving.selection import Selection
 from serving.stores import open_store
-from serving.stores.base import EVERYBODY, NothingPublishedError
+from serving.stores.base import NothingPublishedError, PageExpiredError
 from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
 from serving.url_paths import accept_any_text
-from serving.web.caching import EVERYBODYS, ONE_USERS, conditional_response
+from serving.web.caching import EVERYBODYS, ONE_USERS, conditional_response, etag_of
+from serving.web.endpoints import Endpoint
 from serving.web.errors import error_response
 from serving.web.exchange import Exchange
+from serving.web.openapi import openapi
+from serving.web.parameters import (
+    BatchRequest,
+    EventsQuery,
+    EventsRequest,
+    ExplanationQuery,
+    ListRequest,
+    list_request,
+    parse_body,
+)
+from serving.web.schemas import (
+    BatchAnswer,
+    EventsAnswer,
+    ExplanationAnswer,
+    HealthAnswer,
+    ItemAnswer,
+    OpenApiDocument,
+    PopularList,
+    SimilarList,
+    StatusAnswer,
+    UserList,
+)
 
 JSON = "application/json"
-Body = Callable[[Request, Snapshot, bool], Response]
-"""Answers a request from a snapshot, given whether the snapshot is stale."""
+UNREADABLE = ("nothing_published", "store_unavailable")
+LIST_ERRORS = ("bad_request", "page_expired", *UNREADABLE)
+ListMaker = Callable[[Snapshot, Selection, bool], ListAnswer]
+"""Makes a list of a snapshot, given whether the snapshot is stale."""
 
 
 def create_app(settings: Settings) -> Starlette:
     """The app over one project."""
     accept_any_text()
     store = open_store(settings, reading=True)
+    own = [each.route() for each in ENDPOINTS if each.path != METRICS_PATH]
     app = Starlette(
-        routes=[
-            *(
-                Route(path, _handler(body))
-                for path, body in (
-                    ("/v1/users/{user:path}/recommendations", get_recommendations),
-                    ("/v1/popular", get_popular),
-                    ("/v1/items/{item:path}/similar", get_similar),
-                    ("/v1/items/{item:path}", get_item),
-                    ("/v1/status", get_status),
-                )
-            ),
-            Route("/healthz", get_health),
-            Route("/v1/users/{user:path}/explain", get_explanation),
-            *console.routes(),
-            *sign_in.routes(),
-            *event_routes.routes(),
-        ],
+        routes=[*own, *console.routes(), *sign_in.routes()],
         exception_handlers={
-            BadRequestError: _error_handler(400, "bad_request"),
-            NothingPublishedError: _error_handler(503, "nothing_published"),
-            StoreError: _error_handler(503, "store_unavailable"),
-            UnknownUserError: _error_handler(404, "not_listed"),
-            NightloomError: _error_handler(503, "not_here"),
+            BadRequestError: _error_handler("bad_request"),
+            PageExpiredError: _error_handler("page_expired"),
+            NothingPublishedError: _error_handler("nothing_published"),
+            StoreError: _error_handler("store_unavailable"),
+            UnknownUserError: _error_handler("not_listed"),
+            NightloomError: _error_handler("not_here"),
             HTTPException: _http_error,
         },
         lifespan=_close,
@@ -119,49 +131,95 @@ async def _close(app: Starlette) -> AsyncIterator[None]:
     app.state.access.keys.close()
 
 
-def _handler(body: Body) -> Callable[[Request], Any]:
+async def get_recommendations(request: Request) -> Response:
+    """A user's list, best first.
+
+    Where exclusions and filters leave too few items of the user's own list, the popular lists of the segments and of
+    everybody fill it. A user whom nobody knows gets those: never an empty list, never an error.
+    """
+    user = request.path_params["user"]
+    return await _list(request, lambda snapshot, *given: answers.recommendations(snapshot, user, *given), user)
+
+
+async def get_similar(request: Request) -> Response:
+    """Items similar to an item, best first.
+
+    The popular lists fill it, and are all of it for an item that nobody knows.
+    """
+    item = request.path_params["item"]
+    return await _list(request, lambda snapshot, *given: answers.similar(snapshot, item, *given))
+
+
+async def get_popular(request: Request) -> Response:
+    """The popular list: that of a segment if one is named and has a list, otherwise everybody's."""
+    return await _list(request, answers.popular)
+
+
+async def _list(request: Request, make: ListMaker, user: str | None = None) -> Response:
+    state = request.app.state
+    lists: FallbackReader = state.lists
+    given = list_request(request, await request.body() if request.method == "POST" else b"")
+    page, segments = given.parsed_page(), state.settings.slate.segments
+
+    def question(snapshot: Snapshot, stale: bool) -> ListAnswer:
+        return make(snapshot, given.select(snapshot, segments, lists.overlay.hidden, page), stale)
+
+    if page is None:
+        answer = await lists.ask(question, user)
+    else:
+        answer = await lists.ask_version(page.key, question, user)
+    if request.method == "POST":
+        return _json_response(answer.body)
+    return conditional_response(
+        request, answer.body, etag_of(answer.version, answer.content), EVERYBODYS if user is None else ONE_USERS
+    )
+
+
+async def get_batch(request: Request) -> Response:
+    """The lists of up to 1,000 users.
+
+    All are of one version; during a canary those of its users are of the canary's.
+    """
+    given, state = parse_body(BatchRequest, await request.body()), request.app.state
+    lists: FallbackReader = state.lists
+    segments, found = state.settings.slate.segments, dict[str, bytes]()
+    for users in lists.split_by_version(given.users):
+
+        def question(snapshot: Snapshot, stale: bool, users: list[str] = users) -> list[ListAnswer]:
+            selection = given.select(snapshot, segments, lists.overlay.hidden)
+            return answers.many_recommendations(snapshot, users, selection, stale)
+
+        made = await lists.ask_apart(question, users[0])
+        found |= zip(users, [each.body for each in made], strict=True)
+    return _json_response(b'{"lists":[' + b",".join([found[user] for user in given.users]) + b"]}")
+
+
+def _handler(body: Callable[[Request, Snapshot, bool], Response]) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         lists: FallbackReader = request.app.state.lists
-        return await lists.ask(lambda snapshot, stale: body(request, snapshot, stale), request.path_params.get("user"))
+        return await lists.ask(lambda snapshot, stale: body(request, snapshot, stale))
 
+    answer.__doc__ = body.__doc__
     return answer
 
 
-def get_recommendations(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """A user's list. An unknown user gets the segment's or the popular list: never empty, never an error."""
-    k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
-    user, segment = request.path_params["user"], request.query_params.get("segment", EVERYBODY)
-    body = answers.recommendations(snapshot, user, k, exclude, stale, segment)
-    return conditional_response(request, body, snapshot.version, ONE_USERS)
-
-
-def get_popular(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """The popular list, of a segment if one is given."""
-    k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
-    segment = request.query_params.get("segment", EVERYBODY)
-    body = answers.popular(snapshot, segment, k, exclude, stale)
-    return conditional_response(request, body, snapshot.version, EVERYBODYS)
-
-
-def get_similar(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """Similar items. An unknown item gets the popular list: never empty, never an error."""
-    k, exclude = answers.parse_k(snapshot, request.query_params.get("k")), _excluded_items(request)
-    body = answers.similar(snapshot, request.path_params["item"], k, exclude, stale)
-    return conditional_response(request, body, snapshot.version, EVERYBODYS)
-
-
+@_handler
 def get_item(request: Request, snapshot: Snapshot, stale: bool) -> Response:
-    """An item's title and categories; 404 for an item that nobody described. A stale answer may know the id alone."""
+    """An item's title and categories. A stale answer may know its id alone."""
     item = request.path_params["item"]
     found = snapshot.get("items", item)
     if found is None and not stale:
-        return error_response(request, 404, "unknown_item", f"no item {item!r} in this version")
+        return error_response(request, "unknown_item", f"no item {item!r} in this version")
     found = found or {"title": item, "categories": [], "available": None}
     fields = {name: found[name] for name in ("title", "categories", "available")}
-    body = json.dumps({"item_id": item} | fields | {"stale": stale}, ensure_ascii=False).encode("utf8", "replace")
-    return conditional_response(request, body, snapshot.version, EVERYBODYS)
+    if item in request.app.state.lists.overlay.hidden:
+        fields["available"] = False
+    own = {"slate_version": version_name(snapshot.version), "stale": stale}
+    body = json.dumps({"item_id": item} | fields | own, ensure_ascii=False).encode("utf8", "replace")
+    return conditional_response(request, body, etag_of(snapshot.version, body), EVERYBODYS)
 
 
+@_handler
 def get_status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     """The served version: its meta record, its age, and every recorded push; what is wrong with the store."""
     trouble = request.app.state.lists.trouble
@@ -173,7 +231,10 @@ def get_status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
 
 
 async def get_health(request: Request) -> Response:
-    """200 while lists can be read, otherwise 503 with the reason. Never waits for a store's server."""
+    """200 while lists can be read.
+
+    It never waits for a store's server.
+    """
     lists: FallbackReader = request.app.state.lists
     snapshot, stale = lists.state()
     trouble = {"trouble": str(lists.trouble)} if stale else {}
@@ -181,7 +242,10 @@ async def get_health(request: Request) -> Response:
 
 
 async def get_explanation(request: Request) -> Response:
-    """Why a user is shown an item. For operators: it opens the lake and the model, in a process of its own."""
+    """Why a user is shown an item.
+
+    For operators: it opens the lake and the model, in a process of its own.
+    """
     item = request.query_params.get("item")
     if not item:
         raise BadRequestError("item is missing; ask /v1/users/USER/explain?item=ITEM for an item of the user's list")
@@ -189,18 +253,64 @@ async def get_explanation(request: Request) -> Response:
     return await explanations.respond(request, request.path_params["user"], item, page=False)
 
 
-def _excluded_items(request: Request) -> frozenset[str]:
-    text = request.query_params.get("exclude")
-    return frozenset(text.split(",")) if text else frozenset()
+def get_metrics(request: Request) -> Response:
+    """For Prometheus: requests for lists by status, and a histogram of their seconds. Each worker counts by itself."""
+    raise AssertionError("serving/metrics.py answers before any route is asked")
+
+
+async def get_openapi(request: Request) -> Response:
+    """This document."""
+    body = openapi_json()
+    return conditional_response(request, body, etag_of(0, body), EVERYBODYS)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "/v1/users/{user:path}/recommendations", get_recommendations, UserList, LIST_ERRORS,
+        ListRequest, ListRequest, caches=True,
+    ),
+    Endpoint("/v1/recommendations", get_batch, BatchAnswer, ("bad_request", *UNREADABLE), body=BatchRequest, get=False),
+    Endpoint(
+        "/v1/events", post_events, EventsAnswer,
+        (
+            "bad_request", "bad_events", "no_source", "unsupported_media_type", "too_many_events", "events_unavailable",
+        ),
+        EventsQuery, EventsRequest, status=202, scope="events", get=False,
+    ),
+    Endpoint("/v1/popular", get_popular, PopularList, LIST_ERRORS, ListRequest, ListRequest, caches=True),
+    Endpoint(
+        "/v1/items/{item:path}/similar", get_similar, SimilarList, LIST_ERRORS, ListRequest, ListRequest, caches=True
+    ),
+    Endpoint("/v1/items/{item:path}", get_item, ItemAnswer, ("unknown_item", *UNREADABLE), caches=True),
+    Endpoint(
+        "/v1/users/{user:path}/explain", get_explanation, ExplanationAnswer,
+        ("bad_request", "not_listed", "not_here", "busy", *UNREADABLE), ExplanationQuery, scope="personal",
+    ),
+    Endpoint("/v1/status", get_status, StatusAnswer, UNREADABLE),
+    Endpoint("/v1/openapi.json", get_openapi, OpenApiDocument, scope=None, caches=True),
+    Endpoint("/healthz", get_health, HealthAnswer, UNREADABLE, scope=None),
+    Endpoint(METRICS_PATH, get_metrics, None, scope=None),
+)  # fmt: skip
+"""Every route of the API, in the order in which they are tried."""
+
+
+@cache
+def openapi_json() -> bytes:
+    """The OpenAPI document."""
+    return json.dumps(openapi(ENDPOINTS, __version__)).encode()
 
 
 def _json(content: object) -> Response:
-    """An answer that changes by itself: no cache keeps it."""
-    return Response(json.dumps(content, ensure_ascii=False), headers={"Cache-Control": "no-store"}, media_type=JSON)
+    return _json_response(json.dumps(content, ensure_ascii=False).encode("utf8", "replace"))
 
 
-def _error_handler(status: int, code: str) -> Callable[[Request, Exception], Response]:
-    return lambda request, error: error_response(request, status, code, str(error))
+def _json_response(body: bytes) -> Response:
+    """An answer that changes by itself, or to a POST: no cache keeps it."""
+    return Response(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
+
+
+def _error_handler(code: str) -> Callable[[Request, Exception], Response]:
+    return lambda request, error: error_response(request, code, str(error))
 
 
 HTTP_ERRORS = {404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "body_too_large"}
@@ -209,5 +319,4 @@ HTTP_ERRORS = {404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # the only class this handler is registered for
     message = f"{request.method} {request.scope['path']}: {error.detail}"
-    code = HTTP_ERRORS.get(error.status_code, "error")
-    return error_response(request, error.status_code, code, message, error.headers)
+    return error_response(request, HTTP_ERRORS[error.status_code], message, error.headers)

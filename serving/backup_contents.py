@@ -68,7 +68,10 @@ def not_covered(settings: Settings) -> list[str]:
         server = settings.tracking_uri.rpartition("@")[2]  # a password stands before it
         lines.append(f"MLflow's database behind {server}; back it up with that server's own tool")
     if not settings.store.embedded:
-        lines.append(f"the lists in the {settings.store.kind} store; the next publish writes them again")
+        lines.append(
+            f"the lists in the {settings.store.kind} store, which the next publish writes again, and the items that "
+            "are blocked or out of stock: keep what `nightloom block --json` and `nightloom stock list --json` print"
+        )
     if not (airflow := databases(settings)[AIRFLOW]).exists():
         lines.append(f"Airflow's database, which is not {airflow}; if it is on a server, use that server's own tool")
     lines += [

@@ -14,7 +14,8 @@ from serving import answers, listeners
 from serving.explain import Explanation
 from serving.listeners import ServeError
 from serving.rule_attribution import Attribution
-from serving.stores import open_store
+from serving.selection import Selection
+from serving.stores import open_store, overlay
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader
 
@@ -32,8 +33,10 @@ STOP_SECONDS = 20
 @click.option("--json", "json_out", is_flag=True, help="The API's answer, unchanged.")
 def recommend(user: str, k: str | None, json_out: bool) -> None:
     """A user's published list; the popular list for an unknown user."""
-    snapshot = Reader(open_store(settings_module.load(), reading=True)).current(user)
-    answer = answers.recommendations(snapshot, user, answers.parse_k(snapshot, k)).decode()
+    store = open_store(settings_module.load(), reading=True)
+    snapshot = Reader(store).current(user)
+    selection = Selection(answers.parse_k(snapshot, k), hidden=overlay.read(store).hidden)
+    answer = answers.recommendations(snapshot, user, selection).body.decode()
     if json_out:
         click.echo(answer)
         return

@@ -34,7 +34,7 @@ LISTS = """'"items":' || to_json(items) || ',"scores":' || json_lists(scores)"""
 BODIES = {
     "users": f"""'"user":' || to_json(user_id) || ',"model_version":' || to_json(model_version) || ',' || {LISTS}""",
     "items": """'"title":' || to_json(title) || ',"categories":' || to_json(categories)
-        || ',"available":' || to_json(available)""",
+        || ',"available":' || to_json(available) || ',"attributes":' || to_json(attributes)""",
     "similar": f"""'"item":' || to_json(item_id) || ',"model_version":' || to_json(model_version) || ',' || {LISTS}""",
     "popular": f"""'"segment":' || to_json(segment) || ',' || {LISTS}""",
 }

@@ -147,7 +147,7 @@ class Guard:
     def _response(self, refusal: Refusal, scope: Scope) -> Response:
         if self._rule.group is not Group.CONSOLE:
             request = HTTPConnection(scope)
-            return error_response(request, refusal.status, refusal.code, refusal.message, refusal.headers)
+            return error_response(request, refusal.code, refusal.message, refusal.headers)
         if refusal.status == 401 and scope["method"] in SAFE_METHODS:
             query = scope["query_string"].decode("latin1")
             asked = quote(scope["path"], safe="/") + (f"?{query}" if query else "")

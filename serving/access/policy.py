@@ -36,11 +36,13 @@ LOOK_UP = Rule(Group.CONSOLE, Scope.PERSONAL)
 RULES: dict[str, Rule] = {
     "/healthz": Rule(Group.EVERY, None),
     "/v1/users/{user:path}/recommendations": READ,
+    "/v1/recommendations": READ,
     "/v1/popular": READ,
     "/v1/items/{item:path}/similar": READ,
     "/v1/items/{item:path}": READ,
     "/v1/status": READ,
     "/v1/events": Rule(Group.PUBLIC, Scope.EVENTS),
+    "/v1/openapi.json": Rule(Group.PUBLIC, None),
     "/v1/users/{user:path}/explain": Rule(Group.PERSONAL, Scope.PERSONAL),
     "/sign-in": Rule(Group.CONSOLE, None),
     "/sign-out": Rule(Group.CONSOLE, None),

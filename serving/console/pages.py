@@ -24,6 +24,7 @@ from serving.console.quality import data_docs_page, quality_page
 from serving.explanations import Explanations
 from serving.history import read_history
 from serving.night_status import served_nights
+from serving.selection import Selection
 from serving.stores.base import NothingPublishedError
 from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import Push
@@ -119,7 +120,8 @@ def user_page(request: Request) -> Response:
     newest = history[::-1][:HISTORY_SHOWN]
 
     def read(snapshot: Snapshot, stale: bool) -> dict[str, Any]:
-        answer = json.loads(answers.recommendations(snapshot, user, snapshot.meta["stored"], stale=stale))
+        asked = Selection(snapshot.meta["stored"], hidden=lists.overlay.hidden)
+        answer = json.loads(answers.recommendations(snapshot, user, asked, stale).body)
         items = [item["item_id"] for item in answer["items"]]
         described = dict(zip(items, snapshot.get_many("items", items), strict=True))
         titles = snapshot.titles([event["item_id"] for event in newest])

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from nightloom.errors import StoreError
+from nightloom.errors import NightloomError, StoreError
 from serving.stores.pushes import version_name
 
 KINDS = ("users", "items", "popular", "similar")
@@ -55,6 +55,10 @@ class DamagedError(StoreError):
 
 class NothingPublishedError(StoreError):
     """The store can be read, and no version is current."""
+
+
+class PageExpiredError(NightloomError):
+    """A page of a list asks for a version that is not kept any more, or belongs to another list."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ class Store(Protocol):
 
     def write_note(self, name: str, text: str | None) -> None:
         """Replace a note, atomically and durably; None deletes it."""
+
+    def swap_note(self, name: str, before: str | None, after: str) -> bool:
+        """Replace a note if it has the text `before`, atomically, without the lock -> whether it had."""
 
     def read_pointer(self) -> str | None:
         """The note POINTER for a reader, which asks at each request; a server's may be a moment old."""

@@ -178,6 +178,14 @@ class CassandraStore(lease.LeaseStore):
         if not self._compare_and_set(query, text, self.project, name, self._token)[0]:
             raise self._lock_lost()
 
+    def swap_note(self, name: str, before: str | None, after: str) -> bool:
+        self._create_notes()
+        if before is None:
+            query = "INSERT INTO {table} (project, name, text) VALUES (?, ?, ?) IF NOT EXISTS"
+            return bool(self._compare_and_set(query, self.project, name, after)[0])
+        query = "UPDATE {table} SET text = ? WHERE project = ? AND name = ? IF text = ?"
+        return bool(self._compare_and_set(query, after, self.project, name, before)[0])
+
     def _compare_and_set(self, text: str, *values: Any) -> tuple[Any, ...]:
         """Run a lightweight transaction -> whether it was applied; if not, who holds the lock."""
         with self._translate_errors(), self._one_transaction:

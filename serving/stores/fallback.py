@@ -8,17 +8,28 @@ one other error, no read is tried until that thread has read a row again.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from nightloom.errors import StoreError
-from serving.stores.base import EVERYBODY, DamagedError, NothingPublishedError, Store, VersionPrunedError, encode_key
-from serving.stores.kept_rows import load_rows
+from serving.stores import overlay
+from serving.stores.base import (
+    EVERYBODY,
+    DamagedError,
+    NothingPublishedError,
+    PageExpiredError,
+    Store,
+    VersionPrunedError,
+    encode_key,
+)
+from serving.stores.kept_rows import load_rows, write_for_restart
+from serving.stores.pointer import VersionKey
 from serving.stores.pushes import POINTER
 from serving.stores.reader import Reader, Served, Snapshot
 from serving.stores.server import POINTER_SECONDS
@@ -29,6 +40,10 @@ Question = Callable[[Snapshot, bool], Answer]
 THREADS = 40
 FAILURES = 3
 """Reads in a row that are silent until the deadline, after which requests do not wait for the server."""
+PATIENCE = 4
+"""Deadlines that a question to a server may take where it is long."""
+OVERLAY_SECONDS = 0.5
+"""So often the overlay's note is read."""
 CHECK_SECONDS = 1.0
 """A folder's damaged version is checked again after so long, or when the pointer changes."""
 log = logging.getLogger(__name__)
@@ -45,6 +60,12 @@ class FallbackReader:
         self.reader, self.store = Reader(store), store
         self.trouble: StoreError | None = None
         """Why answers are stale."""
+        self.overlay = overlay.EMPTY
+        """Blocked items and those out of stock, at most OVERLAY_SECONDS old while the store can be read."""
+        self._saved_overlay = saved.with_name("overlay.json")
+        self._overlay_text: str | None = None
+        self._overlay_at = 0.0
+        self._load_overlay()
         self._deadline, self._saved, self._failures = deadline, saved, 0
         self._served: Served | None = None
         self._pointer: str | None = None
@@ -62,20 +83,47 @@ class FallbackReader:
         if self.store.remote:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def ask(self, question: Question[Answer], user: str | None = None) -> Answer:
-        """An answer from the version that is served to a user, or from the last good one."""
+    async def ask(self, question: Question[Answer], user: str | None = None, patience: int = 1) -> Answer:
+        """An answer from the version that is served to a user; after `patience` deadlines from the last good one."""
         if not self.store.remote:
             return self.ask_in_thread(question, user)
         if self._circuit_is_open():
             return self._answer_stale(question)
         try:
             future = self._pool.submit(self._ask_store, question, user)
-            answer = await asyncio.wait_for(asyncio.wrap_future(future), self._deadline)
+            answer = await asyncio.wait_for(asyncio.wrap_future(future), patience * self._deadline)
         except (OSError, StoreError) as error:  # TimeoutError is an OSError
             self._note_failure(error)
             return self._answer_stale(question)
         self._failures = 0
         return answer
+
+    async def ask_apart(self, question: Question[Answer], user: str | None = None) -> Answer:
+        """The same for a question that takes long: other requests are answered meanwhile."""
+        if self.store.remote:
+            return await self.ask(question, user, PATIENCE)
+        return await asyncio.to_thread(self.ask_in_thread, question, user)
+
+    async def ask_version(self, key: VersionKey, question: Question[Answer], user: str | None = None) -> Answer:
+        """The answer of a version that is served, or was served and is kept. Raises PageExpiredError for any other."""
+
+        def of_version(snapshot: Snapshot, stale: bool) -> Answer:
+            if snapshot.key == key:
+                return question(snapshot, stale)
+            if stale:
+                raise PageExpiredError("the store is in trouble, so this page cannot be read; ask for page one")
+            return question(self.reader.retained(key), False)
+
+        served = self._served
+        current = served is not None and served.of(user).key == key
+        return await (self.ask if current else self.ask_apart)(of_version, user)
+
+    def split_by_version(self, users: Iterable[str]) -> list[list[str]]:
+        """Users who get the same version, together."""
+        served, found = self._served, dict[VersionKey | None, list[str]]()
+        for user in dict.fromkeys(users):
+            found.setdefault(None if served is None else served.of(user).key, []).append(user)
+        return list(found.values())
 
     def ask_in_thread(self, question: Question[Answer], user: str | None = None) -> Answer:
         """The same for a caller that may wait."""
@@ -177,6 +225,8 @@ class FallbackReader:
         """Open what the pointer names, and read a row after trouble. Raises StoreError."""
         store = self.store
         self._pointer = store.read_note(POINTER) if store.remote else store.read_pointer()
+        if time.monotonic() - self._overlay_at >= OVERLAY_SECONDS:
+            self._look_at_overlay()
         served = self.reader.serve(self._pointer)
         if store.remote and self.trouble is not None:
             store.open_version(served.snapshot.version).get("popular", [encode_key(EVERYBODY)])
@@ -185,6 +235,30 @@ class FallbackReader:
         self._served = served
         if self.trouble is not None:
             self._set_trouble(None)
+
+    def _look_at_overlay(self) -> None:
+        """Read the overlay's note; one that cannot be understood changes nothing."""
+        text, self._overlay_at = self.store.read_note(overlay.NOTE), time.monotonic()
+        emptied = text is None and self._pointer is None
+        if text == self._overlay_text or emptied:  # of an emptied store the last version is served, as it was
+            return
+        self._overlay_text = text
+        try:
+            self.overlay = overlay.parse(text, self.store.location)
+            write_for_restart(self._saved_overlay, {"location": self.store.location, "text": text})
+        except (OSError, StoreError) as error:
+            log.warning("%s", error)
+
+    def _load_overlay(self) -> None:
+        """The overlay of the last process, for as long as the store cannot be read."""
+        try:
+            found = json.loads(self._saved_overlay.read_text(encoding="utf8"))
+            if found["location"] == self.store.location:
+                self.overlay = overlay.parse(found["text"], self.store.location)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, StoreError) as error:
+            log.warning("%s cannot be read (%r); delete it", self._saved_overlay, error)
 
     def _keep(self, snapshot: Snapshot) -> None:
         """Make a version the last good one, here and for the next process."""

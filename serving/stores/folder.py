@@ -19,7 +19,7 @@ from nightloom.lake import now
 from serving.stores.manifest import write_manifest
 from serving.stores.pushes import POINTER, FailureReason, PushError, concurrent_push, version_name
 
-LOCK, PART = "push.lock", ".part"
+LOCK, NOTES_LOCK, PART = "push.lock", "lock", ".part"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -44,6 +44,7 @@ class FolderStore:
 
     def __init__(self, place: str, project: str, reading: bool = False) -> None:
         self.root, self.location = Path(place), place
+        self._pointer_file = str(self.root / "notes" / POINTER)
         self._pointer: tuple[int, str | None] = (-1, None)
 
     def folder(self, version: int) -> Path:
@@ -73,15 +74,26 @@ class FolderStore:
                 _replace(file, text)
             sync_folder(file.parent)
 
+    def swap_note(self, name: str, before: str | None, after: str) -> bool:
+        with translate_write_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / NOTES_LOCK).open("a")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as one note takes
+            if self.read_note(name) != before:
+                return False
+            self.write_note(name, after)
+            return True
+
     def read_pointer(self) -> str | None:
         """Reads the file again only when its time has changed: a call takes some microseconds."""
-        file = self.root / "notes" / POINTER
         try:
-            modified_at = file.stat().st_mtime_ns
+            modified_at = os.stat(self._pointer_file).st_mtime_ns
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(f"{file} cannot be read ({error}); check its disk and its permissions") from None
+            where = self._pointer_file
+            raise StoreError(f"{where} cannot be read ({error}); check its disk and its permissions") from None
         if modified_at != self._pointer[0]:
             self._pointer = modified_at, self.read_note(POINTER)
         return self._pointer[1]

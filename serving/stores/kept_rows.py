@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -48,11 +49,15 @@ class KeptRows:
             kind: {key.decode(): value.decode() for key, value in of_kind.copy().items()}
             for kind, of_kind in self._rows.items()
         }
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{file.name}.{os.getpid()}.part")
-        content = {"location": location, "push": asdict(push), "rows": rows}
-        part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf8")
-        part.replace(file)
+        write_for_restart(file, {"location": location, "push": asdict(push), "rows": rows})
+
+
+def write_for_restart(file: Path, content: Mapping[str, Any]) -> None:
+    """Replace a file that the next process on this machine reads while its store is away. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf8")
+    part.replace(file)
 
 
 def load_rows(file: Path, location: str) -> tuple[Push, KeptRows] | None:

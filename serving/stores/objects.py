@@ -63,6 +63,20 @@ class ObjectsStore(ServerStore):
             else:
                 objects.write(note, text.encode())
 
+    def swap_note(self, name: str, before: str | None, after: str) -> bool:
+        note = self.root / "notes" / name
+        with self._writing():
+            found = objects.read(note)
+            if found is None or before is None:
+                if found is not None or before is not None:
+                    return False
+                try:
+                    objects.create(note, after.encode())
+                except FileExistsError:
+                    return False
+                return True
+            return found[0] == before.encode() and objects.replace(note, after.encode(), found[1]) is not None
+
     @contextmanager
     def exclusive_lock(self) -> Iterator[None]:
         try:

@@ -127,6 +127,18 @@ class PostgresStore(ServerStore):
                 put = "INSERT INTO {schema}.notes VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET text = excluded.text"
                 self._holder.execute(self._sql(put), (name, text))
 
+    def swap_note(self, name: str, before: str | None, after: str) -> bool:
+        with self._connection() as connection:
+            if before is None:
+                connection.execute(self._sql(TABLES))
+                put = "INSERT INTO {schema}.notes VALUES (%s, %s) ON CONFLICT (name) DO NOTHING"
+                return connection.execute(self._sql(put), (name, after)).rowcount == 1
+            put = "UPDATE {schema}.notes SET text = %s WHERE name = %s AND text = %s"
+            try:
+                return connection.execute(self._sql(put), (after, name, before)).rowcount == 1
+            except psycopg.errors.UndefinedTable:
+                return False
+
     @contextmanager
     def exclusive_lock(self) -> Iterator[None]:
         with self._translate_errors():

@@ -16,6 +16,7 @@ from serving.stores.base import (
     EVERYBODY,
     DamagedError,
     NothingPublishedError,
+    PageExpiredError,
     Store,
     StoredVersion,
     VersionPrunedError,
@@ -23,8 +24,8 @@ from serving.stores.base import (
     version_stamp,
 )
 from serving.stores.kept_rows import KeptRows
-from serving.stores.pointer import Pointer, VersionKey, parse_pointer
-from serving.stores.pushes import POINTER, UNREADABLE, Push, version_name
+from serving.stores.pointer import Pointer, VersionKey, key_of, parse_pointer
+from serving.stores.pushes import POINTER, SERVABLE, UNREADABLE, Push, version_name
 
 Answer = TypeVar("Answer")
 TRIES = 5
@@ -41,13 +42,14 @@ class Snapshot:
     """
 
     def __init__(self, push: Push, stored: StoredVersion, kept: KeptRows, store: Store | None = None) -> None:
-        self.push, self.version = push, push.version
+        self.push, self.version, self.key = push, push.version, key_of(push)
         self.meta: dict[str, Any] = push.facts
         self._stored, self._kept, self._store = stored, kept, store
         self._stamp = version_stamp(push.version).encode()
         self.survives_pruning = stored.survives_pruning
         self.prefixes: dict[str, bytes] = {}
-        """A cache for what a reader derives from this version."""
+        self.facts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        """Caches for what readers derive from this version: serving/answers.py, serving/selection.py."""
         self._popular: dict[str, Any] | None = None
         self._popular = self.get("popular", EVERYBODY)
         if self._popular is None:
@@ -176,6 +178,7 @@ class Reader:
         self.store = store
         self._lock = threading.Lock()
         self._served: tuple[str | None, Served] | None = None
+        self._last_retained: Snapshot | None = None
         self._open_snapshots: WeakValueDictionary[VersionKey, Snapshot] = WeakValueDictionary()
 
     def current(self, user: str | None = None) -> Snapshot:
@@ -188,6 +191,20 @@ class Reader:
         if served is None or served[0] != text:
             served = self._served = text, self._open(text)
         return served[1]
+
+    def retained(self, key: VersionKey) -> Snapshot:
+        """A version that may be served: the current one or a backup. Raises PageExpiredError for any other."""
+        gone = PageExpiredError(f"{version_name(key.version)} is not kept any more; ask for page one")
+        text = self.store.read_note(version_name(key.version))
+        push = None if text is None else versions.read_push(self.store, key.version)
+        if push is None or push.token != key.token or push.state not in SERVABLE:
+            raise gone
+        try:
+            found = self._open_snapshot(key)
+        except (VersionPrunedError, DamagedError):
+            raise gone from None
+        self._last_retained = found  # pages come one after the other
+        return found
 
     def forget(self) -> None:
         """Open the served version again at the next use, which checks its files."""

@@ -29,6 +29,8 @@ from serving.stores.server import BUCKETS, READ_SECONDS, bucket_of
 BUCKETS_AT_A_TIME = 16
 WRITE = """if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if ARGV[3] then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) else redis.call('HDEL', KEYS[1], ARGV[2]) end return 1"""
+SWAP = """if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) return 1"""
 RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
@@ -82,6 +84,10 @@ class RedisStore(lease.LeaseStore):
         with self._translate_errors():
             if not self._client.eval(WRITE, 2, self._notes, self._lock, *arguments):
                 raise self._lock_lost()
+
+    def swap_note(self, name: str, before: str | None, after: str) -> bool:
+        with self._translate_errors():
+            return bool(self._client.eval(SWAP, 1, self._notes, name, before or "", after))
 
     def _acquire_lock(self, token: str) -> str | None:
         with self._translate_errors():

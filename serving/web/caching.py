@@ -14,12 +14,28 @@ ONE_USERS, EVERYBODYS = "private, no-cache", "no-cache"
 """Cache-Control of a user's own answers, and of those that everybody gets."""
 
 
-def conditional_response(request: Request, body: bytes, version: int, cache_control: str) -> Response:
-    """The JSON `body`, or 304 without a body where the client has it. `version` is the slate version's number."""
-    # Weak: the same content may come gzipped.
-    etag = f'W/"{version}-{blake2b(body, digest_size=8).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": cache_control}
-    known = request.headers.get("if-none-match")
-    if known is not None and (known.strip() == "*" or etag in (each.strip() for each in known.split(","))):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+def etag_of(version: int, content: bytes) -> str:
+    """The ETag of the content of an answer: `version` is the number of its slate version."""
+    # Weak: the same content may come gzipped, and an answer's age is no part of it.
+    return f'W/"{version}-{blake2b(content, digest_size=8).hexdigest()}"'
+
+
+def conditional_response(request: Request, body: bytes, etag: str, cache_control: str) -> Response:
+    """The JSON `body`, or 304 without a body where the client has it."""
+    head = [(b"etag", etag.encode()), (b"cache-control", cache_control.encode())]
+    for name, value in request.scope["headers"]:
+        if name == b"if-none-match" and _names(value.decode("latin1"), etag):
+            return _Prepared(304, b"", head)
+    length = (b"content-length", str(len(body)).encode())
+    return _Prepared(200, body, [length, (b"content-type", b"application/json"), *head])
+
+
+def _names(known: str, etag: str) -> bool:
+    return known.strip() == "*" or etag in (each.strip() for each in known.split(","))
+
+
+class _Prepared(Response):
+    """An answer whose headers are bytes already: half the time of Starlette's own, on the route of most requests."""
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code, self.body, self.raw_headers, self.background = status, body, headers, None

@@ -14,14 +14,14 @@ from time import perf_counter
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.web.errors import error_response
 
 MAX_BODY_BYTES = 1 << 20
 """A larger body is answered with 413."""
-BODY_SECONDS = 30
+BODY_SECONDS = 15
 """The longest time in which a body has to arrive; otherwise the answer is 408."""
 GZIP_FROM_BYTES = 1000
 GZIP_LEVEL = 4
@@ -84,12 +84,14 @@ class Exchange:
         answer = _Answer(scope, request_id, send)
         try:
             await app(scope, _bounded(receive, length) if length else receive, answer)
+        except ClientDisconnect:  # nobody is there to get an answer
+            return
         except Exception as error:
             answer.log(error)
             if answer.status:  # the answer has begun: all that is left is to end the connection
                 raise
             message = f"{type(error).__name__}; the server's log has more under this request_id"
-            await error_response(HTTPConnection(scope), 500, "internal", message)(scope, receive, answer)
+            await error_response(HTTPConnection(scope), "internal", message)(scope, receive, answer)
             return
         if self._log_all or answer.status >= 500:
             answer.log()

@@ -85,8 +85,9 @@ class Project:
             ITEMS,
             [
                 {
-                    "item_id": item, "title": f'Film "{item}" <é>', "categories": ["Drama"], "attributes": [],
-                    "available": item not in unavailable, "updated_at": moment(D), "row_id": item, "night": D,
+                    "item_id": item, "title": f'Film "{item}" <é>', "categories": ["Drama"],
+                    "attributes": [("year", str(1990 + int(item)))], "available": item not in unavailable,
+                    "updated_at": moment(D), "row_id": item, "night": D,
                 }
                 for item in ITEM_IDS
             ],
@@ -150,7 +151,12 @@ class Project:
         )  # fmt: skip
 
     def plant_lists(
-        self, day: date = D, lists: dict[str, list[str]] | None = None, only: list[str] | None = None, **columns: Any
+        self,
+        day: date = D,
+        lists: dict[str, list[str]] | None = None,
+        only: list[str] | None = None,
+        popular: list[str] | None = None,
+        **columns: Any,
     ) -> None:
         """A list per user: items 3.. in an order of the user's own, or as `lists` says; and a popular list."""
         lake = self.night().lake
@@ -165,10 +171,12 @@ class Project:
         ]  # fmt: skip
         lake.append(RECOMMENDATIONS, rows)
         if only is None:
-            self.plant_popular(day)
+            self.plant_popular(day, popular)
 
-    def plant_popular(self, day: date = D) -> None:
-        popular = {"night": day, "segment": "all", "items": ["1", "2", "3", "4"], "scores": [4.0, 3.0, 2.0, 1.0]}
+    def plant_popular(self, day: date = D, items: list[str] | None = None) -> None:
+        items = items or ["1", "2", "3", "4"]
+        scores = [float(len(items) - rank) for rank in range(len(items))]
+        popular = {"night": day, "segment": "all", "items": items, "scores": scores}
         of_market = popular | {"segment": "market=DE", "items": ["5", "1"], "scores": [2.0, 1.0]}
         self.night().lake.append(POPULAR, [popular, of_market])
 

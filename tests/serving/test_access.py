@@ -28,6 +28,7 @@ ENDPOINTS: dict[str, tuple[str, Scope | None]] = {
     "/v1/items/{item:path}/similar": ("/v1/items/i1/similar", Scope.READ),
     "/v1/items/{item:path}": ("/v1/items/i1", Scope.READ),
     "/v1/status": ("/v1/status", Scope.READ),
+    "/v1/openapi.json": ("/v1/openapi.json", None),
     "/v1/users/{user:path}/explain": ("/v1/users/u1/explain", Scope.PERSONAL),
     "/sign-in": ("/sign-in", None),
     "/": ("/", Scope.ADMIN),
@@ -38,7 +39,9 @@ ENDPOINTS: dict[str, tuple[str, Scope | None]] = {
     "/explain": ("/explain", Scope.PERSONAL),
 }
 """A route's path -> a request for it, and the one scope that opens it."""
-POSTS: dict[str, Scope | None] = {"/sign-in": None, "/sign-out": None, "/v1/events": Scope.EVENTS}
+POSTS: dict[str, Scope | None] = {
+    "/sign-in": None, "/sign-out": None, "/v1/events": Scope.EVENTS, "/v1/recommendations": Scope.READ,
+}  # fmt: skip
 
 
 def folder(root: Path) -> Path:
@@ -98,6 +101,13 @@ def test_every_route_is_in_the_table() -> None:
     assert ENDPOINTS.keys() | POSTS.keys() == policy.RULES.keys()
     for path, rule in policy.RULES.items():
         assert rule.scope is (ENDPOINTS[path][1] if path in ENDPOINTS else POSTS[path]), path
+
+
+def test_a_batch_opens_with_the_scope_read_alone(client: httpx.Client, keys: dict[Scope, str]) -> None:
+    for scope, text in keys.items():
+        answer = client.post("/v1/recommendations", json={"users": ["u1"]}, headers=bearer(text))
+        assert answer.status_code == (200 if scope is Scope.READ else 403)
+    assert client.post("/v1/recommendations", json={"users": ["u1"]}).status_code == 401
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)

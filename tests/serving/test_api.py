@@ -31,7 +31,11 @@ def ids(answer: dict[str, list[dict[str, str]]]) -> list[str]:
 def test_a_known_user_gets_their_own_list_with_titles(client: Client) -> None:
     answer = client.get("/v1/users/u1/recommendations")
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == {
+    found = answer.json()
+    assert found.pop("age_seconds") > 800_000_000
+    following = found.pop("next")
+    assert following.startswith("v000001.")
+    assert found == {
         "user": "u1",
         "items": [
             {"item_id": "3", "title": 'Film "3" <é>', "score": 9.5},
@@ -56,7 +60,7 @@ def test_k_and_exclusions_are_obeyed(client: Client) -> None:
 
 def test_a_list_of_which_nothing_is_left_gives_way_to_the_popular_one(client: Client) -> None:
     answer = client.get("/v1/users/u1/recommendations?exclude=3,4,5,6").json()
-    assert (answer["source"], ids(answer)) == ("popular", ["1", "2"])
+    assert (answer["source"], ids(answer), answer["next"]) == ("popular", ["1", "2"], None)
 
 
 @pytest.mark.parametrize("k", ["0", "5", "-1", "ten", "", "1.5", "²"])
@@ -79,8 +83,11 @@ def test_popular_items_and_status_answer(client: Client) -> None:
 
 def test_similar_items_and_the_popular_list_where_there_are_none(client: Client) -> None:
     answer = client.get("/v1/items/1/similar").json()
-    assert answer["items"][0] == {"item_id": "2", "title": 'Film "2" <é>', "score": 2.0}
-    assert (answer["item"], answer["source"], answer["model_version"], ids(answer)) == ("1", "similar", "7", ["2", "4"])
+    assert answer["items"][0] == {"item_id": "2", "title": 'Film "2" <é>', "score": 2.0, "source": "similar"}
+    assert (answer["item"], answer["source"], answer["model_version"]) == ("1", "similar", "7")
+    assert [(item["item_id"], item["source"]) for item in answer["items"]] == [
+        ("2", "similar"), ("4", "similar"), ("3", "popular"),
+    ]  # fmt: skip
     assert ids(client.get("/v1/items/1/similar?k=1&exclude=2").json()) == ["4"]
     for item in ("3", "nobody", "a/b", "1/similar"):
         answer = client.get(f"/v1/items/{item}/similar?k=4").json()
@@ -92,12 +99,13 @@ def test_similar_items_and_the_popular_list_where_there_are_none(client: Client)
 def test_a_stranger_of_a_segment_gets_its_list(client: Client) -> None:
     asked = "/v1/users/nobody/recommendations?segment=market=DE"
     answer = client.get(asked).json()
-    assert (answer["source"], ids(answer)) == ("segment", ["5", "1"])
+    assert (answer["source"], ids(answer)) == ("segment", ["5", "1", "2"])
+    assert [item["source"] for item in answer["items"]] == ["segment", "segment", "popular"]
     answer = client.get(f"{asked}&exclude=5,1").json()
     assert (answer["source"], ids(answer)) == ("popular", ["2", "3", "4"])
     assert client.get("/v1/users/nobody/recommendations?segment=market=XX").json()["source"] == "popular"
     assert client.get("/v1/users/u1/recommendations?segment=market=DE").json()["source"] == "personal"
-    assert ids(client.get("/v1/popular?segment=market=DE").json()) == ["5", "1"]
+    assert ids(client.get("/v1/popular?segment=market=DE&k=2").json()) == ["5", "1"]
 
 
 def test_an_unknown_path_is_a_json_error(client: Client) -> None:
@@ -127,5 +135,6 @@ def test_the_next_request_after_a_flip_or_a_rollback_reads_the_other_version(cli
 def test_with_the_store_gone_the_last_good_lists_go_on_marked_stale(client: Client, project: Project) -> None:
     fresh = client.get("/v1/users/u1/recommendations").json()
     project.settings.place("store").rename(project.root / "lost")
-    assert client.get("/v1/users/u1/recommendations").json() == fresh | {"stale": True}
+    found = client.get("/v1/users/u1/recommendations").json()
+    assert found | {"age_seconds": 0} == fresh | {"stale": True, "age_seconds": 0}
     assert json.loads(client.get("/healthz").content)["status"] == "stale"

@@ -110,7 +110,7 @@ def test_where_no_event_is_good_the_answer_is_an_error(client: httpx.Client) -> 
         (b'{"id": ' + b"9" * 5000 + b"}", {}, 400, "bad_request"),
         (b"\xff\xfe", {}, 400, "bad_request"),
         (b"[" + b",".join([b"{}"] * 1001) + b"]", {}, 400, "bad_request"),
-        (b" " * ((1 << 20) + 1), {}, 413, "too_large"),
+        (b" " * ((1 << 20) + 1), {}, 413, "body_too_large"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
         (b"{}", {"Origin": "https://evil.example"}, 403, "cross_site"),
         (b"{}", {"Host": "evil.example"}, 403, "wrong_host"),

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 
 from nightloom.errors import StoreError
 from serving import loader
-from serving.stores import STORE_KINDS, Store, base, versions
+from serving.stores import STORE_KINDS, Store, base, overlay, versions
 from serving.stores.base import KINDS, RowSizes, VersionPrunedError
+from serving.stores.overlay import Cause
 from serving.stores.pointer import VersionKey
 from serving.stores.pushes import FailureReason, PushError, PushState
 from serving.stores.reader import Reader, Snapshot
@@ -286,3 +288,26 @@ def test_a_load_respects_its_rate(store: Store) -> None:
     with store.exclusive_lock():
         loader.load(store, 1, {kind: sample_rows(1, kind) for kind in KINDS}, 400, no_progress)
     assert time.monotonic() - begun >= (300 + 9) / 400
+
+
+def test_a_note_is_swapped_only_where_it_is_as_it_was_read(store: Store) -> None:
+    assert not store.swap_note("N", "x", "a")
+    assert store.swap_note("N", None, "a")
+    assert not store.swap_note("N", None, "b")
+    assert store.swap_note("N", "a", 'b "\u00e9" \n')
+    assert not store.swap_note("N", "a", "c")
+    assert store.read_note("N") == 'b "\u00e9" \n'
+
+
+def test_of_changes_at_one_moment_none_is_lost_and_none_waits_for_a_push(store: Store, place: tuple[str, str]) -> None:
+    def block(number: int) -> None:
+        own = open_store_at(*place)
+        for item in range(4):
+            overlay.add(own, Cause.BLOCKED, [f"{number}-{item}"], f"ann: {number}")
+
+    with store.exclusive_lock(), ThreadPoolExecutor(4) as pool:
+        list(pool.map(block, range(4)))
+    found = overlay.read(store)
+    assert found.hidden == {f"{number}-{item}" for number in range(4) for item in range(4)}
+    assert overlay.remove(store, Cause.BLOCKED, ["0-0", "nothing"], "ann: back") == ["0-0"]
+    assert len(overlay.read(store).hidden) == 15
