@@ -13,13 +13,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 
 from nightloom.errors import SettingsError
-from nightloom.literals import spark_name, spark_text
+from nightloom.literals import spark_name
 from nightloom.settings import Source
-
-NESTED = ("array", "map", "struct")
-MALFORMED = "_malformed"
-"""Field of a nested value that is null where the text fits the type."""
-
 
 CONVERSION = re.compile(
     r"\s*(cast|to_timestamp|to_date|timestamp|date|boolean|int|bigint|float|double|decimal)\s*\((.*)\)\s*",
@@ -110,29 +105,9 @@ def rule_expressions(source: Source) -> list[Expression]:
     return [Expression(f"rules.{rule.name}", f"_rule_{rule.name}", rule.when, "boolean") for rule in source.rules]
 
 
-def field_sql(name: str, type: str) -> str:
-    """SQL of a declared field of `_fields`: null where its text does not fit its type.
-
-    The value of a nested type is struct(v, MALFORMED).
-    """
-    text = f"_fields[{spark_text(name)}]"
-    if type == "string":
-        return text
-    if not is_nested(type):
-        return f"try_cast({text} AS {type})"
-    # Of a value that does not fit, from_json alone gives a part, without a word.
-    schema, options = spark_text(f"v {type}, {MALFORMED} string"), f"map('columnNameOfCorruptRecord', '{MALFORMED}')"
-    return f"""from_json('{{"v":' || {text} || '}}', {schema}, {options})"""
-
-
 def attribute_column(name: str) -> str:
     """The column of an attribute's value."""
     return f"_attribute_{name}"
-
-
-def is_nested(type: str) -> bool:
-    """Whether a field's type is an array, a map or a struct."""
-    return type.lower().startswith(NESTED)
 
 
 def check_sql(rows: DataFrame, source: Source, sql: Mapping[str, str]) -> None:

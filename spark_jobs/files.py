@@ -25,7 +25,7 @@ from spark_jobs.readers.csv_lines import read_csv
 from spark_jobs.readers.explode import explode
 from spark_jobs.readers.json_lines import read_json
 from spark_jobs.readers.python_lines import read_python
-from spark_jobs.readers.record import Found, Layout, Record, UnreadableFileError
+from spark_jobs.readers.record import Found, Layout, Record, UnreadableFileError, add_row_index
 from spark_jobs.readers.text import TextLines, is_machine_fault
 
 RECORDS = "raw string, file string, file_modified_at timestamp, lines int, problem string, file_summary string"
@@ -70,8 +70,9 @@ def read_records(file: Place, layout: Layout, found: Found) -> Iterator[Record]:
         with _open(file) as opened:
             for stream in unpack(opened):
                 try:
-                    for record in _read_stream(stream, layout, found):
-                        yield record
+                    for text, lines, problem in _read_stream(stream, layout, found):
+                        numbered = layout.has_row_index and problem is None
+                        yield add_row_index(text, number) if numbered else text, lines, problem
                         number += 1
                 except DAMAGE_ERRORS as error:
                     yield _note(error, number)

@@ -16,23 +16,21 @@ from pyspark.sql import functions as F
 from nightloom.literals import spark_name
 from nightloom.settings import SOURCE_COLUMNS, Settings, Source
 from spark_jobs.expressions import (
-    MALFORMED,
     Expression,
     alias,
     attribute_column,
     check_sql,
     column_expressions,
-    field_sql,
-    is_nested,
     rule_expressions,
 )
+from spark_jobs.field_texts import MALFORMED, MOMENTS, expected_text, field_sql, is_nested
+from spark_jobs.readers.record import ROW_INDEX
 from spark_jobs.record_checks import broken_id_detail, missing_detail, unreadable_detail
 
 GOOD, SKIP, QUARANTINE = "good", "skip", "quarantine"
 MAX_QUOTED = 200  # characters of a bad value that a detail quotes
 FAULT = "struct<outcome:string,reason:string,detail:string>"
 KEPT = ("_bronze", "_fields", "_misfit")
-MOMENTS = ("timestamp", "timestamp_ltz")
 FIRST_MOMENT, LAST_MOMENT = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 """What Python, Arrow's readers and Delta's statistics can hold."""
 TIME_ALONE = r"^[\p{Cntrl}\s]*T?\d{1,2}:"
@@ -177,8 +175,10 @@ def _any_applies(rules: Sequence[Expression]) -> str:
 
 def _type_fields(rows: DataFrame, source: Source) -> DataFrame:
     """Bronze rows -> `_bronze`, `_fields` (field -> text), each declared field by its name, `_misfit` (a fault)."""
-    read = rows.select(F.struct("*").alias("_bronze"), _read_fields(source).alias("_fields"))
-    fields = {name: field_sql(name, type) for name, type in source.fields.items()}
+    read = rows.select(F.struct("*").alias("_bronze"), _read_fields(source).alias("_fields")).withColumn(
+        "_metadata", _metadata()
+    )
+    fields = {name: field_sql(name, type, source) for name, type in source.fields.items()}
     check_sql(read, source, {f"fields.{name}": sql for name, sql in fields.items()})
     typed = read.selectExpr("*", *(alias(name, sql) for name, sql in fields.items()))
     typed = typed.withColumn("_misfit", _check_types(source))
@@ -190,7 +190,7 @@ def _finish(
     made: DataFrame, source: Source, types: Mapping[str, str], values: Mapping[str, Column], checks: Sequence[Column]
 ) -> DataFrame:
     """`_bronze`, `_fields` and what values and checks need -> the columns of parse()."""
-    declared = F.array(*map(F.lit, source.fields))
+    declared = F.array(*map(F.lit, [*source.fields, *([ROW_INDEX] if source.has_row_index else [])]))
     rescued = F.map_filter("_fields", lambda name, _: ~F.array_contains(declared, name))
     # Both expressions are slow: they run only where a record's fields are not the declared ones in their order.
     expected = F.map_keys("_fields") == declared
@@ -207,7 +207,19 @@ def _finish(
 def _read_fields(source: Source) -> Column:
     """The record as field -> text; null when it is not a JSON object. An empty csv field counts as no value."""
     read = F.from_json("raw", "map<string,string>")
-    return F.transform_values(read, lambda _, value: F.nullif(value, F.lit(""))) if source.format == "csv" else read
+    missing = [*source.null_values, *([""] if source.format == "csv" else [])]
+    return F.transform_values(read, lambda _, value: F.when(~value.isin(missing), value)) if missing else read
+
+
+def _metadata() -> Column:
+    """What expressions may ask of a record's file, by Spark's names."""
+    path = F.col("_bronze.file")
+    return F.struct(
+        path.alias("file_path"),
+        F.element_at(F.split(path, "/"), -1).alias("file_name"),
+        F.col("_bronze.file_modified_at").alias("file_modification_time"),
+        F.col("_fields")[ROW_INDEX].cast("bigint").alias("row_index"),
+    )
 
 
 def _refusable(typed: DataFrame, expressions: Sequence[Expression]) -> list[Expression]:
@@ -221,7 +233,9 @@ def _check_types(source: Source) -> Column:
     found = [F.lit(None).cast(FAULT)]
     for name, type in source.fields.items():
         text, typed = F.col("_fields")[name], _column(name)
-        detail = F.concat(F.lit(f"field {name} is "), quote_value(text), F.lit(f", expected {type}"))
+        detail = F.concat(
+            F.lit(f"field {name} is "), quote_value(text), F.lit(f", expected {expected_text(type, source)}")
+        )
         if is_nested(type):
             wrong = typed["v"].isNull() | typed[MALFORMED].isNotNull()
             wrong = wrong | text.rlike(NESTED_TIME_ALONE) if "timestamp" in type.lower() else wrong

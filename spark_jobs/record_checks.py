@@ -11,13 +11,15 @@ from pyspark.sql import functions as F
 from nightloom.settings import Source
 from spark_jobs.readers.text import MARK
 
+PYTHON = r"^\{\s*u?'"
 MAX_NAMES = 200  # characters of a record's field names in a detail
 
 
 def unreadable_detail(source: Source) -> Column:
     """Why a record cannot be read; null where it can. Columns: `_bronze.problem`, `_fields`."""
-    no_object = F.when(F.col("_fields").isNull(), f"not a record of a {source.format} source")
-    return F.coalesce(F.col("_bronze.problem"), no_object)
+    hint = F.when(F.col("_bronze.raw").rlike(PYTHON), "; it looks like a Python dict: write `format = 'python'`")
+    words = F.concat(F.lit(f"not a record of a {source.format} source"), F.coalesce(hint, F.lit("")))
+    return F.coalesce(F.col("_bronze.problem"), F.when(F.col("_fields").isNull(), words))
 
 
 def missing_detail(name: str, sql: str, source: Source) -> Column:

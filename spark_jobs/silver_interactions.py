@@ -6,6 +6,7 @@ time. Two records of one file have no order, so their hash decides. Unusable row
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
@@ -122,6 +123,7 @@ def judge(rows: DataFrame, settings: Settings, before: DataFrame) -> DataFrame:
 def main(night: SparkNight) -> None:
     """Merge new events into silver.interactions."""
     before = previous_nights(night)
+    _warn_of_missing_times(night)
     update_silver(
         night,
         "events",
@@ -130,6 +132,19 @@ def main(night: SparkNight) -> None:
         judge=lambda rows: judge(rows, night.settings, before),
         transform=lambda rows: interactions(rows, night.settings.signals),
     )
+
+
+def _warn_of_missing_times(night: SparkNight) -> None:
+    """Say which sources of events have no times of their own, and what that costs."""
+    without = [source.name for source in night.settings.sources_of("events") if source.has_file_times]
+    if without:
+        names = ", ".join(f"'{name}'" for name in without)
+        night.tags["events with their file's time"] = ", ".join(without)
+        print(
+            f"warning: events of {names} have the time of their file: all of a file are of one day, so models have no "
+            "later days to be judged on until a later file comes; docs/sources.md, 'Data without times'",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -21,4 +21,5 @@ from nightloom.settings.signals import Signal as Signal
 from nightloom.settings.sources import SOURCE_COLUMNS as SOURCE_COLUMNS
 from nightloom.settings.sources import Source as Source
 from nightloom.settings.store import Canary as Canary
+from nightloom.settings.times import TIMESTAMP_UNITS as TIMESTAMP_UNITS
 from nightloom.settings.training import Training as Training

@@ -16,11 +16,13 @@ from nightloom.places import access_problem, place_at, scheme_of
 from nightloom.section import join_names, suggest_key
 from nightloom.settings.expressions import constant, expression_problem, select_problem
 from nightloom.settings.settings import Settings
-from nightloom.settings.sources import Source
+from nightloom.settings.sources import METADATA, Source, metadata_names
 from nightloom.settings.spark import find_wrong_settings
 from nightloom.settings.spark_types import type_problem
 from nightloom.settings.store import STORE_KINDS
 
+RESERVED = {"_metadata", "_row_index"}
+"""Names that no field may have: what is known of a record's file, and the place in it as bronze has it."""
 Problem = tuple[tuple[str | int, ...], str]
 
 
@@ -38,18 +40,29 @@ def _source(source: Source) -> Iterator[Problem]:
     for name, type in source.fields.items():
         if words := type_problem(type):
             yield ("fields", name), words
+    for name in RESERVED & source.fields.keys():
+        yield ("fields", name), f"'{name}' is a name of ours; expected another one"
     for first, second in _same_but_for_case(source.fields):
         yield ("fields", second), f"'{second}' and '{first}' differ by case alone, and Spark does not tell them apart"
     sections = {"columns": source.columns, "attributes": source.attributes}
     expressions: list[Problem] = [((key, name), sql) for key, made in sections.items() for name, sql in made.items()]
     expressions += [(("rules", number, "when"), rule.when) for number, rule in enumerate(source.rules)]
     for where, sql in expressions:
-        if words := expression_problem(sql, source.fields):
+        words = expression_problem(sql, source.fields, ["_metadata"]) or _metadata_problem(sql, source)
+        if words:
             yield where, words
     if twice := [name for name, count in Counter(rule.name for rule in source.rules).items() if count > 1]:
         yield ("rules",), f"two rules are called {join_names(twice)}; names are unique"
     if source.kind == "events" and source.attributes:
         yield ("attributes",), "events have no attributes; sources of items and of users have"
+
+
+def _metadata_problem(sql: str, source: Source) -> str | None:
+    """What is wrong with the names after `_metadata.` in an expression."""
+    found, known = metadata_names(sql), METADATA - ({"row_index"} if source.format == "kafka" else set())
+    for name in sorted(found - known):
+        return f"names _metadata.{name}; a record of {source.format} has {join_names(known)}{suggest_key(name, known)}"
+    return None
 
 
 def _events(settings: Settings) -> Iterator[Problem]:

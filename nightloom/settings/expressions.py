@@ -23,12 +23,12 @@ WITHOUT_PARENTHESES = {
 """Functions that are called without parentheses and that sqlglot takes for columns."""
 
 
-def expression_problem(sql: str, fields: Collection[str]) -> str | None:
-    """What is wrong with an expression over fields; None where Spark may understand it."""
+def expression_problem(sql: str, fields: Collection[str], structs: Collection[str] = ()) -> str | None:
+    """What is wrong with an expression over fields, and over structs of ours; None where Spark may understand it."""
     found = _parsed(sql, frozenset(fields))
     if isinstance(found, str):
         return found
-    known = {name.lower() for name in fields}
+    known = {name.lower() for name in (*fields, *structs)}
     for name in _columns(found):
         if name.lower() not in known | UNITS | WITHOUT_PARENTHESES:
             return f"names the field '{name}'; the fields are {join_names(fields)}{suggest_key(name, fields)}"

@@ -1,5 +1,6 @@
 """[[sources]]: where records come from, and how their fields become our columns."""
 
+import re
 from encodings.aliases import aliases
 from typing import Literal, Self
 
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nightloom.section import Section, join_names, suggest_key
 from nightloom.settings.places import Address
+from nightloom.settings.times import time_zone_problem, timestamp_format_problem
 
 SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "events": (frozenset({"user_id", "item_id", "event", "occurred_at"}), frozenset({"event_id", "value"})),
@@ -26,6 +28,11 @@ KEYS_OF_FORMAT: dict[str, frozenset[str]] = {
     "kafka": frozenset({"servers", "topic"}),
 }
 """Format -> the keys that not every format has."""
+
+
+NOT_OF_THE_API = frozenset({"explode", "null_values", "decimal_comma", "timestamp_format", "time_zone"})
+METADATA = frozenset({"file_path", "file_name", "file_modification_time", "row_index"})
+"""What expressions may name of a record's file, as `_metadata.file_path`."""
 
 
 class RowRule(Section):
@@ -77,6 +84,11 @@ class Source(Section):
     explode_delimiter: str | None = Field(None, min_length=1)
     """What stands between the elements of `explode` where it is text; without it the text is a JSON or Python list.
     Where it equals `delimiter` and there is no header, the last field takes the rest of the line."""
+    null_values: tuple[str, ...] = ()
+    """Texts that stand for a missing value in any field, e.g. ["NULL", "\\\\N", "-"]. An empty csv field is always
+    missing."""
+    decimal_comma: bool = False
+    """Whether numbers are written as 1.234,56: a comma before the decimals, points or spaces between thousands."""
     servers: str | None = Field(None, pattern=r"^\s*[^\s,]+:\d+\s*(,\s*[^\s,]+:\d+\s*)*$")
     """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
     topic: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
@@ -84,13 +96,21 @@ class Source(Section):
     api: bool = False
     """Whether events also come in by [POST /v1/events](events.md). For events in JSON files or in a Kafka topic;
     `columns.event_id` has to be a field."""
+    timestamp_format: str | None = None
+    """How the fields of type timestamp are written: `seconds`, `milliseconds`, `microseconds` or `nanoseconds` since
+    1970, or a pattern of Spark, e.g. "d.M.yyyy H:mm"; a pattern without hours is a day. Without it: as
+    2024-03-01T10:00:00, with or without an offset such as Z or +01:00."""
+    time_zone: str | None = None
+    """Where fields of type timestamp have no offset: the time zone of their clock, e.g. "Europe/Berlin"; UTC if it is
+    not given. A day without a time stays that day."""
     fields: dict[str, str]
     """Field in the records = Spark SQL type. A value of another type sends its row to quarantine; a field that is not
     listed here goes to the rescued column."""
     columns: dict[str, str]
     """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event and occurred_at, and may
     have event_id and value. Items need item_id, and may have title, categories, available and updated_at. Users need
-    user_id, and may have updated_at."""
+    user_id, and may have updated_at. Expressions may also name what Spark calls `_metadata` of a record's file:
+    `_metadata.file_path`, `.file_name`, `.file_modification_time`, and `.row_index`, the record's place in it."""
     attributes: dict[str, str] = Field({})
     """Further attribute of an item or a user = Spark SQL expression over the fields."""
     merge: Literal["row", "columns"] = "row"
@@ -119,8 +139,11 @@ class Source(Section):
             )
         if self.encoding is not None:
             raise ValueError(f"api is true and encoding is '{self.encoding}'; the API writes UTF-8, so take it out")
-        if self.explode is not None:
-            raise ValueError(f"api is true and explode is '{self.explode}'; the API takes one event a record")
+        if strange := self.model_fields_set & NOT_OF_THE_API:
+            raise ValueError(
+                f"api is true, so {join_names(strange)} cannot be set: the API takes one event a record, numbers as "
+                "JSON has them, and times such as 2024-03-01T10:00:00Z"
+            )
         if self.columns.get("event_id", "").strip("` ").lower() not in map(str.lower, self.fields):
             raise ValueError("api is true, so columns.event_id has to be a field: by it a repeated event counts once")
         return self
@@ -144,10 +167,35 @@ class Source(Section):
         return self
 
     @property
+    def has_row_index(self) -> bool:
+        """Whether an expression names the place of a record in its file, so that the reader must number records."""
+        sql = [*self.columns.values(), *self.attributes.values(), *(rule.when for rule in self.rules)]
+        return any("row_index" in metadata_names(each) for each in sql)
+
+    @property
+    def has_file_times(self) -> bool:
+        """Whether events get the time of their file."""
+        return "file_modification_time" in metadata_names(self.columns.get("occurred_at", ""))
+
+    @property
     def takes_rest(self) -> bool:
         """csv: whether the last field is the rest of its line."""
         last = not self.header and [self.explode] == [*self.fields][-1:]
         return self.format == "csv" and last and self.explode_delimiter == self.delimiter
+
+    @field_validator("timestamp_format")
+    @classmethod
+    def _known_format(cls, text: str | None) -> str | None:
+        if text is not None and (problem := timestamp_format_problem(text)):
+            raise ValueError(problem)
+        return text
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        if name is not None and (problem := time_zone_problem(name)):
+            raise ValueError(problem)
+        return name
 
     @field_validator("encoding")
     @classmethod
@@ -177,6 +225,11 @@ class Source(Section):
         if missing := required - self.columns.keys():
             raise ValueError(f"columns lacks {join_names(missing)}; a source of {self.kind} must say how it is made")
         return self
+
+
+def metadata_names(sql: str) -> set[str]:
+    """What an expression names of a record's file."""
+    return set(re.findall(r"\b_metadata\s*\.\s*`?(\w+)", sql))
 
 
 def _is_encoding(name: str) -> bool:

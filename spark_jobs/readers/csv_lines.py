@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring
 
+from nightloom.settings import TIMESTAMP_UNITS
 from spark_jobs.readers.dialect import Dialect
 from spark_jobs.readers.record import Layout, Record, shorten
 from spark_jobs.readers.text import CUT, TextLines
@@ -136,8 +137,11 @@ class _Columns:
         self.dialect = Dialect(layout, self.width if layout.takes_rest else 0)
         self.simple = not self.problem and all(header) and self.width > 1
         """Whether a line without quotes is a record if it has `width` fields; an empty line is one empty field."""
-        checks = ((self.names.index(name), _check_of(type)) for name, type in fields.items() if name in self.names)
+        checks = (
+            (self.names.index(name), _check_of(type, layout)) for name, type in fields.items() if name in self.names
+        )
         self._checks = [(place, check) for place, check in checks if check]
+        self._null_values = layout.null_values
 
     def _find_problem(self, fields: Mapping[str, str]) -> str | None:
         found = shorten(self.names)
@@ -176,17 +180,31 @@ class _Columns:
         if row is None or not self.fit(row):
             return False
         given = [(row[place], check) for place, check in self._checks if place < len(row)]
-        fits = [check(text) for text, check in given if text.strip()]
+        fits = [check(text) for text, check in given if text.strip() and text not in self._null_values]
         return all(fits) and (self.dialect.is_plain(line) or bool(fits))
 
 
-def _check_of(type: str) -> Callable[[str], bool] | None:
+def _check_of(type: str, layout: Layout) -> Callable[[str], bool] | None:
     """A rough check of texts of a declared type; None for a text."""
     if type.startswith(("timestamp", "date")):
-        return lambda text: bool(re.match(r"\s*[+-]?\d{4}", text))
+        return _check_of_times(layout.timestamp_format if type.startswith("timestamp") else None)
     if type == "boolean":
         return lambda text: text.strip().lower() in TRUE_OR_FALSE
-    return _is_number if type.startswith(NUMBERS) else None
+    if type.startswith(NUMBERS):
+        return _is_number_with_comma if layout.decimal_comma else _is_number
+    return None
+
+
+def _check_of_times(format: str | None) -> Callable[[str], bool] | None:
+    if format in TIMESTAMP_UNITS:
+        return _is_number
+    if format is None:
+        return lambda text: bool(re.match(r"\s*[+-]?\d{4}", text))
+    return (lambda text: text.strip()[:1].isdigit()) if re.match(r"[ydHhM](?!MM)", format) else None
+
+
+def _is_number_with_comma(text: str) -> bool:
+    return _is_number("".join(text.split()).replace(".", "").replace(",", "."))
 
 
 def _is_number(text: str) -> bool:

@@ -59,7 +59,7 @@ def _find_holder(record: dict[str, Any], path: list[str]) -> dict[str, Any]:
 def _elements(value: Any, layout: Layout) -> list[Any]:
     if isinstance(value, str) and layout.explode_delimiter:
         return [part for part in value.split(layout.explode_delimiter) if part.strip()]
-    if value is None or value == "":
+    if value is None or value == "" or value in layout.null_values:
         return []
     if isinstance(value, str):
         value = _parse_list(value, layout)

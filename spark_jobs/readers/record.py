@@ -8,6 +8,8 @@ from typing import Self
 
 from nightloom.settings import Source
 
+ROW_INDEX = "_row_index"
+"""Field of a record: its place in its file, from 0 on; only where an expression of the source names it."""
 MAX_QUOTED = 200  # characters of a header in a message
 Record = tuple[str, int | None, str | None]
 """(text, lines of the file that it holds, why it cannot be read): a JSON object, or the unchanged text with a reason. A
@@ -29,6 +31,10 @@ class Layout:
     explode: str | None = None
     explode_delimiter: str | None = None
     takes_rest: bool = False
+    null_values: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    timestamp_format: str | None = None
+    has_row_index: bool = False
 
     @classmethod
     def of(cls, source: Source) -> Self:
@@ -58,3 +64,9 @@ def shorten(names: list[str]) -> str:
     """The names as a message quotes them."""
     joined = ", ".join(names)
     return joined if len(joined) <= MAX_QUOTED else f"{joined[:MAX_QUOTED]}..."
+
+
+def add_row_index(record: str, number: int) -> str:
+    """A JSON object with its place in the file as its last field."""
+    start = record.rstrip()[:-1].rstrip()
+    return f'{start}{"" if start.endswith("{") else ", "}"{ROW_INDEX}": {number}}}'

@@ -65,6 +65,25 @@ def test_a_line_with_another_number_of_fields_says_so_in_any_dialect(read: Read)
     assert problems(found) == [f"it has 2 fields, {expected}", f"it has 1 fields, {expected}"]
 
 
+@pytest.mark.parametrize(
+    ("layout", "line"),
+    [
+        ({"decimal_comma": True}, 'u2;i2;1.234,5;2024-03-01;"b"'),
+        ({"timestamp_format": "seconds"}, 'u2;i2;1;1709287200;"b"'),
+        ({"timestamp_format": "d.M.yyyy"}, 'u2;i2;1;1.3.2024;"b"'),
+        ({"null_values": ("NULL",)}, 'u2;i2;NULL;2024-03-01;"b"'),
+    ],
+)
+def test_a_stray_quote_swallows_no_line_whose_values_are_written_as_declared(
+    layout: dict[str, object], line: str, read: Read
+) -> None:
+    fields = {"user": "string", "item": "string", "stars": "double", "at": "timestamp", "text": "string"}
+    content = f'u1;i1;1;x;"open\n{line}\nu3;i3;2;x;c"\n'
+    found = read(content, "csv", fields, header=False, delimiter=";", **layout)
+    assert [row["user"] for row in good(found)] == ["u2", "u3"]
+    assert problems(found) == ["the quote that opens field 5 is not closed before the next record"]
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 

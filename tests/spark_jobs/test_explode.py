@@ -71,3 +71,12 @@ def test_the_last_field_takes_the_rest_of_a_line_where_both_delimiters_are_equal
         ("0", "10"), ("0", "11"), ("0", "12"), ("1", "20"), ("2", None),
     ]  # fmt: skip
     assert problems(found) == ["it has 1 fields, expected 2: id, text"]
+
+
+def test_records_are_numbered_within_their_file_where_the_source_asks_for_it(read: Read) -> None:
+    lines = '{"id": 1}\n{}\nno record\n{"id": [2, 3] }\n'
+    found = read(lines, "json", has_row_index=True)
+    assert good(found) == [{"id": 1, "_row_index": 0}, {"_row_index": 1}, {"id": [2, 3], "_row_index": 3}]
+    layout = {"header": False, "delimiter": " ", "explode": "text", "explode_delimiter": " ", "takes_rest": True}
+    found = read("0 10 10\n1 20\n", "csv", has_row_index=True, **layout)
+    assert [tuple(row.values()) for row in good(found)] == [("0", "10", 0), ("0", "10", 1), ("1", "20", 2)]
