@@ -27,7 +27,7 @@ FAULTS = (ValueError, OverflowError, KeyError, pa.ArrowException)
 def read_parquet(stream: BufferedReader, layout: Layout, found: Found) -> Iterator[Record]:
     """The records of a Parquet file. Raises UnreadableFileError."""
     # Nanoseconds, which Arrow takes for an int96 otherwise, end in the year 2262.
-    with pq.ParquetFile(_seekable(stream), coerce_int96_timestamp_unit="us") as opened:
+    with _seekable(stream) as file, pq.ParquetFile(file, coerce_int96_timestamp_unit="us") as opened:
         names = _names(opened.schema_arrow)
         batches = (_with_zone(batch, _int96_columns(opened)) for batch in opened.iter_batches(ROWS))
         yield from _read(batches, names, layout, found)
@@ -57,7 +57,11 @@ def _seekable(stream: BufferedReader) -> IO[bytes]:
     if isinstance(getattr(stream, "raw", None), FileIO):
         return stream
     copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
-    copyfileobj(stream, copy)
+    try:
+        copyfileobj(stream, copy)
+    except BaseException:  # a damaged archive
+        copy.close()
+        raise
     return copy
 
 
