@@ -30,6 +30,7 @@ from models.base import (
 from models.definition import Definition
 from models.recommend import lift, scores
 from models.segments import Segments
+from nightloom.errors import DataError
 from nightloom.section import join_names
 
 
@@ -188,7 +189,10 @@ class Blend:
         return total_N if self._scale_I is None else np.asarray(total_N * self._scale_I[item], np.float32)
 
     def extended(self, examples: Examples) -> Self:
-        """With the members that take new items; the others, and the weights, stay."""
+        """With the members that take new items; the others, and the weights, stay. Raises DataError without such."""
+        weighted = zip(self.weights_M, self.members, strict=True)
+        if not any(weight > 0 and isinstance(member, ExtendableModel) for weight, member in weighted):
+            raise DataError("blend: none of its members with a weight takes new items")
         members = tuple(
             member.extended(examples) if isinstance(member, ExtendableModel) else member for member in self.members
         )

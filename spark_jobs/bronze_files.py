@@ -27,7 +27,6 @@ from nightloom.settings import Source
 from spark_jobs import files
 from spark_jobs.commit_stamps import commit_stamp
 from spark_jobs.context import SparkNight
-from spark_jobs.delta_errors import translate_delta_errors
 from spark_jobs.landing import Row, listed_files
 from spark_jobs.readers.record import Layout
 
@@ -145,10 +144,7 @@ def _append_many(night: SparkNight, source: Source, entries: Sequence[Row], tran
     if again := _relisted(source, entries):
         bronze = night.spark.read.format("delta").load(night.lake.path(table))
         rows = rows.join(bronze.where(F.col("file").isin(again)).select("row_id"), "row_id", "left_anti")
-    named = {f"txn{name}": value for name, value in transaction.items()}
-    writer = rows.select(*table.column_names).write.format("delta").mode("append").options(**named)
-    with translate_delta_errors(table):
-        writer.option("userMetadata", source_stamp(night, source)).save(night.lake.path(table))
+    night.write(table, rows.select(*table.column_names), "append", transaction, source_stamp(night, source))
 
 
 def _known_rows(night: SparkNight, source: Source, entries: Sequence[Row]) -> set[str]:

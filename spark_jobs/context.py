@@ -137,11 +137,13 @@ class SparkNight(Night):
         rows: DataFrame,
         mode: str,
         transaction: Mapping[str, str] = MappingProxyType({}),
+        stamp: str | None = None,
         **options: str,
     ) -> None:
-        """One commit with the night's stamp; `transaction` is Delta's (AppId, Version), see increments.py."""
+        """One commit with the night's stamp or another; `transaction` is Delta's (AppId, Version), see increments.py."""
         named = {f"txn{name}": value for name, value in transaction.items()}
-        writer = rows.write.format("delta").options(userMetadata=commit_stamp(self), **named, **options).mode(mode)
+        stamp = commit_stamp(self) if stamp is None else stamp
+        writer = rows.write.format("delta").options(userMetadata=stamp, **named, **options).mode(mode)
         with translate_delta_errors(table):
             writer.save(self.lake.path(table))
 

@@ -95,7 +95,7 @@ def _extend(night: Night, serving: RegisteredVersion, share: float) -> Extension
     )  # fmt: skip
     with filled_folder(fitted.files) as files:
         extended.save(files)
-        models.load(files)
+        models.load(files)  # before it is registered: it must load where it serves
     judged = serving.tags.get(REFIT_OF, serving.version)
     new_items = int((~np.isin(extended.item_ids, model.item_ids)).sum())
     tags = {

@@ -9,6 +9,7 @@ import pytest
 import models
 from models.als import ALS
 from models.base import DAY, Examples, ExtendableModel, Histories, Model, decay_weights, item_index
+from models.blend import Blend
 from models.features import Features
 from models.recommend import lift, recommend, scores
 from nightloom.errors import DataError
@@ -159,6 +160,14 @@ def test_a_blend_scores_a_new_item_by_the_members_that_take_it() -> None:
     unchanged = scores(blend, EXAMPLES.histories.of(rest))
     assert np.corrcoef(scores(model, after.histories)[rest][:, known].ravel(), unchanged.ravel())[0, 1] > 0.95
     assert ids.min() >= 0
+
+
+def test_a_blend_whose_members_take_no_new_items_refuses_them() -> None:
+    blend = fitted("blend", EXAMPLES, **{"members": "ease, item_to_item", "held_out_days": 0})
+    assert isinstance(blend, Blend)
+    by_ease = replace(blend, weights_M=np.array([1, 0], np.float32))
+    with pytest.raises(DataError, match="none of its members with a weight takes new items"):
+        by_ease.extended(later())
 
 
 def test_a_blend_keeps_its_users_features() -> None:
