@@ -140,7 +140,7 @@ class SparkNight(Night):
         stamp: str | None = None,
         **options: str,
     ) -> None:
-        """One commit with the night's stamp or another; `transaction` is Delta's (AppId, Version), see increments.py."""
+        """One commit with the night's stamp or `stamp`; `transaction`: Delta's (AppId, Version), see increments.py."""
         named = {f"txn{name}": value for name, value in transaction.items()}
         stamp = commit_stamp(self) if stamp is None else stamp
         writer = rows.write.format("delta").options(userMetadata=stamp, **named, **options).mode(mode)
