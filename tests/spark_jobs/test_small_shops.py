@@ -102,7 +102,7 @@ class Shop:
 
         async def ask() -> list[httpx.Response]:
             transport = httpx.ASGITransport(app=self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 return [await client.get(path) for path in paths]
 
         answers = asyncio.run(ask())
