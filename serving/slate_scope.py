@@ -15,7 +15,7 @@ import duckdb
 from nightloom.contracts import HISTORIES, RECOMMENDATIONS
 from nightloom.errors import MissingTableError
 from nightloom.lake.duck import read_parquet
-from nightloom.lake.recommendations import files_of_night, previous_night
+from nightloom.lake.recommendations import check_files, files_of_night, previous_night
 from nightloom.literals import sql_text
 from nightloom.night import records, stages
 from nightloom.night.context import Night, end_of
@@ -92,13 +92,14 @@ def _judged_before(night: Night) -> JudgedFiles | None:
         return None
     try:
         lists, histories = (runs[-1].reads[table.full_name] for table in (RECOMMENDATIONS, HISTORIES))
+        check_files(night.lake, RECOMMENDATIONS, previous.night, lists)
         return JudgedFiles(
             previous.night,
             set(files_of_night(night.lake, RECOMMENDATIONS, previous.night, lists)),
             set(night.lake.files(RECOMMENDATIONS, lists, _of(previous.night))),
             set(night.lake.files(HISTORIES, histories)),
         )
-    except MissingTableError:  # its version is out of the log
+    except MissingTableError:  # its version is out of the log, or a vacuum has deleted its files
         return None
 
 

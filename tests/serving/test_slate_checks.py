@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, SIMILAR_ITEMS
+from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS
 from nightloom.lake import arrow
 from nightloom.night import stages
-from serving.slate_checks import lists_database
+from serving.slate_checks import lists_database, slate_checks
 from tests.serving.conftest import USERS, D, moment
 
 if TYPE_CHECKING:
@@ -236,3 +236,28 @@ def test_after_a_closed_gate_or_with_other_code_every_list_is_looked_into(
     with pytest.raises(SystemExit):
         judged.judge()
     assert looked_into(judged) == sorted([*USERS, "bad"])
+
+
+def test_only_lists_that_are_not_in_a_file_of_both_nights_are_compared_with_the_served_ones(judged: Project) -> None:
+    """Where the served files are gone, the store gives the same answer."""
+
+    def compared() -> tuple[list[str], dict[str, str]]:
+        night = judged.night(AFTER, stages.SLATE_GATE)
+        with lists_database(night) as db:
+            found = {check.name: check.observed for check in slate_checks(night, db)}
+            users = db.sql("SELECT user_id FROM served ORDER BY 1").fetchall()
+        return [user for (user,) in users], {name: found[name] for name in ("overlap", "score_drift", "rows_loss")}
+
+    judged.judge(NEXT)
+    judged.publish(NEXT)
+    judged.plant_lists(AFTER, only=["u2"], items=["9", "8", "7", "6"], scores=[4.0, 3.0, 2.0, 1.0], full_night=D)
+    users, by_files = compared()
+    assert users == ["u1", "u2"]  # u1 has the list of D again
+    lake, of_next = judged.night().lake, f"night = DATE '{NEXT}'"
+    gone = lake.files(RECOMMENDATIONS, where=f"night = '{NEXT}'")
+    lake.replace(RECOMMENDATIONS, lake.rows(RECOMMENDATIONS, of_next), of_next, "{}")
+    for file in gone:  # as a vacuum deletes them
+        Path(file).unlink()
+    users, by_store = compared()
+    assert (users, by_store) == (USERS, by_files)
+    assert by_files["rows_loss"] == "8 lists, v000001 has 8"
