@@ -1,10 +1,11 @@
 """Where the seconds of the sample's first night go, against the code of an earlier commit; and those of a set-up.
 
 `nightloom demo` runs in a new folder, `--rounds` times with each code, in turn: the working tree's, and a worktree of
-`--before` with its own nightloom.toml. Both use this environment, so both need the same packages. A night's seconds are
-from the trigger to the published lists; those of the marts, from there to the end of their check. A stage's are those
-of its record. The set-up runs once, in a worktree of HEAD with an empty cache: it downloads all packages. System
-packages that are installed stay so. Medians; the last line is JSON, with `vs_before`, our seconds over the commit's.
+`--before` with its own nightloom.toml. Both use this environment, which must have the packages of both. A night's
+seconds are from the trigger to the published lists; those of the marts, from there to the end of their check. A
+stage's are those of its record. The set-up runs once, in a worktree of HEAD with an empty cache: it downloads all
+packages. System packages that are installed stay so. Medians; the last line is JSON, with `vs_before`, our seconds over
+the commit's.
 """
 
 import argparse
@@ -57,8 +58,8 @@ def main() -> None:
     parser.add_argument("--no-setup", action="store_true", help="run no set-up, which takes minutes and 3 GB")
     options = parser.parse_args()
     with worktree(options.before) as before:
-        if (before / LOCK).read_bytes() != (CHECKOUT / LOCK).read_bytes():
-            raise SystemExit(f"{options.before} has another {LOCK}: its night needs an environment of its own")
+        if missing := packages(before) - packages(CHECKOUT):
+            raise SystemExit(f"{options.before} needs an environment of its own, with {', '.join(sorted(missing))}")
         rounds = [(run_night(before), run_night(CHECKOUT)) for _ in range(options.rounds)]
     earlier, ours = zip(*rounds, strict=True)
     print_stages(options.before, earlier, ours)
@@ -87,6 +88,11 @@ def worktree(revision: str) -> Iterator[Path]:
             yield folder
         finally:
             subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+
+
+def packages(checkout: Path) -> set[str]:
+    """The packages of a checkout's lock, as NAME==VERSION."""
+    return set(re.findall(r"^[\w.-]+==[^\s;]+", (checkout / LOCK).read_text(encoding="utf8"), re.M))
 
 
 def run_night(checkout: Path) -> Night:
