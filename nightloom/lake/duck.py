@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from nightloom.places import place_at, scheme_of
+from nightloom.places import parallel_file_system, place_at, scheme_of
 
 MEMORY = "1500MB"
 """What a stage's DuckDB takes at most; beyond it, it spills. By default it would take four fifths of the machine."""
@@ -22,7 +22,7 @@ def read_parquet(
 ) -> duckdb.DuckDBPyRelation:
     """Rows of files by their exact names; DuckDB itself takes a name for a pattern with `*`, `?` and `[`."""
     if files and (scheme := scheme_of(files[0])) and not db.filesystem_is_registered(scheme):
-        db.register_filesystem(place_at(files[0]).fs)  # type: ignore[union-attr]  # an address has one
+        db.register_filesystem(parallel_file_system(place_at(files[0])))
     exact = [re.sub(r"[*?[]", r"[\g<0>]", file) for file in files]
     return db.read_parquet(exact, union_by_name=union_by_name, hive_partitioning=hive_partitioning)
 

@@ -47,6 +47,11 @@ def place_at(text: str | Path, root: Path = Path()) -> Place:
     return _objects().address(str(text)) if scheme_of(str(text)) else root / text
 
 
+def parallel_file_system(place: Place) -> Any:
+    """The file system of an address for DuckDB, whose threads read through one handle."""
+    return _objects().parallel_file_system(place)
+
+
 def _objects() -> Any:
     """objects.py, whose imports take a third of a second: a project in folders does not wait for them."""
     return import_module("nightloom.places.objects")

@@ -6,8 +6,10 @@ AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS and AZURE_STORAGE_ACCOUNT_KEY.
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -37,7 +39,7 @@ NO_CREDENTIALS = re.compile(r"169\.254\.\d+\.\d+|metadata\.google\.internal")
 
 
 class FileSystem(FsspecStore):
-    """obstore as fsspec's file system of a scheme, for UPath and DuckDB."""
+    """obstore as fsspec's file system of a scheme, for UPath."""
 
     def bucket(self, name: str) -> ObjectStore:
         """The library's own view of a bucket, which can more than a file system."""
@@ -50,8 +52,62 @@ class FileSystem(FsspecStore):
         return super()._open(path, mode, *rest, **options)
 
 
+class ParallelFile(io.RawIOBase):
+    """An object that the threads of one process read through one handle: each thread has a position of its own.
+
+    DuckDB (2.0) sets the position and reads in two calls, from several threads at once. With one position a thread gets
+    the bytes of another one.
+    """
+
+    def __init__(self, bucket: ObjectStore, path: str, size: int) -> None:
+        super().__init__()
+        self._bucket, self._path, self.size = bucket, path, size
+        self._positions: dict[int, int] = {}
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position of the calling thread."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size}[whence]
+        self._positions[threading.get_ident()] = start + offset
+        return start + offset
+
+    def tell(self) -> int:
+        """The position of the calling thread."""
+        return self._positions.get(threading.get_ident(), 0)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from the position of the calling thread on."""
+        start = self.tell()
+        end = self.size if size < 0 else min(start + size, self.size)
+        content = bytes(obstore.get_range(self._bucket, self._path, start=start, end=end)) if start < end else b""
+        self._positions[threading.get_ident()] = start + len(content)
+        return content
+
+
+class ParallelFileSystem(FileSystem):
+    """Files that several threads read through one handle, for DuckDB."""
+
+    def _open(self, path: str, mode: str = "rb", *rest: Any, **options: Any) -> Any:
+        if mode != "rb":
+            return super()._open(path, mode, *rest, **options)
+        bucket, name = self._split_path(path)
+        return ParallelFile(self.bucket(bucket), name, self.info(path)["size"])
+
+
 for _scheme in SCHEMES:
     fsspec.register_implementation(_scheme, type(f"{_scheme}FileSystem", (FileSystem,), {"protocol": _scheme}), True)
+PARALLEL = {scheme: type(f"{scheme}Parallel", (ParallelFileSystem,), {"protocol": scheme}) for scheme in SCHEMES}
+
+
+def parallel_file_system(place: UPath) -> ParallelFileSystem:
+    """The file system of a place, for DuckDB."""
+    made: ParallelFileSystem = PARALLEL[place.protocol](**place.fs.storage_options)
+    return made
 
 
 def address(text: str, seconds: float | None = None) -> UPath:
