@@ -20,6 +20,7 @@ import pyarrow as pa
 from nightloom.places import Place
 from spark_jobs.landing import find_file
 from spark_jobs.readers.arrow_rows import read_orc, read_parquet
+from spark_jobs.readers.avro_rows import read_avro
 from spark_jobs.readers.compression import DAMAGE_ERRORS, READ_AHEAD, unpack
 from spark_jobs.readers.csv_lines import read_csv
 from spark_jobs.readers.explode import explode
@@ -31,7 +32,7 @@ from spark_jobs.readers.text import TextLines, is_machine_fault
 RECORDS = "raw string, file string, file_modified_at timestamp, lines int, problem string, file_summary string"
 RECORDS_PER_BATCH = 4_096
 CHARACTERS_PER_BATCH = 32 << 20
-COLUMNAR = {"parquet": read_parquet, "orc": read_orc}
+WITH_SCHEMA = {"parquet": read_parquet, "orc": read_orc, "avro": read_avro}
 SCHEMA = pa.schema(
     [
         ("raw", pa.string()),
@@ -99,8 +100,8 @@ def _read_stream(stream: BufferedReader, layout: Layout, found: Found) -> Iterat
 
 
 def _read_format(stream: BufferedReader, layout: Layout, found: Found) -> Iterator[Record]:
-    if layout.format in COLUMNAR:
-        yield from COLUMNAR[layout.format](stream, layout, found)
+    if layout.format in WITH_SCHEMA:
+        yield from WITH_SCHEMA[layout.format](stream, layout, found)
         return
     text = TextLines(stream, layout.encoding, found, layout.delimiter)
     if layout.format == "csv":

@@ -25,6 +25,7 @@ KEYS_OF_FORMAT: dict[str, frozenset[str]] = {
     "python": OF_TEXT,
     "parquet": OF_FILES,
     "orc": OF_FILES,
+    "avro": OF_FILES,
     "kafka": frozenset({"servers", "topic"}),
 }
 """Format -> the keys that not every format has."""
@@ -54,7 +55,7 @@ class Source(Section):
     """Unique; part of the ingest checkpoint's path, so do not rename it."""
     kind: Literal["events", "items", "users"]
     """What one row is."""
-    format: Literal["json", "python", "csv", "parquet", "orc", "kafka"]
+    format: Literal["json", "python", "csv", "parquet", "orc", "avro", "kafka"]
     """`csv` is text with a delimiter between fields; `json` is one object a line, or an array of objects; `python` is
     one Python dict a line, such as `{'a': None}`. Packed files (gzip, bzip2, xz, zstd, lz4, zip) are unpacked, whatever
     their names. `kafka`: each message is a JSON object."""

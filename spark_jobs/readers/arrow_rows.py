@@ -1,4 +1,4 @@
-"""A Parquet or ORC file's rows -> records. A row with a value that JSON cannot hold is a record that says so."""
+"""Rows of Arrow, such as a Parquet or ORC file's -> records. A value that JSON cannot hold is named in its record."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _read(batches: Iterator[pa.RecordBatch], names: list[str], layout: Layout, f
     found.header = shorten(names)
     for batch in batches:
         found.lines += batch.num_rows
-        for record in _records(batch, names):
+        for record in row_records(batch, names):
             found.undecoded += MARK in record[0]
             yield record
 
@@ -88,14 +88,15 @@ def _with_zone(batch: pa.RecordBatch, int96: list[str]) -> pa.RecordBatch:
     return batch
 
 
-def _records(batch: pa.RecordBatch, names: list[str]) -> Iterator[Record]:
+def row_records(batch: pa.RecordBatch, names: list[str]) -> Iterator[Record]:
+    """A record for each row of a batch with columns of these names."""
     for values in zip(*map(_values, batch.columns), strict=True):
         row = dict(zip(names, values, strict=True))
         broken = [name for name, value in row.items() if value is UNREADABLE]
         for name in broken:
             del row[name]
         problem = f"the value of {', '.join(broken)} cannot be read" if broken else None
-        yield json.dumps(row, ensure_ascii=False, default=_text), 1, problem
+        yield json.dumps(row, ensure_ascii=False, default=as_text), 1, problem
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -104,10 +105,10 @@ def _values(column: pa.Array) -> list[Any]:
     try:
         values = column.to_pylist(maps_as_pydicts="strict")
     except FAULTS:
-        return [value if simple or value is UNREADABLE else _json_ready(value) for value in map(_value, column)]
+        return [value if simple or value is UNREADABLE else json_ready(value) for value in map(_value, column)]
     if pa.types.is_floating(column.type):
         return [value if value == value else None for value in values]  # JSON has no NaN
-    return list(values) if simple else list(map(_json_ready, values))
+    return list(values) if simple else list(map(json_ready, values))
 
 
 def _value(scalar: pa.Scalar) -> Any:
@@ -119,16 +120,17 @@ def _value(scalar: pa.Scalar) -> Any:
         return UNREADABLE
 
 
-def _json_ready(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """A nested value without NaN, and with texts as the keys of its maps."""
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else _text(key): _json_ready(each) for key, each in value.items()}
+        return {key if isinstance(key, str) else as_text(key): json_ready(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_json_ready(each) for each in value]
+        return [json_ready(each) for each in value]
     return value if value == value else None
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """A value that JSON does not have, as text."""
     return _decode(value) if isinstance(value, bytes) else str(value)
 
 

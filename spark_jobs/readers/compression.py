@@ -48,7 +48,7 @@ ARCHIVES = {
     b"\xff\x06\0\0sNaPpY": "a Snappy file", b"LZIP": "an lzip file", b"\x89LZO": "an lzop file",
 }  # fmt: skip
 DOCUMENTS = {
-    b"%PDF-": "a PDF file", b"SQLite format 3\0": "an SQLite database", b"Obj\x01": "an Avro file",
+    b"%PDF-": "a PDF file", b"SQLite format 3\0": "an SQLite database",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Excel workbook",
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
 """First bytes -> Python's encoding. UTF-32's first: UTF-16's mark is the beginning of it."""
-COLUMNAR = {b"PAR1\x15": "parquet", b"ORC\n": "orc"}
+COLUMNAR = {b"PAR1\x15": "parquet", b"ORC\n": "orc", b"Obj\x01": "avro"}
 CONTROL = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
 MAX_CONTROL = 0.05  # of the first bytes; more of them are no text
 MAX_LINE = 1 << 26  # characters; a longer line comes in pieces

@@ -17,7 +17,7 @@ MISTAKES = [
     ("", "[slate]\nk = 10\nstroed = 30\n", r"line 24: slate\.stroed: unknown key; .*Did you mean 'stored'\?"),
     ("", "[gates.data]\nmax_quarantine = 0.1\n", r"gates\.data\.max_quarantine: .*Did you mean 'max_quarantined'\?"),
     ("[[signals]]", "[[signal]]", r"line 17: signal: unknown key; .*Did you mean 'signals'\?"),
-    ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'csv', 'parquet', 'orc' or 'kafka'"),
+    ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'parquet', 'orc', 'avro' or 'kafka'"),
     ("event = \"'click'\"", "evnt = \"'click'\"", r"columns has 'evnt'; events have .*Did you mean 'event'\?"),
     ('user_id = "u"\n', "", r"columns lacks user_id; a source of events must say how it is made"),
     ('path = "landing"\n', "", r"line 4: sources\.0: format is 'json', so it needs path"),
