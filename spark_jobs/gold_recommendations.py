@@ -10,13 +10,14 @@ names another model: a backfill uses the one that scored the night first. Withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -24,16 +25,17 @@ import models
 from models.registry import RegisteredVersion
 from nightloom.contracts import HISTORIES, ITEM_STATS, ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import now
-from nightloom.lake.recommendations import dependent_nights, night_columns, nightly_lists
+from nightloom.lake.recommendations import StoredNight, dependent_nights, night_columns, nightly_lists
 from nightloom.night import stages
 from nightloom.night.run import run_stage
-from spark_jobs.changed_users import lists_view, note_interactions
+from spark_jobs.changed_users import note_interactions
 from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.context import SparkNight
+from spark_jobs.few_users import lists_of_few
 from spark_jobs.gold_histories import histories_until
 from spark_jobs.model_choice import MODEL, night_model
 from spark_jobs.scoring import LISTS, score
-from spark_jobs.scoring_scope import ScoringScope, scoring_scope
+from spark_jobs.scoring_scope import FewUsers, ManyUsers, lists_view, scoring_scope
 from spark_jobs.sent_model import SentModel
 
 if TYPE_CHECKING:
@@ -103,37 +105,63 @@ def main(night: SparkNight) -> None:
     up_to_date = is_up_to_date(night, RECOMMENDATIONS, *inputs, **tags)
     if up_to_date and not getattr(night.arguments, "full", False):
         return
-    with (
-        scoring_scope(night, lambda: model.model.item_ids, plan, without_history=without_history) as scope,
-        _lists(
-            night, model, plan, *_histories(night, scope, with_users=with_users, without_history=without_history)
-        ) as lists,
-    ):
-        _write(night, with_generated_at(lists, now()), scope)
+    attributes = {"with_users": with_users, "without_history": without_history}
+    with scoring_scope(night, lambda: model.model.item_ids, plan, without_history=without_history) as scope:
+        if isinstance(scope.scored, FewUsers):
+            _free_dependent_nights(night)
+            lists = lists_of_few(night, model, plan, scope.scored, **attributes)
+            replace_night(night, RECOMMENDATIONS, _placed(lists, night_columns(night.date, scope.previous)))
+        else:
+            _write_many(night, model, plan, scope.scored, scope.previous, **attributes)
     print(f"{night.stage}: scored {scope.reason}")
     night.tags["scored"] = scope.reason
 
 
-def _write(night: SparkNight, lists: DataFrame, scope: ScoringScope) -> None:
-    """Store the night's rows: new lists and those that are carried over from the previous night."""
-    rows = lists if scope.carried is None else lists.unionByName(scope.carried)
+def _free_dependent_nights(night: SparkNight) -> None:
+    """Write later nights that take lists from this one as full refreshes of their own."""
     for later in dependent_nights(night.lake, night.date):
-        _store(night, night.spark.sql(nightly_lists(night.lake, later, source=lists_view(night))), night_columns(later))
+        rows = night.spark.sql(nightly_lists(night.lake, later, source=lists_view(night)))
+        _store(night, rows, night_columns(later))
         print(f"{night.stage}: {later} took lists from {night.date}; it has its own now")
-    _store(night, rows, night_columns(night.date, scope.previous), in_process=scope.fits_in_process)
 
 
-def _store(night: SparkNight, rows: DataFrame, columns: dict[str, date], *, in_process: bool = False) -> None:
+def _placed(rows: pa.Table, columns: Mapping[str, date]) -> pa.Table:
+    """Rows with columns that have one value in all of them."""
+    for name, value in columns.items():
+        rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.date32()), rows.num_rows))
+    return rows
+
+
+def _write_many(
+    night: SparkNight,
+    model: RegisteredVersion,
+    plan: Plan | None,
+    scope: ManyUsers,
+    previous: StoredNight | None,
+    *,
+    with_users: bool,
+    without_history: bool,
+) -> None:
+    """Score by Spark, and store the night's rows: new lists and those that are carried over from the previous night."""
+    histories, count = _histories(night, scope, with_users=with_users, without_history=without_history)
+    with _lists(night, model, plan, histories, count) as lists:
+        rows = with_generated_at(lists, now())
+        _free_dependent_nights(night)
+        _store(
+            night,
+            rows if scope.carried is None else rows.unionByName(scope.carried),
+            night_columns(night.date, previous),
+        )
+
+
+def _store(night: SparkNight, rows: DataFrame, columns: Mapping[str, date]) -> None:
     for name, value in columns.items():
         rows = rows.withColumn(name, F.lit(value))
-    if in_process:  # Spark needs two seconds to commit
-        replace_night(night, RECOMMENDATIONS, rows.toArrow())
-    else:
-        night.overwrite(RECOMMENDATIONS, rows, f"night = {sql_date(columns['night'])}")
+    night.overwrite(RECOMMENDATIONS, rows, f"night = {sql_date(columns['night'])}")
 
 
 def _histories(
-    night: SparkNight, scope: ScoringScope, *, with_users: bool, without_history: bool
+    night: SparkNight, scope: ManyUsers, *, with_users: bool, without_history: bool
 ) -> tuple[DataFrame, int]:
     """The histories of the users who are scored, with their attributes; about how many users they are."""
     described = night.frame(USERS) if with_users else None

@@ -15,19 +15,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import duckdb
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.contracts import HISTORIES, RECOMMENDATIONS, USERS
 from nightloom.lake.duck import read_parquet, spilling_duckdb
-from nightloom.lake.recommendations import StoredNight, nightly_lists, previous_night, rows_to_carry
+from nightloom.lake.recommendations import StoredNight, files_of_night, previous_night, rows_to_carry
 from nightloom.literals import sql_name
+from nightloom.night.context import Night
 from spark_jobs.changed_users import (
     FullRefreshError,
     PreviousNight,
     Strings,
     changed_users,
-    lists_view,
+    create_lists_view,
 )
 from spark_jobs.commit_stamps import commit_stamp, newest_commit
 from spark_jobs.context import SparkNight, cached
@@ -45,22 +48,39 @@ HISTORY_COLUMNS = ("week", "user_id", "items", "weights", "at")
 
 
 @dataclass(frozen=True)
+class FewUsers:
+    """Users whose histories and lists fit in this process, which scores them."""
+
+    users: pa.Table
+    """Those who are scored (user_id)."""
+    histories: pa.Table
+    """Their rows of gold.histories (HISTORY_COLUMNS)."""
+    carried: pa.Table | None
+    """Rows (CARRIED_COLUMNS) of the previous night that are stored again."""
+
+
+@dataclass(frozen=True)
+class ManyUsers:
+    """Users whom Spark scores."""
+
+    users: DataFrame | None
+    """Those who are scored (user_id); None: everybody."""
+    count: int | None
+    """How many they are; None: everybody."""
+    histories: DataFrame
+    """Their rows of gold.histories (HISTORY_COLUMNS)."""
+    carried: DataFrame | None
+    """Rows (CARRIED_COLUMNS) of the previous night that are stored again."""
+
+
+@dataclass(frozen=True)
 class ScoringScope:
     """Which users are scored, and which lists of the previous night are stored again."""
 
     reason: str
-    histories: DataFrame
-    """Rows of gold.histories (HISTORY_COLUMNS) of the users who are scored."""
-    users: DataFrame | None = None
-    """Those users (user_id); None: everybody."""
-    count: int | None = None
-    """How many they are; None: everybody."""
+    scored: FewUsers | ManyUsers
     previous: StoredNight | None = None
     """The night whose lists unchanged users keep; None in a full refresh."""
-    carried: DataFrame | None = None
-    """Rows (CARRIED_COLUMNS) of the previous night that are stored again."""
-    fits_in_process: bool = False
-    """Whether the night's rows fit in this process."""
 
 
 @contextmanager
@@ -72,25 +92,27 @@ def scoring_scope(
     `item_ids` gives the items that the model knows: seldom called, because it reads the model. `without_history` says
     that the model also scores users who have attributes only.
     """
-    histories = night.frame(HISTORIES).select(*HISTORY_COLUMNS)
     with ExitStack() as opened:
         try:
             previous = _previous(night)
-            changed = opened.enter_context(cached(changed_users(night, previous, item_ids, plan)))
-            count = changed.count()
-            _check_share(previous.stored, count)
-            own = opened.enter_context(_histories_of(night, histories, changed, count))
-            _check_histories(night, previous, changed, own, count, without_history=without_history)
+            changed = changed_users(night, previous, item_ids, plan)
+            _check_share(previous.stored, changed.num_rows)
+            few = changed.num_rows + previous.stored.changed <= FEW_USERS
+            own = _histories_of(night, previous, changed, few=few, without_history=without_history)
         except FullRefreshError as why:
-            yield ScoringScope(f"everybody: {why}", histories)
+            histories = night.frame(HISTORIES).select(*HISTORY_COLUMNS)
+            yield ScoringScope(f"everybody: {why}", ManyUsers(None, None, histories, None))
             return
-        stored = previous.stored
+        stored, count = previous.stored, changed.num_rows
         reason = f"{count:,} users changed since {stored.night}"
         if not count and not stored.changed:
             reason = f"nobody changed since {stored.night}"
-        carried = _carried(night, stored, changed) if stored.changed or not count else None
-        fits = count + stored.changed <= FEW_USERS
-        yield ScoringScope(reason, own, changed, count, stored, carried, fits)
+        carries = bool(stored.changed or not count)
+        if few:
+            users: FewUsers | ManyUsers = FewUsers(changed, own, _carried(night, stored, changed) if carries else None)
+        else:
+            users = opened.enter_context(_many(night, stored, changed, carries=carries))
+        yield ScoringScope(reason, users, stored)
 
 
 def _check_share(previous: StoredNight, count: int) -> None:
@@ -98,54 +120,71 @@ def _check_share(previous: StoredNight, count: int) -> None:
         raise FullRefreshError(f"{count:,} users changed and {previous.changed:,} did before, of {previous.lists:,}")
 
 
-def _carried(night: SparkNight, previous: StoredNight, changed: DataFrame) -> DataFrame:
+def _carried(night: Night, previous: StoredNight, changed: pa.Table) -> pa.Table:
     """Lists of the previous night that are stored again, without those of users who changed now."""
-    rows = night.spark.sql(rows_to_carry(previous, lists_view(night)))
-    return rows.join(F.broadcast(changed), "user_id", "left_anti")
+    with spilling_duckdb(night.settings.place("scratch")) as db:
+        files = files_of_night(night.lake, RECOMMENDATIONS, previous.night)
+        read_parquet(db, files, union_by_name=True, hive_partitioning=True).create_view("stored")
+        db.register("changed", changed)
+        carried = rows_to_carry(previous, "stored")
+        return db.sql(f"FROM ({carried}) ANTI JOIN changed USING (user_id)").to_arrow_table()
+
+
+def lists_view(night: SparkNight) -> str:
+    """Name of a view of gold.recommendations as it is now; not pinned, for a stage's output is none of its inputs."""
+    night.spark.read.format("delta").load(night.lake.path(RECOMMENDATIONS)).createOrReplaceTempView("earlier_lists")
+    return "earlier_lists"
 
 
 @contextmanager
-def _histories_of(night: SparkNight, histories: DataFrame, changed: DataFrame, count: int) -> Iterator[DataFrame]:
-    """The histories of changed users; DuckDB finds those of few users in a fifth of Spark's time."""
-    if count > FEW_USERS:
-        with cached(histories.join(F.broadcast(changed), "user_id", "left_semi")) as rows:
-            yield rows
-        return
-    files = night.lake.files(HISTORIES, night.pin(HISTORIES))
+def _many(night: SparkNight, previous: StoredNight, changed: pa.Table, *, carries: bool) -> Iterator[ManyUsers]:
+    """The changed users for Spark."""
+    users = night.spark.createDataFrame(changed)
+    histories = night.frame(HISTORIES).select(*HISTORY_COLUMNS).join(F.broadcast(users), "user_id", "left_semi")
+    carried = None
+    if carries:
+        rows = night.spark.sql(rows_to_carry(previous, lists_view(night)))
+        carried = rows.join(F.broadcast(users), "user_id", "left_anti")
+    with cached(histories) as own:
+        yield ManyUsers(users, changed.num_rows, own, carried)
+
+
+def _histories_of(
+    night: Night, previous: PreviousNight, changed: pa.Table, *, few: bool, without_history: bool
+) -> pa.Table:
+    """The histories of the changed users; none of them where they are not `few`.
+
+    Raises FullRefreshError where a changed user had a list and can have none any more.
+    """
     names = ", ".join(map(sql_name, HISTORY_COLUMNS))
     with spilling_duckdb(night.settings.place("scratch")) as db:
-        db.register("changed", changed.toArrow())
-        read_parquet(db, files, hive_partitioning=True).create_view("histories")
-        own = db.sql(f"SELECT {names} FROM histories SEMI JOIN changed USING (user_id)").to_arrow_table()
-    yield night.spark.createDataFrame(own) if own.num_rows else histories.limit(0)  # Spark takes no empty Arrow table
-
-
-def _check_histories(
-    night: SparkNight,
-    previous: PreviousNight,
-    changed: DataFrame,
-    own: DataFrame,
-    count: int,
-    *,
-    without_history: bool,
-) -> None:
-    """Raises FullRefreshError where a changed user had a list and can have none any more."""
-    scorable = own.where(F.exists("at", lambda at: at < F.lit(night.end))).select("user_id").distinct()
-    if without_history:
-        described = night.frame(USERS).select("user_id").join(F.broadcast(changed), "user_id", "left_semi")
-        scorable = scorable.union(described).distinct()
-    if scorable.count() == count:
-        return
-    others = changed.join(scorable, "user_id", "left_anti").limit(MAX_WITHOUT_HISTORY)
-    gone = [row["user_id"] for row in others.collect()]
-    if gone:
-        lists = night.spark.sql(nightly_lists(night.lake, previous.night, source=lists_view(night)))
-        if len(gone) == MAX_WITHOUT_HISTORY or lists.where(F.col("user_id").isin(gone)).limit(1).count():
+        db.register("changed", changed)
+        read_parquet(db, night.lake.files(HISTORIES, night.pin(HISTORIES)), hive_partitioning=True).create_view("weeks")
+        own = f"SELECT {names} FROM weeks SEMI JOIN changed USING (user_id)"
+        db.execute(f"CREATE TEMP {'TABLE' if few else 'VIEW'} own AS {own}")
+        scorable = f"""SELECT user_id FROM own
+            WHERE len(list_filter("at", lambda moment: moment < TIMESTAMPTZ '{night.end.isoformat()}')) > 0"""
+        if without_history:
+            read_parquet(db, night.lake.files(USERS, night.pin(USERS))).create_view("described")
+            scorable += " UNION SELECT user_id FROM described"
+        missing = f"SELECT user_id FROM changed ANTI JOIN ({scorable}) USING (user_id) LIMIT {MAX_WITHOUT_HISTORY}"
+        db.execute(f"CREATE TEMP TABLE gone AS {missing}")
+        if _had_lists(night, previous, db):
             missing = "history or description" if without_history else "history"
             raise FullRefreshError(f"a user has no {missing} any more")
+        return db.sql(f"FROM own WHERE {str(few).lower()}").to_arrow_table()
 
 
-def _previous(night: SparkNight) -> PreviousNight:
+def _had_lists(night: Night, previous: PreviousNight, db: duckdb.DuckDBPyConnection) -> bool:
+    """Whether one of the users in `gone` had a list on the previous night, or they are too many to look."""
+    ((count,),) = db.sql("SELECT count(*) FROM gone").fetchall()
+    if not 0 < count < MAX_WITHOUT_HISTORY:
+        return bool(count)
+    create_lists_view(night, previous.night, db)
+    return bool(db.sql("SELECT 1 FROM lists SEMI JOIN gone USING (user_id) LIMIT 1").fetchall())
+
+
+def _previous(night: Night) -> PreviousNight:
     """The night that tonight's lists can start from. Raises FullRefreshError where there is none."""
     if getattr(night.arguments, "full", False):
         raise FullRefreshError("--full")

@@ -5,7 +5,7 @@ gold_recommendations.py calls this where nightloom.toml has slate rules; slate_s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import ITEM_STATS, ITEMS, SLATE_RULES
 from nightloom.lake import now
 from nightloom.lake.described_items import compile_slate
+from nightloom.night.context import Night
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import STATISTICS
 from spark_jobs.context import SparkNight, cached
@@ -36,14 +37,19 @@ def lists_by_rules(
     lists = histories.mapInArrow(score, SLATES)
     with cached(lists) as rows:
         yield rows.drop("rule_statistics").withColumn("model_version", F.lit(version))
-        _record_statistics(night, plan, rows)
+        sums = [F.sum(F.get("rule_statistics", F.lit(n))) for n in range(numbers_of(plan))]
+        users, *found = rows.agg(F.count("user_id"), *sums).collect()[0]
+        record_statistics(night, plan, users, [value or 0.0 for value in found])
 
 
-def _record_statistics(night: SparkNight, plan: Plan, lists: DataFrame) -> None:
-    numbers = len(plan.rules) * STATISTICS + 1
-    sums = [F.sum(F.get("rule_statistics", F.lit(n))) for n in range(numbers)]
-    users, *found = lists.agg(F.count("user_id"), *sums).collect()[0]
-    *statistics, relevance = [value or 0.0 for value in found]
+def numbers_of(plan: Plan) -> int:
+    """How many statistics the scoring by a plan gives."""
+    return len(plan.rules) * STATISTICS + 1
+
+
+def record_statistics(night: Night, plan: Plan, users: int, sums: Sequence[float]) -> None:
+    """Write what the rules did to the lists of `users` users; `sums`: of the statistics of slate_scoring.SLATES."""
+    *statistics, relevance = sums or [0.0] * numbers_of(plan)
     stamp = {"run_id": night.run_id, "night": night.date, "users": users, "counted_at": now()}
     declared, rows = dict(night.settings.slate.rules), []
     for number, compiled in enumerate(plan.rules):

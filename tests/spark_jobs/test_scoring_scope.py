@@ -18,7 +18,7 @@ from nightloom.lake.recommendations import logical_rows
 from nightloom.sql.query import Catalog, run_query
 from serving.history import read_profile
 from serving.replay import replay_list
-from spark_jobs import gold_similar_items
+from spark_jobs import gold_similar_items, scoring_scope
 from tests.spark_jobs.conftest import interpreted
 from tests.spark_jobs.scoring_lake import ScoringLake, after
 from tests.spark_jobs.small_project import EVENTS_ONLY, NOON, D, project
@@ -50,9 +50,15 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield shop
 
 
-def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(shop: ScoringLake, tmp_path: Path) -> None:
+def test_only_users_with_new_events_are_scored_and_the_night_has_every_list(
+    shop: ScoringLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.likes(("u1", "i7"), ("new", "i2"), at=NOON + timedelta(days=1))
+    twin = shop.twin(tmp_path / "many")
     assert shop.score(after(1)) == "2 users changed since 2024-03-01"
+    monkeypatch.setattr(scoring_scope, "FEW_USERS", 0)  # Spark scores them
+    assert twin.score(after(1)) == "2 users changed since 2024-03-01"
+    assert twin.lists(after(1)) == shop.lists(after(1))
     assert shop.scored(after(1)) == {"u1", "new"}
     assert shop.lists(after(1)) == shop.of_everybody(after(1), tmp_path)
     assert shop.lists(after(1))["u1"] != shop.lists(D)["u1"]
