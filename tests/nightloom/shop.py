@@ -32,6 +32,7 @@ from spark_jobs import (
     gold_item_stats,
     gold_popular,
     gold_recommendations,
+    gold_similar_items,
     silver_interactions,
     silver_items,
     silver_users,
@@ -66,6 +67,7 @@ GOLD: Stages = {
     stages.ITEM_STATS: gold_item_stats.main,
     stages.POPULAR: gold_popular.main,
     stages.RECOMMENDATIONS: gold_recommendations.main,
+    stages.SIMILAR_ITEMS: gold_similar_items.main,
 }
 LISTS: Stages = {stage: GOLD[stage] for stage in (stages.POPULAR, stages.RECOMMENDATIONS)}
 PUBLISHED: Stages = {stages.PUBLISH: publish}
