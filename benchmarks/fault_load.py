@@ -252,7 +252,7 @@ async def _drive(port: int, rate: int, seconds: float, faults: Faults, settle: f
             path = ROUTES[name].format(number // len(names) % len(ITEMS))
             replies.append(asyncio.create_task(connections.get(name, path)))
             if number % rate == rate // 2:
-                replies.append(asyncio.create_task(connections.get(CONSOLE, "/")))
+                replies.append(asyncio.create_task(connections.get(CONSOLE, "/console")))
         return Drive(list(await asyncio.gather(*replies)), *await moments)
 
 

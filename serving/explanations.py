@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
-from pathlib import Path
 
 import psutil
 from starlette.concurrency import run_in_threadpool
@@ -27,9 +26,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nightloom.errors import NightloomError
-from nightloom.pages.html import render
 from nightloom.settings import Settings
 from serving.web.errors import error_body
+from serving.web.problem import problem_page
 
 MAX_WAITING = 2
 """Questions that a worker, or the process itself, has at a time; one more is answered with 503."""
@@ -39,7 +38,6 @@ START_SECONDS = 60.0
 RETRY_SECONDS = 2
 TRIES = 2
 """The process may end by itself between two questions."""
-PROBLEM = Path(__file__).parent / "console" / "templates" / "problem.html"
 
 
 class ExplainerError(NightloomError):
@@ -89,7 +87,7 @@ class Answer:
 def failure(settings: Settings, page: bool, code: int, kind: str, message: str, busy: bool = False) -> Answer:
     """An error, as the API or the console shows it."""
     if page:
-        return Answer(code, render(PROBLEM, project=settings.project.name, message=message).encode(), page, busy)
+        return Answer(code, bytes(problem_page(settings, message, code).body), page, busy)
     return Answer(code, json.dumps({"error": {"code": kind, "message": message}}).encode(), page, busy)
 
 

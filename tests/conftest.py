@@ -14,6 +14,7 @@ TOGETHER = {
     "tests/spark_jobs/test_terminated.py": "stages",
     "tests/spark_jobs/": "spark",
     "tests/serving/test_rule_attribution.py": "attribution",
+    "tests/serving/test_console": "console",
     "tests/serving/test_explanations.py": "explanations",
     "tests/serving/test_requests.py": "requests",
     "tests/serving/test_stores.py": "servers",

@@ -107,16 +107,16 @@ def assert_harmless(page: str) -> None:
 
 def test_each_page_shows_texts_as_texts(client: Client, project: Project) -> None:
     for text in TEXTS:
-        page = client.get(f"/user?id={escaped(text)}")
+        page = client.get(f"/console/users?id={escaped(text)}")
         assert page.status_code == 200
         assert ("This user has no list" in page.text) == (text not in IDS), repr(text)
         assert_harmless(page.text)
-        for path in (f"/reports/{escaped(text)}", f"/data-docs/{escaped(text)}", f"/{escaped(text)}"):
+        for path in (f"/console/reports/{escaped(text)}", f"/console/data-docs/{escaped(text)}", f"/{escaped(text)}"):
             answer = client.get(path)
             assert answer.status_code == 404
             if answer.headers["content-type"] != "application/json":
                 assert_harmless(answer.text)
-    for path in ("/", "/quality", f"/reports/{NIGHT}"):
+    for path in ("/console", "/console/data", f"/console/reports/{NIGHT}"):
         assert_harmless(client.get(path).text)
     written = list(folder_of(project.settings.place("home")).rglob("*.html"))
     assert len(written) > 20
@@ -130,7 +130,7 @@ def test_a_recommendation_of_a_hostile_item_to_a_hostile_user_is_explained(clien
         why = client.get(f"/v1/users/{escaped(user)}/explain?item={escaped(item)}").json()
         assert (why["user"], why["item_id"], why["rank"]) == (user, item, 1)
         assert why["causes"]
-        page = client.get(f"/explain?user={escaped(user)}&item={escaped(item)}")
+        page = client.get(f"/console/explain?user={escaped(user)}&item={escaped(item)}")
         assert page.status_code == 200
         assert_harmless(page.text)
 

@@ -193,3 +193,23 @@ REOPENINGS = Table(
     retention_days=400,
     checks=(("at_least_one_row", "rows >= 1"),),
 )
+
+ACTIONS = Table(
+    "ops",
+    "actions",
+    "One row for the beginning of each action in the console, and one for its end: who, what, why, its outcome.",
+    (
+        required("action_id", "string", "The action: its time and a random part"),
+        required("at", "timestamp", "When it began, or ended, UTC"),
+        required("status", "string", "started, done or failed"),
+        required("action", "string", "rollback, block and the like, as docs/console.md names them"),
+        required("subject", "string", "What it was done to: a version, an item, a night, records"),
+        required("by", "string", "Name of the key with which the person signed in"),
+        required("why", "string", "The person's reason"),
+        required("host", "string", "Machine that did it"),
+        Column("outcome", "string", "What came of it, or the error"),
+    ),
+    key=("action_id", "status"),
+    checks=(("known_status", "status IN ('started', 'done', 'failed')"), *non_empty("by", "why")),
+    readers=("engineer",),
+)

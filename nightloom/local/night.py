@@ -25,6 +25,7 @@ from nightloom.local.dags_test import DatabaseRuns, check_alive, dags_test, star
 from nightloom.local.remote_airflow import remote_airflow, remote_failures, require_started
 from nightloom.night import stages
 from nightloom.night.days import last_complete_day, require_complete
+from nightloom.night.gates import override_gate
 from nightloom.night.records import NIGHTLY, last_attempts, last_publish, outcome, stage_runs
 from nightloom.night.run import RUN_ID_VARIABLE
 from nightloom.settings import Settings
@@ -48,13 +49,22 @@ class NightFailedError(AirflowError):
 @click.option(
     "--dag", type=click.Choice(["nightly", "retraining", "maintenance"]), default="nightly", show_default=True
 )
-def night(night_date: datetime | None, incomplete: bool, dag: str) -> None:
+@click.option(
+    "--override",
+    nargs=2,
+    metavar="GATE 'WHO: WHY'",
+    help="First let the night pass its closed gate data, model or slate.",
+)
+def night(night_date: datetime | None, incomplete: bool, dag: str, override: tuple[str, str] | None) -> None:
     """Run one night through Airflow, here and now; exit code 3 when a gate closed, 1 when a task failed.
 
     With places.airflow_url the Airflow there does the work.
     """
     day = night_date.date() if night_date else last_complete_day(now())
     require_complete(day, now(), incomplete=incomplete)
+    if override is not None:
+        override_gate(Lake(settings_module.load().place("lake")), override[0], day, override[1])
+        click.echo(f"The {override[0]} gate is overridden for {day}, by {override[1]}")
     began = time.monotonic()
     if (settings := settings_module.load(reach=False)).places.airflow_url:  # the places are there, not here
         return _run_remotely(settings, dag, day, incomplete)

@@ -1,4 +1,7 @@
-"""Template + values -> HTML. Values are escaped; an undefined one is an error."""
+"""Template + values -> HTML. Values are escaped; an undefined one is an error.
+
+Signs that turn the direction of a text are written as \\u202e and the like: a name cannot make a line read backwards.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 SHARED = Path(__file__).parent / "templates"
+TURNING = {
+    number: f"\\u{number:04x}" for number in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Unicode's signs for the direction of a text -> how a page shows them."""
 
 
 def render(template: Path, **values: Any) -> str:
@@ -26,11 +34,21 @@ def _environment(folder: Path) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=show_turning_signs,
     )
     made.filters |= {
         "day": day, "moment": moment, "ago": ago, "duration": duration, "thousands": thousands, "cell": cell,
+        "unchanged": escape,
     }  # fmt: skip
     return made
+
+
+def show_turning_signs(value: Any) -> Any:
+    """What a template prints -> the same, with the signs of TURNING made visible; markup has been through this.
+
+    The filter `unchanged` makes markup of a text as it is, for the field of a form that sends it back.
+    """
+    return value.translate(TURNING) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def day(value: date | str) -> str:

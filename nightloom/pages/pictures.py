@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from nightloom.pages.html import TURNING
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -37,4 +39,5 @@ def svg(figure: Figure) -> Markup:
     drawn = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "nightloom", "svg.fonttype": "none"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return Markup(drawn.getvalue()[drawn.getvalue().index("<svg") :])
+    text = drawn.getvalue()
+    return Markup(text[text.index("<svg") :].translate(TURNING))

@@ -34,6 +34,7 @@ from nightloom.terminal import screen
 
 DEFAULT_LIMIT = 20
 """Rows that `show` prints by default."""
+BY = click.option("--by", help="Your name; default: the user of this machine.")
 
 
 class QuarantineError(NightloomError):
@@ -105,8 +106,11 @@ def show(state: str | None, limit: int, as_json: bool, **filters: Any) -> None:
     "--from", "file", type=click.Path(exists=True, path_type=Path), help="Mended rows: row_id and raw a line."
 )
 @click.option("--why", default="replayed", show_default=True, help="Stored with each row and your name.")
+@BY
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_run: bool, **filters: Any) -> None:
+def replay(
+    everything: bool, raw: str | None, file: Path | None, why: str, by: str | None, dry_run: bool, **filters: Any
+) -> None:
     """Put rows into bronze again: after nightloom.toml was mended, or with mended records."""
     lake = _lake()
     mended = _read_mended(file) if file else {}
@@ -118,7 +122,7 @@ def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_r
             raise QuarantineError(f"--raw mends one row, but {len(rows):,} were chosen; name one with --row")
         mended = {rows["row_id"][0].as_py(): raw}
     if not dry_run:
-        replay_rows(lake, rows, mended, _signature(why))
+        replay_rows(lake, rows, mended, _signature(by, why))
     what = "would go in again" if dry_run else "went in again"
     click.echo(f"{len(rows):,} rows {what}, {len(mended):,} of them mended; the next night takes them.")
 
@@ -127,11 +131,12 @@ def replay(everything: bool, raw: str | None, file: Path | None, why: str, dry_r
 @_filters
 @click.option("--everything", is_flag=True, help="All rows that wait; otherwise choose with the options above.")
 @click.option("--why", required=True, help="Stored with each row and your name.")
-def discard(everything: bool, why: str, **filters: Any) -> None:
+@BY
+def discard(everything: bool, why: str, by: str | None, **filters: Any) -> None:
     """Mark rows as not worth mending. They stay in bronze and in quarantine."""
     lake = _lake()
     rows = _waiting_rows(lake, everything, filters)
-    record_decision(lake, rows["row_id"].to_pylist(), DISCARDED, _signature(why))
+    record_decision(lake, rows["row_id"].to_pylist(), DISCARDED, _signature(by, why))
     click.echo(f"{len(rows):,} rows discarded.")
 
 
@@ -178,8 +183,8 @@ def _format_row(row: Row) -> str:
     return "\n".join(lines)
 
 
-def _signature(why: str) -> str:
-    return f"{getpass.getuser()}: {why}"
+def _signature(by: str | None, why: str) -> str:
+    return f"{by or getpass.getuser()}: {why}"
 
 
 def _lake() -> Lake:

@@ -14,12 +14,11 @@ from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, SimpleUser, UnauthenticatedUser
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nightloom.lake import now
-from nightloom.pages.html import render
 from nightloom.settings import Settings
 from serving.access import keys, policy
 from serving.access.keys import Key, KeyRing
@@ -27,8 +26,8 @@ from serving.access.limits import Limits
 from serving.access.policy import Group, Rule
 from serving.access.sessions import COOKIE, verify_session
 from serving.access.watched_keys import WatchedKeys
-from serving.console.pages import TEMPLATES
 from serving.web.errors import error_response
+from serving.web.problem import problem_page
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HERE = ("same-origin", "none")
@@ -152,9 +151,7 @@ class Guard:
             query = scope["query_string"].decode("latin1")
             asked = quote(scope["path"], safe="/") + (f"?{query}" if query else "")
             return RedirectResponse(f"/sign-in?next={quote(asked, safe='')}", 303)
-        project = self._access.settings.project.name
-        page = render(TEMPLATES / "problem.html", project=project, message=f"{refusal.message}.")
-        return HTMLResponse(page, refusal.status, refusal.headers)
+        return problem_page(self._access.settings, f"{refusal.message}.", refusal.status, refusal.headers)
 
 
 def session_cookie(headers: Headers) -> str | None:

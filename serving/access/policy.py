@@ -32,6 +32,8 @@ class Rule(NamedTuple):
 READ = Rule(Group.PUBLIC, Scope.READ)
 OPERATE = Rule(Group.CONSOLE, Scope.ADMIN)
 LOOK_UP = Rule(Group.CONSOLE, Scope.PERSONAL)
+MOVED = Rule(Group.CONSOLE, None)
+"""An earlier address: it leads to the present one, which asks for the key."""
 
 RULES: dict[str, Rule] = {
     "/healthz": Rule(Group.EVERY, None),
@@ -46,11 +48,26 @@ RULES: dict[str, Rule] = {
     "/v1/users/{user:path}/explain": Rule(Group.PERSONAL, Scope.PERSONAL),
     "/sign-in": Rule(Group.CONSOLE, None),
     "/sign-out": Rule(Group.CONSOLE, None),
-    "/": OPERATE,
-    "/reports/{night}": OPERATE,
-    "/quality": OPERATE,
-    "/data-docs/{page:path}": OPERATE,
-    "/user": LOOK_UP,
-    "/explain": LOOK_UP,
+    "/console": OPERATE,
+    "/console/nights": OPERATE,
+    "/console/nights/{night}": OPERATE,
+    "/console/nights/{night}/log": OPERATE,
+    "/console/reports/{name}": OPERATE,
+    "/console/models": OPERATE,
+    "/console/users": LOOK_UP,
+    "/console/explain": LOOK_UP,
+    "/console/items": OPERATE,
+    "/console/publishes": OPERATE,
+    "/console/data": OPERATE,
+    "/console/data/quarantine": OPERATE,
+    "/console/data-docs/{page:path}": OPERATE,
+    "/console/actions": OPERATE,
+    "/console/actions/{name}": OPERATE,
+    "/": MOVED,
+    "/user": MOVED,
+    "/explain": MOVED,
+    "/reports/{name}": MOVED,
+    "/quality": MOVED,
+    "/data-docs/{page:path}": MOVED,
 }
 """A route's path, as the app declares it -> its rule."""

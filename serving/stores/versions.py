@@ -156,16 +156,19 @@ def flip(store: Store, push: Push) -> Push:
     return _make_current(store, push)
 
 
-def rollback(store: Store, why: str) -> tuple[int, int]:
+def rollback(store: Store, why: str, expected: int | None = None) -> tuple[int, int]:
     """Flip back to the newest BACKUP and mark the current version ROLLED_BACK for good; ends a pin.
 
-    Returns the bad version and the version that is served now.
+    Returns the bad version and the version that is served now. With `expected` another current version is an error: who
+    looked at one version must not roll back the next one.
     """
     with store.exclusive_lock():
         recover(store)
         bad = current_version(store)
         if bad is None:
             raise StoreError(f"{store.location}: nothing is published, so nothing can be rolled back")
+        if expected not in (None, bad):
+            raise StoreError(f"{version_name(bad)} is served now, not {version_name(expected)}; look at it first")
         _newest_backup_before(store, bad)  # raises before anything is marked
         store.write_note(PINNED, None)
         # Marked before the flip: killed in between, the mark stands and recover() finishes the flip.

@@ -52,7 +52,7 @@ DATA_DOCS_HEADERS: Headers = [
     (b"referrer-policy", b"no-referrer"),
     (b"vary", b"accept-encoding"),
 ]
-DATA_DOCS = "/data-docs/"
+DATA_DOCS = "/console/data-docs/"
 log = logging.getLogger(__name__)
 
 

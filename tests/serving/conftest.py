@@ -265,6 +265,14 @@ def moment(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(seconds=5)
 
 
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A shop with three nights, models and quarantine, for the tests of the console."""
+    from tests.serving.console_shop import make_shop  # it is made of what is above
+
+    return make_shop(tmp_path_factory.mktemp("shop"))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """An empty project."""

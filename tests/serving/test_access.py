@@ -17,6 +17,7 @@ from nightloom.lake import now
 from serving.access import policy
 from serving.access.keys import NewKey, Scope, add_key, make_key, revoke_key, rotate_key
 from serving.access.sessions import COOKIE
+from serving.console import pages
 from serving.stores import store_class
 
 SECONDS_UNTIL_KNOWN = 10
@@ -31,16 +32,32 @@ ENDPOINTS: dict[str, tuple[str, Scope | None]] = {
     "/v1/openapi.json": ("/v1/openapi.json", None),
     "/v1/users/{user:path}/explain": ("/v1/users/u1/explain", Scope.PERSONAL),
     "/sign-in": ("/sign-in", None),
-    "/": ("/", Scope.ADMIN),
-    "/reports/{night}": ("/reports/2026-03-14", Scope.ADMIN),
-    "/quality": ("/quality", Scope.ADMIN),
-    "/data-docs/{page:path}": ("/data-docs/index.html", Scope.ADMIN),
-    "/user": ("/user?id=u1", Scope.PERSONAL),
-    "/explain": ("/explain", Scope.PERSONAL),
+    "/console": ("/console", Scope.ADMIN),
+    "/console/nights": ("/console/nights", Scope.ADMIN),
+    "/console/nights/{night}": ("/console/nights/2026-03-14", Scope.ADMIN),
+    "/console/nights/{night}/log": ("/console/nights/2026-03-14/log?stage=x", Scope.ADMIN),
+    "/console/reports/{name}": ("/console/reports/2026-03-14", Scope.ADMIN),
+    "/console/models": ("/console/models", Scope.ADMIN),
+    "/console/users": ("/console/users?id=u1", Scope.PERSONAL),
+    "/console/explain": ("/console/explain", Scope.PERSONAL),
+    "/console/items": ("/console/items?id=i1", Scope.ADMIN),
+    "/console/publishes": ("/console/publishes", Scope.ADMIN),
+    "/console/data": ("/console/data", Scope.ADMIN),
+    "/console/data/quarantine": ("/console/data/quarantine", Scope.ADMIN),
+    "/console/data-docs/{page:path}": ("/console/data-docs/index.html", Scope.ADMIN),
+    "/console/actions": ("/console/actions", Scope.ADMIN),
+    "/console/actions/{name}": ("/console/actions/x", Scope.ADMIN),
+    "/": ("/", None),
+    "/user": ("/user?id=u1", None),
+    "/explain": ("/explain?user=u1&item=i1", None),
+    "/reports/{name}": ("/reports/2026-03-14", None),
+    "/quality": ("/quality", None),
+    "/data-docs/{page:path}": ("/data-docs/a/b.html", None),
 }
 """A route's path -> a request for it, and the one scope that opens it."""
 POSTS: dict[str, Scope | None] = {
     "/sign-in": None, "/sign-out": None, "/v1/events": Scope.EVENTS, "/v1/recommendations": Scope.READ,
+    "/console/actions/{name}": Scope.ADMIN,
 }  # fmt: skip
 
 
@@ -119,10 +136,27 @@ def test_an_endpoint_opens_with_its_scope_alone(path: str, client: httpx.Client,
         assert status not in (401, 429, 500), (scope, status)
     without = client.get(asked)
     console = policy.RULES[path].group is policy.Group.CONSOLE
-    assert without.status_code == (200 if needed is None else 303 if console else 401)
+    moved = path in pages.MOVED
+    assert without.status_code == (308 if moved else 200 if needed is None else 303 if console else 401)
     if needed and not console:
         assert without.headers["www-authenticate"].startswith("Bearer")
         assert without.json()["error"]["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/", "/console"),
+        ("/user?id=a%2Fb%3C", "/console/users?id=a%2Fb%3C"),
+        ("/explain?user=u1&item=i1", "/console/explain?user=u1&item=i1"),
+        ("/reports/2026-03-14", "/console/reports/2026-03-14"),
+        ("/quality", "/console/data"),
+        ("/data-docs/a/b%22.html", "/console/data-docs/a/b%22.html"),
+        ("/data-docs//evil.example", "/console/data-docs//evil.example"),
+    ],
+)
+def test_an_earlier_address_leads_to_the_present_one(path: str, target: str, client: httpx.Client) -> None:
+    assert client.get(path).headers["location"] == target
 
 
 def test_events_are_taken_with_their_scope_alone(client: httpx.Client, keys: dict[Scope, str]) -> None:
@@ -194,25 +228,30 @@ def test_a_damaged_or_missing_file_of_keys_opens_nothing(
 
 def sign_in(client: httpx.Client, text: str, **headers: str) -> httpx.Response:
     given = {"Sec-Fetch-Site": "same-origin"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post("/sign-in", data={"key": text, "next": "/quality"}, headers=given)
+    return client.post("/sign-in", data={"key": text, "next": "/console/data"}, headers=given)
 
 
 def test_a_session_opens_the_console_and_nothing_else(client: httpx.Client, keys: dict[Scope, str]) -> None:
-    away = client.get("/quality?x=1")
-    assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=%2Fquality%3Fx%3D1")
+    away = client.get("/console/data?x=1")
+    assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=%2Fconsole%2Fdata%3Fx%3D1")
     answer = sign_in(client, keys[Scope.ADMIN])
-    assert (answer.status_code, answer.headers["location"]) == (303, "/quality")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/data")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert keys[Scope.ADMIN].split("_")[2] not in cookie
     value = cookie.split("=", 1)[1].split(";")[0]
     session = {"Cookie": f'other={{"a": 1}}; {COOKIE}={value}; =x'}  # cookies of other programs of this host, too
-    assert "Signed in as only admin" in client.get("/", headers=session).text
-    assert client.get("/user?id=u1", headers=session).status_code == 403
+    assert "Signed in as only admin" in client.get("/console", headers=session).text
+    assert client.get("/console/users?id=u1", headers=session).status_code == 403
     assert client.get("/v1/popular", headers=session).status_code == 401
     for changed in (value[:-1], value.replace(".", "..", 1), "", "x.1.y.z", prolonged(value)):
-        assert client.get("/", headers={"Cookie": f"{COOKIE}={changed}"}).status_code == 303
+        assert client.get("/console", headers={"Cookie": f"{COOKIE}={changed}"}).status_code == 303
+
+
+def test_a_key_for_users_alone_signs_in_to_their_page(client: httpx.Client, keys: dict[Scope, str]) -> None:
+    answer = client.post("/sign-in", data={"key": keys[Scope.PERSONAL]}, headers={"Sec-Fetch-Site": "same-origin"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/users")
 
 
 def prolonged(cookie: str) -> str:
@@ -225,9 +264,9 @@ def test_a_session_ends_with_its_key(client: httpx.Client, root: Path) -> None:
     text = key(root, "operator", Scope.ADMIN)
     until(lambda: sign_in(client, text).status_code == 303)
     session = {"Cookie": sign_in(client, text).headers["set-cookie"].split(";")[0]}
-    assert client.get("/", headers=session).status_code == 200
+    assert client.get("/console", headers=session).status_code == 200
     revoke_key(folder(root), "operator")
-    until(lambda: client.get("/", headers=session).status_code == 303)
+    until(lambda: client.get("/console", headers=session).status_code == 303)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +294,7 @@ def test_the_form_leads_to_no_other_site_and_shows_text_as_text(client: httpx.Cl
         answer = client.post(
             "/sign-in", data={"key": keys[Scope.ADMIN], "next": target}, headers={"Sec-Fetch-Site": "same-origin"}
         )
-        assert answer.headers["location"] == "/", target
+        assert answer.headers["location"] == "/console", target
     page = client.get("/sign-in", params={"next": '/"><script>alert(1)</script>'}).text
     assert "<script>" not in page
     assert sign_in(client, keys[Scope.READ]).status_code == 403
@@ -280,9 +319,9 @@ def test_without_a_key_this_machine_is_answered_until_there_is_one(tmp_path: Pat
     with server(tmp_path) as client:
         assert "There is no key: only this machine is answered." in (tmp_path / "api.log").read_text(encoding="utf8")
         assert client.get("/v1/popular").status_code == 200
-        assert client.get("/").status_code == 200
-        assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
-        assert client.get("/sign-in").headers["location"] == "/"
+        assert client.get("/console").status_code == 200
+        assert client.get("/console", headers={"Host": "evil.example"}).status_code == 403
+        assert client.get("/sign-in").headers["location"] == "/console"
         text = key(tmp_path, "shop", Scope.READ)
         until(lambda: client.get("/v1/popular").status_code == 401)
         assert client.get("/v1/popular", headers=bearer(text)).status_code == 200
@@ -293,10 +332,10 @@ def test_groups_answer_at_their_own_addresses(tmp_path: Path) -> None:
     serving = f'\n[serving]\npersonal = "off"\nconsole = "127.0.0.1:{console}"\n'
     with server(tmp_path, serving=serving) as client:
         assert client.get("/v1/popular").status_code == 200
-        assert client.get("/").status_code == 404
+        assert client.get("/console").status_code == 404
         assert client.get("/v1/users/u1/explain").status_code == 404
         at_console = f"http://127.0.0.1:{console}"
-        assert client.get(f"{at_console}/").status_code == 200
+        assert client.get(f"{at_console}/console").status_code == 200
         assert client.get(f"{at_console}/healthz").status_code == 200
         assert client.get(f"{at_console}/v1/popular").status_code == 404
         assert client.get(f"{at_console}/v1/users/u1/explain").status_code == 404

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NEXT = date(1998, 4, 22)
 
 
-def page(project: Project, path: str = "/", code: int = 200) -> str:
+def page(project: Project, path: str = "/console", code: int = 200) -> str:
     """A page's text, entities resolved."""
     answer = project.client().get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (code, "text/html; charset=utf-8")
@@ -31,22 +31,22 @@ def page(project: Project, path: str = "/", code: int = 200) -> str:
 
 
 def test_data_quality_and_data_docs_are_pages(project: Project) -> None:
-    assert "No gate has checked the data yet." in page(project, "/quality")
+    assert "No gate has checked the data yet." in page(project, "/console/data")
     project.plant_items()
     validate(project.night(), [ITEMS], [Measure(ITEMS, "rows of items", 3.0, "3 rows", 5.0, 9.0)])
-    text = page(project, "/quality")
+    text = page(project, "/console/data")
     assert "rows of items" in text
     assert 'class="mark-of mild" title="1998-04-21"' in text
     assert re.search(r"\d+ others passed every night", text)
-    docs = page(project, "/data-docs/index.html")
+    docs = page(project, "/console/data-docs/index.html")
     assert "silver.items" in docs
-    assert "no page of Data Docs" in page(project, "/data-docs/%2e%2e/secret.html", 404)
-    assert "no page of Data Docs" in page(project, "/data-docs/suites/silver/items.json", 404)
+    assert "no page of Data Docs" in page(project, "/console/data-docs/%2e%2e/secret.html", 404)
+    assert "no page of Data Docs" in page(project, "/console/data-docs/suites/silver/items.json", 404)
 
 
 def test_an_empty_project_says_what_to_do(project: Project) -> None:
     assert "Nothing is published yet" in page(project)
-    assert "nothing is published yet; run a night first" in page(project, "/user?id=u1", 503)
+    assert "nothing is published yet; run a night first" in page(project, "/console/users?id=u1", 503)
 
 
 def test_the_first_page_shows_what_is_served_the_gates_and_the_night(project: Project) -> None:
@@ -72,17 +72,17 @@ def test_a_closed_gate_says_why_and_what_is_still_served(project: Project) -> No
 def test_a_user_page_shows_history_list_and_reasons(project: Project) -> None:
     project.plant_all().judge()
     project.publish()
-    text = page(project, "/user?id=u1")
+    text = page(project, "/console/users?id=u1")
     assert "2 interactions up to 21 April 1998" in text
     assert 'Film "1" <é>' in text
-    assert "/explain?user=u1&item=3" in text
-    assert "This user has no list" in page(project, "/user?id=<script>")
+    assert "/console/explain?user=u1&item=3" in text
+    assert "This user has no list" in page(project, "/console/users?id=<script>")
 
 
 def test_markup_in_an_id_is_shown_and_not_run(project: Project) -> None:
     project.plant_all().judge()
     project.publish()
-    answer = project.client().get("/user?id=<script>alert(1)</script>")
+    answer = project.client().get("/console/users?id=<script>alert(1)</script>")
     assert "<script>" not in answer.text
 
 
@@ -115,8 +115,8 @@ def test_the_report_is_one_page_without_outside_parts_and_the_console_links_to_i
     assert (
         "v000001 serves 8 lists of the night of 1998-04-21 by model version 7; 2 stages took" in capsys.readouterr().out
     )
-    text = page(project, "/reports/1998-04-21")
+    text = page(project, "/console/reports/1998-04-21")
     assert 'Film "3" <é>' in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-    assert 'href="/reports/1998-04-21"' in page(project)
-    assert "no report of the night" in page(project, "/reports/1998-04-22", 404)
+    assert 'href="/console/reports/1998-04-21"' in page(project, "/console/nights/1998-04-21")
+    assert "no report of the night" in page(project, "/console/reports/1998-04-22", 404)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NEXT = date(1998, 4, 22)
 PATHS = (
     "/v1/users/u1/recommendations", "/v1/users/nobody/recommendations", "/v1/popular", "/v1/popular?segment=market=DE",
-    "/v1/items/1/similar", "/v1/items/3", "/v1/items/12", "/v1/status", "/healthz", "/", "/user?id=u1",
+    "/v1/items/1/similar", "/v1/items/3", "/v1/items/12", "/v1/status", "/healthz", "/console", "/console/users?id=u1",
 )  # fmt: skip
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "emptied": lambda place: cut(place, 0),
@@ -67,7 +67,7 @@ def test_readers_of_a_damaged_store_get_stale_answers_and_the_next_push_heals_it
         assert_answers(running, stale=False)
         do_damage(place)
         assert_answers(running, stale=True)
-        assert "The store is in trouble" in running.get("/").text
+        assert "The store is in trouble" in running.get("/console").text
         restarted = published.client()
         assert_answers(restarted, stale=True)
         assert str(place) in restarted.get("/v1/status").json()["trouble"]

@@ -46,7 +46,7 @@ def test_no_browser_runs_or_frames_an_answer(client: Client, path: str) -> None:
 
 
 def test_a_page_runs_no_script_and_nobody_frames_it(client: Client) -> None:
-    policy = client.get("/user?id=u1").headers["content-security-policy"]
+    policy = client.get("/console/users?id=u1").headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
     assert "frame-ancestors 'none'" in policy

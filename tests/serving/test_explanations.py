@@ -24,7 +24,7 @@ from tests.serving.test_explain import trained_and_published
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what MLflow and SQLAlchemy say of themselves
 ROOT = Path(__file__).parents[2]
-EXPLAIN, PAGE, LIST = "/v1/users/u0/explain?item=3", "/explain?user=u0&item=3", "/v1/users/u0/recommendations"
+EXPLAIN, PAGE, LIST = "/v1/users/u0/explain?item=3", "/console/explain?user=u0&item=3", "/v1/users/u0/recommendations"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_explanations_take_no_memory_of_the_process_that_serves_lists(server: Server) -> None:
-    server.get("/user?id=u0")
+    server.get("/console/users?id=u0")
     before = server.process.memory_info().rss
     code, body, _ = server.get(EXPLAIN)
     assert (code, json.loads(body)["model"]) == (200, "als version 1")
@@ -93,7 +93,7 @@ def test_an_item_that_is_not_listed_and_a_question_without_one_are_refused(serve
     assert (code, json.loads(body)["error"]["code"]) == (404, "not_listed")
     code, body, _ = server.get("/v1/users/u0/explain")
     assert (code, json.loads(body)["error"]["code"]) == (400, "bad_request")
-    code, body, _ = server.get("/explain?user=u0&item=99")
+    code, body, _ = server.get("/console/explain?user=u0&item=99")
     assert code == 404
     assert "item 99 is not in the personal list of user u0" in body
 

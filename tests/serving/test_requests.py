@@ -65,9 +65,9 @@ HOSTILE: dict[bytes, int] = {
     b"GET /reports/%00": 404,
     b"GET /reports/" + LONG: 404,
     b"GET /reports/2026-99-99": 404,
-    b"GET /data-docs/%00.html": 404,
-    b"GET /data-docs/" + LONG + b".html": 404,
-    b"GET /data-docs/..%2f..%2fnightloom.toml": 404,
+    b"GET /console/data-docs/%00.html": 404,
+    b"GET /console/data-docs/" + LONG + b".html": 404,
+    b"GET /console/data-docs/..%2f..%2fnightloom.toml": 404,
 }
 """Method and target -> status. Bytes beyond the last space of a target with spaces are no HTTP version."""
 HEADERS: dict[bytes, int] = {

@@ -152,7 +152,13 @@ def test_a_first_night_without_a_model_publishes_the_popular_lists_and_every_pag
     assert "1 user or more who liked something new in the last 14 days" in expected
     assert "gates.model.mode = 'disabled'" in expected
     assert shop.warnings("slate")["lists"][0] == "no model is champion: popular lists alone"
-    paths = ("/v1/users/anna/recommendations", "/v1/items/i1/similar", "/v1/status", "/", f"/reports/{D}")
+    paths = (
+        "/v1/users/anna/recommendations",
+        "/v1/items/i1/similar",
+        "/v1/status",
+        "/console",
+        f"/console/reports/{D}",
+    )
     answer, similar, status, home, page = shop.get(*paths)
     assert (answer["source"], answer["model_version"], items(answer)) == ("popular", "none", ["i1", "i0"])
     assert (similar["source"], items(similar)) == ("popular", ["i0"])
@@ -176,7 +182,7 @@ def test_the_next_night_has_a_champion_and_a_user_who_has_seen_every_item_stops_
     assert shop.warnings("slate") == {
         "empty_lists": ("0.0714 (1 of 14 lists; these users get the popular list)", "at most 0.05")
     }
-    paths = ("/v1/users/bot/recommendations", "/v1/users/u0/recommendations", "/v1/status", "/user?id=bot")
+    paths = ("/v1/users/bot/recommendations", "/v1/users/u0/recommendations", "/v1/status", "/console/users?id=bot")
     of_bot, of_u0, status, page = shop.get(*paths)
     assert (of_bot["source"], sorted(items(of_bot))) == ("popular", [f"i{n}" for n in range(8)])
     assert (of_u0["source"], sorted(items(of_u0))) == ("personal", ["i3", "i4", "i5", "i6", "i7"])

@@ -1,34 +1,61 @@
-"""The console's page of data quality, and the pages of Data Docs."""
+"""The console's data: the tables with grain and freshness, the quality over the last nights, pages of Data Docs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from expectations.trends import NOT_CHECKED, PASSED, STOPPED, WARNED, trends
+from nightloom.contracts import TABLES, Table
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
-from nightloom.pages.html import render
 from nightloom.places import Place
 from nightloom.settings import Settings
+from serving.console.layout import lake_of, show
+from serving.console.quarantine import groups
 
-TEMPLATE = Path(__file__).parent / "templates" / "quality.html"
 NIGHTS_SHOWN = 28
 TONES = {PASSED: "held", WARNED: "mild", STOPPED: "failed", NOT_CHECKED: "none"}
 """A night's mark -> its class on the page."""
 
 
-def quality_page(request: Request) -> Response:
-    """Each table's expectations over the last nights: those that failed or changed, and the others folded."""
+@dataclass(frozen=True)
+class TableState:
+    """A table as it stands."""
+
+    table: Table
+    version: int
+    rows: int
+    written_at: datetime
+    """Moment of the newest version."""
+
+
+def data_page(request: Request) -> Response:
+    """Each table's state; its expectations over the last nights: failed or changed ones open."""
     settings: Settings = request.app.state.settings
-    found = trends(Lake(settings.place("lake")), NIGHTS_SHOWN)
+    lake = lake_of(request)
+    found = trends(lake, NIGHTS_SHOWN)
     by_table = {table: list(of_table) for table, of_table in groupby(found, lambda trend: trend.table)}
     docs = (settings.place("docs") / "index.html").is_file()
-    page = render(TEMPLATE, project=settings.project.name, tables=by_table, tones=TONES, docs=docs)
-    return HTMLResponse(page)
+    return show(
+        request, "data.html", "Data", tables=by_table, tones=TONES, docs=docs, states=table_states(lake),
+        quarantine=groups(lake),
+    )  # fmt: skip
+
+
+def table_states(lake: Lake) -> list[TableState]:
+    """The tables that are there."""
+    return [_state(lake, table) for table in TABLES if lake.exists(table)]
+
+
+def _state(lake: Lake, table: Table) -> TableState:
+    opened = lake.open(table)
+    written_at = datetime.fromtimestamp(lake.last_commit(table).get("timestamp", 0) / 1000, UTC)
+    return TableState(table, opened.version(), opened.count(), written_at)
 
 
 def data_docs_page(request: Request) -> Response:
