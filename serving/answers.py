@@ -35,6 +35,9 @@ class ListAnswer:
     """All but the age and the closing brace."""
     version: int
     generated_at: str
+    source: str
+    """Of the first item."""
+    stale: bool
 
     @property
     def body(self) -> bytes:
@@ -119,7 +122,7 @@ def _answer(
         f'"source":"{first.source}","stale":{"true" if stale else "false"},"next":{following}'
     )
     content = b"".join((start, b',"items":[', _items(snapshot, picked), end.encode()))
-    return ListAnswer(content, snapshot.version, generated_at)
+    return ListAnswer(content, snapshot.version, generated_at, first.source, stale)
 
 
 def _items(snapshot: Snapshot, picked: list[Picked]) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,8 +32,10 @@ from serving.answers import BadRequestError, ListAnswer
 from serving.events.intake import Intake
 from serving.events.routes import post_events
 from serving.explanations import Explanations
-from serving.metrics import PATH as METRICS_PATH
-from serving.metrics import Metrics
+from serving.metrics.counters import Counters, counters_folder
+from serving.metrics.exposition import CONTENT_TYPE
+from serving.metrics.kept_stage_runs import KeptStageRuns
+from serving.metrics.scrape import scrape
 from serving.selection import Selection
 from serving.stores import open_store
 from serving.stores.base import NothingPublishedError, PageExpiredError
@@ -64,6 +66,7 @@ from serving.web.schemas import (
     OpenApiDocument,
     PopularList,
     SimilarList,
+    Source,
     StatusAnswer,
     UserList,
 )
@@ -79,9 +82,10 @@ def create_app(settings: Settings) -> Starlette:
     """The app over one project."""
     accept_any_text()
     store = open_store(settings, reading=True)
-    own = [each.route() for each in ENDPOINTS if each.path != METRICS_PATH]
+    routes = [*(each.route() for each in ENDPOINTS), *console.routes(), *sign_in.routes()]
+    counters = Counters([route.path for route in routes], get_args(Source), counters_folder())
     app = Starlette(
-        routes=[*own, *console.routes(), *sign_in.routes()],
+        routes=routes,
         exception_handlers={
             BadRequestError: _error_handler("bad_request"),
             PageExpiredError: _error_handler("page_expired"),
@@ -92,22 +96,23 @@ def create_app(settings: Settings) -> Starlette:
             HTTPException: _http_error,
         },
         lifespan=_close,
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, counters),
     )
     app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
     saved = settings.place("scratch") / "serving" / "last_good.json"
-    lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved)
+    lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved, counters.count_store_failure)
     app.state.lists, app.state.settings = lists, settings
     app.state.explanations = Explanations(settings)
     app.state.intake = Intake(settings)
+    app.state.counters, app.state.stage_runs = counters, KeptStageRuns(settings)
     app.state.access = Access.from_settings(settings)
     app.state.access.guard_routes(app)
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, counters: Counters) -> list[Middleware]:
     """What wraps the routes, outermost first."""
-    found = [Middleware(Exchange, settings.serving.access_log), Middleware(Metrics)]
+    found = [Middleware(Exchange, settings.serving.access_log, counters)]
     if settings.serving.cors_origins:
         cors = Middleware(
             CORSMiddleware, allow_origins=settings.serving.cors_origins, allow_methods=("GET", "POST"),
@@ -127,6 +132,7 @@ def from_config() -> Starlette:
 async def _close(app: Starlette) -> AsyncIterator[None]:
     async with app.state.intake.running():
         yield
+    await app.state.stage_runs.close()
     app.state.lists.close()
     app.state.access.keys.close()
 
@@ -168,6 +174,7 @@ async def _list(request: Request, make: ListMaker, user: str | None = None) -> R
         answer = await lists.ask(question, user)
     else:
         answer = await lists.ask_version(page.key, question, user)
+    state.counters.count_list(answer.source, answer.stale)
     if request.method == "POST":
         return _json_response(answer.body)
     return conditional_response(
@@ -191,6 +198,8 @@ async def get_batch(request: Request) -> Response:
 
         made = await lists.ask_apart(question, users[0])
         found |= zip(users, [each.body for each in made], strict=True)
+        for each in made:
+            state.counters.count_list(each.source, each.stale)
     return _json_response(b'{"lists":[' + b",".join([found[user] for user in given.users]) + b"]}")
 
 
@@ -253,9 +262,15 @@ async def get_explanation(request: Request) -> Response:
     return await explanations.respond(request, request.path_params["user"], item, page=False)
 
 
-def get_metrics(request: Request) -> Response:
-    """For Prometheus: requests for lists by status, and a histogram of their seconds. Each worker counts by itself."""
-    raise AssertionError("serving/metrics.py answers before any route is asked")
+async def get_metrics(request: Request) -> Response:
+    """For Prometheus: requests, lists, events, the served version, the store, and the nights' stages.
+
+    Counts are those of all workers of this server. A key is needed only by other machines, and not at an address of
+    its own (`serving.metrics`).
+    """
+    state = request.app.state
+    text = await scrape(state.counters, state.lists, state.stage_runs, state.settings.serving.target_hours)
+    return Response(text, headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)
 
 
 async def get_openapi(request: Request) -> Response:
@@ -289,7 +304,7 @@ ENDPOINTS = (
     Endpoint("/v1/status", get_status, StatusAnswer, UNREADABLE),
     Endpoint("/v1/openapi.json", get_openapi, OpenApiDocument, scope=None, caches=True),
     Endpoint("/healthz", get_health, HealthAnswer, UNREADABLE, scope=None),
-    Endpoint(METRICS_PATH, get_metrics, None, scope=None),
+    Endpoint("/metrics", get_metrics, None, scope="metrics"),
 )  # fmt: skip
 """Every route of the API, in the order in which they are tried."""
 

@@ -143,6 +143,7 @@ def serve(host: str, port: int, workers: int) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from serving.metrics.counters import shared_counters
     from serving.web.logs import LOGGING
 
     settings = settings_module.load(reach=False)  # a wrong nightloom.toml is reported here, not by each worker
@@ -155,14 +156,15 @@ def serve(host: str, port: int, workers: int) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
     try:
-        if workers == 1:
-            server = uvicorn.Server(config)
-            server.run(sockets)
-            started = server.started
-        else:
-            supervisor = Multiprocess(config, sockets)
-            supervisor.run()
-            started = all(each.exitcode != STARTUP_FAILURE for each in supervisor.processes)
+        with shared_counters():
+            if workers == 1:
+                server = uvicorn.Server(config)
+                server.run(sockets)
+                started = server.started
+            else:
+                supervisor = Multiprocess(config, sockets)
+                supervisor.run()
+                started = all(each.exitcode != STARTUP_FAILURE for each in supervisor.processes)
     except KeyboardInterrupt:
         return
     except SystemExit as end:  # uvicorn's own code for a server that did not start is 3, that of a closed gate here

@@ -23,7 +23,7 @@ def open_sockets(settings: Settings, host: str, port: int) -> list[socket.socket
     Without any key, an address that other machines reach is an error, unless serving.without_keys allows it.
     """
     serving = settings.serving
-    parts = [text.rpartition(":") for text in (serving.personal, serving.console) if ":" in text]
+    parts = [text.rpartition(":") for text in (serving.personal, serving.console, serving.metrics) if ":" in text]
     own = [(name.strip("[]"), int(number)) for name, _, number in parts]
     shared = [(host, port)] if SHARED in (serving.public, serving.personal, serving.console) else []
     with ExitStack() as opened:

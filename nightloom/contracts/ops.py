@@ -29,6 +29,7 @@ STAGES = Table(
         required("code", "string", "Code revision"),
         required("config", "string", "Digest of nightloom.toml, places left out"),
         Column("error", "string", "Message, where the run failed or the gate closed"),
+        Column("peak_memory_bytes", "bigint", "Most memory of one process of the stage, without Spark's server"),
     ),
     key=("run_id", "stage", "started_at"),
     retention_days=400,

@@ -55,6 +55,8 @@ class StageRun:
     code: str
     config: str
     error: str | None
+    peak_memory_bytes: int | None = None
+    """Of its largest process, without Spark's server; None in rows of an earlier Nightloom."""
 
     @property
     def ended_at(self) -> datetime:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +90,7 @@ def _run_and_record(night: Night, body: Callable[[Any], None]) -> None:
             run_id=night.run_id, night=night.date, stage=night.stage, status=status, started_at=started_at,
             seconds=process_seconds(), reads=night.reads, writes=night.writes, rows=night.counts, tags=tags,
             code=code_revision(), config=night.settings.digest, error=error or None,
+            peak_memory_bytes=peak_memory_bytes(),
         )  # fmt: skip
         records.append_run(night.lake, run)
 
@@ -126,6 +128,12 @@ def _run_with_retries(night: Night, body: Callable[[Any], None]) -> None:
             print(f"{night.stage}: {error} Starting again.", file=sys.stderr)
             night.clear_records()
             time.sleep(random.uniform(0.5, 2))
+
+
+def peak_memory_bytes() -> int:
+    """The most memory (resident set) that this process took so far, or the largest of its children that have ended."""
+    kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return kib << 10
 
 
 def process_seconds() -> float:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from nightloom.section import Section
@@ -34,6 +34,11 @@ class Serving(Section):
     their own, `HOST:PORT`."""
     console: ListenAddress = "shared"
     """The console: `shared` with the public routes, `off`, or an address of its own, `HOST:PORT`."""
+    metrics: ListenAddress = "shared"
+    """`/metrics`, for Prometheus: `shared` is each address of the server, where other machines need a key with the
+    scope `metrics`; `off`; or an address of its own, `HOST:PORT`, where nobody needs a key."""
+    target_hours: float = Field(30, gt=0)
+    """The age up to which the served version is fresh: hours since its publish. An alert comes after it."""
     without_keys: Literal["loopback", "anywhere"] = "loopback"
     """Where a server may listen while no key exists, and answer everybody. `loopback` is this machine alone.
     `anywhere` is for a network that only trusted programs reach, such as containers behind a port of this machine."""
@@ -45,9 +50,10 @@ class Serving(Section):
 
     @model_validator(mode="after")
     def _addresses_differ(self) -> Self:
-        ports = [text.rpartition(":")[2] for text in (self.personal, self.console) if ":" in text]
+        ports = [text.rpartition(":")[2] for text in (self.personal, self.console, self.metrics) if ":" in text]
         if len(set(ports)) < len(ports):
-            raise ValueError(f"personal and console both name port {ports[0]}; addresses of their own differ by port")
+            twice = next(port for port in ports if ports.count(port) > 1)
+            raise ValueError(f"two groups of routes have port {twice}; addresses of their own differ by port")
         if self.public == OFF and SHARED in (self.personal, self.console):
             raise ValueError(
                 "public is 'off', so there is no address to share; personal and console are each 'off' or HOST:PORT"

@@ -61,12 +61,18 @@ class Access:
         if group is Group.EVERY:
             return True
         serving = self.settings.serving
-        own = {Group.PERSONAL: serving.personal, Group.CONSOLE: serving.console}
+        own = {Group.PERSONAL: serving.personal, Group.CONSOLE: serving.console, Group.METRICS: serving.metrics}
         found = own.get(group, serving.public)
         taken = {text.rpartition(":")[2] for text in own.values() if ":" in text}
         if ":" in found:
             return str(port) == found.rpartition(":")[2]
+        if group is Group.METRICS and found == "shared":
+            return True
         return found != "off" and str(port) not in taken
+
+    def trusts_address(self, group: Group, host: str) -> bool:
+        """Whether those who reach a group at an address of this machine need no key."""
+        return group is Group.METRICS and (":" in self.settings.serving.metrics or _names_this_machine_alone(host))
 
     def guard_routes(self, app: Starlette) -> None:
         """Put a guard before each route of an app. Raises KeyError for a route without a rule."""
@@ -85,7 +91,7 @@ class Guard:
         server = scope.get("server") or ("", None)
         if not self._access.answers(self._rule.group, server[1]):
             refusal: Refusal | None = Refusal(404, "not_found", f"{scope['path']} is not answered here", {})
-        elif self._rule.scope is None:
+        elif self._rule.scope is None or self._access.trusts_address(self._rule.group, server[0]):
             refusal = None
         else:
             refusal = self._check(scope, Headers(scope=scope))
@@ -177,6 +183,13 @@ def _names_this_machine(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def _names_this_machine_alone(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

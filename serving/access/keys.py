@@ -48,6 +48,8 @@ class Scope(StrEnum):
     """Histories of users and explanations."""
     ADMIN = "admin"
     """The console."""
+    METRICS = "metrics"
+    """/metrics from another machine, where it has no address of its own."""
 
 
 class Key(BaseModel):

@@ -19,6 +19,7 @@ class Group(StrEnum):
     PUBLIC = "public"
     PERSONAL = "personal"
     CONSOLE = "console"
+    METRICS = "metrics"
 
 
 class Rule(NamedTuple):
@@ -37,6 +38,7 @@ MOVED = Rule(Group.CONSOLE, None)
 
 RULES: dict[str, Rule] = {
     "/healthz": Rule(Group.EVERY, None),
+    "/metrics": Rule(Group.METRICS, Scope.METRICS),
     "/v1/users/{user:path}/recommendations": READ,
     "/v1/recommendations": READ,
     "/v1/popular": READ,

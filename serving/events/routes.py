@@ -16,6 +16,7 @@ from nightloom.section import join_names
 from serving.events.contract import EventContract, Problem
 from serving.events.intake import Intake
 from serving.events.queue import FullError, IntakeError
+from serving.metrics.counters import Counters
 from serving.web.errors import error_response
 
 MAX_EVENTS = 1_000
@@ -44,7 +45,9 @@ async def post_events(request: Request) -> Response:
     except RequestError as error:
         return error_response(request, error.code, str(error))
     good, problems = _check(contract, given)
+    counters: Counters = request.app.state.counters
     if not good:
+        counters.count_events(0, len(problems))
         return error_response(request, "bad_events", _describe(*problems[0]), rejected=_listed(problems))
     try:
         await intake.queue.put(good)
@@ -52,6 +55,7 @@ async def post_events(request: Request) -> Response:
         return error_response(request, "too_many_events", str(error), RETRY)
     except IntakeError as error:
         return error_response(request, "events_unavailable", str(error), RETRY)
+    counters.count_events(len(good), len(problems))
     answer = json.dumps({"accepted": len(good), "rejected": _listed(problems)}, ensure_ascii=False)
     return Response(answer.encode("utf8", "replace"), 202, {"Cache-Control": "no-store"}, "application/json")
 

@@ -52,12 +52,15 @@ log = logging.getLogger(__name__)
 class FallbackReader:
     """Answers every question once a version was read, by this process or by an earlier one on this machine.
 
-    `saved` is the file that keeps the last good version's popular lists for the next process. Before any version was
+    `saved` is the file that keeps the last good version's popular lists for the next process. `count_failure` is called
+    for each read that fails. Before any version was
     read, a question raises StoreError: NothingPublishedError where the store can be read.
     """
 
-    def __init__(self, store: Store, deadline: float, saved: Path) -> None:
-        self.reader, self.store = Reader(store), store
+    def __init__(
+        self, store: Store, deadline: float, saved: Path, count_failure: Callable[[], None] = lambda: None
+    ) -> None:
+        self.reader, self.store, self._count_failure = Reader(store), store, count_failure
         self.trouble: StoreError | None = None
         """Why answers are stale."""
         self.overlay = overlay.EMPTY
@@ -186,6 +189,7 @@ class FallbackReader:
         )
 
     def _note_failure(self, error: OSError | StoreError) -> None:
+        self._count_failure()
         if isinstance(error, TimeoutError):
             self._failures += 1
             if self._failures < FAILURES or self.trouble is not None:

@@ -17,6 +17,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.metrics.counters import Counters
 from serving.web.errors import error_response
 
 MAX_BODY_BYTES = 1 << 20
@@ -59,8 +60,8 @@ log = logging.getLogger(__name__)
 class Exchange:
     """Wraps an app. With `log_all` each request is a line of the log, otherwise those with a status from 500 on."""
 
-    def __init__(self, app: ASGIApp, log_all: bool) -> None:
-        self._app, self._log_all = app, log_all
+    def __init__(self, app: ASGIApp, log_all: bool, counters: Counters) -> None:
+        self._app, self._log_all, self._counters = app, log_all, counters
         self._gzip = GZipMiddleware(app, GZIP_FROM_BYTES, GZIP_LEVEL)
         self._process, self._numbers = secrets.token_hex(6), itertools.count(1)
 
@@ -93,6 +94,9 @@ class Exchange:
             message = f"{type(error).__name__}; the server's log has more under this request_id"
             await error_response(HTTPConnection(scope), "internal", message)(scope, receive, answer)
             return
+        finally:
+            if answer.status:
+                self._counters.count_request(answer.route, answer.status, answer.seconds)
         if self._log_all or answer.status >= 500:
             answer.log()
 
@@ -117,13 +121,23 @@ class _Answer:
             self._bytes += len(message.get("body", b""))
         await self._send(message)
 
+    @property
+    def route(self) -> str | None:
+        """The path of the route that answers; None where there is no such route."""
+        return getattr(self._scope.get("route"), "path", None)
+
+    @property
+    def seconds(self) -> float:
+        """Since the request came."""
+        return perf_counter() - self._started
+
     def log(self, error: Exception | None = None) -> None:
         """Write a line, with the traceback of `error`."""
         status = self.status or 500
         fields = {
             "request_id": self._id, "method": self._scope["method"],
-            "route": getattr(self._scope.get("route"), "path", None), "status": status, "bytes": self._bytes,
-            "ms": round(1000 * (perf_counter() - self._started), 3),
+            "route": self.route, "status": status, "bytes": self._bytes,
+            "ms": round(1000 * self.seconds, 3),
         }  # fmt: skip
         log.log(logging.ERROR if status >= 500 else logging.INFO, "request", extra={"fields": fields}, exc_info=error)
 

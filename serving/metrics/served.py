@@ -1,0 +1,62 @@
+"""The version that readers get, and the store's versions, as metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+
+from nightloom.errors import StoreError
+from serving.metrics.exposition import Family, Labels, Sample
+from serving.stores.base import NothingPublishedError
+from serving.stores.fallback import FallbackReader
+from serving.stores.pushes import Push, PushState, version_name
+from serving.stores.reader import Snapshot
+
+
+async def served_families(lists: FallbackReader, target_hours: float) -> list[Family]:
+    """What this worker serves. It waits for a store no longer than an answer to a reader does."""
+    target = _gauge(
+        "nightloom_target_age_seconds", "The age up to which the served version is fresh: serving.target_hours.",
+        3600 * target_hours,
+    )  # fmt: skip
+    try:
+        snapshot, stale = lists.state()
+        pushes = await lists.ask(lambda of, _: of.pushes())
+    except NothingPublishedError:
+        return [target, _store_up(True)]
+    except StoreError:  # this process has never read a version
+        return [target, _store_up(False)]
+    return [target, _store_up(not stale), *_version(snapshot), *_versions(pushes)]
+
+
+def _store_up(up: bool) -> Family:
+    return _gauge("nightloom_store_up", "1 while the serving store can be read, 0 while answers are stale.", float(up))
+
+
+def _version(snapshot: Snapshot) -> Iterator[Family]:
+    meta = snapshot.meta
+    yield _gauge(
+        "nightloom_served_info", "The served version, the night whose lists it has, and the model that scored them.", 1,
+        {"version": version_name(snapshot.version), "night": meta["night"], "model_version": meta["model_version"]},
+    )  # fmt: skip
+    yield _gauge("nightloom_served_version", "The number of the served version.", snapshot.version)
+    for what, text in (("published", "published"), ("generated", "scored")):
+        yield _gauge(
+            f"nightloom_served_{what}_timestamp_seconds", f"When the served version was {text}, Unix time.",
+            datetime.fromisoformat(meta[f"{what}_at"]).timestamp(),
+        )  # fmt: skip
+    rows = [Sample(count, {"kind": kind}) for kind, count in meta["counts"].items()]
+    yield Family("nightloom_served_rows", "gauge", "Rows of the served version by kind; of users: lists.", rows)
+    if "bytes" in meta:
+        yield _gauge("nightloom_served_bytes", "Size of the served version in the store.", meta["bytes"])
+
+
+def _versions(pushes: list[Push]) -> Iterator[Family]:
+    counts = Counter(push.state for push in pushes)
+    states = [Sample(counts[state], {"state": state}) for state in PushState]
+    yield Family("nightloom_store_versions", "gauge", "Recorded pushes by state.", states)
+
+
+def _gauge(name: str, text: str, value: float, labels: Labels | None = None) -> Family:
+    return Family(name, "gauge", text, [Sample(value, labels or {})])
