@@ -60,11 +60,13 @@ BROKER = Step("broker", jars.BROKER_JARS.key, jars.BROKER_JARS.install)
 """For tests only."""
 CASSANDRA = Step("cassandra", jars.CASSANDRA_JARS.key, jars.CASSANDRA_JARS.install)
 """For slow tests and benchmarks only."""
+NODE = Step("node", system.node_key, system.install_node)
+"""For slow tests only."""
 PEERS = Step("peers", packages.peers_key, packages.install_peers)
 """For benchmarks only."""
 EXTRA = {
     "--for-tests": (BROKER, SERVERS),
-    "--for-slow-tests": (CASSANDRA,),
+    "--for-slow-tests": (CASSANDRA, NODE),
     "--for-benchmarks": (CASSANDRA, PEERS, SERVERS),
 }
 """Further steps by argument; they need ENVIRONMENT, and none needs another."""

@@ -28,6 +28,9 @@ SECRETS = CHECKOUT / "docker/secrets.env"
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "nightloom")
 """Compose's name for all of it: another one, with other ports, can run beside it on the same machine."""
 PORTS = {"API_PORT": 8000, "AIRFLOW_PORT": 8080, "MLFLOW_PORT": 5000, "MINIO_PORT": 9001, "SPARK_PORT": 8081}
+MONITORING_PORTS = {"PROMETHEUS_PORT": 9090, "GRAFANA_PORT": 3000}
+"""Of the profile `monitoring`."""
+PROFILES = ("large", "monitoring")
 AFTER_A_NIGHT = ("serving-1", "serving-2")
 """Services that are healthy when something is published."""
 READY_SECONDS = 1200
@@ -41,7 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     words = parser.add_subparsers(dest="word", required=True)
     words.add_parser("images", help="build the images; options go to `docker build`")
     up = words.add_parser("up", help="start all, load the sample, run its night")
-    up.add_argument("--profile", choices=["large"], help="more workers, for machines with 8 cores and 32 GiB or more")
+    up.add_argument(
+        "--profile", choices=PROFILES, action="append", default=[], dest="profiles",
+        help="large: more workers, for machines with 8 cores and 32 GiB or more; monitoring: Prometheus and Grafana",
+    )  # fmt: skip
     up.add_argument("--no-night", action="store_true", help="only start the services")
     down = words.add_parser("down", help="end all; the volumes stay")
     down.add_argument("--volumes", action="store_true", help="remove the volumes and the passwords, too")
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         if given.word == "images":
             print(json.dumps({"images_mib": images.build_all(options)}))
         elif given.word == "up":
-            start(given.profile, night=not given.no_night)
+            start(given.profiles, night=not given.no_night)
         else:
             stop(volumes=given.volumes)
     except SetupError as error:
@@ -61,42 +67,47 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def start(profile: str | None, *, night: bool) -> None:
+def start(profiles: Sequence[str], *, night: bool) -> None:
     """Start all services; print how long it took, and where they are."""
     write_secrets()
     images.build_all()
     began = time.monotonic()
     with peak_memory() as peak:
-        compose("up", "--detach", "--remove-orphans", profile=profile)
-        wait_until_healthy(profile, without=AFTER_A_NIGHT)
+        compose("up", "--detach", "--remove-orphans", profiles=profiles)
+        wait_until_healthy(profiles, without=AFTER_A_NIGHT)
         figures: dict[str, Any] = {"up_s": round(time.monotonic() - began)}
         if night:
             figures["night_s"] = run_night(SAMPLE_NIGHT)
-            wait_until_healthy(profile)
+            wait_until_healthy(profiles)
             show_list(USER)
-    print_addresses()
+    print_addresses(profiles)
     print(json.dumps(figures | {"peak_gib": round(peak[0] / 2**30, 1), "images_mib": images.sizes()}))
 
 
 def stop(*, volumes: bool) -> None:
     """End all services."""
     if SECRETS.exists():
-        compose("--profile", "large", "down", "--remove-orphans", *(["--volumes"] if volumes else []))
+        compose("down", "--remove-orphans", *(["--volumes"] if volumes else []), profiles=PROFILES)
     if volumes:
         SECRETS.unlink(missing_ok=True)
 
 
 def write_secrets() -> None:
-    """Make up the passwords, once; they must fit the volumes."""
-    if SECRETS.exists():
+    """Make up the passwords that are not there yet; those that are must fit the volumes."""
+    known = read_secrets() if SECRETS.exists() else {}
+    names = (
+        "POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_SECRET_KEY",
+        "GRAFANA_ADMIN_PASSWORD",
+    )  # fmt: skip
+    made = {name: secrets.token_hex(24) for name in names} | {
+        "AIRFLOW_JWT_SECRET": secrets.token_hex(32),
+        "AIRFLOW_FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    }
+    if made.keys() <= known.keys():
         return
-    names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_SECRET_KEY")
-    lines = [f"{name}={secrets.token_hex(24)}" for name in names]
-    lines += [f"AIRFLOW_JWT_SECRET={secrets.token_hex(32)}"]
-    lines += [f"AIRFLOW_FERNET_KEY={urlsafe_b64encode(secrets.token_bytes(32)).decode()}"]
     unfinished = SECRETS.with_suffix(".unfinished")
     unfinished.touch(mode=0o600)
-    unfinished.write_text("\n".join(lines) + "\n")
+    unfinished.write_text("".join(f"{name}={text}\n" for name, text in (made | known).items()))
     unfinished.rename(SECRETS)
 
 
@@ -104,10 +115,10 @@ def read_secrets() -> dict[str, str]:
     return dict(line.split("=", 1) for line in SECRETS.read_text().splitlines())
 
 
-def compose(*arguments: str, profile: str | None = None, capture: bool = False) -> str:
+def compose(*arguments: str, profiles: Sequence[str] = (), capture: bool = False) -> str:
     """Run docker compose, or docker-compose -> what it prints, if captured. Raises SetupError."""
     command = [*compose_program(), "--project-name", PROJECT, "--file", str(COMPOSE), "--env-file", str(SECRETS)]
-    command += ["--profile", profile] if profile else []
+    command += [word for profile in profiles for word in ("--profile", profile)]
     done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE if capture else None, text=True, check=False)
     if done.returncode:
         raise SetupError(f"{' '.join([*command, *arguments])} ended with {done.returncode}; its own message is above")
@@ -124,18 +135,18 @@ def compose_program() -> list[str]:
     return ["docker", "compose"] if plugin else ["docker-compose"]
 
 
-def containers(profile: str | None = None) -> dict[str, dict[str, Any]]:
+def containers(profiles: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """Service -> what Docker knows of its container."""
-    ids = compose("ps", "--all", "--quiet", profile=profile, capture=True).split()
+    ids = compose("ps", "--all", "--quiet", profiles=profiles, capture=True).split()
     found = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=False)
     return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in json.loads(found.stdout or "[]")}
 
 
-def wait_until_healthy(profile: str | None, without: Sequence[str] = ()) -> None:
+def wait_until_healthy(profiles: Sequence[str], without: Sequence[str] = ()) -> None:
     """Wait for every health check. Raises SetupError that names the services which are not healthy, with their logs."""
     deadline, before = time.monotonic() + READY_SECONDS, ""
     while True:
-        waiting = {name: state_of(each) for name, each in containers(profile).items() if name not in without}
+        waiting = {name: state_of(each) for name, each in containers(profiles).items() if name not in without}
         waiting = {name: state for name, state in waiting.items() if state not in ("healthy", "done")}
         if not waiting:
             return
@@ -213,10 +224,10 @@ def show_list(user: str) -> None:
 
 
 def port(name: str) -> int:
-    return int(os.environ.get(name, PORTS[name]))
+    return int(os.environ.get(name, (PORTS | MONITORING_PORTS)[name]))
 
 
-def print_addresses() -> None:
+def print_addresses(profiles: Sequence[str]) -> None:
     password = f"as admin, with AIRFLOW_ADMIN_PASSWORD of {SECRETS.relative_to(CHECKOUT)}"
     addresses = {
         "API and console": ("API_PORT", ""),
@@ -225,6 +236,11 @@ def print_addresses() -> None:
         "MinIO": ("MINIO_PORT", f"as nightloom, with MINIO_PASSWORD of {SECRETS.relative_to(CHECKOUT)}"),
         "Spark": ("SPARK_PORT", ""),
     }
+    if "monitoring" in profiles:
+        addresses["Prometheus"] = ("PROMETHEUS_PORT", "")
+        addresses["Grafana"] = (
+            "GRAFANA_PORT", f"as admin, with GRAFANA_ADMIN_PASSWORD of {SECRETS.relative_to(CHECKOUT)}"
+        )  # fmt: skip
     for what, (name, how) in addresses.items():
         print(f"{what:<17}http://127.0.0.1:{port(name)}  {how}".rstrip())
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from bootstrap.shell import CHECKOUT, SetupError, say
 
 ROLES = ("serving", "airflow", "spark", "training")
-SERVERS = ("postgresql", "redis", "kafka", "minio", "proxy")
+SERVERS = ("postgresql", "redis", "kafka", "minio", "proxy", "prometheus")
 PREFIX = "nightloom/"
 
 

@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 from bootstrap.horovod_wheel import wheel_folder
-from bootstrap.shell import SetupError, Shell
+from bootstrap.shell import VENV, SetupError, Shell
 
 JAVA = 17
 """The first version that Spark 4 runs on."""
@@ -29,6 +31,12 @@ SERVERS = {
     "iproute2": "ip",
 }
 """Debian package -> one of its programs; for tests and benchmarks of the serving stores, and of ranks on two hosts."""
+
+
+APT = Lock()
+"""Steps run side by side, and apt only once at a time."""
+PROMETHEUS = ("prometheus", "promtool")
+"""Programs of a package that is unpacked and not installed: Debian's would open a port to all machines at once."""
 
 
 def key() -> str:
@@ -53,13 +61,15 @@ def install(sh: Shell) -> None:
 
 def servers_key() -> str:
     """Inputs of the servers' step."""
-    return " ".join(SERVERS) if not missing_servers() else "missing"
+    return "missing" if missing_servers() or missing_prometheus() else " ".join((*SERVERS, *PROMETHEUS))
 
 
 def install_servers(sh: Shell) -> None:
     """Install the packages; tests start their own servers, on free ports."""
     if packages := missing_servers():
         install_debian(sh, packages)
+    if missing_prometheus():
+        unpack_prometheus(sh)
 
 
 def compiler_key() -> str:
@@ -73,6 +83,17 @@ def install_compiler(sh: Shell) -> None:
         install_debian(sh, [f"openjdk-{JAVA}-jdk-headless"])
 
 
+def node_key() -> str:
+    """Inputs of the step: npm is there, or missing."""
+    return str(shutil.which("npm") or "missing")
+
+
+def install_node(sh: Shell) -> None:
+    """Install Node and npm: the TypeScript client's tests."""
+    if not shutil.which("npm"):
+        install_debian(sh, ["nodejs", "npm"])
+
+
 def missing_servers() -> list[str]:
     """Debian packages of the missing servers. PostgreSQL's programs and /usr/sbin may not be on PATH."""
     folders = ["/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
@@ -80,16 +101,44 @@ def missing_servers() -> list[str]:
     return [package for package, program in SERVERS.items() if not shutil.which(program, path=places)]
 
 
+def missing_prometheus() -> bool:
+    """Whether a program of Prometheus is neither on PATH nor in .venv."""
+    places = os.pathsep.join([os.environ["PATH"], str(VENV / "bin")])
+    return not all(shutil.which(program, path=places) for program in PROMETHEUS)
+
+
+def unpack_prometheus(sh: Shell) -> None:
+    """Put Prometheus' programs into .venv/bin. Raises SetupError without apt-get, or without root rights."""
+    with APT:
+        sh(*root_command(["prometheus"]), "apt-get", "--quiet", "update")
+    with tempfile.TemporaryDirectory() as folder:
+        sh("env", "--chdir", folder, "apt-get", "download", "prometheus")
+        (package,) = Path(folder).glob("*.deb")
+        sh("dpkg-deb", "--extract", package, f"{folder}/files")
+        for program in PROMETHEUS:
+            shutil.move(f"{folder}/files/usr/bin/{program}", VENV / "bin" / program)
+
+
 def install_debian(sh: Shell, packages: Sequence[str]) -> None:
     """Install packages by apt-get. Raises SetupError without apt-get, or without root rights."""
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    noninteractive = [*root_command(packages), "env", "DEBIAN_FRONTEND=noninteractive"]
+    with APT:
+        sh(*noninteractive, "dpkg", "--configure", "-a")  # an interrupted apt leaves packages half configured
+        sh(*noninteractive, "apt-get", "--quiet", "update")
+        sh(*noninteractive, *install_command(packages))
+
+
+def install_command(packages: Sequence[str]) -> list[str]:
+    return ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+
+
+def root_command(packages: Sequence[str]) -> list[str]:
+    """What stands before a command of root. Raises SetupError that names the packages and how a person gets them."""
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (root and not has_passwordless_sudo()):
-        raise SetupError(f"missing: {', '.join(packages)}; as root, `{' '.join(install)}` gets them, then run again")
-    noninteractive = [*root, "env", "DEBIAN_FRONTEND=noninteractive"]
-    sh(*noninteractive, "dpkg", "--configure", "-a")  # an interrupted apt leaves packages half configured
-    sh(*noninteractive, "apt-get", "--quiet", "update")
-    sh(*noninteractive, *install)
+        by_hand = " ".join(install_command(packages))
+        raise SetupError(f"missing: {', '.join(packages)}; as root, `{by_hand}` gets them, then run again")
+    return root
 
 
 def missing_tools() -> list[str]:

@@ -34,3 +34,13 @@ def test_missing_servers_are_named_by_their_packages(monkeypatch: pytest.MonkeyP
     for program in system.SERVERS.values():
         (tmp_path / program).touch(0o755)
     assert system.missing_servers() == []
+
+
+def test_prometheus_is_missing_until_both_programs_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(system, "VENV", tmp_path)
+    (tmp_path / "prometheus").touch(0o755)
+    assert system.missing_prometheus()
+    assert system.servers_key() == "missing"
+    (tmp_path / "promtool").touch(0o755)
+    assert not system.missing_prometheus()

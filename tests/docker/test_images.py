@@ -18,6 +18,8 @@ from bootstrap.images import PREFIX, ROLES, SERVERS
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILE = DOCKER / "Dockerfile"
+GRAFANA = "grafana/grafana:11.6.0"
+"""The one image that is not built here."""
 
 
 def stages() -> dict[str, str]:
@@ -76,9 +78,11 @@ def test_what_a_cpu_image_leaves_out_is_locked() -> None:
         assert [name for name in left_out if name not in locked] == []
 
 
-def test_each_service_has_an_image_of_ours(compose: Any) -> None:
+def test_each_service_has_an_image_of_ours_or_grafanas(compose: Any) -> None:
     images = {service["image"] for service in compose["services"].values()}
-    assert images == {PREFIX + name for name in (*ROLES, *SERVERS)}
+    assert {name for name in images if not name.startswith("grafana/")} == {
+        PREFIX + each for each in (*ROLES, *SERVERS)
+    }
 
 
 def test_volumes_have_names_and_no_service_uses_another_one(compose: Any) -> None:
@@ -89,11 +93,12 @@ def test_volumes_have_names_and_no_service_uses_another_one(compose: Any) -> Non
 
 def test_ports_are_open_to_this_machine_only(compose: Any) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == len(containers.PORTS)
+    known = containers.PORTS | containers.MONITORING_PORTS
+    assert len(ports) == len(known)
     for port in ports:
         found = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+):-(\d+)\}:\d+", port)
         assert found is not None, port
-        assert containers.PORTS[found[1]] == int(found[2])
+        assert known[found[1]] == int(found[2])
 
 
 def test_every_variable_without_a_default_is_a_secret(
@@ -113,6 +118,16 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path, m
     assert containers.read_secrets() == first
     assert len(set(first.values())) == len(first)
     assert containers.SECRETS.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_of_secrets_of_an_earlier_version_gets_those_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "SECRETS", tmp_path / "secrets.env")
+    containers.SECRETS.write_text("REDIS_PASSWORD=kept\n")
+    containers.write_secrets()
+    assert containers.read_secrets()["REDIS_PASSWORD"] == "kept"
+    assert len(containers.read_secrets()["GRAFANA_ADMIN_PASSWORD"]) >= 48
 
 
 def test_git_ignores_the_secrets() -> None:
