@@ -20,6 +20,7 @@ from serving.metrics.exposition import Family, Sample, render_families
 from serving.metrics.kept_stage_runs import KeptStageRuns
 from serving.stores.pushes import POINTER
 from tests.serving.conftest import CONFIG, Client, D, Project, moment
+from tests.serving.test_monitoring import named_in_expressions
 
 POPULAR = 'route="/v1/popular"'
 
@@ -115,6 +116,12 @@ def test_stages_are_those_of_the_run_records_and_new_runs_show(published: Projec
     assert later[f"nightloom_stage_seconds{{{publish}}}"] == 12.5
     assert later[f"nightloom_stage_last_success_timestamp_seconds{{{publish}}}"] == good
     assert later[f"nightloom_stage_failed{{{publish}}}"] == scraped(client)[f"nightloom_stage_failed{{{publish}}}"]
+
+
+def test_the_alerts_and_the_dashboard_name_metrics_that_are_there(client: Client) -> None:
+    client.get("/v1/popular")
+    asyncio.run(renewed(client.app.state.stage_runs))
+    assert named_in_expressions() - {name.partition("{")[0] for name in scraped(client)} == set()
 
 
 async def renewed(kept: KeptStageRuns) -> str:

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server of two workers; the alert rules and the dashboard name what it finds."""
+"""The alert rules and the dashboard; and a real Prometheus that scrapes a real server of two workers (slow)."""
 
 from __future__ import annotations
 
@@ -148,6 +148,7 @@ def test_every_alert_and_metric_is_on_the_page() -> None:
     assert [alert["alert"] for alert in ALERTS if f"| `{alert['alert']}` |" not in page] == []
 
 
+@pytest.mark.slow
 def test_prometheus_counts_over_all_workers_and_over_the_death_of_one(monitored: Monitored) -> None:
     for _ in range(20):
         assert monitored.api.get("/v1/popular").status_code == 200
@@ -170,6 +171,7 @@ def test_prometheus_counts_over_all_workers_and_over_the_death_of_one(monitored:
     monitored.until('up{job="nightloom"}', 1)
 
 
+@pytest.mark.slow
 def test_every_metric_of_the_rules_and_the_dashboard_is_scraped(monitored: Monitored) -> None:
     monitored.until('nightloom_stage_failed{stage="serving.publish"}', 0)
     names = httpx.get(f"{monitored.prometheus}/api/v1/label/__name__/values", timeout=30).json()["data"]
