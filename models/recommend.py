@@ -88,10 +88,25 @@ class Ranker(Protocol):
     def __call__(self, k: int, rows: I64, allowed_I: Bools) -> tuple[I32, F32]: ...
 
 
-def ranker(model: Model, histories: Histories, seen: csr_array) -> Ranker:
+class Search(Protocol):
+    """nightloom.topk.topk, or what gives the same lists."""
+
+    def __call__(
+        self,
+        users_UD: F32,
+        items_ID: F32,
+        k: int,
+        *,
+        bias_I: F32 | None = None,
+        seen: csr_array | None = None,
+        allowed_I: Bools | None = None,
+    ) -> tuple[I32, F32]: ...
+
+
+def ranker(model: Model, histories: Histories, seen: csr_array, search: Search = topk) -> Ranker:
     """recommend() for several selections of the same users: a factor model encodes them once.
 
-    Where few items are allowed, only these are scored.
+    Where few items are allowed, only these are scored. `search` finds the best items of a factor model.
     """
     if not isinstance(model, FactorModel):
         return lambda k, rows, allowed_I: recommend(model, histories.of(rows), k, seen=seen[rows], allowed_I=allowed_I)
@@ -99,10 +114,10 @@ def ranker(model: Model, histories: Histories, seen: csr_array) -> Ranker:
 
     def best(k: int, rows: I64, allowed_I: Bools) -> tuple[I32, F32]:
         if 2 * allowed_I.sum() > len(allowed_I):
-            return topk(users_BD[rows], items_ID, k, bias_I=bias_I, seen=seen[rows], allowed_I=allowed_I)
+            return search(users_BD[rows], items_ID, k, bias_I=bias_I, seen=seen[rows], allowed_I=allowed_I)
         few = np.flatnonzero(allowed_I)
         bias = None if bias_I is None else bias_I[few]
-        found, scores = topk(users_BD[rows], items_ID[few], k, bias_I=bias, seen=seen[rows][:, few])
+        found, scores = search(users_BD[rows], items_ID[few], k, bias_I=bias, seen=seen[rows][:, few])
         return np.where(found >= 0, few[found], -1).astype(np.int32), scores
 
     return best

@@ -20,13 +20,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -34,25 +31,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import models
-from models.base import Model
 from nightloom.errors import NightloomError, SettingsError
-from nightloom.literals import sql_text
 from nightloom.places import Place, download_folder, place_at
 from nightloom.settings.signals import Signal
-from nightloom.slate.compile import compile_rules
-from nightloom.slate.plan import Plan
-from nightloom.slate.settings import Slate
-from spark_jobs.slate_scoring import make_slates
+from serving.scoring_files import Scoring, UserHistory, read_scoring_files, read_titles
 
 VARIABLE = "NIGHTLOOM_FUNCTION"
-CURRENT, MODEL, ITEMS, ABOUT = "current", "model", "items.parquet", "function.json"
+CURRENT = "current"
 RECHECK_SECONDS = 60.0
 """So often an instance looks for a newer export."""
-BATCH = pa.schema([
-    ("user_id", pa.string()), ("items", pa.list_(pa.string())), ("weights", pa.list_(pa.float32())),
-    ("seconds", pa.list_(pa.int64())), ("attributes", pa.list_(pa.string())),
-])  # fmt: skip
 
 
 class RequestError(NightloomError):
@@ -84,51 +71,45 @@ class ScoreRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Function:
-    """An export in memory; the model's arrays are mapped."""
+    """An export in memory."""
 
     name: str
-    model: Model
-    plan: Plan
-    """In the model's item order."""
+    scoring: Scoring
     signals: Mapping[str, Signal]
     titles: Mapping[str, str]
-    about: Mapping[str, Any]
-    """model_version, model, night, exported_at."""
 
     @classmethod
     def load(cls, folder: Path) -> Function:
         """Read an export."""
-        about = json.loads((folder / ABOUT).read_text(encoding="utf8"))
-        model, slate = models.load(folder / MODEL), Slate.model_validate(about.pop("slate"))
-        signals = [Signal.model_validate(each) for each in about.pop("signals")]
-        with duckdb.connect() as db:
-            rows = f"read_parquet({sql_text(str(folder / ITEMS))})"
-            db.execute(f"CREATE TEMP TABLE described AS FROM {rows} ORDER BY item_id")
-            plan = compile_rules(db, slate, date.fromisoformat(about["night"]), lambda *key: ".".join(map(str, key)))
-            titles = dict(db.execute("SELECT item_id, coalesce(title, item_id) FROM described").fetchall())
-        plan = plan.for_items(model.item_ids)
-        return cls(folder.name, model, plan, {each.event: each for each in signals}, titles, about)
+        scoring = read_scoring_files(folder)
+        signals = [Signal.model_validate(each) for each in scoring.about["signals"]]
+        return cls(folder.name, scoring, {each.event: each for each in signals}, read_titles(folder))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an answer says of the export."""
+        return {name: self.scoring.about[name] for name in ("model", "model_version", "night")}
 
     def answer(self, request: ScoreRequest) -> dict[str, Any]:
         """The user's list. Raises RequestError."""
-        k = self.plan.k if request.k is None else request.k
-        if not 1 <= k <= self.plan.stored:
-            raise RequestError(f"k is {k}, expected a whole number from 1 to {self.plan.stored} (slate.stored)")
+        plan = self.scoring.plan
+        k = plan.k if request.k is None else request.k
+        if not 1 <= k <= plan.stored:
+            raise RequestError(f"k is {k}, expected a whole number from 1 to {plan.stored} (slate.stored)")
         events = sorted(request.events, key=lambda event: (event.at, event.item_id))
-        row = {
-            "user_id": request.user, "items": [event.item_id for event in events],
-            "weights": [self._weight(event) for event in events],
-            "seconds": [int(event.at.timestamp()) for event in events],
-            "attributes": [f"{name}={value}" for name, value in request.attributes.items()],
-        }  # fmt: skip
-        slates = make_slates(self.model, self.plan, pa.RecordBatch.from_pylist([row], schema=BATCH))
-        found = slates.items()[0]
-        ids = self.plan.ids.take(pa.array(found[found >= 0])).to_pylist()
-        pairs = zip(ids, slates.scores()[0][found >= 0].tolist(), strict=True)
+        attributes = [f"{name}={value}" for name, value in request.attributes.items()]
+        history = UserHistory(
+            request.user,
+            [event.item_id for event in events],
+            [self._weight(event) for event in events],
+            [int(event.at.timestamp()) for event in events],
+            attributes,
+        )
+        ids, scores = self.scoring.list_of(history)
+        pairs = zip(ids, scores, strict=True)
         listed = [{"item_id": item, "title": self.titles.get(item, item), "score": score} for item, score in pairs]
         items = [each for each in listed if each["item_id"] not in request.exclude][:k]
-        own = {"user": request.user, "items": items, "source": "function"}
-        return own | {name: self.about[name] for name in ("model", "model_version", "night")}
+        return {"user": request.user, "items": items, "source": "function"} | self.about
 
     def _weight(self, event: Event) -> float:
         """As silver weighs it. Raises RequestError for an event that is not declared, or an impossible value."""
@@ -136,11 +117,11 @@ class Function:
         if signal is None:
             known = ", ".join(sorted(self.signals))
             raise RequestError(f"event '{event.event}' is not declared in [[signals]], expected one of {known}")
-        if signal.valid and (event.value is None or not signal.valid[0] <= event.value <= signal.valid[1]):
+        weight = signal.weigh(event.value)
+        if weight is None and signal.valid:
             lowest, highest = signal.valid
             raise RequestError(f"event '{event.event}' has the value {event.value}, expected {lowest:g} to {highest:g}")
-        enough = signal.min_value is None or (event.value is not None and event.value >= signal.min_value)
-        return signal.weight if enough else 0.0
+        return weight or 0.0
 
 
 class Instance:
@@ -209,7 +190,8 @@ async def _score(request: Request) -> Response:
 
 async def _health(_: Request) -> Response:
     function = await run_in_threadpool(INSTANCE.function)
-    state = {"status": "ok", "export": function.name} | dict(function.about)
+    exported_at = function.scoring.about["exported_at"]
+    state = {"status": "ok", "export": function.name, "exported_at": exported_at} | function.about
     return Response(json.dumps(state), media_type="application/json")
 
 

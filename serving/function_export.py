@@ -5,7 +5,6 @@ Each export is a folder of its own. The file `current` names the newest that a p
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from datetime import UTC
@@ -16,12 +15,10 @@ import click
 from models.registry import RegistryError, serving_version
 from nightloom.contracts import ITEM_STATS, ITEMS
 from nightloom.lake import Lake, now
-from nightloom.lake.described_items import describe_items
-from nightloom.lake.duck import spilling_duckdb
-from nightloom.literals import sql_text
 from nightloom.places import Place, files_below, place_at, remove_tree, upload_folder, write_text
 from nightloom.settings import Settings, load
 from serving import function
+from serving.scoring_files import write_scoring_files
 
 
 @click.command("function")
@@ -47,18 +44,12 @@ def export(settings: Settings, place: Place, keep: int = 2) -> str:
     exported_at = now()
     name = f"{exported_at:%Y%m%dT%H%M%SZ}-v{found.version}"
     about = {
-        "model": found.name, "model_version": found.version, "night": str(night),
         "exported_at": exported_at.astimezone(UTC).isoformat(timespec="seconds"),
-        "slate": settings.slate.model_dump(mode="json"),
         "signals": [each.model_dump(mode="json") for each in settings.signals],
-    }  # fmt: skip
+    }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shutil.copytree(found.folder, folder / function.MODEL)
-        (folder / function.ABOUT).write_text(json.dumps(about), encoding="utf8")
-        with spilling_duckdb(settings.place("scratch")) as db:
-            describe_items(db, lake, settings, night, lake.version(ITEMS), lake.version(ITEM_STATS))
-            db.execute(f"COPY described TO {sql_text(str(folder / function.ITEMS))} (FORMAT parquet)")
+        write_scoring_files(folder, settings, found, lake.version(ITEMS), night, night, **about)
         function.Function.load(folder)  # what no instance could read is not made current
         if isinstance(place, Path):
             shutil.copytree(folder, place / name)

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from models.base import Model
-from models.recommend import ranker
+from models.recommend import Search, ranker
 from nightloom.slate.apply import apply_rules
 from nightloom.slate.candidates import UserBlock
 from nightloom.slate.plan import Plan
 from nightloom.slate.slates import Slates
+from nightloom.topk import topk
 from spark_jobs.scoring import LISTS, SCHEMA, by_rows, histories, loaded, places, seen_items
 from spark_jobs.sent_model import SentModel
 
@@ -53,11 +54,11 @@ def _in_model_order(folder: str, sent: SentPlan) -> Plan:
     return sent.plan.for_items(loaded(folder).item_ids)
 
 
-def make_slates(model: Model, plan: Plan, batch: pa.RecordBatch) -> Slates:
-    """The lists of one batch by a plan in the model's item order."""
+def make_slates(model: Model, plan: Plan, batch: pa.RecordBatch, search: Search = topk) -> Slates:
+    """The lists of one batch by a plan in the model's item order; `search` finds the best items of a factor model."""
     items_N, known = places(batch["items"], plan.places), len(model.item_ids)
     seen = seen_items(batch["items"], items_N, len(plan.ids))
-    best = ranker(model, histories(batch, np.where(items_N < known, items_N, -1)), seen[:, :known])
+    best = ranker(model, histories(batch, np.where(items_N < known, items_N, -1)), seen[:, :known], search)
     return apply_rules(plan, known, best, UserBlock(batch["user_id"], batch["attributes"], seen))
 
 

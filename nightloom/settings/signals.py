@@ -29,3 +29,10 @@ class Signal(Section):
         if self.min_value is not None and self.min_value > highest:
             raise ValueError(f"min_value is {self.min_value:g}, above the highest valid value, {highest:g}")
         return self
+
+    def weigh(self, value: float | None) -> float | None:
+        """The weight of an event with this value; None where the value is impossible."""
+        if self.valid and (value is None or not self.valid[0] <= value <= self.valid[1]):
+            return None
+        enough = self.min_value is None or (value is not None and value >= self.min_value)
+        return self.weight if enough else 0.0

@@ -64,8 +64,8 @@ def topk(
     if not tensors:
         users_UD, items_ID = (np.ascontiguousarray(rows, np.float32) for rows in (users_UD, items_ID))
     bias_I = np.zeros(len(items_ID), np.float32) if bias_I is None else np.asarray(bias_I, np.float32)
-    norm_U, norm_I = _check_factors(users_UD, items_ID, bias_I)
-    indptr, indices = _seen_items(seen, len(users_UD))
+    norm_U, norm_I = check_factors(users_UD, items_ID, bias_I)
+    indptr, indices = seen_items(seen, len(users_UD))
     _check(len(items_ID), k, allowed_I, indices)
     ids_A = np.arange(len(items_ID)) if allowed_I is None else np.flatnonzero(allowed_I)
     length = min(k, len(ids_A))
@@ -92,7 +92,7 @@ def topk_of_scores(
     if scores_UI.ndim != 2 or not np.isfinite(scores_UI).all():
         raise TopKError(f"scores {scores_UI.shape} must be U x I, finite float32")
     users, items = scores_UI.shape
-    indptr, indices = _seen_items(seen, users)
+    indptr, indices = seen_items(seen, users)
     _check(items, k, allowed_I, indices)
     from nightloom.topk.screen import top_keys_of_rows
 
@@ -150,7 +150,7 @@ def _select_in_blocks(
     return ids_UK, scores_UK
 
 
-def _seen_items(seen: SeenItems | None, users: int) -> tuple[I64, I64]:
+def seen_items(seen: SeenItems | None, users: int) -> tuple[I64, I64]:
     """(indptr, indices) of the seen items, each user's ascending."""
     if seen is None:
         return np.zeros(users + 1, np.int64), np.empty(0, np.int64)
@@ -173,7 +173,7 @@ def _check(items: int, k: int, allowed_I: Bools | None, indices: I64) -> None:
         raise TopKError(f"seen names items {indices.min()}..{indices.max()}; there are 0..{items - 1}")
 
 
-def _check_factors(users_UD: F32, items_ID: F32, bias_I: F32) -> tuple[F64, F64]:
+def check_factors(users_UD: F32, items_ID: F32, bias_I: F32) -> tuple[F64, F64]:
     """Check shapes and values -> the norms of user and item vectors."""
     if users_UD.ndim != 2 or items_ID.ndim != 2 or users_UD.shape[1] != items_ID.shape[1]:
         raise TopKError(f"users {users_UD.shape} and items {items_ID.shape} must be U x D and I x D with one D")

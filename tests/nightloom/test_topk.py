@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 from nightloom.topk import F32, I32, Bools, TopKError, topk, topk_of_scores
 from nightloom.topk import device as topk_device
 from nightloom.topk import operands as topk_operands
+from nightloom.topk.few_users import FewUsers
 from nightloom.topk.operands import Screen
 
 Problem = dict[str, Any]
@@ -87,6 +88,38 @@ def test_equals_a_full_sort(problem: Problem, screen: Screen) -> None:
     expected = full_sort(**problem)
     lists = topk(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], screen=screen, **exclusions)
     assert_equal(lists, expected)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.one_of(problems(), large_problems()))
+def test_few_users_get_the_lists_of_a_full_sort(problem: Problem) -> None:
+    exclusions = {"seen": csr_matrix(problem["seen"]), "allowed_I": problem["allowed"]}
+    search = FewUsers(problem["items"], problem["bias"])
+    found = search(problem["users"], problem["items"], problem["k"], bias_I=problem["bias"], **exclusions)
+    assert_equal(found, full_sort(**problem))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), power=st.integers(-140, 40))
+def test_few_users_get_the_lists_of_many_where_numbers_are_of_any_size(seed: int, power: int) -> None:
+    rng = np.random.default_rng(seed)
+    users = np.ldexp(rng.standard_normal((3, 20)), power).astype(np.float32)
+    items, bias = rng.standard_normal((3000, 20)).astype(np.float32), np.ldexp(rng.standard_normal(3000), power)
+    bias_I = bias.astype(np.float32)
+    expected, found = topk(users, items, 50, bias_I=bias_I), FewUsers(items, bias_I)(users, items, 50, bias_I=bias_I)
+    np.testing.assert_allclose(found[1], expected[1], rtol=2.0**-23, atol=2.0**-148)
+    same = found[0] == expected[0]
+    assert (same | (np.abs(found[1] - expected[1]) <= 2.0**-22 * np.abs(expected[1]))).all()
+
+
+def test_few_users_refuse_what_has_no_order_and_leave_other_items_to_topk() -> None:
+    items = np.ones((4, 2), np.float32)
+    with pytest.raises(TopKError, match="must be finite"):
+        FewUsers(items * np.float32(np.nan), None)
+    with pytest.raises(TopKError, match="must be finite"):
+        FewUsers(items, None)(np.full((1, 2), np.inf, np.float32), items, 2)
+    others = items[:2].copy()
+    assert FewUsers(items, None)(items[:1], others, 3)[0].tolist() == [[0, 1, -1]]
 
 
 @settings(max_examples=120, deadline=None)
