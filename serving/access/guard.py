@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -30,6 +31,8 @@ from serving.web.errors import error_response
 from serving.web.problem import problem_page
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+ANYBODY, EVERYTHING = UnauthenticatedUser(), AuthCredentials(list(keys.Scope))
+"""Who asks while there is no key."""
 HERE = ("same-origin", "none")
 """What a browser's Sec-Fetch-Site says of a request that no other site caused."""
 
@@ -86,10 +89,11 @@ class Guard:
 
     def __init__(self, app: ASGIApp, rule: Rule, access: Access) -> None:
         self._app, self._rule, self._access = app, rule, access
+        self._answers = cache(partial(access.answers, rule.group))  # by port: settings do not change
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = scope.get("server") or ("", None)
-        if not self._access.answers(self._rule.group, server[1]):
+        if not self._answers(server[1]):
             refusal: Refusal | None = Refusal(404, "not_found", f"{scope['path']} is not answered here", {})
         elif self._rule.scope is None or self._access.trusts_address(self._rule.group, server[0]):
             refusal = None
@@ -102,14 +106,14 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Find out who asks, and put it into the request as `user` and `auth`."""
-        ring, needed, at = self._access.keys.ring, self._rule.scope, now()
+        ring, needed = self._access.keys.ring, self._rule.scope
         assert needed is not None
         if ring is None:
             return _unknown_keys()
         if self._access.keys.open:
-            scope["user"], scope["auth"] = UnauthenticatedUser(), AuthCredentials(list(type(needed)))
+            scope["user"], scope["auth"] = ANYBODY, EVERYTHING
             return self._check_without_keys(scope, headers)
-        key, refusal = self._identify(scope, headers, ring, at)
+        key, refusal = self._identify(scope, headers, ring, now())
         if key is None:
             return refusal
         if needed not in key.scopes:
@@ -142,9 +146,8 @@ class Guard:
         """While there is no key: other sites in this machine's browser may neither change nor read what is personal."""
         if scope["method"] not in SAFE_METHODS and not is_from_here(headers, proof=False):
             return _cross_site()
-        host = headers.get("host", "")
         anywhere = self._access.settings.serving.without_keys == "anywhere"
-        if anywhere or self._rule.scope is keys.Scope.READ or _names_this_machine(host):
+        if anywhere or self._rule.scope is keys.Scope.READ or _names_this_machine(headers.get("host", "")):
             return None
         message = "while no key exists, only this machine is answered, by the name localhost or by an address"
         return Refusal(403, "wrong_host", message, {})

@@ -144,8 +144,11 @@ class LmdbVersion:
         if kind not in self._databases:
             return [None] * len(keys)
         self.file.check()
-        with self._translate_errors(), self._env.begin(db=self._databases[kind]) as txn:
-            return [txn.get(key) for key in keys]
+        try:  # a context manager would take as long as the read
+            with self._env.begin(db=self._databases[kind]) as txn:
+                return [txn.get(key) for key in keys]
+        except lmdb.Error as error:
+            raise damaged(self.file.path, error) from None
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
         if kind in self._databases:
