@@ -26,18 +26,21 @@ from nightloom.settings.sources import Source
 
 KNOWN_SECONDS = 3600
 """An event that comes again within this time is not stored again. Later, silver.interactions still counts it once."""
+LONGEST_SECONDS = 7 * 86_400
+"""An exported event stays no longer, whatever was published: so much of the time without a night moves lists."""
 EVENTS_PER_FILE = 50_000
 BUSY_SECONDS = 10.0
 """Waiting time for another process's transaction."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, source TEXT NOT NULL, at REAL NOT NULL,
-    record TEXT NOT NULL
+    record TEXT NOT NULL, user TEXT
 );
 CREATE TABLE IF NOT EXISTS files (
     source TEXT PRIMARY KEY, name TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, done INTEGER NOT NULL
 );
 """
+USERS = "CREATE INDEX IF NOT EXISTS events_of_user ON events (user, number) WHERE user IS NOT NULL"
 """`files` has the newest landing file of each source: all events up to `last` are in it or in an earlier one."""
 
 
@@ -52,6 +55,17 @@ class Event(NamedTuple):
     id: str
     record: str
     """A JSON object in one line."""
+    user: str | None = None
+    """Whose event it is; None where only the night can tell."""
+
+
+class Received(NamedTuple):
+    """An event of one user, as it was received."""
+
+    source: str
+    at: float
+    """When it was received, in Unix seconds."""
+    record: str
 
 
 class NewFile(NamedTuple):
@@ -93,17 +107,27 @@ def landing_place(settings: Settings, source: Source) -> Place:
 
 
 class Journal:
-    """A connection to the journal, which is created. For one thread."""
+    """A connection to the journal, which is created. For one thread.
 
-    def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    With `reading` it is there already, and nobody waits for another process's transaction.
+    """
+
+    def __init__(self, file: Path, reading: bool = False) -> None:
         self._file, self._lock_file = file, file.with_suffix(".lock")
+        if reading:
+            with self._errors():
+                place = f"{file.absolute().as_uri()}?mode=rw"
+                self._database = sqlite3.connect(place, uri=True, timeout=0, isolation_level=None)
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
         # Autocommit: transactions are begun by hand, so that each is known to hold the write lock from its start.
         with self._errors():
             self._database = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
             self._database.executescript(SCHEMA)
+            with self._transaction():
+                self._add_users()
 
     def close(self) -> None:
         """Close the connection."""
@@ -115,16 +139,39 @@ class Journal:
         An event whose id is known is left out.
         """
         moment = time.time()
-        rows = [(_digest(event), event.source, moment, event.record) for event in events]
+        rows = [(_digest(event), event.source, moment, event.record, event.user) for event in events]
         with self._errors(), self._transaction():
             self._database.executemany(
-                "INSERT OR IGNORE INTO events (id, source, at, record) VALUES (?, ?, ?, ?)", rows
+                "INSERT OR IGNORE INTO events (id, source, at, record, user) VALUES (?, ?, ?, ?, ?)", rows
             )
 
-    def export(self, landing: dict[str, Place], *, wait: bool = True) -> int:
+    def numbers(self) -> tuple[int, int]:
+        """The first and the last number of an event; (0, 0) without any. Raises JournalError."""
+        with self._errors():
+            found = self._database.execute("SELECT (SELECT min(number) FROM events), (SELECT max(number) FROM events)")
+            first, last = found.fetchone()
+        return first or 0, last or 0
+
+    def users_since(self, number: int, most: int) -> list[tuple[int, str | None]]:
+        """(number, user) of the first `most` events after a number. Raises JournalError."""
+        with self._errors():
+            return self._database.execute(
+                "SELECT number, user FROM events WHERE number > ? ORDER BY number LIMIT ?", (number, most)
+            ).fetchall()
+
+    def of_user(self, user: str) -> list[Received]:
+        """The events of a user, as they were received. Raises JournalError."""
+        with self._errors():
+            found = self._database.execute(
+                "SELECT source, at, record FROM events WHERE user = ? ORDER BY number", (user,)
+            )
+            return [Received(*row) for row in found]
+
+    def export(self, landing: dict[str, Place], *, wait: bool = True, needed_since: float = 0.0) -> int:
         """Write the events of each source that are in no landing file -> number of events.
 
-        `landing` has the folder or address of each source. One process exports at a time; without `wait`, 0 while
+        `landing` has the folder or address of each source. Events that were received from `needed_since` (Unix seconds)
+        on stay in the journal, for LONGEST_SECONDS at most. One process exports at a time; without `wait`, 0 while
         another one does. Raises OSError and JournalError.
         """
         with self._errors(), self._lock_file.open("w") as file:
@@ -133,8 +180,14 @@ class Journal:
             except BlockingIOError:
                 return 0
             total = sum(self._export_source(source, place) for source, place in landing.items())
-            self._forget_old()
+            self._forget_old(needed_since)
             return total
+
+    def _add_users(self) -> None:
+        """A journal of an earlier version has no column for users."""
+        if "user" not in [row[1] for row in self._database.execute("PRAGMA table_info(events)")]:
+            self._database.execute("ALTER TABLE events ADD COLUMN user TEXT")
+        self._database.execute(USERS)
 
     def _export_source(self, source: str, place: Place) -> int:
         total = 0
@@ -169,13 +222,15 @@ class Journal:
             self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, 0)", (source, *new))
             return new
 
-    def _forget_old(self) -> None:
-        """Delete what is in files and no longer needed to know an event again."""
+    def _forget_old(self, needed_since: float) -> None:
+        """Delete what is in files and no longer needed: neither to know an event again, nor for its user's list."""
+        moment = time.time()
+        before = min(moment - KNOWN_SECONDS, max(needed_since, moment - LONGEST_SECONDS))
         with self._transaction():
             self._database.execute(
                 "DELETE FROM events WHERE at < ? AND number <= "
                 "(SELECT last FROM files WHERE files.source = events.source AND done)",
-                (time.time() - KNOWN_SECONDS,),
+                (before,),
             )
 
     @contextmanager

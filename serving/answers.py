@@ -1,13 +1,14 @@
 """A snapshot of the store -> the JSON of a list, as bytes.
 
-Each list has a fallback chain, which fills it: a user's own list, segments, popular; similar items, segments, popular;
-segments, popular. The hot path: a stored value is parsed once, and each item's JSON of id and title is cached.
+Each list has a fallback chain, which fills it: a user's own list (the live one where there is one), segments, popular;
+similar items, segments, popular; segments, popular. The hot path: a stored value is parsed once, and the JSON of each
+item's id and title is cached.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import time
@@ -19,6 +20,8 @@ from serving.selection import Link, Picked, Selection, select
 from serving.stores.base import EVERYBODY
 from serving.stores.reader import Snapshot
 
+PERSONAL = ("personal", "live")
+"""Sources that are one user's list."""
 MAX_CACHED_PREFIXES = 200_000
 """Items whose JSON is cached, per version: about 20 MB per 100,000."""
 
@@ -46,42 +49,58 @@ class ListAnswer:
         return b'%b,"age_seconds":%d}' % (self.content, age)
 
 
-def recommendations(snapshot: Snapshot, user: str, selection: Selection, stale: bool = False) -> ListAnswer:
-    """A user's list; popular lists fill it, and are all of it for a user who has none."""
+def recommendations(
+    snapshot: Snapshot, user: str, selection: Selection, stale: bool = False, live: dict[str, Any] | None = None
+) -> ListAnswer:
+    """A user's list; popular lists fill it, and are all of it for a user who has none.
+
+    `live` is a row of serving/live/lists.py, which takes the place of the stored list.
+    """
+    if live is not None:
+        named = "live", f"{user}\0{live['events']}", selection.segments, len(live["items"])
+        chain = _chain(snapshot, "live", live, selection.segments)
+        return _answer(snapshot, f'{{"user":{_json(user)}', chain, selection, stale, *named)
     return _personal(snapshot, user, snapshot.get("users", user), selection, stale)
 
 
 def many_recommendations(
-    snapshot: Snapshot, users: list[str], selection: Selection, stale: bool = False
+    snapshot: Snapshot,
+    users: list[str],
+    selection: Selection,
+    acted_on: Mapping[str, frozenset[str]],
+    stale: bool = False,
 ) -> list[ListAnswer]:
-    """The lists of several users, in one read of the store."""
+    """The lists of several users, in one read of the store; `acted_on`: user -> items that leave the list."""
     rows = snapshot.get_many("users", users)
-    return [_personal(snapshot, user, own, selection, stale) for user, own in zip(users, rows, strict=True)]
+    return [
+        _personal(snapshot, user, own, selection.without(acted_on.get(user, frozenset())), stale)
+        for user, own in zip(users, rows, strict=True)
+    ]
 
 
 def _personal(
     snapshot: Snapshot, user: str, own: dict[str, Any] | None, selection: Selection, stale: bool
 ) -> ListAnswer:
     chain = _chain(snapshot, "personal", own, selection.segments)
-    digest = list_digest("users", user, selection.segments, len(own["items"]) if own else 0)
-    return _answer(snapshot, b'{"user":' + _json(user), chain, selection, digest, stale)
+    named = "users", user, selection.segments, len(own["items"]) if own else 0
+    return _answer(snapshot, f'{{"user":{_json(user)}', chain, selection, stale, *named)
 
 
 def similar(snapshot: Snapshot, item: str, selection: Selection, stale: bool = False) -> ListAnswer:
     """Items similar to an item; the popular list, without the item, fills it."""
     own = snapshot.get("similar", item)
     chain = _chain(snapshot, "similar", own, selection.segments)
-    digest = list_digest("similar", item, selection.segments, len(own["items"]) if own else 0)
+    listed = "similar", item, selection.segments, len(own["items"]) if own else 0
     others = replace(selection, exclude={item, *selection.exclude})
-    return _answer(snapshot, b'{"item":' + _json(item), chain, others, digest, stale)
+    return _answer(snapshot, f'{{"item":{_json(item)}', chain, others, stale, *listed)
 
 
 def popular(snapshot: Snapshot, selection: Selection, stale: bool = False) -> ListAnswer:
     """The popular list of the first segment that has one; everybody's fills it."""
     named = (each for each in selection.segments if snapshot.get("popular", each) is not None)
-    start = b'{"segment":' + _json(next(named, EVERYBODY))
+    start = f'{{"segment":{_json(next(named, EVERYBODY))}'
     chain = _chain(snapshot, "popular", None, selection.segments)
-    return _answer(snapshot, start, chain, selection, list_digest("popular", "", selection.segments, 0), stale)
+    return _answer(snapshot, start, chain, selection, stale, "popular", "", selection.segments, 0)
 
 
 def parse_k(snapshot: Snapshot, given: int | str | None) -> int:
@@ -98,7 +117,7 @@ def _chain(snapshot: Snapshot, source: str, own: dict[str, Any] | None, segments
     """The lists that may be asked for, the best one first; each is read when the ones before are used up."""
     if own:
         # A user's list is shorter than the night stores them only where nothing else may be shown to this user.
-        yield Link(source, own, complete=source == "personal" and len(own["items"]) < snapshot.meta["stored"])
+        yield Link(source, own, complete=source in PERSONAL and len(own["items"]) < snapshot.meta["stored"])
     for segment in segments:
         if segment != EVERYBODY and (found := snapshot.get("popular", segment)) is not None:
             yield Link("segment", found)
@@ -108,44 +127,43 @@ def _chain(snapshot: Snapshot, source: str, own: dict[str, Any] | None, segments
 
 
 def _answer(
-    snapshot: Snapshot, start: bytes, chain: Iterator[Link], selection: Selection, digest: str, stale: bool
+    snapshot: Snapshot, start: str, chain: Iterator[Link], selection: Selection, stale: bool, *named: Any
 ) -> ListAnswer:
+    """`named` are the arguments of list_digest()."""
     if selection.page is not None:
-        selection.page.require_list(digest)
+        selection.page.require_list(list_digest(*named))
     picked, place = select(snapshot, chain, selection)
     first = picked[0][2] if picked else Link("popular", {})
     generated_at = first.row.get("generated_at", snapshot.meta["generated_at"])
     model = first.row.get("model_version", snapshot.meta["model_version"])
-    following = "null" if place is None else f'"{Page(snapshot.key, place, digest)}"'
+    following = "null" if place is None else f'"{Page(snapshot.key, place, list_digest(*named))}"'
     end = (
         f'],"slate_version":"v{snapshot.version:06d}","model_version":"{model}","generated_at":"{generated_at}",'
         f'"source":"{first.source}","stale":{"true" if stale else "false"},"next":{following}'
     )
-    content = b"".join((start, b',"items":[', _items(snapshot, picked), end.encode()))
+    content = f'{start},"items":[{_items(snapshot, picked)}{end}'.encode("utf8", "replace")
     return ListAnswer(content, snapshot.version, generated_at, first.source, stale)
 
 
-def _items(snapshot: Snapshot, picked: list[Picked]) -> bytes:
+def _items(snapshot: Snapshot, picked: list[Picked]) -> str:
     """The JSON of items, each with its source where they are from several lists."""
-    prefixes = _prefixes(snapshot, [item for item, _, _ in picked])
-    if not picked or picked[0][2] is picked[-1][2]:
-        return b",".join([prefixes[item] + repr(score).encode() + b"}" for item, score, _ in picked])
-    return b",".join(
-        [b'%b%a,"source":"%b"}' % (prefixes[item], score, link.source.encode()) for item, score, link in picked]
-    )
+    prefixes = snapshot.prefixes
+    try:
+        if not picked or picked[0][2] is picked[-1][2]:
+            return ",".join([f"{prefixes[item]}{score!r}}}" for item, score, _ in picked])
+        return ",".join([f'{prefixes[item]}{score!r},"source":"{link.source}"}}' for item, score, link in picked])
+    except KeyError:
+        _fetch_prefixes(snapshot, [item for item, _, _ in picked])
+        return _items(snapshot, picked)
 
 
-def _prefixes(snapshot: Snapshot, items: list[str]) -> dict[str, bytes]:
-    """Item -> `{"item_id":..,"title":..,"score":`; titles that are not cached yet are fetched together."""
-    cache = snapshot.prefixes
-    if missing := [item for item in items if item not in cache]:
-        if len(cache) >= MAX_CACHED_PREFIXES:
-            cache = snapshot.prefixes = {}
-            missing = items
-        for item, title in zip(missing, snapshot.titles(missing), strict=True):
-            cache[item] = b'{"item_id":' + _json(item) + b',"title":' + _json(title) + b',"score":'
-    return cache
+def _fetch_prefixes(snapshot: Snapshot, items: list[str]) -> None:
+    """Cache `{"item_id":..,"title":..,"score":` of items; the titles are fetched together."""
+    if len(snapshot.prefixes) >= MAX_CACHED_PREFIXES:
+        snapshot.prefixes = {}
+    missing = [item for item in items if item not in snapshot.prefixes]
+    for item, title in zip(missing, snapshot.titles(missing), strict=True):
+        snapshot.prefixes[item] = f'{{"item_id":{_json(item)},"title":{_json(title)},"score":'
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf8", "replace")
+_json = json.JSONEncoder(ensure_ascii=False).encode

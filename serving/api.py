@@ -8,42 +8,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime
-from functools import cache
-from typing import Any, get_args
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date, datetime
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, get_args
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from nightloom import __version__
 from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
 from nightloom.lake import now
+from nightloom.night.context import end_of
 from nightloom.settings import Settings
-from serving import answers, console
+from serving import console
 from serving.access import sign_in
 from serving.access.guard import Access
-from serving.answers import BadRequestError, ListAnswer
+from serving.answers import BadRequestError
 from serving.events.intake import Intake
 from serving.events.routes import post_events
 from serving.explanations import Explanations
+from serving.list_routes import get_batch, get_popular, get_recommendations, get_similar
 from serving.metrics.counters import Counters, counters_folder
 from serving.metrics.exposition import CONTENT_TYPE
 from serving.metrics.kept_stage_runs import KeptStageRuns
 from serving.metrics.scrape import scrape
-from serving.selection import Selection
 from serving.stores import open_store
 from serving.stores.base import NothingPublishedError, PageExpiredError
 from serving.stores.fallback import FallbackReader
 from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
 from serving.url_paths import accept_any_text
-from serving.web.caching import EVERYBODYS, ONE_USERS, conditional_response, etag_of
+from serving.web.caching import EVERYBODYS, conditional_response, etag_of, uncached_response
 from serving.web.endpoints import Endpoint
 from serving.web.errors import error_response
 from serving.web.exchange import Exchange
@@ -54,8 +57,6 @@ from serving.web.parameters import (
     EventsRequest,
     ExplanationQuery,
     ListRequest,
-    list_request,
-    parse_body,
 )
 from serving.web.schemas import (
     BatchAnswer,
@@ -71,11 +72,13 @@ from serving.web.schemas import (
     UserList,
 )
 
-JSON = "application/json"
+if TYPE_CHECKING:
+    from serving.live.lists import LiveLists
+
 UNREADABLE = ("nothing_published", "store_unavailable")
 LIST_ERRORS = ("bad_request", "page_expired", *UNREADABLE)
-ListMaker = Callable[[Snapshot, Selection, bool], ListAnswer]
-"""Makes a list of a snapshot, given whether the snapshot is stale."""
+CLOCK_SLACK = 3600.0
+"""Seconds that the clocks of this machine and of the nights' machine may differ."""
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -84,7 +87,7 @@ def create_app(settings: Settings) -> Starlette:
     store = open_store(settings, reading=True)
     routes = [*(each.route() for each in ENDPOINTS), *console.routes(), *sign_in.routes()]
     counters = Counters([route.path for route in routes], get_args(Source), counters_folder())
-    app = Starlette(
+    app = Application(
         routes=routes,
         exception_handlers={
             BadRequestError: _error_handler("bad_request"),
@@ -103,11 +106,39 @@ def create_app(settings: Settings) -> Starlette:
     lists = FallbackReader(store, settings.store.deadline_ms / 1000, saved, counters.count_store_failure)
     app.state.lists, app.state.settings = lists, settings
     app.state.explanations = Explanations(settings)
-    app.state.intake = Intake(settings)
+    app.state.intake = Intake(settings, partial(_needed_since, lists))
+    app.state.live = _live_lists(settings)
     app.state.counters, app.state.stage_runs = counters, KeptStageRuns(settings)
     app.state.access = Access.from_settings(settings)
     app.state.access.guard_routes(app)
     return app
+
+
+class Application(Starlette):
+    """Without Starlette's outermost part: Exchange sees each error, and answers it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        for middleware, args, options in reversed(self.user_middleware):
+            app = middleware(app, *args, **options)
+        return app
+
+
+def _live_lists(settings: Settings) -> LiveLists | None:
+    if not settings.serving.live:
+        return None
+    from serving.live.lists import LiveLists  # numba: only where it is needed
+
+    return LiveLists(settings)
+
+
+def _needed_since(lists: FallbackReader) -> float:
+    """The moment, in Unix seconds, from which on received events may be missing in the lists that are served."""
+    try:
+        night = date.fromisoformat(lists.state()[0].meta["night"])
+    except StoreError:
+        return 0.0
+    return end_of(night).timestamp() - CLOCK_SLACK
 
 
 def _middleware(settings: Settings, counters: Counters) -> list[Middleware]:
@@ -130,77 +161,14 @@ def from_config() -> Starlette:
 
 @asynccontextmanager
 async def _close(app: Starlette) -> AsyncIterator[None]:
-    async with app.state.intake.running():
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(app.state.intake.running())
+        if app.state.live is not None:
+            await running.enter_async_context(app.state.live.following(app.state.lists.snapshots))
         yield
     await app.state.stage_runs.close()
     app.state.lists.close()
     app.state.access.keys.close()
-
-
-async def get_recommendations(request: Request) -> Response:
-    """A user's list, best first.
-
-    Where exclusions and filters leave too few items of the user's own list, the popular lists of the segments and of
-    everybody fill it. A user whom nobody knows gets those: never an empty list, never an error.
-    """
-    user = request.path_params["user"]
-    return await _list(request, lambda snapshot, *given: answers.recommendations(snapshot, user, *given), user)
-
-
-async def get_similar(request: Request) -> Response:
-    """Items similar to an item, best first.
-
-    The popular lists fill it, and are all of it for an item that nobody knows.
-    """
-    item = request.path_params["item"]
-    return await _list(request, lambda snapshot, *given: answers.similar(snapshot, item, *given))
-
-
-async def get_popular(request: Request) -> Response:
-    """The popular list: that of a segment if one is named and has a list, otherwise everybody's."""
-    return await _list(request, answers.popular)
-
-
-async def _list(request: Request, make: ListMaker, user: str | None = None) -> Response:
-    state = request.app.state
-    lists: FallbackReader = state.lists
-    given = list_request(request, await request.body() if request.method == "POST" else b"")
-    page, segments = given.parsed_page(), state.settings.slate.segments
-
-    def question(snapshot: Snapshot, stale: bool) -> ListAnswer:
-        return make(snapshot, given.select(snapshot, segments, lists.overlay.hidden, page), stale)
-
-    if page is None:
-        answer = await lists.ask(question, user)
-    else:
-        answer = await lists.ask_version(page.key, question, user)
-    state.counters.count_list(answer.source, answer.stale)
-    if request.method == "POST":
-        return _json_response(answer.body)
-    return conditional_response(
-        request, answer.body, etag_of(answer.version, answer.content), EVERYBODYS if user is None else ONE_USERS
-    )
-
-
-async def get_batch(request: Request) -> Response:
-    """The lists of up to 1,000 users.
-
-    All are of one version; during a canary those of its users are of the canary's.
-    """
-    given, state = parse_body(BatchRequest, await request.body()), request.app.state
-    lists: FallbackReader = state.lists
-    segments, found = state.settings.slate.segments, dict[str, bytes]()
-    for users in lists.split_by_version(given.users):
-
-        def question(snapshot: Snapshot, stale: bool, users: list[str] = users) -> list[ListAnswer]:
-            selection = given.select(snapshot, segments, lists.overlay.hidden)
-            return answers.many_recommendations(snapshot, users, selection, stale)
-
-        made = await lists.ask_apart(question, users[0])
-        found |= zip(users, [each.body for each in made], strict=True)
-        for each in made:
-            state.counters.count_list(each.source, each.stale)
-    return _json_response(b'{"lists":[' + b",".join([found[user] for user in given.users]) + b"]}")
 
 
 def _handler(body: Callable[[Request, Snapshot, bool], Response]) -> Callable[[Request], Any]:
@@ -316,12 +284,7 @@ def openapi_json() -> bytes:
 
 
 def _json(content: object) -> Response:
-    return _json_response(json.dumps(content, ensure_ascii=False).encode("utf8", "replace"))
-
-
-def _json_response(body: bytes) -> Response:
-    """An answer that changes by itself, or to a POST: no cache keeps it."""
-    return Response(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
+    return uncached_response(json.dumps(content, ensure_ascii=False).encode("utf8", "replace"))
 
 
 def _error_handler(code: str) -> Callable[[Request, Exception], Response]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
+from nightloom.contracts import HISTORIES, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from nightloom.errors import ExitCode, StoreError
 from nightloom.lake import now
 from nightloom.lake.recommendations import files_of_night
@@ -30,6 +30,8 @@ from serving.stores.base import KINDS
 from serving.stores.pushes import NO_MODEL, FailureReason, PinnedError, Push, PushError, PushState, version_name
 
 INPUTS = (RECOMMENDATIONS, POPULAR, SIMILAR_ITEMS, ITEMS)
+OF_LIVE_LISTS = (HISTORIES, USERS)
+"""What serving.live publishes, too."""
 SECONDS_BETWEEN_LINES = 2.0
 
 
@@ -45,6 +47,7 @@ def main(night: Night) -> None:
             _require_newer(night, served)
             _push_or_fail(night, store, _begin_push(night, store), served)
             versions.prune(store, night.settings.store.keep)
+            _prune_live_files(night, store)
     except PushError as error:
         night.tags["push"] = f"{PushState.FAILED}: {error.reason}"
         raise
@@ -82,12 +85,13 @@ def _begin_push(night: Night, store: Store) -> Push:
 def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     scratch = night.settings.place("scratch")
     rows, pinned = StoreRows(night.lake, night.date, push.facts["source"]["inputs"], scratch), dict(night.reads)
-    predicted = check_quota(night.settings, store, {kind: rows.sizes(kind) for kind in KINDS})
+    kinds = [kind for kind in KINDS if kind != "histories" or night.settings.serving.live]
+    predicted = check_quota(night.settings, store, {kind: rows.sizes(kind) for kind in kinds})
     _require_unchanged(night, pinned)
     rate = night.settings.store.rows_per_second
     at_a_time = BATCH_ROWS if rate is None else min(BATCH_ROWS, rate)
-    kinds = {kind: rows.batches(kind, push.version, push.facts["moment"], at_a_time) for kind in KINDS}
-    loaded = loader.load(store, push.version, kinds, rate, _progress(night, push))
+    batches = {kind: rows.batches(kind, push.version, push.facts["moment"], at_a_time) for kind in kinds}
+    loaded = loader.load(store, push.version, batches, rate, _progress(night, push))
     night.counts |= loaded.counts
     same = served if served is not None and loaded.checksum == served.facts.get("checksum") else None
     damage = None if same is None else _find_damage(store, same, scratch)
@@ -98,8 +102,13 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
         print(f"{night.stage}: the lists equal those of {version_name(same.version)}, which stays; nothing new")
         night.tags |= _tags_of(same.facts, "same lists")
         return
+    facts = _push_facts(night, push, rows, loaded)
+    if night.settings.serving.live:
+        from serving.live.files import write_live_files  # MLflow and numba: only where they are needed
+
+        facts |= write_live_files(night, push.version, facts["model_version"])
     size = {"bytes": store.version_bytes(push.version), "predicted_bytes": predicted}
-    push = versions.set_state(store, push, PushState.LOADED, **_push_facts(night, push, rows, loaded), **size)
+    push = versions.set_state(store, push, PushState.LOADED, **facts, **size)
     loader.verify(store, push.version, loaded, scratch)
     push = versions.set_state(store, push, PushState.VERIFIED)
     canary.run_canary(store, push, night.settings.store.canary)
@@ -108,6 +117,13 @@ def _push(night: Night, store: Store, push: Push, served: Push | None) -> None:
     if same is not None and damage is not None:
         versions.fail_push(store, versions.read_push(store, same.version), FailureReason.CHECKSUM, damage)
     night.tags |= _tags_of(push.facts, push.state)
+
+
+def _prune_live_files(night: Night, store: Store) -> None:
+    if night.settings.serving.live:
+        from serving.live.files import prune_live_files
+
+        prune_live_files(night.settings, store)
 
 
 def _find_damage(store: Store, served: Push, scratch: Path) -> str | None:
@@ -151,7 +167,7 @@ def _judged_inputs(night: Night) -> dict[str, int]:
     own = records.stage_runs(night.lake, stages.SLATE_GATE, statuses=OK, night=night.date, run_id=judged.run_id)
     if not own:
         raise _gate_closed(f"the slate gate's run {judged.run_id} did not end well for {night.date}; {again}")
-    for table in INPUTS:
+    for table in (*INPUTS, *(OF_LIVE_LISTS if night.settings.serving.live else ())):
         if night.lake.exists(table):
             night.reads[table.full_name] = own[-1].reads.get(table.full_name, night.lake.version(table))
     return dict(night.reads)

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from nightloom import settings as settings_module
-from nightloom.contracts import RECOMMENDATIONS
+from nightloom.contracts import RECOMMENDATIONS, USERS
 from nightloom.errors import StoreError
 from nightloom.lake import Lake
 from nightloom.terminal import screen
@@ -90,9 +90,9 @@ def size(night: datetime | None) -> None:
     used = bytes_by_version(current)
     newest = lake.rows(RECOMMENDATIONS, columns=["max(night) AS night"])["night"][0].as_py()
     date = night.date() if night else newest
-    inputs = {table.full_name: lake.version(table) for table in SOURCES.values() if lake.exists(table)}
+    inputs = {table.full_name: lake.version(table) for table in (*SOURCES.values(), USERS) if lake.exists(table)}
     rows = StoreRows(lake, date, inputs, settings.place("scratch"))
-    sizes = {kind: rows.sizes(kind) for kind in KINDS}
+    sizes = {kind: rows.sizes(kind) for kind in KINDS if kind != "histories" or settings.serving.live}
     click.echo(f"Night of {date}: " + ", ".join(f"{found.rows:,} {kind}" for kind, found in sizes.items()))
     table = Table("store", "GB a version", f"GB for store.keep = {settings.store.keep} and a new one", box=None)
     for kind in STORE_KINDS:

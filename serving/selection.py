@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from serving.paging import Page
@@ -25,13 +25,14 @@ class Filters:
     """For each attribute the allowed `NAME=VALUE`."""
 
     @classmethod
-    def of(cls, categories: Iterable[str], attributes: Iterable[str]) -> Filters | None:
+    def of(cls, categories: Collection[str], attributes: Collection[str]) -> Filters | None:
         """None where nothing is asked for."""
+        if not categories and not attributes:
+            return None
         by_name: dict[str, set[str]] = {}
         for each in attributes:
             by_name.setdefault(each.partition("=")[0], set()).add(each)
-        found = cls(frozenset(categories), tuple(map(frozenset, by_name.values())))
-        return found if found.categories or found.attributes else None
+        return cls(frozenset(categories), tuple(map(frozenset, by_name.values())))
 
     def admit(self, facts: Facts) -> bool:
         categories, attributes = facts
@@ -53,6 +54,15 @@ class Selection:
     """None for the first page."""
     hidden: Collection[str] = ()
     """Items that no answer has: see stores/overlay.py."""
+
+    def takes_all(self, items: Sequence[str]) -> bool:
+        """Whether it leaves out none of these items, from the first one on."""
+        asks_nothing = self.filters is None and self.page is None and not self.exclude
+        return asks_nothing and (not self.hidden or all(item not in self.hidden for item in items))
+
+    def without(self, items: frozenset[str]) -> Selection:
+        """The same, without these items."""
+        return replace(self, exclude=items.union(self.exclude)) if items else self
 
 
 @dataclass(frozen=True)
@@ -82,15 +92,20 @@ def select(snapshot: Snapshot, chain: Iterable[Link], selection: Selection) -> t
     earlier: set[str] = set()
     for link in chain:
         items, scores = link.row["items"], link.row["scores"]
-        for place in range(max(start - offset, 0), len(items)):
-            item = items[place]
-            if item in exclude or item in hidden or item in earlier:
-                continue
-            if filters is not None and not filters.admit(_facts(snapshot, items, place)):
-                continue
-            if len(picked) == k:
-                return picked, offset + place
-            picked.append((item, scores[place], link))
+        if not earlier and selection.takes_all(items):  # most requests: the first k items
+            picked = [(item, score, link) for item, score in zip(items[:k], scores[:k], strict=True)]
+            if len(items) > k:
+                return picked, k
+        else:
+            for place in range(max(start - offset, 0), len(items)):
+                item = items[place]
+                if item in exclude or item in hidden or item in earlier:
+                    continue
+                if filters is not None and not filters.admit(_facts(snapshot, items, place)):
+                    continue
+                if len(picked) == k:
+                    return picked, offset + place
+                picked.append((item, scores[place], link))
         if picked and link.complete:
             break
         offset += len(items)

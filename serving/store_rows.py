@@ -1,7 +1,8 @@
 """Tables of one night -> rows of key and value for a store, sorted by key, by DuckDB; and the bytes they will take.
 
-gold.recommendations -> users; silver.items -> items; gold.popular -> popular; gold.similar_items -> similar. Values are
-JSON text made in the engine: no Python per row.
+gold.recommendations -> users; silver.items -> items; gold.popular -> popular; gold.similar_items -> similar;
+gold.histories and silver.users -> histories, a row per user with a history or attributes. Values are JSON text made in
+the engine: no Python per row.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ import numpy as np
 import pyarrow as pa
 from duckdb.func import ARROW
 
-from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, Table
+from nightloom.contracts import HISTORIES, ITEMS, POPULAR, RECOMMENDATIONS, SIMILAR_ITEMS, USERS, Table
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import files_of_night, nightly_lists
 from nightloom.literals import sql_text
+from nightloom.night.context import end_of
 from serving.float_json import json_lists
 from serving.stores.base import MAX_KEY_BYTES, RowSizes, value_header
 
 BATCH_ROWS = 20_480
 START = "2000-01-01T00:00:00Z"
 MOMENT = "strftime(generated_at, '%Y-%m-%dT%H:%M:%SZ')"
-SOURCES: dict[str, Table] = {"users": RECOMMENDATIONS, "items": ITEMS, "popular": POPULAR, "similar": SIMILAR_ITEMS}
-IDS = {"users": "user_id", "items": "item_id", "popular": "segment", "similar": "item_id"}
+SOURCES: dict[str, Table] = {
+    "users": RECOMMENDATIONS, "items": ITEMS, "popular": POPULAR, "similar": SIMILAR_ITEMS, "histories": HISTORIES,
+}  # fmt: skip
+IDS = {"users": "user_id", "items": "item_id", "popular": "segment", "similar": "item_id", "histories": "user_id"}
 LISTS = """'"items":' || to_json(items) || ',"scores":' || json_lists(scores)"""
 BODIES = {
     "users": f"""'"user":' || to_json(user_id) || ',"model_version":' || to_json(model_version) || ',' || {LISTS}""",
@@ -37,8 +41,21 @@ BODIES = {
         || ',"available":' || to_json(available) || ',"attributes":' || to_json(attributes)""",
     "similar": f"""'"item":' || to_json(item_id) || ',"model_version":' || to_json(model_version) || ',' || {LISTS}""",
     "popular": f"""'"segment":' || to_json(segment) || ',' || {LISTS}""",
+    "histories": """'"user":' || to_json(user_id) || ',"items":' || to_json(items) || ',"weights":' ||
+        json_lists(weights) || ',"at":' || to_json("at") || ',"attributes":' || to_json(attributes)""",
 }
 """What follows a value's head."""
+HISTORIES_UNTIL = """
+    WITH cut AS (SELECT user_id, week, items, weights, "at", len(list_filter("at", lambda moment: moment < {end})) AS n
+        FROM stored WHERE week < {end}),
+    by_user AS (SELECT user_id, flatten(list(items[:n] ORDER BY week)) AS items,
+        flatten(list(weights[:n] ORDER BY week)) AS weights,
+        flatten(list(list_transform("at"[:n], lambda moment: epoch_us(moment)) ORDER BY week)) AS "at"
+        FROM cut WHERE n > 0 GROUP BY user_id)
+    SELECT user_id, coalesce(items, []::VARCHAR[]) AS items, coalesce(weights, []::FLOAT[]) AS weights,
+        coalesce("at", []::BIGINT[]) AS "at", coalesce(attributes, []::VARCHAR[]) AS attributes
+    FROM by_user FULL JOIN described_users USING (user_id)"""
+"""SELECT of each user's events before a moment, oldest first (`at` in microseconds since 1970), and attributes."""
 SAMPLE = 20_000
 """Rows of a kind that are measured, to predict the bytes of all."""
 
@@ -122,15 +139,29 @@ class StoreRows:
         else:
             connection.register("stored", arrow_schema(SOURCES[kind]).empty_table())
         rows = "FROM stored"
+        if kind == "histories":
+            self._create_users(connection)
+            rows = HISTORIES_UNTIL.format(end=f"TIMESTAMPTZ '{end_of(self.night).isoformat()}'")
         if kind == "users" and files:
             rows = nightly_lists(self.lake, self.night, self.versions[RECOMMENDATIONS.full_name], source="stored")
         connection.execute(f"CREATE VIEW rows AS {rows}")
+
+    def _create_users(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """The view `described_users`: attributes as NAME=VALUE."""
+        if (version := self.versions.get(USERS.full_name)) is None:
+            connection.execute("CREATE VIEW described_users AS SELECT '' AS user_id, ['']  AS attributes WHERE false")
+            return
+        read_parquet(connection, self.lake.files(USERS, version), union_by_name=True).create_view("stored_users")
+        connection.execute(
+            """CREATE VIEW described_users AS SELECT user_id, list_transform(map_entries(attributes),
+            lambda entry: entry.key || '=' || entry.value) AS attributes FROM stored_users"""
+        )
 
     def _files(self, table: Table) -> list[str]:
         """A table's files at its version, of the night alone where it has nights."""
         version = self.versions.get(table.full_name)
         if version is None:
             return []
-        if table.partition is None:
+        if table.partition != "night":
             return self.lake.files(table, version)
         return files_of_night(self.lake, table, self.night, version)

@@ -45,6 +45,9 @@ class Serving(Section):
     cors_origins: tuple[str, ...] = ()
     """Origins of the web pages whose scripts may call the API, such as `https://shop.example`; `*` is any page. None by
     default: an app's own server calls the API."""
+    live: bool = False
+    """Whether a user with events since the night is scored again when they ask, by the model of the published version.
+    A night publishes what that takes from its next push on: [live lists](live.md)."""
     access_log: bool = False
     """Whether each request is a line of the log. Requests that fail with 5xx always are."""
 

@@ -18,7 +18,9 @@ from nightloom.event_journal import Event
 from nightloom.lake import now
 from nightloom.section import join_names, suggest_key
 from nightloom.settings import Settings, Source
+from nightloom.settings.sources import RowRule
 from serving.events.field_types import Check, expected_value, parse_moment, value_check
+from serving.events.interactions import InteractionReader
 
 MAX_RECORD = 65_536
 """Characters of one event."""
@@ -61,7 +63,12 @@ class EventContract:
             return Problem("", f"{len(record):,} characters", f"at most {MAX_RECORD:,}")
         if NO_TEXT.search(record):
             return Problem("", "half of a character (a lone surrogate)", "texts of whole characters")
-        return Event(self.source.name, str(event[self.columns["event_id"]]), record)
+        return Event(self.source.name, str(event[self.columns["event_id"]]), record, self.interactions.user(event))
+
+    @cached_property
+    def interactions(self) -> InteractionReader:
+        """What its events say of users' tastes."""
+        return InteractionReader(self._settings, self.source, self.columns, self._events_of_rules)
 
     @cached_property
     def columns(self) -> dict[str, str]:
@@ -117,14 +124,21 @@ class EventContract:
     def _events(self) -> set[str] | None:
         """The events that are declared; None where a rule decides by more than the event's name."""
         field = self.columns.get("event", "")
-        named = {signal.event for signal in self._settings.signals}
-        for rule in self.source.rules:
-            if re.search(rf"\b{re.escape(field)}\b", rule.when, re.IGNORECASE):
-                compared = re.fullmatch(rf"\s*`?{re.escape(field)}`?\s*=\s*'([^'\\]*)'\s*", rule.when, re.IGNORECASE)
-                if compared is None:
-                    return None
-                named.add(compared[1])
-        return named
+        rules = [rule for rule in self.source.rules if re.search(rf"\b{re.escape(field)}\b", rule.when, re.IGNORECASE)]
+        named = [_event_of(rule, field) for rule in rules]
+        return None if None in named else {*(signal.event for signal in self._settings.signals), *filter(None, named)}
+
+    @cached_property
+    def _events_of_rules(self) -> set[str] | None:
+        """The events that the rules leave out; None where a rule decides by more than the event's name."""
+        named = [_event_of(rule, self.columns.get("event", "")) for rule in self.source.rules]
+        return None if None in named else {each for each in named if each is not None}
+
+
+def _event_of(rule: RowRule, field: str) -> str | None:
+    """The event of a rule of the form `FIELD = 'EVENT'`; None for any other."""
+    found = re.fullmatch(rf"\s*`?{re.escape(field)}`?\s*=\s*'([^'\\]*)'\s*", rule.when, re.IGNORECASE)
+    return found and found[1]
 
 
 def _as_number(value: object) -> float | None:

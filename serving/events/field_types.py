@@ -33,6 +33,11 @@ def expected_value(type: str) -> str:
     return f"{words} ({' '.join(type.split())}){example}"
 
 
+def type_name(type: str) -> str:
+    """sqlglot's name of a type: TEXT, INT, TIMESTAMP."""
+    return str(_parsed(type).this.name)
+
+
 def value_check(type: str) -> Check | None:
     """The check of a type; None for a type whose values no JSON can hold, such as binary."""
     return _check(_parsed(type))

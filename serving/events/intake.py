@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from nightloom.event_journal import Event, Journal, JournalError, api_sources, j
 from nightloom.settings import Settings, Source
 from serving.events.contract import EventContract
 from serving.events.queue import EventQueue, IntakeError
+from serving.events.recent import LOOK_SECONDS, RecentEvents
 
 if TYPE_CHECKING:
     from serving.events.topic import TopicWriter
@@ -35,26 +36,32 @@ def _topics(fed: list[Source]) -> dict[str, TopicWriter]:
 
 
 class Intake:
-    """One for each worker of a server."""
+    """One for each worker of a server.
 
-    def __init__(self, settings: Settings) -> None:
+    `needed_since` gives the moment, in Unix seconds, from which on received events may be of no published night.
+    """
+
+    def __init__(self, settings: Settings, needed_since: Callable[[], float]) -> None:
         fed = [source for source in settings.sources if source.api]
         self.contracts = {source.name: EventContract(settings, source) for source in fed}
         self.queue = EventQueue(self._write)
-        self._file = journal_file(settings)
+        self._file, self._needed_since = journal_file(settings), needed_since
         self._landing = {source.name: landing_place(settings, source) for source in api_sources(settings)}
         self._topics = _topics(fed)
+        self.recent = RecentEvents(self._file, {name: self.contracts[name].interactions for name in self._landing})
         self._journal: Journal | None = None
         self._trouble = ""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Export every few seconds for as long as the block lasts, and what is left at its end."""
-        exports = asyncio.create_task(self._export_often())
+        tasks = [asyncio.create_task(self._export_often()), asyncio.create_task(self._look_often())]
         yield
-        exports.cancel()
-        with suppress(asyncio.CancelledError):
-            await exports
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self.recent.close()
         await self.queue.close(self._close_journal)
         await asyncio.to_thread(self._export)
 
@@ -80,6 +87,11 @@ class Intake:
             await asyncio.to_thread(self._export)
             await asyncio.sleep(EXPORT_SECONDS)
 
+    async def _look_often(self) -> None:
+        while True:
+            self.recent.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
     def _export(self) -> None:
         """Write the journal to the landing folders. What cannot be written stays in the journal for the next time."""
         from obstore.exceptions import BaseError
@@ -89,7 +101,7 @@ class Intake:
         trouble = ""
         try:
             with closing(Journal(self._file)) as journal:
-                journal.export(self._landing, wait=False)
+                journal.export(self._landing, wait=False, needed_since=self._needed_since())
         except (OSError, JournalError, BaseError) as error:
             trouble = f"events stay in {self._file}, as the landing folder cannot be written: {printable(str(error))}"
         if trouble and trouble != self._trouble:

@@ -51,6 +51,7 @@ async def post_events(request: Request) -> Response:
         return error_response(request, "bad_events", _describe(*problems[0]), rejected=_listed(problems))
     try:
         await intake.queue.put(good)
+        intake.recent.look()  # the next answer knows of them
     except FullError as error:
         return error_response(request, "too_many_events", str(error), RETRY)
     except IntakeError as error:

@@ -18,8 +18,11 @@ import pyarrow as pa
 from nightloom.errors import NightloomError, StoreError
 from serving.stores.pushes import version_name
 
-KINDS = ("users", "items", "popular", "similar")
-"""Kinds of rows. A version that was published before a kind existed has no rows of that kind."""
+KINDS = ("users", "items", "popular", "similar", "histories")
+"""Kinds of rows. A version that was published before a kind existed has no rows of that kind; histories are there with
+serving.live alone."""
+PERSONAL = ("users", "histories")
+"""Kinds with a row a user."""
 EVERYBODY = "all"
 """Segment of the popular list for users without a list of their own."""
 MAX_KEY_BYTES = 500

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,8 +108,13 @@ class FallbackReader:
             return await self.ask(question, user, PATIENCE)
         return await asyncio.to_thread(self.ask_in_thread, question, user)
 
-    async def ask_version(self, key: VersionKey, question: Question[Answer], user: str | None = None) -> Answer:
-        """The answer of a version that is served, or was served and is kept. Raises PageExpiredError for any other."""
+    async def ask_version(
+        self, key: VersionKey, question: Question[Answer], user: str | None = None, apart: bool = False
+    ) -> Answer:
+        """The answer of a version that is served, or was served and is kept. Raises PageExpiredError for any other.
+
+        `apart` says that the question takes long.
+        """
 
         def of_version(snapshot: Snapshot, stale: bool) -> Answer:
             if snapshot.key == key:
@@ -119,7 +125,7 @@ class FallbackReader:
 
         served = self._served
         current = served is not None and served.of(user).key == key
-        return await (self.ask if current else self.ask_apart)(of_version, user)
+        return await (self.ask if current and not apart else self.ask_apart)(of_version, user)
 
     def split_by_version(self, users: Iterable[str]) -> list[list[str]]:
         """Users who get the same version, together."""
@@ -151,6 +157,13 @@ class FallbackReader:
         if self._served is not None and self.trouble is None:
             return self._served.snapshot, False
         return self._require_last_good(), True
+
+    def snapshots(self) -> list[Snapshot]:
+        """The versions that are served now: the current one, and a canary; none while the store was never read."""
+        with suppress(StoreError):
+            self.state()  # of a folder, this looks at the pointer
+        served = self._served
+        return [] if served is None else [each for each in (served.snapshot, served.canary) if each is not None]
 
     def _circuit_is_open(self) -> bool:
         """Whether a read of the store would fail, so that it is not tried."""

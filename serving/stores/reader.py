@@ -14,6 +14,7 @@ from nightloom.errors import StoreError
 from serving.stores import versions
 from serving.stores.base import (
     EVERYBODY,
+    PERSONAL,
     DamagedError,
     NothingPublishedError,
     PageExpiredError,
@@ -47,7 +48,7 @@ class Snapshot:
         self._stored, self._kept, self._store = stored, kept, store
         self._stamp = version_stamp(push.version).encode()
         self.survives_pruning = stored.survives_pruning
-        self.prefixes: dict[str, bytes] = {}
+        self.prefixes: dict[str, str] = {}
         self.facts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         """Caches for what readers derive from this version: serving/answers.py, serving/selection.py."""
         self._popular: dict[str, Any] | None = None
@@ -112,7 +113,7 @@ class Snapshot:
         if None in found:
             self._check_not_pruned()
         rows = [None if value is None else self._parse(value) for value in found]
-        if kind != "users":  # what could not be parsed was not reached: no damaged row is kept
+        if kind not in PERSONAL:  # what could not be parsed was not reached: no damaged row is kept
             self._kept.keep(kind, keys, found)
         return rows
 
@@ -136,7 +137,7 @@ class Snapshot:
         """Raises DamagedError for a value that is not JSON, or another version's."""
         try:
             if value.startswith(self._stamp):
-                row: dict[str, Any] = json.loads(value)
+                row: dict[str, Any] = json.loads(value.decode())  # bytes take longer
                 return row
         except ValueError:
             pass

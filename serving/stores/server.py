@@ -13,7 +13,7 @@ POINTER_SECONDS = 0.2
 """Readers notice a flip within this time."""
 READ_SECONDS = 1
 """A reading store gives up a server that is silent for so long. Nobody waits for that: the thread is free again."""
-BUCKETS = {"users": 1024, "items": 64, "popular": 1, "similar": 64}
+BUCKETS = {"users": 1024, "items": 64, "popular": 1, "similar": 64, "histories": 1024}
 """Number of buckets for the rows of a kind, where a store reads and deletes rows by the bucket: Redis, Cassandra."""
 
 

@@ -30,6 +30,11 @@ def conditional_response(request: Request, body: bytes, etag: str, cache_control
     return _Prepared(200, body, [length, (b"content-type", b"application/json"), *head])
 
 
+def uncached_response(body: bytes) -> Response:
+    """An answer that changes by itself, or to a POST: no cache keeps it."""
+    return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
 def _names(known: str, etag: str) -> bool:
     return known.strip() == "*" or etag in (each.strip() for each in known.split(","))
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Source = Literal["personal", "similar", "segment", "popular"]
+Source = Literal["live", "personal", "similar", "segment", "popular"]
 
 
 class Schema(BaseModel):

@@ -23,7 +23,10 @@ from serving.stores.pushes import PushState
 from tests.minio import minio
 
 USERS = [f"u{number:04d}" for number in range(300)]
-IDS = {"users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"], "similar": ["1", "2"]}
+IDS = {
+    "users": USERS, "items": [str(n) for n in range(9)], "popular": ["all"], "similar": ["1", "2"],
+    "histories": USERS[:2],
+}  # fmt: skip
 FOLDERS = ("lmdb", "files")
 SERVERS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
     "redis": redis_server,
