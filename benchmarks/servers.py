@@ -85,7 +85,7 @@ def program(name: str) -> str:
     path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, folders)]))
     if path is None:
         raise MissingProgramError(
-            f"{name} is not installed: apt-get install redis-server postgresql lmdb-utils (./run test does it)"
+            f"{name} is not installed: apt-get install redis-server postgresql lmdb-utils wrk (./run test does it)"
         )
     return path
 

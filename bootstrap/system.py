@@ -25,6 +25,7 @@ SERVERS = {
     "redis-server": "redis-server",
     "postgresql": "initdb",
     "lmdb-utils": "mdb_load",
+    "wrk": "wrk",
     # Dropbear's programs alone: Debian's openssh-server would open a port of this machine at once.
     "dropbear-bin": "dropbear",
     "openssh-client": "ssh",
