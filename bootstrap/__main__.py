@@ -62,11 +62,13 @@ CASSANDRA = Step("cassandra", jars.CASSANDRA_JARS.key, jars.CASSANDRA_JARS.insta
 """For slow tests and benchmarks only."""
 NODE = Step("node", system.node_key, system.install_node)
 """For slow tests only."""
+BROWSER = Step("browser", system.browser_key, system.install_browser)
+"""For slow tests only."""
 PEERS = Step("peers", packages.peers_key, packages.install_peers)
 """For benchmarks only."""
 EXTRA = {
     "--for-tests": (BROKER, SERVERS),
-    "--for-slow-tests": (CASSANDRA, NODE),
+    "--for-slow-tests": (CASSANDRA, NODE, BROWSER),
     "--for-benchmarks": (CASSANDRA, PEERS, SERVERS),
 }
 """Further steps by argument; they need ENVIRONMENT, and none needs another."""

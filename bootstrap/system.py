@@ -32,6 +32,8 @@ SERVERS = {
     "iproute2": "ip",
 }
 """Debian package -> one of its programs; for tests and benchmarks of the serving stores, and of ranks on two hosts."""
+BROWSER = "chromium"
+"""Debian package and program; slow tests walk through the console with it."""
 
 
 APT = Lock()
@@ -71,6 +73,17 @@ def install_servers(sh: Shell) -> None:
         install_debian(sh, packages)
     if missing_prometheus():
         unpack_prometheus(sh)
+
+
+def browser_key() -> str:
+    """Inputs of the step: the browser is there, or missing."""
+    return str(shutil.which(BROWSER) or "missing")
+
+
+def install_browser(sh: Shell) -> None:
+    """Install the browser."""
+    if not shutil.which(BROWSER):
+        install_debian(sh, [BROWSER])
 
 
 def compiler_key() -> str:
