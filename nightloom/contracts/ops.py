@@ -198,7 +198,7 @@ REOPENINGS = Table(
 ACTIONS = Table(
     "ops",
     "actions",
-    "One row for the beginning of each action in the console, and one for its end: who, what, why, its outcome.",
+    "One row per beginning, and one row per end, of an action in the console: who, what, why, its outcome.",
     (
         required("action_id", "string", "The action: its time and a random part"),
         required("at", "timestamp", "When it began, or ended, UTC"),
@@ -212,5 +212,4 @@ ACTIONS = Table(
     ),
     key=("action_id", "status"),
     checks=(("known_status", "status IN ('started', 'done', 'failed')"), *non_empty("by", "why")),
-    readers=("engineer",),
 )
