@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,19 +66,34 @@ def read_records(file: Place, layout: Layout, found: Found) -> Iterator[Record]:
     A damaged or missing file gives the records before the damage, then a note; so does each file of a zip file. Raises
     OSError where the machine is at fault and not the file (no permission, a failing disk).
     """
+    try:
+        opened = _open(file)
+    except DAMAGE_ERRORS as error:
+        yield _note(error, 0)
+        return
+    with opened:
+        yield from read_content(opened, layout, found)
+
+
+def read_content(content: BufferedReader, layout: Layout, found: Found) -> Iterator[Record]:
+    """read_records() of a file's bytes."""
     number = 0
     try:
-        with _open(file) as opened:
-            for stream in unpack(opened):
-                try:
-                    for text, lines, problem in _read_stream(stream, layout, found):
-                        numbered = layout.has_row_index and problem is None
-                        yield add_row_index(text, number) if numbered else text, lines, problem
-                        number += 1
-                except DAMAGE_ERRORS as error:
-                    yield _note(error, number)
+        for stream in unpack(content):
+            try:
+                for text, lines, problem in _read_stream(stream, layout, found):
+                    numbered = layout.has_row_index and problem is None
+                    yield add_row_index(text, number) if numbered else text, lines, problem
+                    number += 1
+            except DAMAGE_ERRORS as error:
+                yield _note(error, number)
     except DAMAGE_ERRORS as error:
         yield _note(error, number)
+
+
+def read_bytes(content: bytes, layout: Layout) -> Iterator[Record]:
+    """read_records() of a file that has this content."""
+    return read_content(BufferedReader(cast("Any", BytesIO(content))), layout, Found())
 
 
 def _open(file: Place) -> BufferedReader:

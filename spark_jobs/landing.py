@@ -80,6 +80,14 @@ def unread_files(source: Source, root: Path, listing: Place) -> list[str]:
     return sorted(_find_new(source, root, {row["file"]: FileState(row["modified"], row["length"]) for row in listed}))
 
 
+def present_files(source: Source, root: Path) -> dict[str, FileState]:
+    """Name -> state of the files in a landing folder, those that are still being written, too.
+
+    A name is relative to the project for a file inside the project, and an address in object storage.
+    """
+    return _find_new(source, root, {})
+
+
 def listed_files(listing: Place) -> list[Row]:
     """Every entry of a listing, oldest first: file, modified, length, again, number (of the commit)."""
     found = QueryBuilder().register("t", DeltaTable(str(listing))).execute("SELECT * FROM t ORDER BY number, file")
@@ -139,7 +147,7 @@ def _object_states(place: Place) -> Iterator[tuple[str, FileState]]:
 
 
 def _folder_states(folder: Path, root: Path) -> Iterator[tuple[str, FileState]]:
-    for file in _walk(folder):
+    for file in visible_files(folder):
         name = _name_as_text(file.relative_to(root) if file.is_relative_to(root) else file)
         try:
             status = file.stat()
@@ -162,7 +170,7 @@ def find_file(root: Path, name: str) -> Place:
     return file
 
 
-def _walk(place: Path) -> Iterator[Path]:
+def visible_files(place: Path) -> Iterator[Path]:
     """Every file below a folder, except unfinished and hidden files and the content of hidden folders."""
     for path, folders, names in os.walk(place, followlinks=True, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))

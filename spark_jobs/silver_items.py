@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import ITEMS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
+from nightloom.settings import Settings
 from spark_jobs.column_merge import merge_of_descriptions
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.isolation import Transform
@@ -40,6 +41,11 @@ def items(rows: DataFrame, latest: Transform) -> DataFrame:
     )
 
 
+def judge(rows: DataFrame, settings: Settings) -> DataFrame:
+    """Parsed descriptions -> descriptions with a verdict."""
+    return with_verdict(rows, check_clock("updated_at", settings))
+
+
 def main(night: SparkNight) -> None:
     """Merge new descriptions into silver.items."""
     latest, update = merge_of_descriptions("item_id", COLUMNS, night.settings.sources_of("items"))
@@ -48,7 +54,7 @@ def main(night: SparkNight) -> None:
         "items",
         ITEMS,
         types=TYPES,
-        judge=lambda rows: with_verdict(rows, check_clock("updated_at", night.settings)),
+        judge=lambda rows: judge(rows, night.settings),
         transform=lambda rows: items(rows, latest),
         update=update,
     )

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from nightloom.contracts import USERS
 from nightloom.night import stages
 from nightloom.night.run import run_stage
+from nightloom.settings import Settings
 from spark_jobs.column_merge import merge_of_descriptions
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.isolation import Transform
@@ -27,6 +28,11 @@ def users(rows: DataFrame, latest: Transform) -> DataFrame:
     return rows.transform(latest).withColumn("attributes", given)
 
 
+def judge(rows: DataFrame, settings: Settings) -> DataFrame:
+    """Parsed descriptions -> descriptions with a verdict."""
+    return with_verdict(rows, check_clock("updated_at", settings))
+
+
 def main(night: SparkNight) -> None:
     """Merge new descriptions into silver.users."""
     latest, update = merge_of_descriptions("user_id", (), night.settings.sources_of("users"))
@@ -35,7 +41,7 @@ def main(night: SparkNight) -> None:
         "users",
         USERS,
         types=TYPES,
-        judge=lambda rows: with_verdict(rows, check_clock("updated_at", night.settings)),
+        judge=lambda rows: judge(rows, night.settings),
         transform=lambda rows: users(rows, latest),
         update=update,
     )
