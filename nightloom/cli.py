@@ -15,6 +15,8 @@ from nightloom.settings import CONFIG_VARIABLE
 
 WORDS = {
     "demo": ("nightloom.local.demo:demo", "Sample data, one night by Airflow's scheduler, a real user's list."),
+    "init": ("spark_jobs.draft.commands:init", "Draft nightloom.toml from your files, with a preview of a night."),
+    "check": ("spark_jobs.draft.commands:check", "What a night makes of the files that are there, in seconds."),
     "night": ("nightloom.local.night:night", "Run one night through Airflow, without a running scheduler."),
     "backfill": ("nightloom.local.backfill:backfill", "Rebuild past nights; how they differ from what was published."),
     "airflow": ("nightloom.local.night:airflow", "Airflow's own UI and scheduler, with the DAGs loaded."),

@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     """nightloom.toml, a variable or an argument is wrong; nothing was done."""
     CLOSED = 3
     """A gate closed, or a version is pinned: nothing broke, and yesterday's lists stay."""
+    UNDECIDED = 4
+    """`nightloom init` wrote a draft that asks what no file says; no night can run before that is answered."""
     SKIPPED = 99
     """There is nothing to do. Airflow marks the task skipped."""
     INTERRUPTED = 130

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,20 @@ def sections() -> list[Section]:
     return found
 
 
+def put_files(root: Path, layouts: list[Section]) -> None:
+    """Put the page's files into a project's landing folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for section in layouts:
+            source = tomllib.loads(section.toml)["sources"][0]
+            Path(source["path"]).mkdir(parents=True, exist_ok=True)
+            for name, text in section.files.items():
+                Path(name).write_bytes(text.encode(source.get("encoding", "utf-8")))
+            exec(compile(section.python, section.title, "exec"), {})
+    for file in (root / "landing").rglob("*.*"):
+        os.utime(file, ns=(FILE_NS, FILE_NS))
+
+
 @pytest.fixture(scope="module")
 def gallery(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """All layouts of the page in one project, after the night up to silver."""
@@ -58,14 +73,7 @@ def gallery(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pr
     assert head
     tables = "\n".join(each.toml.replace('kind = "', 'settle_seconds = 0\nkind = "', 1) for each in sections())
     at = project(tmp_path_factory.mktemp("gallery"), spark, f"{head[3]}\n{tables}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(at.settings.root)
-        for section, source in zip(sections(), at.settings.sources, strict=True):
-            for name, text in section.files.items():
-                Path(name).write_bytes(text.encode(source.encoding or "utf-8"))
-            exec(compile(section.python, section.title, "exec"), {})
-    for file in (at.settings.root / "landing").rglob("*.*"):
-        os.utime(file, ns=(FILE_NS, FILE_NS))
+    put_files(at.settings.root, sections())
     at.run(bronze.main, silver_interactions.main, silver_items.main, silver_users.main)
     return at
 
