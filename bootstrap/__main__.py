@@ -51,6 +51,7 @@ CHAINS = (
         Step("jars", jars.SPARK_JARS.key, jars.SPARK_JARS.install),
         Step("archive", lambda: jars.ARCHIVER.read_text() + system.key(), jars.make_archive),
     ),
+    (Step("jdbc-jars", jars.JDBC_JARS.key, jars.JDBC_JARS.install),),
     (Step("nightloom", (CHECKOUT / "pyproject.toml").read_text, packages.install_nightloom),),
 )
 """Each continues ENVIRONMENT."""

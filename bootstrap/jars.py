@@ -1,5 +1,5 @@
 """Jars of Delta and Kafka for Spark -> .venv/spark-jars, and an archive of classes; the jars for S3 -> .venv/s3-jars;
-for tests, a Kafka broker and a Cassandra.
+the drivers of databases -> .venv/jdbc-jars; for tests, a Kafka broker and a Cassandra.
 
 Spark's own Ivy resolves the jars once, and their names and contents must be those of the locks. Later starts of Spark
 get the jars by path and resolve nothing.
@@ -79,6 +79,17 @@ SPARK_JARS = Jars(
     ("io.delta:delta-spark_SPARK_2.13:DELTA", "org.apache.spark:spark-sql-kafka-0-10_2.13:PYSPARK"),
     PROVIDED_BY_SPARK,
 )
+JDBC_JARS = Jars(
+    "jdbc-jars",
+    CHECKOUT / "jdbc-jars.lock",
+    (
+        "org.postgresql:postgresql:42.7.8",
+        "com.mysql:mysql-connector-j:9.5.0",
+        "com.microsoft.sqlserver:mssql-jdbc:13.2.1.jre11",
+    ),
+    "org.checkerframework:*,com.google.protobuf:*",  # annotations, and a protocol of MySQL that JDBC does not use
+)
+"""In a folder of their own: the archive of classes fits the class path of SPARK_JARS alone."""
 BROKER_JARS = Jars(
     "kafka-jars",
     CHECKOUT / "kafka-jars.lock",
@@ -96,13 +107,13 @@ CASSANDRA_JARS = Jars("cassandra-jars", CHECKOUT / "cassandra-jars.lock", ("org.
 
 def lock(sh: Shell) -> None:
     """Write the locks."""
-    for jars in (SPARK_JARS, BROKER_JARS, S3_JARS, CASSANDRA_JARS):
+    for jars in (SPARK_JARS, JDBC_JARS, BROKER_JARS, S3_JARS, CASSANDRA_JARS):
         jars.write_lock(sh)
 
 
 def install_for_images(sh: Shell) -> None:
     """Install the jars of images, and put Spark's own Scala library beside the broker's."""
-    for each in (SPARK_JARS, S3_JARS, BROKER_JARS):
+    for each in (SPARK_JARS, JDBC_JARS, S3_JARS, BROKER_JARS):
         each.install(sh)
     build_log_store(sh)
     (scala,) = VENV.glob("lib/python3*/site-packages/pyspark/jars/scala-library-2.13.*.jar")

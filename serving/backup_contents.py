@@ -74,10 +74,11 @@ def not_covered(settings: Settings) -> list[str]:
         )
     if not (airflow := databases(settings)[AIRFLOW]).exists():
         lines.append(f"Airflow's database, which is not {airflow}; if it is on a server, use that server's own tool")
+    keepers = {"kafka": "Kafka", "delta": "its Delta table", "jdbc": "its database"}
     lines += [
-        f"source '{source.name}': Kafka keeps what was not read"
+        f"source '{source.name}': {keepers[source.format]} keeps what was not read"
         for source in settings.sources
-        if source.format == "kafka"
+        if source.format in keepers
     ]
     return lines
 
@@ -117,7 +118,7 @@ def unread_landing_files(settings: Settings) -> Iterator[tuple[str, Path]]:
     Files in object storage stay where they are.
     """
     for source in settings.sources:
-        if source.path is None or not (settings.root / source.path).is_dir():
+        if not source.is_of_files or source.path is None or not (settings.root / source.path).is_dir():
             continue
         listing = settings.place("lake") / "_checkpoints" / source.name / "files"
         for name in landing.unread_files(source, settings.root, listing):

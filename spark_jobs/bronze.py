@@ -1,8 +1,10 @@
-"""bronze.events, bronze.items, bronze.users: one row per record, unchanged. Landing folders, Kafka topics -> bronze.
+"""bronze.events, bronze.items, bronze.users: one row per record, unchanged. Landing folders, Kafka topics, tables ->
+bronze.
 
-A folder's new files are in its listing (landing.py, bronze_files.py); a topic is a stream of Spark. Each record lands
-exactly once, whatever is killed: the listing's commit or the stream's checkpoint defines a batch, and its number is a
-Delta transaction id that is written in one commit with the batch's rows.
+A folder's new files are in its listing (landing.py, bronze_files.py); a topic is a stream of Spark; a table notes how
+far it was read (bronze_tables.py). Each record lands exactly once, whatever is killed: the listing's commit, the
+stream's checkpoint or the note defines a batch, and its number is a Delta transaction id that is written in one commit
+with the batch's rows.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from nightloom import event_journal
 from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
-from nightloom.errors import ConcurrentRunError, DataError
+from nightloom.errors import ConcurrentRunError, DataError, NightloomError
 from nightloom.night import stages
 from nightloom.night.run import run_stage
 from nightloom.places import Place, lock
 from nightloom.settings import Source
-from spark_jobs import kafka, landing
+from spark_jobs import database_rows, delta_rows, kafka, landing
 from spark_jobs.bronze_files import bronze_rows, ingest_files, source_stamp
+from spark_jobs.bronze_tables import ingest_table
 from spark_jobs.commit_stamps import rows_written
 from spark_jobs.context import SparkNight
 
@@ -37,10 +40,9 @@ UNREADABLE = r"(?:PermissionError|IsADirectoryError|OSError): (\[Errno [^\n]*)|o
 def start_stream(night: SparkNight, source: Source) -> StreamingQuery:
     """Start a topic's query. It reads what is available now, batch by batch, and ends."""
     table = BRONZE[source.kind]
-    if accept_loss := source.name in (getattr(night.arguments, "accept_loss", None) or ()):
-        night.tags["accepted_loss"] = ", ".join(filter(None, (night.tags.get("accepted_loss"), source.name)))
+    topic = kafka.read_topic(night.spark, source, accept_loss=_accepts_loss(night, source))
     return (
-        bronze_rows(kafka.read_topic(night.spark, source, accept_loss=accept_loss), source.name, night)
+        bronze_rows(topic, source.name, night)
         .select(*table.column_names)
         .writeStream.format("delta")
         .queryName(source.name)
@@ -51,14 +53,28 @@ def start_stream(night: SparkNight, source: Source) -> StreamingQuery:
     )
 
 
+def _accepts_loss(night: SparkNight, source: Source) -> bool:
+    """Whether the run's arguments accept that a source has lost records; its row in ops.stages then says so."""
+    if source.name not in (getattr(night.arguments, "accept_loss", None) or ()):
+        return False
+    night.tags["accepted_loss"] = ", ".join(filter(None, (night.tags.get("accepted_loss"), source.name)))
+    return True
+
+
 def _source_folder(night: SparkNight, source: Source) -> Place:
-    """The folder of a source's state: the listing of its files, the checkpoint of its stream."""
+    """The folder of a source's state: the listing of its files, the checkpoint of its stream, the notes of its
+    reads."""
     return night.lake.root / "_checkpoints" / source.name
 
 
 def listing_of(night: SparkNight, source: Source) -> Place:
     """The listing of a source's landing files (landing.py)."""
     return _source_folder(night, source) / "files"
+
+
+def reads_of(night: SparkNight, source: Source) -> Place:
+    """The notes of how far a source's table was read (table_reads.py)."""
+    return _source_folder(night, source) / "reads"
 
 
 def count_landed(night: SparkNight, table: Table, since: int) -> Counter[str]:
@@ -101,7 +117,7 @@ def main(night: SparkNight) -> None:
 
 def _update_listings(night: SparkNight) -> None:
     event_journal.export_journal(night.settings)
-    of_files = [source for source in night.settings.sources if source.format != "kafka"]
+    of_files = [source for source in night.settings.sources if source.is_of_files]
     for source in of_files:
         landing.landing_place(source, night.settings.root)
     for source in of_files:
@@ -111,7 +127,7 @@ def _update_listings(night: SparkNight) -> None:
 
 
 def _ingest(night: SparkNight) -> None:
-    """Ingest the folders one after another, and the topics beside them. Raises the first error at the end."""
+    """Ingest folders and tables one after another, and the topics beside them. Raises the first error at the end."""
     errors: list[Exception] = []
     queries: list[tuple[Source, StreamingQuery]] = []
     topics = [source for source in night.settings.sources if source.format == "kafka"]
@@ -122,9 +138,11 @@ def _ingest(night: SparkNight) -> None:
         with _collect_error(source, errors):
             queries.append((source, start_stream(night, source)))
     for source in night.settings.sources:
-        if source not in topics:
-            with _collect_error(source, errors):
+        with _collect_error(source, errors):
+            if source.is_of_files:
                 ingest_files(night, source, listing_of(night, source))
+            elif source.is_table:
+                ingest_table(night, source, reads_of(night, source), accept_loss=_accepts_loss(night, source))
     for source, query in queries:
         with _collect_error(source, errors):
             query.awaitTermination()
@@ -143,8 +161,17 @@ def _collect_error(source: Source, errors: list[Exception]) -> Iterator[None]:
         errors.append(_translate_error(source, error))
 
 
+OWN_ERRORS = {
+    "kafka": kafka.translate_error,
+    "delta": delta_rows.translate_error,
+    "jdbc": database_rows.translate_error,
+}
+
+
 def _translate_error(source: Source, error: Exception) -> Exception:
     """Spark's error as one of ours; an unknown error is returned unchanged."""
+    if isinstance(error, NightloomError):
+        return error
     if re.search(ANOTHER_RUN, str(error)):
         return ConcurrentRunError(f"source '{source.name}': another run reads it right now; wait for its end.")
     # A task's error is not in the query's message; classic Spark and Spark Connect keep it under these names.
@@ -153,10 +180,11 @@ def _translate_error(source: Source, error: Exception) -> Exception:
     if failed := re.search(UNREADABLE, message):
         words = failed[1] or failed[2][:300]
         return DataError(f"source '{source.name}': {words}; mend that and run again, nothing of it was taken")
-    return (source.format == "kafka" and kafka.translate_error(source, message)) or error
+    translate = OWN_ERRORS.get(source.format)
+    return (translate and translate(source, message)) or error
 
 
 if __name__ == "__main__":
-    text = "Kafka source to continue although Kafka deleted messages of it before they were read; may be repeated"
+    text = "source to continue although Kafka or VACUUM deleted records of it before they were read; may be repeated"
     accept_loss = {"--accept-loss": {"action": "append", "metavar": "SOURCE", "help": text}}
     run_stage(stages.BRONZE, main, context=SparkNight, options=accept_loss)

@@ -23,13 +23,14 @@ def configuration(
     heavy: bool = False,
     *,
     lake: str = "",
+    databases: bool = False,
     given: Mapping[str, str] = MappingProxyType({}),
     sized: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Spark's settings for a lake at an address. Raises SparkError where jars are missing.
 
     `heavy` tunes a laptop's for millions of rows, not for a quick start. `sized` are a cluster's, by the size of the
-    data (sizing.py). `given` are those of nightloom.toml, which override the others.
+    data (sizing.py). `databases` adds their drivers. `given` are those of nightloom.toml, which override the others.
     """
     on_s3 = is_on_s3(lake)
     jars = [*extra_jars(), *(s3_jars() if on_s3 else [])]
@@ -57,6 +58,8 @@ def configuration(
         }
     )
     own = _cluster(master, jars, given) if is_cluster(master) else _laptop(jars, heavy, archive=not on_s3)
+    if databases:  # not on the class path, which the archive of classes has to fit
+        own["spark.jars"] = ",".join([*filter(None, [own.get("spark.jars")]), *jdbc_jars()])
     return {**shared, **own, **sized, **given}
 
 
@@ -117,6 +120,15 @@ def s3_jars() -> list[str]:
     if not (folder / "nightloom-s3-log-store.jar").is_file():
         raise SparkError(f"the lake is on S3, and {folder} has no jars for it; `./run setup s3` puts them there")
     return sorted(str(jar) for jar in folder.glob("*.jar"))
+
+
+def jdbc_jars() -> list[str]:
+    """The drivers of databases."""
+    folder = Path(sys.prefix) / "jdbc-jars"
+    jars = sorted(str(jar) for jar in folder.glob("*.jar"))
+    if not jars:
+        raise SparkError(f"a source is a database, and no drivers are in {folder}; `./run setup` puts them there")
+    return jars
 
 
 def _java_options(heavy: bool, archive: bool) -> list[str]:

@@ -1,5 +1,5 @@
-"""What grows beside the tables, and is bounded here by maintenance: listings of landing files, models that were fetched
-from the registry, and the checkpoints of trainings that nobody finished.
+"""What grows beside the tables, and is bounded here by maintenance: listings of landing files, notes of reads, models
+that were fetched from the registry, and the checkpoints of trainings that nobody finished.
 
 Nothing is lost: a landing file that is still there stays listed, and a model is fetched again when it is needed.
 """
@@ -15,6 +15,7 @@ from nightloom.lake import now
 from nightloom.places import Place, remove_tree
 from spark_jobs import bronze, landing
 from spark_jobs.context import SparkNight
+from spark_jobs.table_reads import trim_reads
 
 
 def trim_folders(night: SparkNight) -> Iterator[str]:
@@ -29,6 +30,8 @@ def trim_folders(night: SparkNight) -> Iterator[str]:
             if listing.exists():
                 rows = landing.trim_listing(night.settings.root, listing, oldest)
                 yield from [f"listing of {source.name}: forgot {rows:,} files that are gone"] if rows else ()
+            if (reads := bronze.reads_of(night, source)).exists():
+                trim_reads(reads, oldest)
     if old := _older_than(night.settings.place("scratch") / "models", oldest):
         needed = registry.versions_in_use(night.settings) | _scoring_versions(night)
         yield from _removed([folder for folder in old if folder.name.split("-")[0] not in needed])

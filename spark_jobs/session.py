@@ -70,8 +70,9 @@ def _configuration(settings: Settings, master: str, heavy: bool = False) -> dict
         size = _data_size(settings)
         sized = cluster_settings(size, _cores(given), settings.training.ranks or 2)
         print(f"spark: {explanation(size, sized | given)}")
-    lake = str(settings.place("lake"))
-    return configuration(settings.place("scratch"), master, heavy, lake=lake, given=given, sized=sized)
+    lake, databases = str(settings.place("lake")), any(source.format == "jdbc" for source in settings.sources)
+    scratch = settings.place("scratch")
+    return configuration(scratch, master, heavy, lake=lake, databases=databases, given=given, sized=sized)
 
 
 def _cores(given: Mapping[str, str]) -> int:

@@ -55,7 +55,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         for name, value in environment(home).items():
             patch.setenv(name, value)
         builder = SparkSession.builder.master("local[2]").appName("tests")
-        for key, value in configuration(home, "local[2]").items():
+        for key, value in configuration(home, "local[2]", databases=True).items():
             builder = builder.config(key, value)
         session = builder.getOrCreate()
         yield session

@@ -59,7 +59,7 @@ def _source(source: Source) -> Iterator[Problem]:
 
 def _metadata_problem(sql: str, source: Source) -> str | None:
     """What is wrong with the names after `_metadata.` in an expression."""
-    found, known = metadata_names(sql), METADATA - ({"row_index"} if source.format == "kafka" else set())
+    found, known = metadata_names(sql), METADATA - (set() if source.is_of_files else {"row_index"})
     for name in sorted(found - known):
         return f"names _metadata.{name}; a record of {source.format} has {join_names(known)}{suggest_key(name, known)}"
     return None

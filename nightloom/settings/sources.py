@@ -1,12 +1,13 @@
 """[[sources]]: where records come from, and how their fields become our columns."""
 
 import re
-from encodings.aliases import aliases
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from nightloom.section import Section, join_names, suggest_key
+from nightloom.settings.databases import credential_variables, url_problem
+from nightloom.settings.formats import KEYS_OF_FORMAT, NEEDED, OF_FILES, TABLES, encoding_problem
 from nightloom.settings.places import Address
 from nightloom.settings.times import time_zone_problem, timestamp_format_problem
 
@@ -16,20 +17,6 @@ SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "users": (frozenset({"user_id"}), frozenset({"updated_at"})),
 }
 """Kind of a source -> columns it must and may give."""
-
-OF_FILES = frozenset({"path", "settle_seconds", "explode", "explode_delimiter"})
-OF_TEXT = OF_FILES | {"encoding"}
-KEYS_OF_FORMAT: dict[str, frozenset[str]] = {
-    "csv": OF_TEXT | {"header", "delimiter", "quote", "escape", "comment"},
-    "json": OF_TEXT,
-    "python": OF_TEXT,
-    "parquet": OF_FILES,
-    "orc": OF_FILES,
-    "avro": OF_FILES,
-    "kafka": frozenset({"servers", "topic"}),
-}
-"""Format -> the keys that not every format has."""
-
 
 NOT_OF_THE_API = frozenset({"explode", "null_values", "decimal_comma", "timestamp_format", "time_zone"})
 METADATA = frozenset({"file_path", "file_name", "file_modification_time", "row_index"})
@@ -49,19 +36,22 @@ class RowRule(Section):
 
 
 class Source(Section):
-    """Records of one shape, from files in one folder or from a Kafka topic, and how their fields become our columns."""
+    """Records of one shape, from files in a folder, a Kafka topic or a table, and how their fields become our
+    columns."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Unique; part of the ingest checkpoint's path, so do not rename it."""
     kind: Literal["events", "items", "users"]
     """What one row is."""
-    format: Literal["json", "python", "csv", "parquet", "orc", "avro", "kafka"]
+    format: Literal["json", "python", "csv", "parquet", "orc", "avro", "kafka", "delta", "jdbc"]
     """`csv` is text with a delimiter between fields; `json` is one object a line, or an array of objects; `python` is
     one Python dict a line, such as `{'a': None}`. Packed files (gzip, bzip2, xz, zstd, lz4, zip) are unpacked, whatever
-    their names. `kafka`: each message is a JSON object."""
+    their names. `kafka`: each message is a JSON object. `delta` is a Delta table, and `jdbc` a table of a database: see
+    [Tables as sources](table-sources.md)."""
     path: Address | None = None
     """Landing folder or address (s3://, gs://, abfss://) of a source of files; every file in it is read once, and again
-    when it has grown. Names that start with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored."""
+    when it has grown. Names that start with `.` or `_`, or end like an unfinished file's (.tmp, .part), are ignored.
+    delta: the table's folder or address."""
     settle_seconds: float = Field(2, ge=0)
     """Ingest waits once for a file that changed within this time, and leaves it to the next run if it still changes."""
     header: bool = True
@@ -94,6 +84,22 @@ class Source(Section):
     """Kafka: bootstrap brokers, `HOST:PORT`, with commas between them."""
     topic: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
     """Kafka: the topic; it is read from its oldest message on, each message once."""
+    url: str | None = None
+    """jdbc: the database's address, e.g. "jdbc:postgresql://HOST:5432/shop", or one of mysql or sqlserver. User and
+    password are the variables NIGHTLOOM_SOURCE_NAME_USER and NIGHTLOOM_SOURCE_NAME_PASSWORD, with the source's name in
+    capitals; in the file they are an error."""
+    table: str | None = Field(None, pattern=r"\S")
+    """jdbc: the table or view as SQL names it, e.g. "shop.orders"."""
+    cursor_column: str | None = None
+    """jdbc: a field that grows with each new or changed row, such as the time of the change or a number from a
+    sequence; a read begins where the one before ended. Items and users without it are read whole; events need it."""
+    look_back: float = Field(0, ge=0)
+    """jdbc: how far a read begins before the end of the one before, in seconds for a time, else in units of
+    `cursor_column`. Longer than the longest transaction: a row that is committed late has an older value."""
+    partition_column: str | None = None
+    """jdbc: the numeric, date or time column whose range is split for `num_partitions`; default `cursor_column`."""
+    num_partitions: int = Field(1, ge=1)
+    """jdbc: how many connections read at the same time."""
     api: bool = False
     """Whether events also come in by [POST /v1/events](events.md). For events in JSON files or in a Kafka topic;
     `columns.event_id` has to be a field."""
@@ -123,10 +129,29 @@ class Source(Section):
     @model_validator(mode="after")
     def _keys_of_the_format(self) -> Self:
         own = KEYS_OF_FORMAT[self.format]
-        if missing := [name for name in ("path", "servers", "topic") if name in own and getattr(self, name) is None]:
+        if missing := [name for name in NEEDED if name in own and getattr(self, name) is None]:
             raise ValueError(f"format is '{self.format}', so it needs {join_names(missing)}")
         if strange := self.model_fields_set & (frozenset().union(*KEYS_OF_FORMAT.values()) - own):
             raise ValueError(f"format is '{self.format}', which has no {join_names(strange)}; it has {join_names(own)}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_a_database(self) -> Self:
+        if self.format != "jdbc":
+            return self
+        if problem := url_problem(self.url or ""):
+            names = " and ".join(credential_variables(self.name).values())
+            raise ValueError(f"{problem}; user and password are the variables {names}")
+        if self.cursor_column is None and (self.kind == "events" or self.look_back):
+            why = "kind is 'events'" if self.kind == "events" else "look_back is set"
+            raise ValueError(f"{why}, so it needs cursor_column, a field that grows with each new row")
+        if self.cursor_column and self.cursor_column not in self.fields:
+            known = suggest_key(self.cursor_column, self.fields)
+            raise ValueError(
+                f"cursor_column is '{self.cursor_column}'; the fields are {join_names(self.fields)}{known}"
+            )
+        if self.num_partitions > 1 and not (self.partition_column or self.cursor_column):
+            raise ValueError(f"num_partitions is {self.num_partitions}, so it needs partition_column, a numeric column")
         return self
 
     @model_validator(mode="after")
@@ -168,6 +193,16 @@ class Source(Section):
         return self
 
     @property
+    def is_of_files(self) -> bool:
+        """Whether its records stand in landing files."""
+        return KEYS_OF_FORMAT[self.format] >= OF_FILES
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its records are rows of a table."""
+        return self.format in TABLES
+
+    @property
     def has_row_index(self) -> bool:
         """Whether an expression names the place of a record in its file, so that the reader must number records."""
         sql = [*self.columns.values(), *self.attributes.values(), *(rule.when for rule in self.rules)]
@@ -201,9 +236,8 @@ class Source(Section):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, name: str | None) -> str | None:
-        if name is not None and not _is_encoding(name):
-            known = [alias.replace("_", "-") for alias in aliases]
-            raise ValueError(f"'{name}' is not the encoding of a text{suggest_key(name.lower(), known)}")
+        if name is not None and (problem := encoding_problem(name)):
+            raise ValueError(problem)
         return name
 
     @model_validator(mode="after")
@@ -231,11 +265,3 @@ class Source(Section):
 def metadata_names(sql: str) -> set[str]:
     """What an expression names of a record's file."""
     return set(re.findall(r"\b_metadata\s*\.\s*`?(\w+)", sql))
-
-
-def _is_encoding(name: str) -> bool:
-    try:
-        "".encode(name)
-    except (LookupError, ValueError):
-        return False
-    return True

@@ -86,7 +86,7 @@ def preview(night: SparkNight) -> Preview:
     for kind in BRONZE:
         samples = {}
         for source in night.settings.sources_of(kind):
-            if source.format != "kafka":
+            if source.is_of_files:
                 samples[source.name], files = sample_files(source, night.settings)
                 found[source.name] = SourcePreview(source.name, kind, files)
         if any(samples.values()):

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.jars import BROKER_JARS, CASSANDRA_JARS, S3_JARS, SPARK_JARS, Jars, check_against_lock, checksums
+from bootstrap.jars import (
+    BROKER_JARS,
+    CASSANDRA_JARS,
+    JDBC_JARS,
+    S3_JARS,
+    SPARK_JARS,
+    Jars,
+    check_against_lock,
+    checksums,
+)
 from bootstrap.lock import CLUSTER_LOCK, LOCK, PEERS_LOCK, lines_of, version_of
 from bootstrap.shell import CHECKOUT, SetupError
 
@@ -63,7 +72,7 @@ def test_an_unlocked_package_is_named() -> None:
 
 SLOW = pytest.param(CASSANDRA_JARS, marks=pytest.mark.slow)
 """Slow tests alone need these, so the others do not find them."""
-EACH = pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS, SLOW], ids=lambda jars: jars.folder)
+EACH = pytest.mark.parametrize("jars", [SPARK_JARS, JDBC_JARS, BROKER_JARS, SLOW], ids=lambda jars: jars.folder)
 
 
 @EACH
@@ -71,7 +80,7 @@ def test_the_environments_jars_are_the_locked_ones(jars: Jars) -> None:
     check_against_lock(Path(sys.prefix) / jars.folder, jars.lock)
 
 
-@pytest.mark.parametrize("jars", [SPARK_JARS, BROKER_JARS, S3_JARS], ids=lambda jars: jars.folder)
+@pytest.mark.parametrize("jars", [SPARK_JARS, JDBC_JARS, BROKER_JARS, S3_JARS], ids=lambda jars: jars.folder)
 def test_the_lock_of_the_jars_has_the_required_versions(jars: Jars) -> None:
     for package in jars.coordinates():
         group, name, version = package.split(":")

@@ -4,7 +4,7 @@ import pytest
 
 from nightloom.errors import SettingsError
 from nightloom.settings.checks import find_unsafe_commits
-from tests.nightloom.conftest import MART, Change
+from tests.nightloom.conftest import MART, SMALL, Change
 
 RULE = """[slate]
 k = 5
@@ -17,7 +17,7 @@ MISTAKES = [
     ("", "[slate]\nk = 10\nstroed = 30\n", r"line 24: slate\.stroed: unknown key; .*Did you mean 'stored'\?"),
     ("", "[gates.data]\nmax_quarantine = 0.1\n", r"gates\.data\.max_quarantine: .*Did you mean 'max_quarantined'\?"),
     ("[[signals]]", "[[signal]]", r"line 17: signal: unknown key; .*Did you mean 'signals'\?"),
-    ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'parquet', 'orc', 'avro' or 'kafka'"),
+    ('format = "json"', 'format = "jsno"', r"line 8: sources\.0\.format: .*'avro', 'kafka', 'delta' or 'jdbc'"),
     ("event = \"'click'\"", "evnt = \"'click'\"", r"columns has 'evnt'; events have .*Did you mean 'event'\?"),
     ('user_id = "u"\n', "", r"columns lacks user_id; a source of events must say how it is made"),
     ('path = "landing"\n', "", r"line 4: sources\.0: format is 'json', so it needs path"),
@@ -104,6 +104,32 @@ MISTAKES = [
      r"line 25: slate\.pins\.0: last_day is 2024-03-01, before first_day = 2024-03-02"),
 ]  # fmt: skip
 """A text of a small nightloom.toml (empty: add at the end), what stands there instead -> what the error must match."""
+MISTAKES_IN_A_DATABASE = [
+    (
+        "//h:1/shop",
+        "//ann:hidden@h:1/shop",
+        r"line 4: .* a user or a password; .* NIGHTLOOM_SOURCE_CLICKS_USER and NIGHT",
+    ),
+    ("/shop", "/shop?ssl=true&password=hidden", r"holds a user or a password"),
+    ("postgresql://h:1/shop", "sqlserver://h:1;databaseName=shop;Password = hidden", r"holds a user or a password"),
+    ("jdbc:postgresql", "jdbc:oracle", r"url is no address of a database .* jdbc:postgresql://HOST:PORT"),
+    ("jdbc:postgresql", "postgresql", r"url is no address of a database"),
+    ('cursor_column = "t"', "", r"kind is 'events', so it needs cursor_column"),
+    ('cursor_column = "t"', 'cursor_column = "tt"', r"cursor_column is 'tt'; the fields are i, t, u"),
+    ('table = "clicks"', "", r"format is 'jdbc', so it needs table"),
+    ('table = "clicks"', 'table = "clicks"\nsettle_seconds = 1', r"format is 'jdbc', which has no settle_seconds"),
+    (
+        'occurred_at = "t"',
+        'occurred_at = "timestamp_millis(_metadata.row_index)"',
+        r"names _metadata.row_index; a record of",
+    ),
+]
+"""The same for a source that is a table of a database. No message shows the password."""
+DATABASE = """format = "jdbc"
+url = "jdbc:postgresql://h:1/shop"
+table = "clicks"
+cursor_column = "t"
+"""
 MISTAKES_IN_A_MART = [
     ('"bigint"', '"bigin"', r"line 28: marts.0.columns.events: type 'bigin' is not known; .*mean 'bigint'\?"),
     ('key = ["day"]', 'key = ["dya"]', r"line 23: marts.0: key has 'dya'; columns are day, events. Did you mean 'day'"),
@@ -125,6 +151,18 @@ def test_a_mistake_is_reported_with_its_line_and_the_nearest_key(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         change(find, put)
+
+
+@pytest.mark.parametrize(("find", "put", "message"), MISTAKES_IN_A_DATABASE)
+def test_a_mistake_in_a_database_is_reported_and_no_secret_is_shown(
+    find: str, put: str, message: str, change: Change
+) -> None:
+    old = SMALL[SMALL.index('path = "landing"') : SMALL.index("[[signals]]")]
+    new = old.replace('path = "landing"\nformat = "json"\n', DATABASE)
+    assert find in new
+    with pytest.raises(SettingsError, match=message) as caught:
+        change(old, new.replace(find, put, 1))
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("find", "put", "message"), MISTAKES_IN_A_MART)

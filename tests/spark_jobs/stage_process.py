@@ -38,6 +38,7 @@ def start(root: Path, module: str, day: date) -> Stage:
     """Start `python -m MODULE --date DAY` in its own session; its output goes to ROOT/stage-PID.log."""
     command = [sys.executable, "-m", module, "--date", day.isoformat()]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTLOOM_", "AIRFLOW"))}
+    inherited |= {name: value for name, value in os.environ.items() if name.startswith("NIGHTLOOM_SOURCE_")}
     environment = inherited | {CONFIG_VARIABLE: str(root / "nightloom.toml"), "PYTHONPATH": str(CHECKOUT)}
     with (root / "stage.log").open("wb") as log:
         stage = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
