@@ -98,7 +98,8 @@ def _first_repeated(reads: Reads, table: str, lower: Value) -> datetime:
 
     A read that got less far saw all rows that were there, so no read before it brought a row from that value on.
     """
-    shorter = [each.at for each in reads.notes if each.table == table and each.until and _value(each.until) < lower]
+    of_table = [each for each in reads.notes if each.table == table and each.until]
+    shorter = [each.at for each in of_table if _is_before(_value(each.until), lower)]
     return max(shorter) - SEVERAL_CLOCKS if shorter else EVER
 
 
@@ -174,8 +175,17 @@ def _value(text: str) -> Value:
         return datetime.fromisoformat(text)
 
 
+def _is_before(value: Value, other: Value) -> bool:
+    """Whether a value comes before another one; not where the column has another type since."""
+    if isinstance(value, datetime):
+        return isinstance(other, datetime) and value < other
+    return isinstance(other, Decimal) and value < other
+
+
 def _less(value: Value, look_back: float) -> Value:
-    return value - (timedelta(seconds=look_back) if isinstance(value, datetime) else Decimal(str(look_back)))
+    if isinstance(value, datetime):
+        return value - timedelta(seconds=look_back)
+    return value - Decimal(str(look_back))
 
 
 def translate_error(source: Source, message: str) -> NightloomError | None:
