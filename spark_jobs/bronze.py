@@ -54,7 +54,7 @@ def start_stream(night: SparkNight, source: Source) -> StreamingQuery:
 
 
 def _accepts_loss(night: SparkNight, source: Source) -> bool:
-    """Whether the run's arguments accept that a source has lost records; its row in ops.stages then says so."""
+    """Whether the run's arguments accept that a source has lost records; the record of its stage then says so."""
     if source.name not in (getattr(night.arguments, "accept_loss", None) or ()):
         return False
     night.tags["accepted_loss"] = ", ".join(filter(None, (night.tags.get("accepted_loss"), source.name)))

@@ -11,9 +11,9 @@ import os
 import sys
 import time
 
-from nightloom.contracts import GATES, STAGES
 from nightloom.errors import NightloomError
 from nightloom.lake import Lake
+from nightloom.night.records import RECORDS
 from nightloom.places import files_below, write_text
 from nightloom.settings import Settings
 
@@ -79,7 +79,7 @@ class KeptStageRuns:
     def _newest_commits(self) -> str:
         """What changes with each commit of the two tables."""
         lake = Lake(self._settings.place("lake"))
-        logs = [lake.place(table) / "_delta_log" for table in (STAGES, GATES)]
+        logs = [lake.place(table) / "_delta_log" for table in RECORDS]
         return " ".join(max((file.name for file in files_below(each)), default="-") for each in logs)
 
     async def _run(self) -> str:

@@ -1,4 +1,4 @@
-"""`python -m serving.metrics.stage_runs FILE`: ops.stages and ops.gates -> the metrics of the nights, on stdout.
+"""`python -m serving.metrics.stage_runs FILE`: the records of stages and gates -> the metrics of the nights, on stdout.
 
 A process of its own: opening tables takes a worker of the API 90 MB that it would never give back.
 """

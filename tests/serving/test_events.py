@@ -237,7 +237,8 @@ def test_large_exports_are_several_files_and_old_events_are_forgotten(
     opened = journal(tmp_path, *"abcdefgh")
     opened.export({"s": tmp_path / "landing"})
     assert len(list((tmp_path / "landing").rglob("*.jsonl"))) == 3
-    monkeypatch.setattr(event_journal, "KNOWN_SECONDS", -1)
+    for name in ("KNOWN_SECONDS", "LONGEST_SECONDS"):
+        monkeypatch.setattr(event_journal, name, -1)
     opened.add([Event("other", "kept", "{}")])
     opened.export({"s": tmp_path / "landing"})
     (left,) = sqlite3.connect(tmp_path / "events.sqlite").execute("SELECT count(*) FROM events").fetchone()

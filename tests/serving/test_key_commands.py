@@ -149,7 +149,7 @@ def close(sockets: list[socket.socket]) -> None:
     [
         ('console = "8001"', "found '8001', expected HOST:PORT, such as 127.0.0.1:8001, 'shared' or 'off'"),
         ('console = "127.0.0.1:70000"', "found '127.0.0.1:70000'"),
-        ('personal = "10.0.0.1:80"\nconsole = "127.0.0.1:80"', "both name port 80"),
+        ('personal = "10.0.0.1:80"\nconsole = "127.0.0.1:80"', "two groups of routes have port 80"),
         ('public = "off"', "public is 'off', so there is no address to share"),
         ('public = "off"\npersonal = "off"\nconsole = "off"', "nothing to serve"),
     ],
@@ -175,5 +175,5 @@ def test_a_bucket_gives_its_burst_at_once_and_then_its_rate(tmp_path: Path) -> N
 
 
 def test_scopes_are_the_documented_ones() -> None:
-    assert [each.value for each in Scope] == ["read", "events", "personal", "admin"]
+    assert [each.value for each in Scope] == ["read", "events", "personal", "admin", "metrics"]
     assert make_key("x", [Scope.READ], 1, 1).text.startswith("nightloom_")
