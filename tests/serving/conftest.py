@@ -265,7 +265,7 @@ def moment(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(seconds=5)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A shop with three nights, models and quarantine, for the tests of the console."""
     from tests.serving.console_shop import make_shop  # it is made of what is above
