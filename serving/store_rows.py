@@ -22,6 +22,7 @@ from nightloom.contracts import HISTORIES, ITEMS, POPULAR, RECOMMENDATIONS, SIMI
 from nightloom.lake import Lake, arrow_schema
 from nightloom.lake.duck import read_parquet, spilling_duckdb
 from nightloom.lake.recommendations import files_of_night, nightly_lists
+from nightloom.lake.user_histories import ATTRIBUTES, user_histories
 from nightloom.literals import sql_text
 from nightloom.night.context import end_of
 from serving.float_json import json_lists
@@ -45,17 +46,6 @@ BODIES = {
         json_lists(weights) || ',"at":' || to_json("at") || ',"attributes":' || to_json(attributes)""",
 }
 """What follows a value's head."""
-HISTORIES_UNTIL = """
-    WITH cut AS (SELECT user_id, week, items, weights, "at", len(list_filter("at", lambda moment: moment < {end})) AS n
-        FROM stored WHERE week < {end}),
-    by_user AS (SELECT user_id, flatten(list(items[:n] ORDER BY week)) AS items,
-        flatten(list(weights[:n] ORDER BY week)) AS weights,
-        flatten(list(list_transform("at"[:n], lambda moment: epoch_us(moment)) ORDER BY week)) AS "at"
-        FROM cut WHERE n > 0 GROUP BY user_id)
-    SELECT user_id, coalesce(items, []::VARCHAR[]) AS items, coalesce(weights, []::FLOAT[]) AS weights,
-        coalesce("at", []::BIGINT[]) AS "at", coalesce(attributes, []::VARCHAR[]) AS attributes
-    FROM by_user FULL JOIN described_users USING (user_id)"""
-"""SELECT of each user's events before a moment, oldest first (`at` in microseconds since 1970), and attributes."""
 SAMPLE = 20_000
 """Rows of a kind that are measured, to predict the bytes of all."""
 
@@ -141,7 +131,7 @@ class StoreRows:
         rows = "FROM stored"
         if kind == "histories":
             self._create_users(connection)
-            rows = HISTORIES_UNTIL.format(end=f"TIMESTAMPTZ '{end_of(self.night).isoformat()}'")
+            rows = user_histories(end_of(self.night), "stored", "described_users")
         if kind == "users" and files:
             rows = nightly_lists(self.lake, self.night, self.versions[RECOMMENDATIONS.full_name], source="stored")
         connection.execute(f"CREATE VIEW rows AS {rows}")
@@ -152,10 +142,8 @@ class StoreRows:
             connection.execute("CREATE VIEW described_users AS SELECT '' AS user_id, ['']  AS attributes WHERE false")
             return
         read_parquet(connection, self.lake.files(USERS, version), union_by_name=True).create_view("stored_users")
-        connection.execute(
-            """CREATE VIEW described_users AS SELECT user_id, list_transform(map_entries(attributes),
-            lambda entry: entry.key || '=' || entry.value) AS attributes FROM stored_users"""
-        )
+        users = f"SELECT user_id, {ATTRIBUTES} AS attributes FROM stored_users"
+        connection.execute(f"CREATE VIEW described_users AS {users}")
 
     def _files(self, table: Table) -> list[str]:
         """A table's files at its version, of the night alone where it has nights."""

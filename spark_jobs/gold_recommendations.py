@@ -31,11 +31,11 @@ from nightloom.night.run import run_stage
 from spark_jobs.changed_users import note_interactions
 from spark_jobs.commit_stamps import is_up_to_date, replace_night, sql_date
 from spark_jobs.context import SparkNight
-from spark_jobs.few_users import lists_of_few
 from spark_jobs.gold_histories import histories_until
+from spark_jobs.in_process_scoring import lists_in_process
 from spark_jobs.model_choice import MODEL, night_model
 from spark_jobs.scoring import LISTS, score
-from spark_jobs.scoring_scope import FewUsers, ManyUsers, lists_view, scoring_scope
+from spark_jobs.scoring_scope import UsersInProcess, UsersOnSpark, lists_view, scoring_scope
 from spark_jobs.sent_model import SentModel
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def main(night: SparkNight) -> None:
         return
     attributes = {"with_users": with_users, "without_history": without_history}
     with scoring_scope(night, lambda: model.model.item_ids, plan, without_history=without_history) as scope:
-        if isinstance(scope.scored, FewUsers):
+        if isinstance(scope.scored, UsersInProcess):
             _free_dependent_nights(night)
-            lists = lists_of_few(night, model, plan, scope.scored, **attributes)
+            lists = lists_in_process(night, model, plan, scope.scored, **attributes)
             replace_night(night, RECOMMENDATIONS, _placed(lists, night_columns(night.date, scope.previous)))
         else:
             _write_many(night, model, plan, scope.scored, scope.previous, **attributes)
@@ -136,7 +136,7 @@ def _write_many(
     night: SparkNight,
     model: RegisteredVersion,
     plan: Plan | None,
-    scope: ManyUsers,
+    scope: UsersOnSpark,
     previous: StoredNight | None,
     *,
     with_users: bool,
@@ -161,7 +161,7 @@ def _store(night: SparkNight, rows: DataFrame, columns: Mapping[str, date]) -> N
 
 
 def _histories(
-    night: SparkNight, scope: ManyUsers, *, with_users: bool, without_history: bool
+    night: SparkNight, scope: UsersOnSpark, *, with_users: bool, without_history: bool
 ) -> tuple[DataFrame, int]:
     """The histories of the users who are scored, with their attributes; about how many users they are."""
     described = night.frame(USERS) if with_users else None

@@ -48,7 +48,7 @@ HISTORY_COLUMNS = ("week", "user_id", "items", "weights", "at")
 
 
 @dataclass(frozen=True)
-class FewUsers:
+class UsersInProcess:
     """Users whose histories and lists fit in this process, which scores them."""
 
     users: pa.Table
@@ -60,7 +60,7 @@ class FewUsers:
 
 
 @dataclass(frozen=True)
-class ManyUsers:
+class UsersOnSpark:
     """Users whom Spark scores."""
 
     users: DataFrame | None
@@ -78,7 +78,7 @@ class ScoringScope:
     """Which users are scored, and which lists of the previous night are stored again."""
 
     reason: str
-    scored: FewUsers | ManyUsers
+    scored: UsersInProcess | UsersOnSpark
     previous: StoredNight | None = None
     """The night whose lists unchanged users keep; None in a full refresh."""
 
@@ -101,7 +101,7 @@ def scoring_scope(
             own = _histories_of(night, previous, changed, few=few, without_history=without_history)
         except FullRefreshError as why:
             histories = night.frame(HISTORIES).select(*HISTORY_COLUMNS)
-            yield ScoringScope(f"everybody: {why}", ManyUsers(None, None, histories, None))
+            yield ScoringScope(f"everybody: {why}", UsersOnSpark(None, None, histories, None))
             return
         stored, count = previous.stored, changed.num_rows
         reason = f"{count:,} users changed since {stored.night}"
@@ -109,7 +109,9 @@ def scoring_scope(
             reason = f"nobody changed since {stored.night}"
         carries = bool(stored.changed or not count)
         if few:
-            users: FewUsers | ManyUsers = FewUsers(changed, own, _carried(night, stored, changed) if carries else None)
+            users: UsersInProcess | UsersOnSpark = UsersInProcess(
+                changed, own, _carried(night, stored, changed) if carries else None
+            )
         else:
             users = opened.enter_context(_many(night, stored, changed, carries=carries))
         yield ScoringScope(reason, users, stored)
@@ -137,7 +139,7 @@ def lists_view(night: SparkNight) -> str:
 
 
 @contextmanager
-def _many(night: SparkNight, previous: StoredNight, changed: pa.Table, *, carries: bool) -> Iterator[ManyUsers]:
+def _many(night: SparkNight, previous: StoredNight, changed: pa.Table, *, carries: bool) -> Iterator[UsersOnSpark]:
     """The changed users for Spark."""
     users = night.spark.createDataFrame(changed)
     histories = night.frame(HISTORIES).select(*HISTORY_COLUMNS).join(F.broadcast(users), "user_id", "left_semi")
@@ -146,7 +148,7 @@ def _many(night: SparkNight, previous: StoredNight, changed: pa.Table, *, carrie
         rows = night.spark.sql(rows_to_carry(previous, lists_view(night)))
         carried = rows.join(F.broadcast(users), "user_id", "left_anti")
     with cached(histories) as own:
-        yield ManyUsers(users, changed.num_rows, own, carried)
+        yield UsersOnSpark(users, changed.num_rows, own, carried)
 
 
 def _histories_of(

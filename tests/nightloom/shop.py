@@ -73,6 +73,7 @@ LISTS: Stages = {stage: GOLD[stage] for stage in (stages.POPULAR, stages.RECOMME
 PUBLISHED: Stages = {stages.PUBLISH: publish}
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "--all": {"action": "store_true"}, "--when": {"default": "due"}, "--model": {}, "--override": {},
+    "--force-older": {},
 }  # fmt: skip
 """Every option that one of these stages has."""
 

@@ -16,7 +16,6 @@ from nightloom.night.context import Night
 from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import Check
 from serving import publish
-from spark_jobs import gold_similar_items
 from tests.nightloom import shop
 from tests.nightloom.shop import GOLD, LAST, SILVER, TRAINING
 from tests.serving.conftest import Client
@@ -66,9 +65,8 @@ def lists_of(project: Project, users: list[str]) -> dict[str, tuple[list[str], l
 def test_a_live_list_is_the_list_of_the_next_night(spark: SparkSession, tmp_path: Path) -> None:
     project = shop.create(tmp_path / "shop")
     configure(project)
-    similar = {stages.SIMILAR_ITEMS: gold_similar_items.main}
     push = {stages.SLATE_GATE: judge, stages.PUBLISH: publish.main}
-    shop.night(project, spark, LAST, SILVER, GOLD, TRAINING, GOLD, similar, push)
+    shop.night(project, spark, LAST, SILVER, GOLD, TRAINING, GOLD, push)
     client = Client(project.settings)
     client.app.state.live.load(client.app.state.lists.snapshots())
     lists = client.app.state.lists.snapshots()[0]

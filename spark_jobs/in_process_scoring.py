@@ -6,7 +6,7 @@ The functions that score are those of Spark's workers (scoring.py, slate_scoring
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,10 @@ from models.registry import RegisteredVersion
 from nightloom.contracts import ITEMS, RECOMMENDATIONS, USERS
 from nightloom.lake import arrow_schema, now
 from nightloom.lake.duck import read_parquet, spilling_duckdb
+from nightloom.lake.user_histories import ATTRIBUTES, user_histories
 from nightloom.night.context import Night
 from spark_jobs.scoring import SCHEMA, score
-from spark_jobs.scoring_scope import FewUsers
+from spark_jobs.scoring_scope import UsersInProcess
 from spark_jobs.sent_model import SentModel
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ HISTORIES = pa.schema([
 """What scoring.score() expects."""
 
 
-def lists_of_few(
+def lists_in_process(
     night: Night,
     model: RegisteredVersion,
     plan: Plan | None,
-    scope: FewUsers,
+    scope: UsersInProcess,
     *,
     with_users: bool,
     without_history: bool,
@@ -73,31 +74,22 @@ def _by_rules(night: Night, model: RegisteredVersion, plan: Plan, batches: Itera
     return slates.drop_columns(["rule_statistics"])
 
 
-def _histories(night: Night, scope: FewUsers, *, with_users: bool, without_history: bool) -> pa.Table:
-    """A row (HISTORIES) per user with interactions before the night's end, oldest first, and with attributes.
-
-    gold_histories.histories_until() and gold_recommendations.with_attributes() say the same for Spark.
-    """
-    end = night.end.isoformat()
-    described = "SELECT NULL AS user_id, NULL::VARCHAR[] AS attributes WHERE false"
+def _histories(night: Night, scope: UsersInProcess, *, with_users: bool, without_history: bool) -> pa.Table:
+    """A row (HISTORIES) per user with interactions before the night's end, oldest first, and with attributes."""
+    described = "nobody"
+    join: Literal["LEFT", "FULL"] = "FULL" if without_history else "LEFT"
     with spilling_duckdb(night.settings.place("scratch")) as db:
         db.register("own", scope.histories)
         db.register("changed", scope.users)
+        db.execute("CREATE TEMP VIEW nobody AS SELECT '' AS user_id, [''] AS attributes WHERE false")
         if with_users:
-            read_parquet(db, night.lake.files(USERS, night.pin(USERS))).create_view("people")
-            described = """SELECT user_id,
-                list_transform(map_entries(attributes), lambda entry: entry.key || '=' || entry.value) AS attributes
-                FROM people SEMI JOIN changed USING (user_id)"""
+            described = "people"
+            read_parquet(db, night.lake.files(USERS, night.pin(USERS))).create_view("all_people")
+            changed = f"SELECT user_id, {ATTRIBUTES} AS attributes FROM all_people SEMI JOIN changed USING (user_id)"
+            db.execute(f"CREATE TEMP VIEW people AS {changed}")
         rows = db.sql(
-            f"""WITH cut AS (SELECT user_id, week, items, weights, "at",
-                len(list_filter("at", lambda moment: moment < TIMESTAMPTZ '{end}')) AS before FROM own),
-            joined AS (SELECT user_id, flatten(list(items[:before] ORDER BY week)) AS items,
-                flatten(list(weights[:before] ORDER BY week)) AS weights,
-                list_transform(flatten(list("at"[:before] ORDER BY week)),
-                    lambda moment: floor(epoch_us(moment) / 1000000)::BIGINT) AS seconds
-                FROM cut WHERE before > 0 GROUP BY user_id)
-            SELECT user_id, coalesce(items, []) AS items, coalesce(weights, []) AS weights,
-            coalesce(seconds, []) AS seconds, coalesce(attributes, []) AS attributes
-            FROM joined {"FULL" if without_history else "LEFT"} JOIN ({described}) USING (user_id) ORDER BY user_id"""
+            f"""SELECT user_id, items, weights,
+            list_transform("at", lambda moment: floor(moment / 1000000)::BIGINT) AS seconds, attributes
+            FROM ({user_histories(night.end, "own", described, join)}) ORDER BY user_id"""
         ).to_arrow_table()
     return rows.cast(HISTORIES)
