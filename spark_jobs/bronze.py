@@ -26,7 +26,15 @@ from nightloom.night.run import run_stage
 from nightloom.places import Place, lock
 from nightloom.settings import Source
 from spark_jobs import database_rows, delta_rows, kafka, landing
-from spark_jobs.bronze_files import bronze_rows, ingest_files, source_stamp
+from spark_jobs.bronze_files import (
+    Batch,
+    append_few,
+    bronze_rows,
+    group_batches,
+    ingest_files,
+    new_batches,
+    source_stamp,
+)
 from spark_jobs.bronze_tables import ingest_table
 from spark_jobs.commit_stamps import rows_written
 from spark_jobs.context import SparkNight
@@ -78,7 +86,7 @@ def reads_of(night: SparkNight, source: Source) -> Place:
 
 
 def count_landed(night: SparkNight, table: Table, since: int) -> Counter[str]:
-    """Source -> rows that this run added after version `since`, from the table's log."""
+    """Source -> rows that Spark added for this run after version `since`, from the table's log."""
     found: Counter[str] = Counter()
     for commit in night.lake.commits(table, since + 1):
         note = json.loads(commit.get("userMetadata") or "{}")
@@ -107,12 +115,12 @@ def main(night: SparkNight) -> None:
         for table in (*BRONZE.values(), QUARANTINE_ROWS, UNUSED_ROWS):
             night.lake.create(table)
         before = {table: night.lake.version(table) for table in BRONZE.values()}
-        _ingest(night)
-        night.counts |= {source.name: 0 for source in night.settings.sources}
+        landed = _ingest(night)
         for table, version in before.items():
-            new = count_landed(night, table, version)
-            night.counts |= new
-            night.record_write(table, new.total())
+            landed += count_landed(night, table, version)
+        night.counts |= {source.name: landed[source.name] for source in night.settings.sources}
+        for kind, table in BRONZE.items():
+            night.record_write(table, sum(landed[source.name] for source in night.settings.sources_of(kind)))
 
 
 def _update_listings(night: SparkNight) -> None:
@@ -126,8 +134,11 @@ def _update_listings(night: SparkNight) -> None:
             print(f"source '{source.name}': still being written, so left: {', '.join(unsettled)}", file=sys.stderr)
 
 
-def _ingest(night: SparkNight) -> None:
-    """Ingest folders and tables one after another, and the topics beside them. Raises the first error at the end."""
+def _ingest(night: SparkNight) -> Counter[str]:
+    """Ingest folders, then tables, and the topics beside them -> source -> rows that this process wrote.
+
+    Raises the first error at the end.
+    """
     errors: list[Exception] = []
     queries: list[tuple[Source, StreamingQuery]] = []
     topics = [source for source in night.settings.sources if source.format == "kafka"]
@@ -137,12 +148,10 @@ def _ingest(night: SparkNight) -> None:
     for source in topics:
         with _collect_error(source, errors):
             queries.append((source, start_stream(night, source)))
-    for source in night.settings.sources:
+    landed = _ingest_folders(night, errors)
+    for source in (source for source in night.settings.sources if source.is_table):
         with _collect_error(source, errors):
-            if source.is_of_files:
-                ingest_files(night, source, listing_of(night, source))
-            elif source.is_table:
-                ingest_table(night, source, reads_of(night, source), accept_loss=_accepts_loss(night, source))
+            ingest_table(night, source, reads_of(night, source), accept_loss=_accepts_loss(night, source))
     for source, query in queries:
         with _collect_error(source, errors):
             query.awaitTermination()
@@ -150,6 +159,30 @@ def _ingest(night: SparkNight) -> None:
                 raise error
     if errors:
         raise errors[0]
+    return landed
+
+
+def _ingest_folders(night: SparkNight, errors: list[Exception]) -> Counter[str]:
+    """Ingest the new files of all folders -> source -> rows. Sources with few bytes share a commit: most of a small
+    source's time would be its commit."""
+    landed, few, alone = Counter[str](), list[Batch](), list[Source]()
+    opened = {kind: night.lake.open(table) for kind, table in BRONZE.items()}
+    for source in (source for source in night.settings.sources if source.is_of_files):
+        with _collect_error(source, errors):
+            new = new_batches(night, source, listing_of(night, source), opened[source.kind])
+            if len(new) == 1 and new[0].is_small:
+                few += new
+            elif new:
+                alone.append(source)
+    for group in group_batches(few):
+        try:
+            landed += append_few(night, group)
+        except Exception:  # of one of them, which raises it again below; the others are ingested
+            alone += [batch.source for batch in group]
+    for source in alone:
+        with _collect_error(source, errors):
+            landed += ingest_files(night, source, listing_of(night, source))
+    return landed
 
 
 @contextmanager

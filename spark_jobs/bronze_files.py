@@ -1,14 +1,16 @@
-"""A source's listed landing files -> bronze, one commit for each commit of the listing (landing.py).
+"""The listed landing files of sources -> bronze (landing.py).
 
-The number of the listing's commit is a Delta transaction id, written in one commit with the rows: whatever is killed,
+The number of a listing's commit is a Delta transaction id, written in one commit with the rows: whatever is killed,
 each file lands exactly once. Few bytes are read in the stage's own process, as a job of Spark would be all start-up;
-many by Spark's Python workers. Both run the same reader.
+many by Spark's Python workers. Both run the same reader. Sources with few bytes share a commit of bronze.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import groupby
@@ -27,7 +29,7 @@ from nightloom.settings import Source
 from spark_jobs import files
 from spark_jobs.commit_stamps import commit_stamp
 from spark_jobs.context import SparkNight
-from spark_jobs.landing import Row, listed_files
+from spark_jobs.landing import Row, entries_of, listed_files
 from spark_jobs.readers.record import Layout
 
 FEW_BYTES = 32 << 20
@@ -35,15 +37,61 @@ FEW_BYTES = 32 << 20
 ENTRIES = pa.schema([("file", pa.string()), ("modified", pa.timestamp("us", "UTC")), ("again", pa.bool_())])
 
 
-def ingest_files(night: SparkNight, source: Source, listing: Place) -> None:
-    """Append the records of the listed files that bronze does not have yet. An error leaves the commits before it."""
-    application = _application(source, listing)
-    done = _last_ingested(night, source, listing, application)
-    new = [entry for entry in listed_files(listing) if entry["number"] > done]
-    for number, group in groupby(new, itemgetter("number")):
-        entries = list(group)
-        append = _append_few if sum(entry["length"] for entry in entries) <= FEW_BYTES else _append_many
-        append(night, source, entries, {"AppId": application, "Version": str(number)})
+@dataclass(frozen=True)
+class Batch:
+    """The files of one commit of a source's listing."""
+
+    source: Source
+    application: str
+    """Delta's name for who writes: this source with this listing. A new listing counts its commits from 0."""
+    number: int
+    entries: Sequence[Row]
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry["length"] for entry in self.entries)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is read in this process."""
+        return self.bytes <= FEW_BYTES
+
+
+def new_batches(night: SparkNight, source: Source, listing: Place, bronze: DeltaTable) -> list[Batch]:
+    """The batches that the opened table of bronze does not have, oldest first. They are appended in this order."""
+    opened = DeltaTable(str(listing))
+    application = f"{source.name} from listing {opened.metadata().id}"
+    done = _last_ingested(night, source, listing, bronze.transaction_version(application), application)
+    new = (entry for entry in entries_of(opened) if entry["number"] > done)
+    return [Batch(source, application, number, list(group)) for number, group in groupby(new, itemgetter("number"))]
+
+
+def group_batches(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """Batches -> those of one kind that are few bytes together."""
+    groups: list[list[Batch]] = []
+    for batch in sorted(batches, key=lambda batch: batch.source.kind):
+        last = groups[-1] if groups else []
+        alike = last and last[0].source.kind == batch.source.kind
+        if alike and sum(each.bytes for each in last) + batch.bytes <= FEW_BYTES:
+            last.append(batch)
+        else:
+            groups.append([batch])
+    return groups
+
+
+def ingest_files(night: SparkNight, source: Source, listing: Place) -> Counter[str]:
+    """Append a source's batches, a commit for each -> source -> rows, without those that Spark wrote: their commits
+    name the source.
+
+    An error leaves the commits before it.
+    """
+    landed = Counter[str]()
+    for batch in new_batches(night, source, listing, night.lake.open(BRONZE[source.kind])):
+        if batch.is_small:
+            landed += append_few(night, [batch])
+        else:
+            _append_many(night, batch)
+    return landed
 
 
 def source_stamp(night: SparkNight, source: Source) -> str:
@@ -67,20 +115,13 @@ def bronze_rows(records: DataFrame, source: str, night: SparkNight) -> DataFrame
     )
 
 
-def _application(source: Source, listing: Place) -> str:
-    """Delta's name for who writes: this source with this listing. A new listing counts its commits from 0."""
-    return f"{source.name} from listing {DeltaTable(str(listing)).metadata().id}"
-
-
-def _last_ingested(night: SparkNight, source: Source, listing: Place, application: str) -> int:
-    """Number of the listing's last commit whose files bronze has; -1 before the first."""
+def _last_ingested(night: SparkNight, source: Source, listing: Place, done: int | None, application: str) -> int:
+    """Number of the listing's last commit whose files bronze has; -1 before the first. `done`: by bronze's log."""
     table = BRONZE[source.kind]
-    done = night.lake.open(table).transaction_version(application)
     earlier_state = listing.parent / "stream"
     if done is None and earlier_state.exists():
         done = _last_of_stream(night, source, listing)
-        transaction = {"AppId": application, "Version": str(done)}
-        night.lake.append(table, [], stamp=commit_stamp(night), transaction=transaction)
+        night.lake.append(table, [], stamp=commit_stamp(night), transactions={application: done})
     if earlier_state.exists():
         remove_tree(earlier_state)
     return -1 if done is None else done
@@ -98,24 +139,31 @@ def _last_of_stream(night: SparkNight, source: Source, listing: Place) -> int:
     return max(taken, default=-1)
 
 
-def _append_few(night: SparkNight, source: Source, entries: Sequence[Row], transaction: dict[str, str]) -> None:
-    table, errors = BRONZE[source.kind], list[Exception]()
-    known = _known_rows(night, source, entries)  # here: delta-rs refuses a query inside its writer
+def append_few(night: SparkNight, batches: Sequence[Batch]) -> Counter[str]:
+    """Append the rows of batches of one kind, in one commit -> source -> rows."""
+    table, errors, counts = BRONZE[batches[0].source.kind], list[Exception](), Counter[str]()
+    # Here: delta-rs refuses a query inside its writer.
+    known = [_known_rows(night, batch.source, batch.entries) for batch in batches]
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def rows() -> Iterator[pa.RecordBatch]:
         try:
-            yield from _rows(night, source, entries, known)
+            for batch, those in zip(batches, known, strict=True):
+                for some in _rows(night, batch.source, batch.entries, those):
+                    counts[batch.source.name] += some.num_rows
+                    yield some
         except Exception as error:
             errors.append(error)  # the writer knows its text only
             raise
 
-    rows = pa.RecordBatchReader.from_batches(arrow_schema(table), batches())
+    reader = pa.RecordBatchReader.from_batches(arrow_schema(table), rows())
+    transactions = {batch.application: batch.number for batch in batches}
     try:
-        night.lake.append(table, rows, stamp=source_stamp(night, source), transaction=transaction)
+        night.lake.append(table, reader, stamp=commit_stamp(night), transactions=transactions)
     except Exception:
         if errors:
             raise errors[0] from None
         raise
+    return counts
 
 
 def _rows(night: SparkNight, source: Source, entries: Sequence[Row], known: set[str]) -> Iterator[pa.RecordBatch]:
@@ -133,7 +181,8 @@ def _rows(night: SparkNight, source: Source, entries: Sequence[Row], known: set[
         yield rows.filter(pa.array([each not in known for each in ids])) if known else rows
 
 
-def _append_many(night: SparkNight, source: Source, entries: Sequence[Row], transaction: dict[str, str]) -> None:
+def _append_many(night: SparkNight, batch: Batch) -> None:
+    source, entries = batch.source, batch.entries
     table = BRONZE[source.kind]
     # The workers may be on other machines, whose environment is not ours.
     variables = storage_variables() if scheme_of(source.path or "") else {}
@@ -144,6 +193,7 @@ def _append_many(night: SparkNight, source: Source, entries: Sequence[Row], tran
     if again := _relisted(source, entries):
         bronze = night.spark.read.format("delta").load(night.lake.path(table))
         rows = rows.join(bronze.where(F.col("file").isin(again)).select("row_id"), "row_id", "left_anti")
+    transaction = {"AppId": batch.application, "Version": str(batch.number)}
     night.write(table, rows.select(*table.column_names), "append", transaction, source_stamp(night, source))
 
 

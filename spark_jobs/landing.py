@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,18 +67,19 @@ def update_listing(source: Source, root: Path, listing: Place) -> list[str]:
     The next run looks at those again.
     """
     if not DeltaTable.is_deltatable(str(listing)):
-        _commit(listing, [])
-    known = {row["file"]: FileState(row["modified"], row["length"]) for row in listed_files(listing)}
+        write_deltalake(str(listing), LISTING_SCHEMA.empty_table())
+    opened = DeltaTable(str(listing))
+    known = _states(entries_of(opened))
     new, unsettled = _settle(source, root, known)
     for batch in _split_into_commits(new, known):
-        _commit(listing, batch)
+        _commit(opened, batch)
     return unsettled
 
 
 def unread_files(source: Source, root: Path, listing: Place) -> list[str]:
     """Names of the files that are complete or still being written, and not listed in their present state."""
     listed = listed_files(listing) if DeltaTable.is_deltatable(str(listing)) else []
-    return sorted(_find_new(source, root, {row["file"]: FileState(row["modified"], row["length"]) for row in listed}))
+    return sorted(_find_new(source, root, _states(listed)))
 
 
 def present_files(source: Source, root: Path) -> dict[str, FileState]:
@@ -90,8 +92,18 @@ def present_files(source: Source, root: Path) -> dict[str, FileState]:
 
 def listed_files(listing: Place) -> list[Row]:
     """Every entry of a listing, oldest first: file, modified, length, again, number (of the commit)."""
-    found = QueryBuilder().register("t", DeltaTable(str(listing))).execute("SELECT * FROM t ORDER BY number, file")
-    return list(pa.table(found.read_all()).to_pylist())
+    return entries_of(DeltaTable(str(listing)))
+
+
+def entries_of(listing: DeltaTable) -> list[Row]:
+    """The same of a listing that is open."""
+    found = QueryBuilder().register("t", listing).execute("SELECT * FROM t")
+    return sorted(pa.table(found.read_all()).to_pylist(), key=itemgetter("number", "file"))
+
+
+def _states(entries: list[Row]) -> dict[str, FileState]:
+    """The last listed state of each file."""
+    return {row["file"]: FileState(row["modified"], row["length"]) for row in entries}
 
 
 def trim_listing(root: Path, listing: Place, oldest: datetime) -> int:
@@ -198,8 +210,8 @@ def _split_into_commits(new: Mapping[str, FileState], known: Mapping[str, FileSt
         yield batch
 
 
-def _commit(listing: Place, batch: list[Row]) -> None:
+def _commit(listing: DeltaTable, batch: list[Row]) -> None:
     """Add rows in one commit: all of them or none, whatever is killed."""
-    number = DeltaTable(str(listing)).version() + 1 if DeltaTable.is_deltatable(str(listing)) else 0
+    number = listing.version() + 1
     numbered = [row | {"number": number} for row in batch]
-    write_deltalake(str(listing), pa.Table.from_pylist(numbered, schema=LISTING_SCHEMA), mode="append")
+    write_deltalake(listing, pa.Table.from_pylist(numbered, schema=LISTING_SCHEMA), mode="append")

@@ -211,23 +211,24 @@ class Lake:
         rows: Sequence[Mapping[str, Any]] | pa.Table | pa.RecordBatchReader,
         consumed: Mapping[Table, int] = MappingProxyType({}),
         stamp: str | None = None,
-        transaction: Mapping[str, str] = MappingProxyType({}),
+        transactions: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Append rows, checked against the contract. Creates the table at its first use.
 
-        `consumed` is written in the same commit: up to which versions the rows have consumed other tables. `stamp` and
-        `transaction`: see replace(). A reader's rows are written batch by batch. Raises ConcurrentRunError where
-        another run wrote the same mark or transaction at the same moment; nothing was written then.
+        `consumed` is written in the same commit: up to which versions the rows have consumed other tables. `stamp` is
+        the commit's userMetadata, as Spark calls it, and `transactions` are Delta's, application -> version. A reader's
+        rows are written batch by batch. Raises ConcurrentRunError where another run wrote the same mark or transaction
+        at the same moment; nothing was written then.
         """
         self.create(table)
-        self.open(table)
+        opened = self.open(table)
         data = rows if isinstance(rows, pa.Table | pa.RecordBatchReader) else arrow(table, rows)
         marks = [Transaction(transaction_id(source, table), version) for source, version in consumed.items()]
-        marks += [Transaction(transaction["AppId"], int(transaction["Version"]))] if transaction else []
+        marks += [Transaction(application, version) for application, version in transactions.items()]
         commit = CommitProperties(custom_metadata={"userMetadata": stamp} if stamp else None, app_transactions=marks)
         try:
             with self._violations_explained(table, data):
-                write_deltalake(self.path(table), data, mode="append", commit_properties=commit)
+                write_deltalake(opened, data, mode="append", commit_properties=commit)
         except CommitFailedError:
             raise ConcurrentRunError(f"{table.full_name} was changed by another run at the same moment.") from None
 

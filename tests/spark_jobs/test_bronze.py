@@ -248,3 +248,46 @@ def test_a_lake_whose_files_a_stream_has_read_takes_only_the_others(spark: Spark
     assert not (listing.parent / "stream").exists()
     assert at.run(bronze.main)["ratings"] == 0
     assert len(at.rows(BRONZE_EVENTS)) == 3
+
+
+def feeds(*names: str) -> str:
+    """The small project with sources of events of these names, in folders of their own."""
+    start, end = EVENTS_ONLY.index("[[sources]]"), EVENTS_ONLY.index("[[signals]]")
+    section = EVENTS_ONLY[start:end]
+    sections = (
+        section.replace('"ratings"', f'"{name}"').replace("landing/events", f"landing/{name}") for name in names
+    )
+    return EVENTS_ONLY[:start] + "".join(sections) + EVENTS_ONLY[end:]
+
+
+def test_sources_of_few_bytes_share_a_commit_and_each_has_its_count(spark: SparkSession, tmp_path: Path) -> None:
+    names = [f"feed_{n}" for n in range(5)]
+    at = project(tmp_path, spark, feeds(*names))
+    at.night().lake.create(BRONZE_EVENTS)
+    before = at.night().lake.version(BRONZE_EVENTS)
+    for number, name in enumerate(names):
+        at.land(f"{name}/a.jsonl", [event(100 * number + n) for n in range(number)])
+    counts = at.run(bronze.main)
+    assert {name: counts[name] for name in names} == {name: number for number, name in enumerate(names)}
+    assert counts["bronze.events"] == 10
+    assert at.night().lake.version(BRONZE_EVENTS) == before + 1
+    assert at.run(bronze.main)["bronze.events"] == 0
+    at.land("feed_3/b.jsonl", [event(1)])
+    assert at.run(bronze.main)["feed_3"] == 1
+
+
+def test_a_source_that_cannot_be_read_keeps_no_other_from_its_rows(spark: SparkSession, tmp_path: Path) -> None:
+    at = project(tmp_path, spark, feeds("good", "bad", "late"))
+    at.land("good/a.jsonl", [event(1)])
+    at.land("late/a.jsonl", [event(3)])
+    file = at.land("bad/a.jsonl", [event(2)])
+    landing.update_listing(at.settings.sources[1], tmp_path, bronze.listing_of(at.night(), at.settings.sources[1]))
+    file.unlink()
+    file.mkdir()  # as a missing permission
+    with pytest.raises(DataError, match=r"source 'bad': .*Is a directory"):
+        at.run(bronze.main)
+    assert [row["source"] for row in at.rows(BRONZE_EVENTS, "source")] == ["good", "late"]
+    file.rmdir()
+    at.land("bad/a.jsonl", [event(2)])
+    counts = at.run(bronze.main)
+    assert (counts["bad"], counts["good"], counts["late"]) == (1, 0, 0)
