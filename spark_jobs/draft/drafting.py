@@ -161,6 +161,8 @@ def _slug(column: Column) -> str:
 
 
 def _attribute(draft: SourceDraft, column: Column) -> str:
+    if len(column.numbers) < len(column.filled):  # as a number, a text among them would cost its whole row
+        return draft.use(column)
     if {*words_of(column.name)} & AGES and column.is_whole:
         return f"concat(10 * ({draft.use(column, 'int')} div 10), 's')"
     type = "string"

@@ -205,6 +205,16 @@ def test_encodings(text: str, encoding: str, found: str | None, asked: bool, wri
     assert ("encoding" in keys(drafted)) == asked
 
 
+def test_a_text_among_the_numbers_of_an_attribute_costs_no_row(write: Write, tmp_path: Path) -> None:
+    films = write("films.csv", "film_id,title,year,age", *(f"{n},A film {n},{1990 + n},{n + 6}" for n in range(40)))
+    odd = films.read_text().replace(",1990,", ",V,").replace(",45", ",45+")
+    films.write_text(odd)
+    ratings = write("ratings.csv", "user,film_id,rating,day", *(f"u{n % 4},{n},5,2024-03-01" for n in range(40)))
+    found = source(draft(ratings, films), tmp_path, 1)
+    assert found.attributes == {"year": "year", "age": "age"}
+    assert (found.fields["year"], found.fields["age"]) == ("string", "string")
+
+
 def test_events_of_several_kinds_get_a_signal_each_and_refunds_are_skipped(write: Write, tmp_path: Path) -> None:
     events = ("view", "view", "add_to_cart", "purchase", "refund", "teleport")
     drafted = draft(
