@@ -27,7 +27,7 @@ from deltalake import write_deltalake
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.likes import LIKES_PER_USER, write_likes
+from benchmarks.likes import LIKES_PER_USER, SOURCE, write_likes
 from benchmarks.processors import processor
 from models import registry
 from nightloom import settings as settings_module
@@ -43,16 +43,15 @@ from training import registration
 
 FIRST = date(2025, 11, 28)
 """Last day of the first night's likes."""
-CONFIG = """
-sources = []
-signals = []
+CONFIG = f"""
+{SOURCE}
 [project]
 name = "bench"
 [[models]]
 name = "als"
-params = { factors = 64, sweeps = 2 }
+params = {{ factors = 64, sweeps = 2 }}
 """
-SOURCE = """
+ATTRIBUTES = """
 [[sources]]
 name = "{kind}"
 kind = "{kind}"
@@ -68,22 +67,12 @@ def _source(kind: str, id: str, *attributes: str) -> str:
     fields, same = (", ".join(f'{name} = "{as_}"' for name, as_ in pairs) for pairs in (
         [(name, "string") for name in attributes], [(name, name) for name in attributes]
     ))  # fmt: skip
-    return SOURCE.format(kind=kind, id=id, fields=fields, attributes=same)
+    return ATTRIBUTES.format(kind=kind, id=id, fields=fields, attributes=same)
 
 
 RULES = f"""
-[[sources]]
-name = "clicks"
-kind = "events"
-path = "landing"
-format = "json"
-fields = {{ user_id = "string", item_id = "string", at = "timestamp" }}
-columns = {{ user_id = "user_id", item_id = "item_id", event = "'like'", occurred_at = "at" }}
 {_source("items", "item_id", "maker", "markets", "kind")}
 {_source("users", "user_id", "market")}
-[[signals]]
-event = "like"
-
 [[slate.filters]]
 name = "sold_here"
 item = "markets"
@@ -122,7 +111,7 @@ def main() -> None:
     if options.shares is None:
         options.shares = [0.01] if options.rules else [0.01, 0.05]
     with tempfile.TemporaryDirectory() as root:
-        config = CONFIG.replace("sources = []\nsignals = []\n", "") + RULES if options.rules else CONFIG
+        config = CONFIG + RULES if options.rules else CONFIG
         (Path(root) / "nightloom.toml").write_text(config)
         settings = settings_module.load(Path(root) / "nightloom.toml")
         lake = prepare(settings, options.users, options.items)

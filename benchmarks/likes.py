@@ -12,6 +12,18 @@ from nightloom.lake import Lake, arrow_schema
 
 FILE_ROWS = 500_000
 LIKES_PER_USER = 20
+SOURCE = """
+[[sources]]
+name = "likes"
+kind = "events"
+path = "landing"
+format = "json"
+fields = { user_id = "string", item_id = "string", at = "timestamp" }
+columns = { user_id = "user_id", item_id = "item_id", event = "'like'", occurred_at = "at" }
+[[signals]]
+event = "like"
+"""
+"""What nightloom.toml says of likes; no benchmark reads files of them."""
 
 
 def write_likes(root: Path, likes: int, items: int) -> Lake:

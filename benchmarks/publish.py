@@ -34,6 +34,7 @@ from deltalake import write_deltalake
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.likes import SOURCE
 from benchmarks.servers import Server, postgresql, program, redis_server
 from nightloom import settings as settings_module
 from nightloom.contracts import ITEMS, POPULAR, RECOMMENDATIONS
@@ -53,10 +54,14 @@ from serving.stores.server import BUCKETS
 D = date(2026, 3, 1)
 FILE_ROWS = 50_000
 """Rows per file of the lake."""
-CONFIG = """
-sources = []
-models = []
-signals = []
+Batches = list[pa.RecordBatch]
+
+
+def settings_text(kind: str, stored: int) -> str:
+    """A nightloom.toml."""
+    return f"""{SOURCE}
+[[models]]
+name = "popularity"
 [project]
 name = "bench"
 [places]
@@ -67,7 +72,6 @@ stored = {stored}
 [store]
 kind = "{kind}"
 """
-Batches = list[pa.RecordBatch]
 
 
 def write_lake(root: Path, users: int, items: int, k: int) -> None:
@@ -198,7 +202,7 @@ LOADERS = {"lmdb": (lmdb_append, mdb_load), "redis": (redis_pipe,), "postgresql"
 def measure(kind: str, root: Path, server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure one kind of store: the stage, then the loaders on the same rows."""
     config = root / "nightloom.toml"
-    config.write_text(CONFIG.format(kind=kind, stored=arguments.k), encoding="utf8")
+    config.write_text(settings_text(kind, arguments.k), encoding="utf8")
     settings = settings_module.load(config)
     stage = time_publish(config)
     store = open_store(settings)
@@ -242,7 +246,7 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory(prefix="nightloom-bench-") as folder:
         root = Path(folder)
-        (root / "nightloom.toml").write_text(CONFIG.format(kind="lmdb", stored=arguments.k), encoding="utf8")
+        (root / "nightloom.toml").write_text(settings_text("lmdb", arguments.k), encoding="utf8")
         write_lake(root, arguments.users, arguments.items, arguments.k)
         run_stage(stages.SLATE_GATE, pass_gate, argv=["--date", str(D), "--config", str(root / "nightloom.toml")])
         for kind in arguments.stores.split(","):

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks import live_project
 from benchmarks.fault_load import running_api
-from benchmarks.publish import CONFIG, D, pass_gate, time_publish, write_lake
+from benchmarks.publish import D, pass_gate, settings_text, time_publish, write_lake
 from benchmarks.servers import free_port, postgresql, program, redis_server
 from nightloom.night import stages
 from nightloom.night.run import run_stage
@@ -105,7 +105,7 @@ def resident_mib(server: psutil.Process, store: Path) -> float:
 def publish_night(root: Path, kind: str, users: int, items: int) -> Path:
     """A store with a published night -> its nightloom.toml."""
     config = root / "nightloom.toml"
-    config.write_text(CONFIG.format(stored=K, kind=kind), encoding="utf8")
+    config.write_text(settings_text(kind, K), encoding="utf8")
     if not (root / "home" / "lake").exists():
         write_lake(root, users, items, K)
         argv = ["--date", str(D), "--config", str(config)]
