@@ -35,6 +35,8 @@ ROUTES = {
     "health": "/healthz",
 }
 """Name -> path; {} is a number that changes."""
+TRIES = 5
+"""Connections for one request; each of a killed process is broken."""
 CONSOLE = "console"
 """The console's first page, once a second."""
 MAIN = "from nightloom.cli import main; main()"
@@ -70,6 +72,8 @@ class Reply:
     status: int
     content: dict[str, Any]
     """JSON; of a page, whether it says that the store is in trouble."""
+    broken: int = 0
+    """Connections that ended before they gave this answer."""
 
     @property
     def stale(self) -> bool:
@@ -79,6 +83,11 @@ class Reply:
     @property
     def fresh_and_personal(self) -> bool:
         return self.content.get("source") == "personal" and not self.stale
+
+    @property
+    def of_one_push(self) -> bool:
+        """Whether all of a list are of one push of publish(). True for what is no list."""
+        return "items" not in self.content or self.matches_push(int(self.content["model_version"]))
 
     def matches_push(self, tag: int) -> bool:
         """Whether list and titles are those that publish() made for a tag."""
@@ -183,19 +192,37 @@ class Connections:
             await pair[1].wait_closed()
 
     async def get(self, route: str, path: str) -> Reply:
-        at = time.monotonic()
+        """Ask; again on another connection where one ends without an answer, as clients do."""
+        at, broken = time.monotonic(), 0
+        while True:
+            pair = await self._connection()
+            try:
+                status, content = await _exchange(*pair, path)
+                break
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pair[1].close()
+                broken += 1
+                if broken == TRIES:
+                    raise
+        self._idle.append(pair)
+        return Reply(route, at, time.monotonic() - at, status, content, broken)
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         for pair in [pair for pair in self._idle if pair[0].at_eof()]:  # idle for 5 s: the API closed it
             self._idle.remove(pair)
             pair[1].close()
-        pair = self._idle.pop(0) if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = pair
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1").lower()
-        body = await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
-        seconds = time.monotonic() - at
-        self._idle.append(pair)
-        content = json.loads(body) if "application/json" in head else {"stale": b"The store is in trouble" in body}
-        return Reply(route, at, seconds, int(head.split(" ")[1]), content)
+        return self._idle.pop(0) if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str
+) -> tuple[int, dict[str, Any]]:
+    """A request and its answer: status and content."""
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1").lower()
+    body = await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
+    content = json.loads(body) if "application/json" in head else {"stale": b"The store is in trouble" in body}
+    return int(head.split(" ")[1]), content
 
 
 Faults = list[tuple[float, Callable[[], object]]]
@@ -231,6 +258,12 @@ class Drive:
         """From a fault's moment to the first personal answer of the store; infinity where there is none."""
         after = [one.at for one in self.replies if one.fresh_and_personal and one.at >= self.moments[fault]]
         return min(after, default=math.inf) - self.moments[fault]
+
+    def seconds_to_all_of(self, tag: int, fault: int) -> float:
+        """From a flip to the last list, asked for before the next fault, that is not of a push of publish()."""
+        moment, until = self.moments[fault], [*self.begun, math.inf][fault + 1]
+        lists = [one for one in self.replies if moment <= one.at < until and "items" in one.content]
+        return max((one.at for one in lists if not one.matches_push(tag)), default=moment) - moment
 
     def first_personal(self) -> float:
         """The moment of the first personal answer after the last fault; infinity where there is none."""

@@ -1,7 +1,8 @@
 """Route x fault: what readers get while the store is killed, hung, emptied or damaged, at 200 requests a second.
 
 Real Redis, PostgreSQL and Cassandra, LMDB and files in a folder, and a real `nightloom serve` in front of each. A cell:
-status codes, share of stale answers, p50 / p99 in ms. Last line: JSON.
+status codes, share of stale answers, p50 / p99 in ms. Before, a publish, a rollback and a killed worker of four: see
+benchmarks/changes.py. Last line: JSON.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,6 +24,7 @@ import psycopg
 import redis
 from cassandra.cluster import Cluster
 
+from benchmarks import changes
 from benchmarks.cassandra_server import answers, cassandra_server
 from benchmarks.fault_load import CONSOLE, PROJECT, ROUTES, Reply, drive, publish, running_api, write_config
 from benchmarks.servers import Server, postgresql, redis_server
@@ -43,13 +46,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each fault")
     parser.add_argument("--stores", nargs="*", default=["redis", "postgresql", "cassandra", "lmdb", "files"])
     options = parser.parse_args()
-    found = {}
+    found = dict[str, dict[str, Any]]()
     for kind in options.stores:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             faults = _server_faults(kind, stack, folder) if kind in SERVERS else _folder_faults(kind, folder)
             columns, seconds = dict[str, list[Reply]](), dict[str, float]()
             store, address, by_name = faults
+            found[kind] = _changes(kind, store, folder, address, options)
             publish(store, 1)
             port, _ = stack.enter_context(running_api(write_config(folder / "api", kind), address))
             drive(port, options.rate, BEFORE, [])  # warm
@@ -61,8 +65,14 @@ def main() -> None:
                 seconds[name] = round(seen.seconds_to_personal(1), 2)
             print(table(kind, columns, seconds))
             worst = {name: round(max(each.p99 for each in summarize(some).values())) for name, some in columns.items()}
-            found[kind] = {"p99_ms": worst, "seconds_to_personal": seconds}
+            found[kind] |= {"p99_ms": worst, "seconds_to_personal": seconds}
     print(json.dumps(found))
+
+
+def _changes(kind: str, store: Store, folder: Path, address: str | None, options: argparse.Namespace) -> dict[str, Any]:
+    measured = changes.measure(kind, store, folder, address, options.rate, options.seconds)
+    print(changes.table(kind, measured))
+    return {name: asdict(each) for name, each in measured.items()}
 
 
 Faults = tuple[Store, str | None, dict[str, tuple[Callable[[], object], Callable[[], object]]]]
