@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from nightloom.errors import NightloomError
 from serving.paging import Page, list_digest
@@ -30,8 +32,7 @@ class BadRequestError(NightloomError):
     """A request with an impossible parameter. The message is for the reader."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListAnswer:
+class ListAnswer(NamedTuple):
     """A list as JSON."""
 
     content: bytes
@@ -61,6 +62,33 @@ def recommendations(
         chain = _chain(snapshot, "live", live, selection.segments)
         return _answer(snapshot, f'{{"user":{_json(user)}', chain, selection, stale, *named)
     return _personal(snapshot, user, snapshot.get("users", user), selection, stale)
+
+
+def plain_recommendations(snapshot: Snapshot, user: str, hidden: frozenset[str]) -> ListAnswer | None:
+    """What recommendations() gives for a request without parameters, in less time.
+
+    None where that is more than the first items of the user's own list. `hidden` are items that no answer has.
+    """
+    row, k = snapshot.get("users", user), snapshot.meta["k"]
+    if row is None or len(row["items"]) < k or not hidden.isdisjoint(row["items"]):
+        return None
+    items, place = row["items"], k
+    if len(items) == k and (place := _place_after(snapshot, items, hidden)) is None:
+        following = "null"
+    else:
+        following = f'"{Page(snapshot.key, place, list_digest("users", user, (), len(items)))}"'
+    text = _items(snapshot, [Picked(items[:k], row["scores"][:k], Link("personal", row))])
+    return _list_answer(snapshot, f'{{"user":{_json(user)}', text, "personal", row, False, following)
+
+
+def _place_after(snapshot: Snapshot, items: list[str], hidden: frozenset[str]) -> int | None:
+    """The place of the first popular item that is not among a user's."""
+    if len(items) < snapshot.meta["stored"]:
+        return None
+    popular = snapshot.get("popular", EVERYBODY) or {"items": []}
+    left = (place for place, item in enumerate(popular["items"]) if item not in items and item not in hidden)
+    found = next(left, None)
+    return None if found is None else len(items) + found
 
 
 def many_recommendations(
@@ -133,28 +161,40 @@ def _answer(
     if selection.page is not None:
         selection.page.require_list(list_digest(*named))
     picked, place = select(snapshot, chain, selection)
-    first = picked[0][2] if picked else Link("popular", {})
-    generated_at = first.row.get("generated_at", snapshot.meta["generated_at"])
-    model = first.row.get("model_version", snapshot.meta["model_version"])
+    first = picked[0].link if picked else Link("popular", {})
     following = "null" if place is None else f'"{Page(snapshot.key, place, list_digest(*named))}"'
+    return _list_answer(snapshot, start, _items(snapshot, picked), first.source, first.row, stale, following)
+
+
+def _list_answer(
+    snapshot: Snapshot, start: str, items: bytes, source: str, row: dict[str, Any], stale: bool, following: str
+) -> ListAnswer:
+    """`source` and `row` are of the list with the first item, `following` is JSON."""
+    generated_at = row.get("generated_at", snapshot.meta["generated_at"])
+    model = row.get("model_version", snapshot.meta["model_version"])
     end = (
         f'],"slate_version":"v{snapshot.version:06d}","model_version":"{model}","generated_at":"{generated_at}",'
-        f'"source":"{first.source}","stale":{"true" if stale else "false"},"next":{following}'
+        f'"source":"{source}","stale":{"true" if stale else "false"},"next":{following}'
     )
-    content = f'{start},"items":[{_items(snapshot, picked)}{end}'.encode("utf8", "replace")
-    return ListAnswer(content, snapshot.version, generated_at, first.source, stale)
+    content = b'%b,"items":[%b%b' % (start.encode("utf8", "replace"), items, end.encode("utf8", "replace"))
+    return ListAnswer(content, snapshot.version, generated_at, source, stale)
 
 
-def _items(snapshot: Snapshot, picked: list[Picked]) -> str:
+def _items(snapshot: Snapshot, picked: list[Picked]) -> bytes:
     """The JSON of items, each with its source where they are from several lists."""
-    prefixes = snapshot.prefixes
     try:
-        if not picked or picked[0][2] is picked[-1][2]:
-            return ",".join([f"{prefixes[item]}{score!r}}}" for item, score, _ in picked])
-        return ",".join([f'{prefixes[item]}{score!r},"source":"{link.source}"}}' for item, score, link in picked])
+        return b",".join([_items_of(snapshot, each, named=len(picked) > 1) for each in picked])
     except KeyError:
-        _fetch_prefixes(snapshot, [item for item, _, _ in picked])
+        _fetch_prefixes(snapshot, [item for each in picked for item in each.items])
         return _items(snapshot, picked)
+
+
+def _items_of(snapshot: Snapshot, picked: Picked, named: bool) -> bytes:
+    """The JSON of items of one list. `named` adds its source. Raises KeyError."""
+    prefixes, scores = snapshot.prefixes, _encode(picked.scores)[1:-1].split(b",")
+    end = b',"source":"%b"}' % picked.link.source.encode() if named else b"}"
+    texts = [prefixes[item] + score for item, score in zip(picked.items, scores, strict=True)]
+    return (end + b",").join(texts) + end
 
 
 def _fetch_prefixes(snapshot: Snapshot, items: list[str]) -> None:
@@ -163,7 +203,9 @@ def _fetch_prefixes(snapshot: Snapshot, items: list[str]) -> None:
         snapshot.prefixes = {}
     missing = [item for item in items if item not in snapshot.prefixes]
     for item, title in zip(missing, snapshot.titles(missing), strict=True):
-        snapshot.prefixes[item] = f'{{"item_id":{_json(item)},"title":{_json(title)},"score":'
+        text = f'{{"item_id":{_json(item)},"title":{_json(title)},"score":'
+        snapshot.prefixes[item] = text.encode("utf8", "replace")
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode
+_encode = msgspec.json.Encoder().encode

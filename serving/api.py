@@ -32,10 +32,12 @@ from serving import console
 from serving.access import sign_in
 from serving.access.guard import Access
 from serving.answers import BadRequestError
+from serving.direct_lists import DirectLists
 from serving.events.intake import Intake
 from serving.events.routes import post_events
 from serving.explanations import Explanations
-from serving.list_routes import get_batch, get_popular, get_recommendations, get_similar
+from serving.http_protocol import DIRECT_LISTS
+from serving.list_routes import RECOMMENDATIONS, get_batch, get_popular, get_recommendations, get_similar
 from serving.metrics.counters import Counters, counters_folder
 from serving.metrics.exposition import CONTENT_TYPE
 from serving.metrics.kept_stage_runs import KeptStageRuns
@@ -98,7 +100,7 @@ def create_app(settings: Settings) -> Starlette:
             NightloomError: _error_handler("not_here"),
             HTTPException: _http_error,
         },
-        lifespan=_close,
+        lifespan=_running,
         middleware=_middleware(settings, counters),
     )
     app.router.redirect_slashes = False  # a redirect has no JSON, and repeats the request's Host
@@ -160,12 +162,13 @@ def from_config() -> Starlette:
 
 
 @asynccontextmanager
-async def _close(app: Starlette) -> AsyncIterator[None]:
+async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+    """What the app needs while it runs. Gives the protocol, serving/http_protocol.py, what it answers itself."""
     async with AsyncExitStack() as running:
         await running.enter_async_context(app.state.intake.running())
         if app.state.live is not None:
             await running.enter_async_context(app.state.live.following(app.state.lists.snapshots))
-        yield
+        yield {DIRECT_LISTS: DirectLists.of(app)}
     await app.state.stage_runs.close()
     app.state.lists.close()
     app.state.access.keys.close()
@@ -249,7 +252,7 @@ async def get_openapi(request: Request) -> Response:
 
 ENDPOINTS = (
     Endpoint(
-        "/v1/users/{user:path}/recommendations", get_recommendations, UserList, LIST_ERRORS,
+        RECOMMENDATIONS, get_recommendations, UserList, LIST_ERRORS,
         ListRequest, ListRequest, caches=True,
     ),
     Endpoint("/v1/recommendations", get_batch, BatchAnswer, ("bad_request", *UNREADABLE), body=BatchRequest, get=False),

@@ -1,5 +1,7 @@
 """uvicorn's HTTP protocol with bounds: JSON errors for what no app sees, slow heads end, idle connections drain.
 
+A plain GET of a user's list is answered here, by serving/direct_lists.py.
+
 Used by `nightloom serve`.
 """
 
@@ -8,10 +10,14 @@ from __future__ import annotations
 import http
 import secrets
 from asyncio import TimerHandle
+from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.web.errors import error_body
+
+if TYPE_CHECKING:
+    from serving.direct_lists import DirectLists
 
 MAX_URL_BYTES = 32 << 10
 MAX_HEADER_BYTES = 32 << 10
@@ -22,6 +28,9 @@ DRAIN_SECONDS = 2
 that is on its way."""
 
 LINGER_SECONDS = 1
+DIRECT_LISTS = "direct_lists"
+"""The app's DirectLists in the state of its lifespan."""
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 class JsonHttpProtocol(HttpToolsProtocol):
@@ -33,6 +42,8 @@ class JsonHttpProtocol(HttpToolsProtocol):
     _late: TimerHandle | None = None
     _draining = False
     _refused = False
+    _answered = False
+    """Whether the last request was answered without the app."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]  # as uvicorn types it
         super().connection_made(transport)
@@ -42,6 +53,9 @@ class JsonHttpProtocol(HttpToolsProtocol):
         if self._refused:
             return
         super().data_received(data)
+        if self._answered:
+            self._answered = False
+            self._close_when_idle(self.timeout_keep_alive)
         if self._in_head and self._late is None and not self._refused:
             self._late = self.loop.call_later(HEAD_SECONDS, self._refuse_late_head)
 
@@ -65,9 +79,35 @@ class JsonHttpProtocol(HttpToolsProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+        if self._answer_directly():
+            return
         super().on_headers_complete()
         if self._draining:
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        if not self._answered:
+            super().on_message_complete()
+
+    def _answer_directly(self) -> bool:
+        """Whether the request is answered, without the app."""
+        self._answered = False
+        lists: DirectLists | None = self.app_state.get(DIRECT_LISTS)
+        parser, cycle = self.parser, self.cycle
+        if lists is None or self._draining or parser.get_method() != b"GET" or self.flow.write_paused:
+            return False
+        if (cycle is not None and not cycle.response_complete) or not parser.should_keep_alive():
+            return False
+        if parser.get_http_version() != "1.1":
+            return False
+        found = lists.response(self.url, self.headers, self.server)
+        if found is None:
+            return False
+        own = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
+        self.transport.write(OK + own + found)
+        self.server_state.total_requests += 1
+        self._answered = True
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._late is not None:

@@ -20,6 +20,7 @@ from serving.web.parameters import BatchRequest, list_request, parse_body
 if TYPE_CHECKING:
     from serving.live.lists import LiveLists
 
+RECOMMENDATIONS = "/v1/users/{user:path}/recommendations"
 ListMaker = Callable[[Snapshot, Selection, bool], ListAnswer]
 """Makes a list of a snapshot, given whether the snapshot is stale."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.paging import Page
 from serving.stores.reader import AT_A_TIME, Snapshot
@@ -65,8 +65,7 @@ class Selection:
         return replace(self, exclude=items.union(self.exclude)) if items else self
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """One list of a fallback chain."""
 
     source: str
@@ -76,8 +75,12 @@ class Link:
     """Whether it has all that the reader may see: later lists would only add what is seen or hidden."""
 
 
-Picked = tuple[str, float, Link]
-"""An item, its score, and the list that it is from."""
+class Picked(NamedTuple):
+    """Items of one list of a chain, and their scores."""
+
+    items: Sequence[str]
+    scores: Sequence[float]
+    link: Link
 
 
 def select(snapshot: Snapshot, chain: Iterable[Link], selection: Selection) -> tuple[list[Picked], int | None]:
@@ -86,31 +89,40 @@ def select(snapshot: Snapshot, chain: Iterable[Link], selection: Selection) -> t
     A list that comes later in the chain fills what the earlier ones leave open. After a complete list it is used only
     where nothing of that one is left.
     """
-    picked: list[Picked] = []
+    picked, left = list[Picked](), selection.k
     k, exclude, hidden, filters = selection.k, selection.exclude, selection.hidden, selection.filters
     start, offset = 0 if selection.page is None else selection.page.place, 0
     earlier: set[str] = set()
     for link in chain:
         items, scores = link.row["items"], link.row["scores"]
         if not earlier and selection.takes_all(items):  # most requests: the first k items
-            picked = [(item, score, link) for item, score in zip(items[:k], scores[:k], strict=True)]
+            if items:
+                picked, left = [Picked(items[:k], scores[:k], link)], k - min(k, len(items))
             if len(items) > k:
                 return picked, k
         else:
+            places = list[int]()
             for place in range(max(start - offset, 0), len(items)):
                 item = items[place]
                 if item in exclude or item in hidden or item in earlier:
                     continue
                 if filters is not None and not filters.admit(_facts(snapshot, items, place)):
                     continue
-                if len(picked) == k:
-                    return picked, offset + place
-                picked.append((item, scores[place], link))
+                if not left:
+                    return [*picked, *_of_places(places, link)], offset + place
+                places.append(place)
+                left -= 1
+            picked += _of_places(places, link)
         if picked and link.complete:
             break
         offset += len(items)
         earlier.update(items)
     return picked, None
+
+
+def _of_places(places: list[int], link: Link) -> list[Picked]:
+    items, scores = link.row["items"], link.row["scores"]
+    return [Picked([items[place] for place in places], [scores[place] for place in places], link)] if places else []
 
 
 def _facts(snapshot: Snapshot, items: Sequence[str], place: int) -> Facts:

@@ -92,17 +92,20 @@ class Guard:
         self._answers = cache(partial(access.answers, rule.group))  # by port: settings do not change
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        server = scope.get("server") or ("", None)
-        if not self._answers(server[1]):
-            refusal: Refusal | None = Refusal(404, "not_found", f"{scope['path']} is not answered here", {})
-        elif self._rule.scope is None or self._access.trusts_address(self._rule.group, server[0]):
-            refusal = None
-        else:
-            refusal = self._check(scope, Headers(scope=scope))
+        refusal = self.refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
         else:
             await self._response(refusal, scope)(scope, receive, send)
+
+    def refusal(self, scope: Scope) -> Refusal | None:
+        """Why a request is not answered. One that is answered takes a token of its key's limit."""
+        server = scope.get("server") or ("", None)
+        if not self._answers(server[1]):
+            return Refusal(404, "not_found", f"{scope['path']} is not answered here", {})
+        if self._rule.scope is None or self._access.trusts_address(self._rule.group, server[0]):
+            return None
+        return self._check(scope, Headers(scope=scope))
 
     def _check(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Find out who asks, and put it into the request as `user` and `auth`."""

@@ -150,6 +150,13 @@ class FallbackReader:
         self._failures = 0
         return answer
 
+    def served_now(self) -> Served | None:
+        """What a folder's pointer names now; None while the store is in trouble. Raises StoreError."""
+        if self._circuit_is_open():
+            return None
+        self._look()
+        return self._served
+
     def state(self) -> tuple[Snapshot, bool]:
         """The version that answers come from, and whether it is stale; without a wait for a server."""
         if not self.store.remote:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from nightloom.errors import StoreError
 from serving.stores import versions
 from serving.stores.base import (
@@ -48,7 +50,7 @@ class Snapshot:
         self._stored, self._kept, self._store = stored, kept, store
         self._stamp = version_stamp(push.version).encode()
         self.survives_pruning = stored.survives_pruning
-        self.prefixes: dict[str, str] = {}
+        self.prefixes: dict[str, bytes] = {}
         self.facts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         """Caches for what readers derive from this version: serving/answers.py, serving/selection.py."""
         self._popular: dict[str, Any] | None = None
@@ -102,9 +104,17 @@ class Snapshot:
 
     def get(self, kind: str, text: str) -> dict[str, Any] | None:
         """A parsed value by its id. Users and popular have items and scores; items have title and categories."""
-        if (kind, text) == ("popular", EVERYBODY) and self._popular is not None:
+        if kind == "popular" and text == EVERYBODY and self._popular is not None:
             return self._popular
-        return self.get_many(kind, [text])[0]
+        key = encode_key(text)
+        (value,) = self._stored.get(kind, (key,))
+        if value is None:
+            self._check_not_pruned()
+            return None
+        row = self._parse(value)
+        if kind not in PERSONAL:  # what could not be parsed was not reached: no damaged row is kept
+            self._kept.keep(kind, (key,), (value,))
+        return row
 
     def get_many(self, kind: str, texts: Sequence[str]) -> list[dict[str, Any] | None]:
         """Several values at once: one round trip to a remote store."""
@@ -113,7 +123,7 @@ class Snapshot:
         if None in found:
             self._check_not_pruned()
         rows = [None if value is None else self._parse(value) for value in found]
-        if kind not in PERSONAL:  # what could not be parsed was not reached: no damaged row is kept
+        if kind not in PERSONAL:
             self._kept.keep(kind, keys, found)
         return rows
 
@@ -137,8 +147,7 @@ class Snapshot:
         """Raises DamagedError for a value that is not JSON, or another version's."""
         try:
             if value.startswith(self._stamp):
-                row: dict[str, Any] = json.loads(value.decode())  # bytes take longer
-                return row
+                return _decode(value)
         except ValueError:
             pass
         raise DamagedError(
@@ -155,6 +164,17 @@ class Snapshot:
             return
         if not versions.is_complete(self._store, self.version):
             raise VersionPrunedError(f"{version_name(self.version)} was pruned while it was read; ask again")
+
+
+def _decode(value: bytes) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = _decoder.decode(value)  # in a fifth of the time that json takes
+    except msgspec.DecodeError:  # json knows more than the standard has, such as one half of a surrogate pair
+        row = json.loads(value.decode())
+    return row
+
+
+_decoder = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True)

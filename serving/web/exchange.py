@@ -57,30 +57,41 @@ DATA_DOCS = "/console/data-docs/"
 log = logging.getLogger(__name__)
 
 
+class RequestIds:
+    """Names requests: by the id that the client sends, or by one of this process."""
+
+    def __init__(self) -> None:
+        self._process, self._numbers = secrets.token_hex(6), itertools.count(1)
+
+    def id_of(self, given: bytes | None) -> str:
+        """The id of a request whose header x-request-id is `given`."""
+        text = None if given is None else given.decode("latin1")
+        return text if text is not None and REQUEST_ID.fullmatch(text) else f"{self._process}-{next(self._numbers)}"
+
+
 class Exchange:
     """Wraps an app. With `log_all` each request is a line of the log, otherwise those with a status from 500 on."""
 
     def __init__(self, app: ASGIApp, log_all: bool, counters: Counters) -> None:
         self._app, self._log_all, self._counters = app, log_all, counters
         self._gzip = GZipMiddleware(app, GZIP_FROM_BYTES, GZIP_LEVEL)
-        self._process, self._numbers = secrets.token_hex(6), itertools.count(1)
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        app, request_id, length = self._app, None, 0
+        app, given_id, length = self._app, None, 0
         for name, value in scope["headers"]:
             if name == b"accept-encoding" and b"gzip" in value:
                 app = self._gzip
             elif name == b"x-request-id":
-                request_id = value.decode("latin1")
+                given_id = value
             elif name == b"content-length":
                 length = int(value)  # the server has parsed it
             elif name == b"transfer-encoding":
                 length = -1
-        if request_id is None or not REQUEST_ID.fullmatch(request_id):
-            request_id = f"{self._process}-{next(self._numbers)}"
+        request_id = self._ids.id_of(given_id)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(scope, request_id, send)
         try:
