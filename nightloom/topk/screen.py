@@ -35,7 +35,7 @@ MIN_SCORE = np.float32(-3e38)  # less than every score
 ROUNDING, TINY = 2.0**-21, 2.0**-120
 """Bounds of the rounding in float32: relative to the largest possible score, and absolute, for underflow."""
 GROUPS_PER_K, GROUP_SIZE = 4, 4
-"""For the first threshold: groups of items per list place, and items in a group."""
+"""Of the likely best items: groups of items per list place, and items in a group at least."""
 FILTER_BITS = 1024
 
 
@@ -69,22 +69,22 @@ def screen_users(users: Users, items: Items, exclusions: Exclusions, k: int) -> 
     """The keys of each user's k best items, B x K, in any order; NO_KEY where no item is left. Needs k <= S."""
     count = len(users.norm_B)
     seen, best = _build_filter(exclusions.indptr, exclusions.indices), _empty_buffer(count, k)
-    threshold_B = _initial_threshold(users, items, exclusions.place_I, seen, k, best.floor_B)
+    threshold_B = np.full(count, -np.inf)
     _fill_zero_users(users, items, exclusions.by_bias_S, seen, k, best, threshold_B)
+    first_blocks = _screen_first_blocks(users, items, exclusions.place_I, seen, k, best, threshold_B)
     rows = np.empty(count + USERS, np.int64)
     factor_B, screen_threshold_B = np.empty(count, np.float32), np.empty(count, np.float32)
     sums, words = np.empty((USERS, TILE), np.float32), np.empty((USERS, BLOCK), np.uint64)
     places, better = np.empty(BLOCK * TILE, np.int64), np.empty(BLOCK * TILE + 1, np.int64)
-    for c in range(len(items.scale_C)):
+    for c in range(first_blocks, len(items.scale_C)):
         begin, end = c * BLOCK, min((c + 1) * BLOCK, len(items.tiles_TX))
         active = 0
         for b in range(count):
-            slack = ROUNDING * (users.norm_B[b] * items.max_norm_C[c] + items.max_abs_bias_C[c]) + TINY
-            error = users.norm_B[b] * items.max_residual_C[c] + users.residual_B[b] * items.coarse_norm_C[c]
             factor_B[b] = users.scale_B[b] * items.scale_C[c]
-            screen_threshold_B[b] = max(threshold_B[b] - error - slack, MIN_SCORE)
+            screen_threshold_B[b] = _screen_threshold(users, items, b, c, threshold_B[b])
             rows[active] = b
-            active += users.norm_B[b] * items.max_norm_C[c] + items.max_bias_C[c] + slack >= threshold_B[b]
+            largest = users.norm_B[b] * items.max_norm_C[c] + items.max_bias_C[c] + _rounding(users, items, b, c)
+            active += largest >= threshold_B[b]
         rows[active : active + USERS] = rows[max(active - 1, 0)]
         for first in range(0, active, USERS):
             for tile in range(begin, end):
@@ -149,40 +149,84 @@ def _score_hits(rows_BD: F32, b: int, items: Items, places: I64, hits: int, floo
     return number
 
 
-@numba.njit(nogil=True)
-def _initial_threshold(users: Users, items: Items, place_I: I64, seen: _SeenFilter, k: int, floor_B: I64) -> F64:
-    """B: a lower bound of each user's k-th best score, from the first items.
+@numba.njit(nogil=True, forceinline=True)
+def _rounding(users: Users, items: Items, b: int, c: int) -> float:
+    """How far rounding may move a user's scores of a block."""
+    return float(ROUNDING * (users.norm_B[b] * items.max_norm_C[c] + items.max_abs_bias_C[c]) + TINY)
 
-    The items form groups, and each group's best has a coarse score, less its error. The k-th best of these is a bound,
-    if k grows by the user's seen items among the first: each of them spoils at most one group.
+
+@numba.njit(nogil=True, forceinline=True)
+def _screen_threshold(users: Users, items: Items, b: int, c: int, threshold: float) -> np.float32:
+    """The coarse score from which on an item of a block may reach the threshold."""
+    error = users.norm_B[b] * items.max_residual_C[c] + users.residual_B[b] * items.coarse_norm_C[c]
+    return np.float32(max(threshold - error - _rounding(users, items, b, c), MIN_SCORE))
+
+
+@numba.njit(nogil=True)
+def _screen_first_blocks(
+    users: Users, items: Items, place_I: I64, seen: _SeenFilter, k: int, best: _TopBuffer, threshold_B: F64
+) -> int:
+    """Screen the first blocks, where most of the best items are; returns their number.
+
+    The likely best items are scored first. The k-th best of them is the user's first threshold, without any error, and
+    the other items are measured by it.
     """
-    count, groups = len(floor_B), -(-GROUPS_PER_K * k // TILE) * TILE
-    depth = min(GROUP_SIZE, len(items.ids_S) // groups)
-    threshold_B = np.full(count, -np.inf)
+    count, groups = len(threshold_B), -(-GROUPS_PER_K * k // TILE)  # groups: a multiple of TILE of them, in tiles
+    blocks = min(-(-groups * GROUP_SIZE // BLOCK), len(items.scale_C))
+    tiles = min(blocks * BLOCK, len(items.tiles_TX))
     rows = np.minimum(np.arange(count + USERS), count - 1)
-    sums, best_MG = np.empty((USERS, TILE), np.float32), np.empty((USERS, groups), np.float32)
-    for first in range(0, count if depth else 0, USERS):
-        best_MG[:] = MIN_SCORE
-        for tile in range(depth * groups // TILE):
-            _coarse_products(users.coarse_BX, rows, first, items.tiles_TX, tile, users.offset_B, sums)
-            c, group = tile // BLOCK, tile * TILE % groups
-            for m in range(USERS):
-                b = rows[first + m]
-                error = users.norm_B[b] * items.max_residual_C[c] + users.residual_B[b] * items.coarse_norm_C[c]
-                factor, less = np.float32(users.scale_B[b] * items.scale_C[c]), np.float32(error)
-                best_G, own, bias = best_MG[m, group : group + TILE], sums[m], items.bias_S[tile * TILE :]
-                for lane in range(TILE):
-                    score = own[lane] * factor + bias[lane] - less
-                    best_G[lane] = score if score > best_G[lane] else best_G[lane]
+    sums, best_G = np.empty((tiles, USERS, TILE), np.float32), np.empty(max(tiles // GROUP_SIZE, 1) * TILE, np.float32)
+    likely, others = np.empty((1, tiles), np.uint64), np.empty((1, tiles), np.uint64)
+    places, better = np.empty(tiles * TILE, np.int64), np.empty(tiles * TILE + 1, np.int64)
+    for first in range(0, count, USERS):
+        for tile in range(tiles):
+            _coarse_products(users.coarse_BX, rows, first, items.tiles_TX, tile, users.offset_B, sums[tile])
         for b in range(first, min(first + USERS, count)):
-            others = 0
-            for n in range(seen.indptr[b], seen.indptr[b + 1]):
-                others += place_I[seen.indices[n]] < depth * groups
-            if k + others <= groups:
-                slack = 4 * ROUNDING * (users.norm_B[b] * items.max_norm_C.max() + items.max_abs_bias_C.max()) + TINY
-                threshold_B[b] = np.float32(np.float64(_approximate_kth(best_MG[b - first], k + others)) - slack)
-                floor_B[b] = _key_of(np.float32(threshold_B[b]), ID_MASK)
-    return threshold_B
+            if users.norm_B[b] == 0:
+                continue
+            m, lowest = b - first, _lowest_likely(users, items, sums, b, b - first, place_I, seen, k, best_G)
+            for tile in range(tiles):
+                factor = np.float32(users.scale_B[b] * items.scale_C[tile // BLOCK])
+                likely[0, tile] = _hit_bits(sums[tile], m, factor, items.bias_S, tile, lowest)
+            hits = _positions(likely, 0, 0, tiles, places)
+            number = _score_hits(users.rows_BD, b, items, places, hits, best.floor_B[b], better)
+            _insert(better, number, seen, b, best, k)
+            if best.count_B[b] >= k:
+                _compact(best, b, k, k // 8)
+                threshold_B[b] = _score_of(best.floor_B[b])
+            for tile in range(tiles):
+                c = tile // BLOCK
+                factor = np.float32(users.scale_B[b] * items.scale_C[c])
+                lowest = _screen_threshold(users, items, b, c, threshold_B[b])
+                hit = _hit_bits(sums[tile], m, factor, items.bias_S, tile, lowest)
+                others[0, tile] = hit ^ (hit & likely[0, tile])
+            hits = _positions(others, 0, 0, tiles, places)
+            number = _score_hits(users.rows_BD, b, items, places, hits, best.floor_B[b], better)
+            if _insert(better, number, seen, b, best, k):
+                threshold_B[b] = _score_of(best.floor_B[b])
+    return blocks
+
+
+@numba.njit(nogil=True)
+def _lowest_likely(
+    users: Users, items: Items, sums: F32, b: int, m: int, place_I: I64, seen: _SeenFilter, k: int, best_G: F32
+) -> np.float32:
+    """A coarse score that k unseen items of the first tiles reach, and few more; MIN_SCORE where so many are not there.
+
+    `sums` are the coarse products of the tiles, T x USERS x TILE, and `m` is the user's row. The items form groups
+    across the tiles, and each group's best has a coarse score (`best_G`). So many groups reach the k-th best of these
+    scores. Each seen item spoils at most one group, so k grows by those of the first tiles.
+    """
+    best_G[:] = MIN_SCORE
+    for tile in range(len(sums)):
+        factor, bias = np.float32(users.scale_B[b] * items.scale_C[tile // BLOCK]), items.bias_S[tile * TILE :]
+        own, best = sums[tile, m], best_G[tile * TILE % len(best_G) :]
+        for lane in range(TILE):
+            score = own[lane] * factor + bias[lane]
+            best[lane] = score if score > best[lane] else best[lane]
+    for n in range(seen.indptr[b], seen.indptr[b + 1]):
+        k += place_I[seen.indices[n]] < len(sums) * TILE
+    return _approximate_kth(best_G, k) if k <= len(best_G) else MIN_SCORE
 
 
 @numba.njit(nogil=True)
@@ -300,7 +344,7 @@ def _approximate_kth(numbers: F32, k: int) -> np.float32:
     for number in numbers:
         low, high = number if number < low else low, number if number > high else high
     for _ in range(10):
-        middle = np.float32(0.5) * (low + high)
+        middle = np.float32(0.5) * low + np.float32(0.5) * high  # a sum of two large ones could overflow
         above = np.int32(0)
         for number in numbers:
             above += np.int32(number >= middle)
