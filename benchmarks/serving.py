@@ -168,10 +168,10 @@ def main(arguments: argparse.Namespace) -> None:
     for kind in arguments.stores:
         with tempfile.TemporaryDirectory(prefix=f"bench-{kind}-") as folder:
             found[kind] = measure_store(kind, Path(folder), arguments, table)
-    with tempfile.TemporaryDirectory(prefix="bench-live-") as folder:
-        found["live"] = measure_live(Path(folder), arguments, console)
     console.print(table)
     console.print(f"{arguments.users:,} users, {os.cpu_count()} cores, Python {platform.python_version()}")
+    with tempfile.TemporaryDirectory(prefix="bench-live-") as folder:
+        found["live"] = measure_live(Path(folder), arguments, console)
     print(json.dumps(found))
 
 
