@@ -19,6 +19,7 @@ from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, FileSystemLoader, pass_context
 
 from expectations import object_pages
+from nightloom.pages.html import TURNING
 from nightloom.places import Place
 from nightloom.settings import Settings
 
@@ -73,6 +74,11 @@ class Page(DefaultJinjaPageView):
         super().__init__(**folders)
         ours = FileSystemLoader(Path(__file__).parent / "pages")
         self.env.loader = ChoiceLoader([ours, *filter(None, [self.env.loader])])
+
+    def render(self, document: Any, template: Any = None, **values: Any) -> str:
+        """As built in, with the signs that turn a text made visible: they may stand in a sampled value, too."""
+        page = super().render(document, template, **values)  # type: ignore[no-untyped-call]
+        return str(page).translate(TURNING)
 
     @pass_context
     def render_content_block(self, context: Any, content_block: Any, *rest: Any, **more: Any) -> Any:

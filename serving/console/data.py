@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from expectations.trends import NOT_CHECKED, PASSED, STOPPED, WARNED, trends
 from nightloom.contracts import TABLES, Table
@@ -15,7 +15,7 @@ from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake
 from nightloom.places import Place
 from nightloom.settings import Settings
-from serving.console.layout import lake_of, show
+from serving.console.layout import lake_of, page_response, show
 from serving.console.quarantine import groups
 
 NIGHTS_SHOWN = 28
@@ -65,7 +65,7 @@ def data_docs_page(request: Request) -> Response:
     content = None if {"", ".", ".."} & set(page.split("/")) else _read_page(settings.place("docs") / page)
     if content is None:
         raise UnknownUserError(f"no page of Data Docs: {page[:200]}")
-    return HTMLResponse(content)
+    return page_response(content)
 
 
 def _read_page(file: Place) -> bytes | None:

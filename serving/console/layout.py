@@ -23,7 +23,7 @@ Page = Callable[[Request], Response]
 
 
 def show(request: Request, template: str, section: str, **values: Any) -> HTMLResponse:
-    """A page of the console; `section` is its word in the navigation. No cache keeps it."""
+    """A page of the console; `section` is its word in the navigation."""
     settings: Settings = request.app.state.settings
     done = request.query_params.get("done", "")
     page = render(
@@ -31,6 +31,11 @@ def show(request: Request, template: str, section: str, **values: Any) -> HTMLRe
         may_act="admin" in request.auth.scopes, may_see_people="personal" in request.auth.scopes,
         done=action_log.find_action(lake_of(request), done) if done else None, **values,
     )  # fmt: skip
+    return page_response(page)
+
+
+def page_response(page: str | bytes) -> HTMLResponse:
+    """A page that no cache keeps: the next person at the browser has to sign in."""
     return HTMLResponse(page, headers={"Cache-Control": "no-store"})
 
 

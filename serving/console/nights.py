@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from nightloom.errors import UnknownUserError
 from nightloom.lake import Lake, now
@@ -19,7 +19,7 @@ from nightloom.night.days import last_complete_day
 from nightloom.night.records import StageRun
 from nightloom.settings import Settings
 from serving.console.charts import Bars, bars
-from serving.console.layout import lake_of, served, show
+from serving.console.layout import lake_of, page_response, served, show
 from serving.night_status import served_nights
 
 NIGHTS_SHOWN = 14
@@ -157,7 +157,7 @@ def report_page(request: Request) -> Response:
     file = settings.place("home") / "reports" / f"{start}{night}.html"
     if not file.is_file():
         raise UnknownUserError(f"no report of the night {night}")
-    return HTMLResponse(file.read_bytes())
+    return page_response(file.read_bytes())
 
 
 def parse_night(text: str) -> date:

@@ -10,6 +10,7 @@ from expectations import docs
 from expectations.validate import validate
 from nightloom import contracts as T
 from nightloom.night.context import Night
+from nightloom.pages.html import TURNING
 from nightloom.places import folder_of
 
 Put = Callable[..., None]
@@ -53,6 +54,18 @@ def test_a_failed_row_is_on_its_page_and_its_text_is_escaped(night: Night, put: 
     assert "&lt;i&gt;click" in text
     assert "<i>click" not in text
     assert "fa-times" in text
+
+
+def test_signs_that_turn_a_text_are_shown_on_every_page(night: Night, put: Put) -> None:
+    put(T.INTERACTIONS, {"event": "\u202e<script>\u2066"})
+    validate(night, [T.INTERACTIONS])
+    assert "\\u202e&lt;script&gt;\\u2066" in pages(night, "validations")[0].read_text()
+    for page in (
+        night.settings.place("docs") / "index.html",
+        *pages(night, "expectations"),
+        *pages(night, "validations"),
+    ):
+        assert [sign for sign in map(chr, TURNING) if sign in page.read_text()] == []
 
 
 def test_the_next_night_adds_pages_and_keeps_the_old_ones_until_there_are_too_many(
