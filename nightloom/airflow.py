@@ -89,7 +89,8 @@ class Airflow(Section):
     queue: str | None = None
     """Queue of the tasks, for executors that have queues; default the executor's own."""
     deadline_minutes: float | None = Field(None, gt=0)
-    """Alert when a night has not succeeded so many minutes after it was queued; default never."""
+    """Alert when a night has not succeeded so many minutes after it was queued; default never. The lists of a night are
+    due so many minutes after its start; default 4 hours ([freshness](monitoring.md#freshness))."""
     stages: tuple[AirflowStage, ...] = ()
     """What differs for single stages."""
     alerts: tuple[AirflowAlert, ...] = ()

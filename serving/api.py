@@ -240,7 +240,7 @@ async def get_metrics(request: Request) -> Response:
     its own (`serving.metrics`).
     """
     state = request.app.state
-    text = await scrape(state.counters, state.lists, state.stage_runs, state.settings.serving.target_hours)
+    text = await scrape(state.counters, state.lists, state.stage_runs, state.settings.airflow)
     return Response(text, headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE)
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 from typing_extensions import TypeAliasType
 
 from nightloom.section import Section
@@ -33,12 +33,11 @@ class Serving(Section):
     """Explanations of the API, for the scope `personal`: `shared` with the public routes, `off`, or an address of
     their own, `HOST:PORT`."""
     console: ListenAddress = "shared"
-    """The console: `shared` with the public routes, `off`, or an address of its own, `HOST:PORT`."""
+    """The console, and `/v1/admin` of the API: `shared` with the public routes, `off`, or an address of its own,
+    `HOST:PORT`."""
     metrics: ListenAddress = "shared"
     """`/metrics`, for Prometheus: `shared` is each address of the server, where other machines need a key with the
     scope `metrics`; `off`; or an address of its own, `HOST:PORT`, where nobody needs a key."""
-    target_hours: float = Field(30, gt=0)
-    """The age up to which the served version is fresh: hours since its publish. An alert comes after it."""
     without_keys: Literal["loopback", "anywhere"] = "loopback"
     """Where a server may listen while no key exists, and answer everybody. `loopback` is this machine alone.
     `anywhere` is for a network that only trusted programs reach, such as containers behind a port of this machine."""

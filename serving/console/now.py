@@ -14,9 +14,9 @@ from nightloom.errors import StoreError
 from nightloom.lake import now
 from nightloom.night import records, stages
 from nightloom.settings import Settings
-from serving.console.freshness import freshness
 from serving.console.layout import lake_of, served, show
 from serving.console.nights import night_rows
+from serving.freshness import freshness
 from serving.night_status import served_nights
 from serving.stores.base import NothingPublishedError
 from serving.stores.fallback import FallbackReader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nightloom.airflow import Airflow
 from serving.metrics.counters import Counters
 from serving.metrics.exposition import render_families
 from serving.metrics.kept_stage_runs import KeptStageRuns
@@ -9,7 +10,7 @@ from serving.metrics.served import served_families
 from serving.stores.fallback import FallbackReader
 
 
-async def scrape(counters: Counters, lists: FallbackReader, stage_runs: KeptStageRuns, target_hours: float) -> str:
+async def scrape(counters: Counters, lists: FallbackReader, stage_runs: KeptStageRuns, airflow: Airflow) -> str:
     """In Prometheus' text format."""
-    served = await served_families(lists, target_hours)
+    served = await served_families(lists, airflow)
     return render_families([*counters.families(), *served]) + await stage_runs.text()

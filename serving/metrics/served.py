@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
+from nightloom.airflow import Airflow
 from nightloom.errors import StoreError
+from nightloom.lake import now
+from serving.freshness import freshness
 from serving.metrics.exposition import Family, Labels, Sample
 from serving.stores.base import NothingPublishedError
 from serving.stores.fallback import FallbackReader
@@ -14,27 +17,23 @@ from serving.stores.pushes import Push, PushState, version_name
 from serving.stores.reader import Snapshot
 
 
-async def served_families(lists: FallbackReader, target_hours: float) -> list[Family]:
+async def served_families(lists: FallbackReader, airflow: Airflow) -> list[Family]:
     """What this worker serves. It waits for a store no longer than an answer to a reader does."""
-    target = _gauge(
-        "nightloom_target_age_seconds", "The age up to which the served version is fresh: serving.target_hours.",
-        3600 * target_hours,
-    )  # fmt: skip
     try:
         snapshot, stale = lists.state()
         pushes = await lists.ask(lambda of, _: of.pushes())
     except NothingPublishedError:
-        return [target, _store_up(True)]
+        return [_store_up(True)]
     except StoreError:  # this process has never read a version
-        return [target, _store_up(False)]
-    return [target, _store_up(not stale), *_version(snapshot), *_versions(pushes)]
+        return [_store_up(False)]
+    return [_store_up(not stale), *_version(snapshot, airflow), *_versions(pushes)]
 
 
 def _store_up(up: bool) -> Family:
     return _gauge("nightloom_store_up", "1 while the serving store can be read, 0 while answers are stale.", float(up))
 
 
-def _version(snapshot: Snapshot) -> Iterator[Family]:
+def _version(snapshot: Snapshot, airflow: Airflow) -> Iterator[Family]:
     meta = snapshot.meta
     yield _gauge(
         "nightloom_served_info", "The served version, the night whose lists it has, and the model that scored them.", 1,
@@ -46,6 +45,10 @@ def _version(snapshot: Snapshot) -> Iterator[Family]:
             f"nightloom_served_{what}_timestamp_seconds", f"When the served version was {text}, Unix time.",
             datetime.fromisoformat(meta[f"{what}_at"]).timestamp(),
         )  # fmt: skip
+    if (late := freshness(airflow, meta, now()).nights_late) is not None:
+        yield _gauge(
+            "nightloom_nights_late", "By how many nights the served lists are late; 0 while they are fresh.", late
+        )
     rows = [Sample(count, {"kind": kind}) for kind, count in meta["counts"].items()]
     yield Family("nightloom_served_rows", "gauge", "Rows of the served version by kind; of users: lists.", rows)
     if "bytes" in meta:

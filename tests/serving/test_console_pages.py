@@ -16,11 +16,14 @@ import pytest
 
 from nightloom.airflow import Airflow
 from nightloom.night import stages
-from nightloom.pages.html import show_turning_signs
+from nightloom.night.context import Night
+from nightloom.night.run import run_stage
+from nightloom.pages.html import TURNING, show_turning_signs
+from serving import report
 from serving.access.keys import Scope, add_key, make_key
 from serving.console import action_log, charts, pages
-from serving.console.freshness import freshness
 from serving.console.nights import time_line
+from serving.freshness import freshness
 from tests.serving.console_shop import BAD_RECORD, HOSTILE, NEXT, SHOWN, THIRD, stage_run
 
 if TYPE_CHECKING:
@@ -114,6 +117,19 @@ def test_hostile_names_are_on_the_pages(client: Client, action: str) -> None:
     for path in NAMED:
         full = next(each for each in [*PATHS.values(), *MORE] if each.startswith(path))
         assert SHOWN in get(client, full, action), full
+
+
+def test_an_explanation_and_the_report_of_a_night_show_hostile_names_as_text(client: Client, shop: Project) -> None:
+    def body(night: Night) -> None:
+        report.main(night)
+
+    stranger = f"{HOSTILE}, whom nobody knows"
+    run_stage(stages.REPORT, body, argv=["--date", str(NEXT), "--config", str(shop.root / "nightloom.toml")])
+    shown = [client.explain(stranger, "2", page=True).body.decode(), get(client, f"/console/reports/{NEXT}")]
+    for text in shown:
+        assert "<script" not in text
+        assert [sign for sign in map(chr, TURNING) if sign in text] == []
+        assert SHOWN in text
 
 
 def test_the_first_page_says_whether_the_lists_are_fresh_and_why_the_last_night_was_red(client: Client) -> None:

@@ -42,7 +42,7 @@ def scraped(client: Client) -> dict[str, float]:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one version."""
     root = tmp_path_factory.mktemp("metrics")
-    (root / "nightloom.toml").write_text(f"{CONFIG}[serving]\ntarget_hours = 2.5\n", encoding="utf8")
+    (root / "nightloom.toml").write_text(CONFIG, encoding="utf8")
     project = Project(root)
     project.plant_all().judge()
     project.publish()
@@ -95,9 +95,14 @@ def test_the_served_version_and_the_store(client: Client) -> None:
     assert found["nightloom_served_version"] == 1
     assert found["nightloom_served_generated_timestamp_seconds"] == moment(D).timestamp()
     assert found["nightloom_served_published_timestamp_seconds"] > moment(D).timestamp()
-    assert found["nightloom_target_age_seconds"] == 9000
     assert found['nightloom_served_rows{kind="users"}'] == 8
     assert found['nightloom_store_versions{state="CURRENT"}'] == 1
+
+
+def test_the_console_and_the_metrics_have_one_rule_of_freshness(client: Client) -> None:
+    late = scraped(client)["nightloom_nights_late"]
+    assert late > 10_000  # since 1998
+    assert f"{late:.0f} nights late" in client.get("/console").text
 
 
 def test_stages_are_those_of_the_run_records_and_new_runs_show(published: Project, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""How fresh the served lists are, against the night that should be served by now."""
+"""How fresh the served lists are, against the night that should be served by now: the console and /metrics ask here."""
 
 from __future__ import annotations
 
