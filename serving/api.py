@@ -31,6 +31,7 @@ from nightloom.settings import Settings
 from serving import console
 from serving.access import sign_in
 from serving.access.guard import Access
+from serving.admin_routes import ADMIN_ENDPOINTS
 from serving.answers import BadRequestError
 from serving.direct_lists import DirectLists
 from serving.events.intake import Intake
@@ -45,11 +46,12 @@ from serving.metrics.scrape import scrape
 from serving.stores import open_store
 from serving.stores.base import NothingPublishedError, PageExpiredError
 from serving.stores.fallback import FallbackReader
+from serving.stores.overlay import TooManyItemsError
 from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
 from serving.url_paths import accept_any_text
 from serving.web.caching import EVERYBODYS, conditional_response, etag_of, uncached_response
-from serving.web.endpoints import Endpoint
+from serving.web.endpoints import Endpoint, routes_of
 from serving.web.errors import error_response
 from serving.web.exchange import Exchange
 from serving.web.openapi import openapi
@@ -87,7 +89,7 @@ def create_app(settings: Settings) -> Starlette:
     """The app over one project."""
     accept_any_text()
     store = open_store(settings, reading=True)
-    routes = [*(each.route() for each in ENDPOINTS), *console.routes(), *sign_in.routes()]
+    routes = [*routes_of(ENDPOINTS), *console.routes(), *sign_in.routes()]
     counters = Counters([route.path for route in routes], get_args(Source), counters_folder())
     app = Application(
         routes=routes,
@@ -95,6 +97,7 @@ def create_app(settings: Settings) -> Starlette:
             BadRequestError: _error_handler("bad_request"),
             PageExpiredError: _error_handler("page_expired"),
             NothingPublishedError: _error_handler("nothing_published"),
+            TooManyItemsError: _error_handler("too_many_items"),
             StoreError: _error_handler("store_unavailable"),
             UnknownUserError: _error_handler("not_listed"),
             NightloomError: _error_handler("not_here"),
@@ -272,6 +275,7 @@ ENDPOINTS = (
         "/v1/users/{user:path}/explain", get_explanation, ExplanationAnswer,
         ("bad_request", "not_listed", "not_here", "busy", *UNREADABLE), ExplanationQuery, scope="personal",
     ),
+    *ADMIN_ENDPOINTS,
     Endpoint("/v1/status", get_status, StatusAnswer, UNREADABLE),
     Endpoint("/v1/openapi.json", get_openapi, OpenApiDocument, scope=None, caches=True),
     Endpoint("/healthz", get_health, HealthAnswer, UNREADABLE, scope=None),

@@ -33,6 +33,8 @@ from serving.web.problem import problem_page
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 ANYBODY, EVERYTHING = UnauthenticatedUser(), AuthCredentials(list(keys.Scope))
 """Who asks while there is no key."""
+NO_KEY = "no key"
+"""Who acts on a project without keys."""
 HERE = ("same-origin", "none")
 """What a browser's Sec-Fetch-Site says of a request that no other site caused."""
 
@@ -64,7 +66,10 @@ class Access:
         if group is Group.EVERY:
             return True
         serving = self.settings.serving
-        own = {Group.PERSONAL: serving.personal, Group.CONSOLE: serving.console, Group.METRICS: serving.metrics}
+        own = {
+            Group.PERSONAL: serving.personal, Group.CONSOLE: serving.console, Group.ADMIN: serving.console,
+            Group.METRICS: serving.metrics,
+        }  # fmt: skip
         found = own.get(group, serving.public)
         taken = {text.rpartition(":")[2] for text in own.values() if ":" in text}
         if ":" in found:
@@ -164,6 +169,11 @@ class Guard:
             asked = quote(scope["path"], safe="/") + (f"?{query}" if query else "")
             return RedirectResponse(f"/sign-in?next={quote(asked, safe='')}", 303)
         return problem_page(self._access.settings, f"{refusal.message}.", refusal.status, refusal.headers)
+
+
+def key_name(request: HTTPConnection) -> str:
+    """The name of the key of a request that its guard let through."""
+    return request.user.display_name or NO_KEY
 
 
 def session_cookie(headers: Headers) -> str | None:

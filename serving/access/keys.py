@@ -47,7 +47,7 @@ class Scope(StrEnum):
     PERSONAL = "personal"
     """Histories of users and explanations."""
     ADMIN = "admin"
-    """The console."""
+    """The console, and blocks by the API."""
     METRICS = "metrics"
     """/metrics from another machine, where it has no address of its own."""
 

@@ -19,6 +19,8 @@ class Group(StrEnum):
     PUBLIC = "public"
     PERSONAL = "personal"
     CONSOLE = "console"
+    ADMIN = "admin"
+    """What operators do by the API. It is answered where the console is."""
     METRICS = "metrics"
 
 
@@ -31,6 +33,7 @@ class Rule(NamedTuple):
 
 
 READ = Rule(Group.PUBLIC, Scope.READ)
+ADMIN_API = Rule(Group.ADMIN, Scope.ADMIN)
 OPERATE = Rule(Group.CONSOLE, Scope.ADMIN)
 LOOK_UP = Rule(Group.CONSOLE, Scope.PERSONAL)
 MOVED = Rule(Group.CONSOLE, None)
@@ -47,6 +50,8 @@ RULES: dict[str, Rule] = {
     "/v1/status": READ,
     "/v1/events": Rule(Group.PUBLIC, Scope.EVENTS),
     "/v1/openapi.json": Rule(Group.PUBLIC, None),
+    "/v1/admin/blocked": ADMIN_API,
+    "/v1/admin/out-of-stock": ADMIN_API,
     "/v1/users/{user:path}/explain": Rule(Group.PERSONAL, Scope.PERSONAL),
     "/sign-in": Rule(Group.CONSOLE, None),
     "/sign-out": Rule(Group.CONSOLE, None),

@@ -21,6 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from nightloom.errors import NightloomError
 from nightloom.night import stages
 from nightloom.settings import Settings
+from serving.access.guard import key_name
 from serving.console import action_log, processes
 from serving.console.layout import lake_of
 from serving.stores import open_store, overlay, versions
@@ -28,8 +29,6 @@ from serving.stores.overlay import Cause
 from serving.stores.pushes import parse_version, version_name
 from serving.web.problem import problem_page
 
-NO_KEY = "no key"
-"""Who acts on a project without keys."""
 MAX_WHY, MAX_FIELDS = 500, 20
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ async def act(request: Request) -> Response:
     if (action := ACTIONS.get(name)) is None:
         return problem_page(settings, f"There is no action {name[:40]!r}.", 404)
     try:
-        form = parse_form(await request.body(), settings, request.user.display_name or NO_KEY)
+        form = parse_form(await request.body(), settings, key_name(request))
         subject = action.subject(form)
     except FormError as error:
         return problem_page(settings, f"Nothing was done: {error}.", 400)

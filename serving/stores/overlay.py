@@ -24,6 +24,10 @@ MAX_CHANGES = 100
 TRIES = 50
 
 
+class TooManyItemsError(StoreError):
+    """A set would have more than MAX_ITEMS."""
+
+
 class Cause(StrEnum):
     """Why an item is out of every answer."""
 
@@ -90,7 +94,10 @@ def read(store: Store) -> Overlay:
 
 
 def add(store: Store, cause: Cause, items: Sequence[str], why: str) -> list[str]:
-    """Take items out of every answer -> those that were not out for this cause before."""
+    """Take items out of every answer -> those that were not out for this cause before.
+
+    Raises TooManyItemsError.
+    """
     return _change(store, Change(_moment(), items, cause, True, why))
 
 
@@ -113,7 +120,7 @@ def _change(store: Store, change: Change) -> list[str]:
             else:
                 del marks[item]
         if len(marks) > MAX_ITEMS:
-            raise StoreError(
+            raise TooManyItemsError(
                 f"{len(marks):,} items would be {change.cause}, and {MAX_ITEMS:,} are the most; set `available` to "
                 "false in the catalogue for those that stay out, and the next night leaves them out"
             )

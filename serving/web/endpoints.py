@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import cleandoc, iscoroutinefunction
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One path. Its handler's docstring is its description."""
+    """What one handler answers: its docstring is the description. Several of one path differ by method."""
 
     path: str
     """As Starlette writes it: /v1/items/{item:path}."""
@@ -25,7 +26,7 @@ class Endpoint:
     errors: tuple[str, ...] = ()
     """Codes of serving/web/errors.py that are this path's own."""
     query: type[BaseModel] | None = None
-    """Parameters of a GET; None where it has none."""
+    """Parameters; None where it has none."""
     body: type[BaseModel] | None = None
     """JSON of a POST; None where there is no POST."""
     status: int = 200
@@ -34,20 +35,40 @@ class Endpoint:
     """What a key needs; None: no key."""
     get: bool = True
     """Whether it takes GET."""
+    delete: bool = False
+    """Whether it takes DELETE, with the parameters of `query`."""
     caches: bool = False
     """Whether the answer to GET has an ETag."""
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return (*(("GET",) if self.get else ()), *(("POST",) if self.body else ()))
+        takes = {"GET": self.get, "POST": self.body is not None, "DELETE": self.delete}
+        return tuple(method for method, taken in takes.items() if taken)
 
     @property
     def description(self) -> str:
         return cleandoc(self.handler.__doc__ or "")
 
-    def route(self) -> Route:
-        kind = DirectRoute if iscoroutinefunction(self.handler) else Route
-        return kind(self.path, self.handler, methods=list(self.methods))
+
+def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
+    """A route for each path, in the order of the endpoints."""
+    by_path = dict[str, list[Endpoint]]()
+    for each in endpoints:
+        by_path.setdefault(each.path, []).append(each)
+    return [_route(*same) for same in by_path.values()]
+
+
+def _route(first: Endpoint, *others: Endpoint) -> Route:
+    if not others:
+        kind = DirectRoute if iscoroutinefunction(first.handler) else Route
+        return kind(first.path, first.handler, methods=list(first.methods))
+    handlers = {method: each.handler for each in (first, *others) for method in each.methods}
+
+    async def by_method(request: Request) -> Response:
+        found: Response = await handlers["GET" if request.method == "HEAD" else request.method](request)
+        return found
+
+    return DirectRoute(first.path, by_method, methods=list(handlers))
 
 
 class DirectRoute(Route):

@@ -30,6 +30,7 @@ ERRORS = {
     "unknown_item": ErrorKind(404, "nobody described the item"),
     "not_listed": ErrorKind(404, "the user's list does not have the item"),
     "method_not_allowed": ErrorKind(405, "the path has no such method; `Allow` names those it has"),
+    "too_many_items": ErrorKind(409, "more than 10,000 items would be blocked, or out of stock"),
     "too_slow": ErrorKind(408, "the head of a request did not arrive within 10 seconds, or its body within 15"),
     "page_expired": ErrorKind(410, "the version of a page is not kept any more, or the page is another list's"),
     "body_too_large": ErrorKind(413, "the body has more than 1 MiB"),

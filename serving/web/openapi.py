@@ -35,13 +35,16 @@ def openapi(endpoints: Iterable[Endpoint], version: str) -> Json:
     by_name = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema([(model, "validation") for model in by_name], ref_template=REF)
     definitions = {name: _one_line(each) for name, each in schemas["$defs"].items()}
+    paths: Json = {}
+    for each in endpoints:
+        paths.setdefault(_plain(each.path), {}).update(_path(each, definitions))
     return {
         "openapi": "3.1.1",
         "info": {
             "title": "Nightloom", "version": version,
             "description": "Recommendations from the serving store. Every list is full, fast and never an error.",
         },
-        "paths": {_plain(each.path): _path(each, definitions) for each in endpoints},
+        "paths": paths,
         "components": {"schemas": definitions, "securitySchemes": {"key": KEY}},
     }  # fmt: skip
 

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictInt, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    StrictInt,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
@@ -21,6 +31,11 @@ MAX_EXCLUDED = 10_000
 MAX_NAMED = 50
 """Categories, attributes or words of context in one request."""
 MAX_USERS = 1000
+MAX_HIDDEN, MAX_ITEM_ID = 1000, 1000
+"""Items of one change of those that no answer has, and characters of each id."""
+LINE = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
+"""One line that is not blank."""
+K_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}
 Pair = Annotated[str, Field(pattern=r"^[^=]+=")]
 """NAME=VALUE."""
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,7 +50,7 @@ class Parameters(BaseModel):
 class ListSelection(Parameters):
     """Which items a list may have, and how many."""
 
-    k: Annotated[StrictInt | str | None, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(None, examples=[10])
+    k: Annotated[StrictInt | str | None, WithJsonSchema(K_SCHEMA)] = Field(None, examples=[10])
     """How many items: by default `slate.k`, at most `slate.stored`."""
     exclude: tuple[str, ...] = Field((), max_length=MAX_EXCLUDED, examples=[["42", "57"]])
     """Items that are not wanted, such as those on the page already. In a query they are separated by commas."""
@@ -49,6 +64,14 @@ class ListSelection(Parameters):
     attribute: tuple[Pair, ...] = Field((), max_length=MAX_NAMED, examples=[["year=1997", "year=1998"]])
     """Only items that have this value of an attribute, as NAME=VALUE. Of several values of one name an item needs one,
     and of several names each."""
+
+    @field_validator("k")
+    @classmethod
+    def _number_in_json(cls, k: int | str | None, info: ValidationInfo) -> int | str | None:
+        """A query has texts alone; in JSON a number is a number."""
+        if info.mode == "json" and isinstance(k, str):
+            raise ValueError("Input should be a whole number")
+        return k
 
     def select(
         self, snapshot: Snapshot, declared: tuple[str, ...], hidden: frozenset[str], page: Page | None = None
@@ -120,6 +143,37 @@ class EventsRequest(RootModel[list[dict[str, Any]] | dict[str, Any]]):
     model_config = ConfigDict(
         json_schema_extra={"examples": [[{"event_id": "e1", "user_id": "196", "item_id": "50", "event": "click"}]]}
     )
+
+
+ItemIds = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=MAX_ITEM_ID)], ...],
+    Field(min_length=1, max_length=MAX_HIDDEN, examples=[["50", "181"]]),
+]
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=LINE, examples=["recalled by its maker"])]
+
+
+class HiddenItemsRequest(Parameters):
+    """Items that leave every answer."""
+
+    items: ItemIds
+    """The items."""
+    why: Reason
+    """Why, in one line. It is recorded, with the name of the key."""
+
+
+class HiddenItemsQuery(Parameters):
+    """Items that come back into the lists."""
+
+    item: ItemIds
+    """The items: the parameter may be given several times."""
+    why: Reason
+    """Why, in one line. It is recorded, with the name of the key."""
+
+    @classmethod
+    def of_query(cls, query: QueryParams) -> Self:
+        """Raises BadRequestError."""
+        given: dict[str, Any] = {"item": query.getlist("item")} if "item" in query else {}
+        return _checked(cls, given | ({"why": query["why"]} if "why" in query else {}))
 
 
 class ExplanationQuery(Parameters):

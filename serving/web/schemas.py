@@ -161,6 +161,48 @@ class EventsAnswer(Schema):
     """The others."""
 
 
+class HiddenItem(Schema):
+    """An item that no answer has."""
+
+    item_id: str = Field(examples=["50"])
+    """The item."""
+    why: str = Field(examples=["ann: recalled by its maker"])
+    """WHO: WHY."""
+    at: str = Field(examples=["2026-11-30T09:12:44+00:00"])
+    """Since when."""
+
+
+class HiddenItemsChange(Schema):
+    """One change of these items."""
+
+    at: str = Field(examples=["2026-11-30T09:12:44+00:00"])
+    """When."""
+    items: list[str] = Field(examples=[["50"]])
+    """The items that it moved."""
+    added: bool = Field(examples=[True])
+    """Whether they left the answers; false: they came back."""
+    why: str = Field(examples=["ann: recalled by its maker"])
+    """WHO: WHY."""
+
+
+class HiddenItemsAnswer(Schema):
+    """The items that no answer has."""
+
+    items: list[HiddenItem]
+    """In the order in which they left the answers."""
+    changes: list[HiddenItemsChange]
+    """The last ones, newest first."""
+
+
+class ChangedItemsAnswer(Schema):
+    """What a change did."""
+
+    changed: list[str] = Field(examples=[["50"]])
+    """The items that it moved."""
+    unchanged: list[str] = Field(examples=[["181"]])
+    """Those that were as it wanted them already."""
+
+
 class ErrorDetails(Schema):
     """What went wrong."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,6 +31,8 @@ ENDPOINTS: dict[str, tuple[str, Scope | None]] = {
     "/v1/items/{item:path}": ("/v1/items/i1", Scope.READ),
     "/v1/status": ("/v1/status", Scope.READ),
     "/v1/openapi.json": ("/v1/openapi.json", None),
+    "/v1/admin/blocked": ("/v1/admin/blocked", Scope.ADMIN),
+    "/v1/admin/out-of-stock": ("/v1/admin/out-of-stock", Scope.ADMIN),
     "/v1/users/{user:path}/explain": ("/v1/users/u1/explain", Scope.PERSONAL),
     "/sign-in": ("/sign-in", None),
     "/console": ("/console", Scope.ADMIN),
@@ -167,6 +170,26 @@ def test_events_are_taken_with_their_scope_alone(client: httpx.Client, keys: dic
     assert client.post("/v1/events", json={}).status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/v1/admin/blocked", "/v1/admin/out-of-stock"])
+def test_items_are_hidden_and_come_back_with_the_scope_admin_alone(
+    path: str, client: httpx.Client, keys: dict[Scope, str]
+) -> None:
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("POST", {"json": {"items": ["i7"], "why": "recalled"}}),
+        ("DELETE", {"params": {"item": "i7", "why": "checked"}}),
+    ]
+    for method, given in ways:
+        for scope, text in keys.items():
+            status = client.request(method, path, headers=bearer(text), **given).status_code
+            assert status == (200 if scope is Scope.ADMIN else 403), (method, scope)
+        assert client.request(method, path, **given).status_code == 401
+    answer = client.get(path, headers=bearer(keys[Scope.ADMIN])).json()
+    assert answer["items"] == []
+    assert [(each["items"], each["added"], each["why"]) for each in answer["changes"]] == [
+        (["i7"], False, "only admin: checked"), (["i7"], True, "only admin: recalled"),
+    ]  # fmt: skip
+
+
 def test_on_this_machine_metrics_need_no_key(client: httpx.Client) -> None:
     assert client.get("/metrics").status_code == 200
 
@@ -246,6 +269,7 @@ def test_a_session_opens_the_console_and_nothing_else(client: httpx.Client, keys
     assert "Signed in as only admin" in client.get("/console", headers=session).text
     assert client.get("/console/users?id=u1", headers=session).status_code == 403
     assert client.get("/v1/popular", headers=session).status_code == 401
+    assert client.get("/v1/admin/blocked", headers=session).status_code == 401
     for changed in (value[:-1], value.replace(".", "..", 1), "", "x.1.y.z", prolonged(value)):
         assert client.get("/console", headers={"Cookie": f"{COOKIE}={changed}"}).status_code == 303
 
@@ -334,9 +358,11 @@ def test_groups_answer_at_their_own_addresses(tmp_path: Path) -> None:
     with server(tmp_path, serving=serving) as client:
         assert client.get("/v1/popular").status_code == 200
         assert client.get("/console").status_code == 404
+        assert client.get("/v1/admin/blocked").status_code == 404
         assert client.get("/v1/users/u1/explain").status_code == 404
         at_console = f"http://127.0.0.1:{console}"
         assert client.get(f"{at_console}/console").status_code == 200
+        assert client.get(f"{at_console}/v1/admin/blocked").status_code == 200
         assert client.get(f"{at_console}/healthz").status_code == 200
         assert client.get(f"{at_console}/v1/popular").status_code == 404
         assert client.get(f"{at_console}/v1/users/u1/explain").status_code == 404

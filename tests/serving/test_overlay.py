@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -184,9 +186,25 @@ def test_a_block_reaches_every_worker_and_instance_within_two_seconds(
         subprocess.run(line, env=os.environ | place, check=True, capture_output=True)
 
     assert all("i0" in ask_new_connection(port, path) for port in ports for path in LISTS)
-    command("block", "i0", "--why", WHY)
-    time.sleep(SECONDS)
-    assert not any("i0" in ask_new_connection(port, path) for _ in range(25) for port in ports for path in LISTS)
-    command("unblock", "i0", "--why", "ann: checked")
-    time.sleep(SECONDS)
-    assert all("i0" in ask_new_connection(port, path) for _ in range(25) for port in ports for path in LISTS)
+
+    def by_api(method: str, path: str, **given: Any) -> None:
+        answer = httpx.request(method, f"http://127.0.0.1:{ports[0]}/v1/admin/{path}", timeout=30, **given)
+        assert (answer.status_code, answer.json()["changed"]) == (200, ["i0"])
+
+    ways: list[tuple[Callable[[], None], Callable[[], None]]] = [
+        (lambda: command("block", "i0", "--why", WHY), lambda: command("unblock", "i0", "--why", "ann: checked")),
+        *(
+            (
+                partial(by_api, "POST", path, json={"items": ["i0"], "why": "recalled"}),
+                partial(by_api, "DELETE", path, params={"item": "i0", "why": "checked"}),
+            )
+            for path in ("blocked", "out-of-stock")
+        ),
+    ]
+    for hide, bring_back in ways:
+        hide()
+        time.sleep(SECONDS)
+        assert not any("i0" in ask_new_connection(port, path) for _ in range(25) for port in ports for path in LISTS)
+        bring_back()
+        time.sleep(SECONDS)
+        assert all("i0" in ask_new_connection(port, path) for _ in range(25) for port in ports for path in LISTS)
