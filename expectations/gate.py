@@ -15,15 +15,19 @@ from nightloom.contracts import (
     BRONZE,
     BRONZE_EVENTS,
     INTERACTIONS,
+    ITEMS,
     QUARANTINE_ROWS,
     SILVER,
+    UNUSED_ROWS,
     Table,
 )
+from nightloom.lake.full_catalogues import absent_items, is_complete
 from nightloom.night import stages
 from nightloom.night.context import Night
 from nightloom.night.gates import record_and_enforce
 from nightloom.night.records import Check
 from nightloom.night.run import run_stage
+from nightloom.settings.interactions import OVER_LIMIT
 from spark_jobs.commit_stamps import recent_commits
 
 RESCUED_TAG = "rescued:"
@@ -39,6 +43,8 @@ def main(night: Night) -> None:
         *row_checks,
         *file_checks(night),
         *undeclared_fields(night),
+        *skipped_by_limit(night),
+        *incomplete_catalogues(night),
     ]
     night.counts |= {"checks": len(checks), "failed": sum(not check.passed for check in checks)}
     record_and_enforce(night, stages.DATA_GATE, checks, reconciled)
@@ -124,6 +130,34 @@ def undeclared_fields(night: Night) -> Iterator[Check]:
         if fields:
             observed = f"{', '.join(fields)} (kept in the column `rescued`)"
             yield Check(f"undeclared fields of {source.name}", False, observed, "none; or declare them", "warn")
+
+
+def skipped_by_limit(night: Night) -> Iterator[Check]:
+    """A warning where users have more events on a day than count, with the users who have most."""
+    limit = night.settings.interactions.max_per_user_and_day
+    if limit is None or not night.lake.exists(INTERACTIONS):
+        return
+    skipped = _count(night, UNUSED_ROWS, f"{_of_night(night)} AND outcome = 'skipped' AND detail = '{OVER_LIMIT}'")
+    if skipped:
+        users = night.lake.query(
+            f"""SELECT DISTINCT user_id FROM t WHERE {_of_night(night)}
+                GROUP BY user_id, date_trunc('day', occurred_at) HAVING count(*) >= {limit} ORDER BY user_id LIMIT 3""",
+            ("t", night.lake.open(INTERACTIONS, night.pin(INTERACTIONS))),
+        )["user_id"].to_pylist()
+        named = f", e.g. of {', '.join(users)}" if users else ""
+        yield Check(f"events beyond interactions.{OVER_LIMIT}", False, f"{skipped:,} skipped{named}", "none", "warn")
+
+
+def incomplete_catalogues(night: Night) -> Iterator[Check]:
+    """A warning for each full catalogue that lacks so much that nothing ended."""
+    for source in night.settings.sources_of("items"):
+        if not source.full or not night.lake.exists(ITEMS):
+            continue
+        absent = absent_items(night.lake, source, night.pin(ITEMS))
+        if absent and not is_complete(absent, source):
+            words = f"{absent.items:,} items are absent from the {absent.delivered:,} that arrived on {absent.arrived}"
+            most = f"at most {source.max_absent:.0%} of them (max_absent); they stay available until it is complete"
+            yield Check(f"full catalogue of {source.name}", False, words, most, "warn")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ from statistics import median
 
 from expectations.drift import drift
 from expectations.measure import Measure
-from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, USERS, Table
+from expectations.spellings import DESCRIBED, differently_spelled
+from nightloom.contracts import BRONZE, INTERACTIONS, Table
 from nightloom.night import records, stages
 from nightloom.night.context import Night, nights_in
 
 MIN_NIGHTS = 3
 EXAMPLES = 3
-DESCRIBED: dict[str, tuple[Table, str]] = {"items": (ITEMS, "item_id"), "users": (USERS, "user_id")}
-"""Kind of a source -> the table of what it describes, and the column of interactions that names it."""
 
 
 def night_measures(night: Night) -> list[Measure]:
@@ -30,6 +29,7 @@ def night_measures(night: Night) -> list[Measure]:
         *source_rows(night, before),
         *newest_event_age(night),
         *undescribed_shares(night),
+        *differently_spelled(night),
         *drift(night, before if _enough(before) else []),
     ]
 

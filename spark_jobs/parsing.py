@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from nightloom.literals import spark_name
 from nightloom.settings import SOURCE_COLUMNS, Settings, Source
+from nightloom.settings.ids import Ids
 from spark_jobs.expressions import (
     Expression,
     alias,
@@ -24,8 +25,9 @@ from spark_jobs.expressions import (
     rule_expressions,
 )
 from spark_jobs.field_texts import MALFORMED, MOMENTS, expected_text, field_sql, is_nested
+from spark_jobs.ids import normalized
 from spark_jobs.readers.record import ROW_INDEX
-from spark_jobs.record_checks import broken_id_detail, missing_detail, unreadable_detail
+from spark_jobs.record_checks import broken_id_detail, given_column, missing_detail, unreadable_detail
 
 GOOD, SKIP, QUARANTINE = "good", "skip", "quarantine"
 MAX_QUOTED = 200  # characters of a bad value that a detail quotes
@@ -113,7 +115,7 @@ def _parse_source(rows: DataFrame, source: Source, types: Mapping[str, str]) -> 
     checked = _evaluate(typed, ["*"], rules, refusable)
     # The fields end here: a field and one of our columns may have the same name.
     kept = [*KEPT, *(name for rule in rules for name in (rule.column, rule.uncast) if name in checked.columns)]
-    made = _evaluate(checked, kept, columns, refusable, unless=rules)
+    made = _with_ids(_evaluate(checked, kept, columns, refusable, unless=rules), source)
     applied = [F.when(_column(rule.column), _rule_verdict(rule, source)) for rule in rules]
     implicit, explicit = (
         [_check_cast(each) for each in refusable if bool(each.operand) == own] for own in (False, True)
@@ -289,6 +291,14 @@ def _check_failure(each: Expression, source: Source) -> Column:
 
 def _unreadable(detail: Column) -> Column:
     return F.when(detail.isNotNull(), fault("unreadable", detail))
+
+
+def _with_ids(rows: DataFrame, source: Source) -> DataFrame:
+    """Each id in the spelling that its source declares, and as it came; null where it stands for no id."""
+    as_it_comes = Ids(missing=source.ids.missing)  # the sender's ids of events need not agree with anything
+    ids = {name: as_it_comes if name == "event_id" else source.ids for name in source.columns if name.endswith("_id")}
+    given = rows.withColumns({given_column(name): _column(name) for name in ids})
+    return given.withColumns({name: normalized(_column(name), spelling) for name, spelling in ids.items()})
 
 
 def _check_required(name: str, source: Source) -> Column:

@@ -27,8 +27,20 @@ def missing_detail(name: str, sql: str, source: Source) -> Column:
     found = F.left(F.array_join(F.map_keys("_fields"), ", "), F.lit(MAX_NAMES))
     lacking = F.array_except(F.array(*map(F.lit, source.fields)), F.map_keys("_fields"))
     fields = F.concat(F.lit("; the record has no "), F.array_join(lacking, ", "), F.lit(", it has: "), found)
-    empty = F.lit(f"{name} is empty; it is made of: {' '.join(sql.split())}")
-    return F.concat(empty, F.when(F.size(lacking) > 0, fields).otherwise(""))
+    empty: Column = F.lit(f"{name} is empty")
+    if name.endswith("_id"):
+        given = F.col(given_column(name))
+        no_id = F.concat(
+            F.lit(f"{name} is '"), F.left(given, F.lit(MAX_NAMES)), F.lit("', which is no id (ids.missing)")
+        )
+        empty = F.when(F.trim(given) != "", no_id).otherwise(empty)
+    made_of = F.lit(f"; it is made of: {' '.join(sql.split())}")
+    return F.concat(empty, made_of, F.when(F.size(lacking) > 0, fields).otherwise(""))
+
+
+def given_column(name: str) -> str:
+    """The column that has an id as its source wrote it."""
+    return f"_given_{name}"
 
 
 def broken_id_detail(name: str) -> Column:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
+from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.literals import spark_text
 from spark_jobs import unused_rows
-from spark_jobs.context import SparkNight
+from spark_jobs.context import SparkNight, cached
 from spark_jobs.increments import Update, append_new, merge, new_rows
 from spark_jobs.isolation import Evaluation, Transform, evaluated
 from spark_jobs.parsing import GOOD, QUARANTINE, SKIP
+from spark_jobs.renamed_items import rename_stored, renamed_items, with_last_names
 
 
 def update_silver(
@@ -32,10 +34,12 @@ def update_silver(
     judge: Transform,
     transform: Transform,
     update: Update | None = None,
+    revise: Callable[[DataFrame], DataFrame | None] | None = None,
 ) -> None:
     """Merge the new rows of the kind's bronze table into `table`.
 
-    `judge` adds a verdict to parsed rows. `transform` turns good rows into rows of the table, with distinct keys.
+    `judge` adds a verdict to parsed rows, each by itself; `revise` looks at all of them, and gives them other verdicts
+    or None. `transform` turns good rows into rows of the table, with distinct keys.
     """
     bronze = BRONZE[kind]
     sources = night.settings.sources_of(kind)
@@ -46,8 +50,13 @@ def update_silver(
     undeclared = logged is None or not logged <= {(source.name,) for source in sources}
     tried, behind = _was_tried(night, bronze, table), unused_rows.is_behind(night, bronze, table)
     new = new_rows(night, bronze, into=UNUSED_ROWS if behind else table)
-    evaluation = Evaluation(sources, types, undeclared, lambda rows: drop_unneeded_raw(judge(rows)))
-    with evaluated(night, new, evaluation, count_outcomes) as (rows, counts):
+    names = renamed_items(night.settings)
+    if renamed := rename_stored(night, table, names) if table in (INTERACTIONS, ITEMS) else 0:
+        night.counts["renamed"] = renamed
+    evaluation = Evaluation(
+        sources, types, undeclared, lambda rows: drop_unneeded_raw(judge(with_last_names(night, rows, names)))
+    )
+    with evaluated(night, new, evaluation, count_outcomes) as judged, _revised(*judged, revise) as (rows, counts):
         if counts["rescued"]:
             _warn_of_undeclared_fields(night, rows)  # before the commit: its stamp has the tags
         if counts["quarantined"]:
@@ -65,6 +74,19 @@ def update_silver(
     night.record_write(table, inserted + updated)
     left = counts["read"] - inserted - updated - counts["quarantined"] - counts["skipped"]
     night.counts |= counts | {"inserted": inserted, "updated": updated, "duplicates": left}
+
+
+@contextmanager
+def _revised(
+    rows: DataFrame, counts: dict[str, int], revise: Callable[[DataFrame], DataFrame | None] | None
+) -> Iterator[tuple[DataFrame, dict[str, int]]]:
+    """The judged rows after `revise`, computed once for several uses, and their counts."""
+    changed = revise(rows) if revise and counts["read"] else None
+    if changed is None:
+        yield rows, counts
+        return
+    with cached(changed) as kept:
+        yield kept, count_outcomes(kept)
 
 
 def _was_tried(night: SparkNight, bronze: Table, table: Table) -> bool:

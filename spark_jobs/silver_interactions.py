@@ -23,6 +23,7 @@ from nightloom.settings import Settings, Signal
 from spark_jobs.context import ALL, SparkNight
 from spark_jobs.parsing import check_clock, fault, quote_value, with_verdict
 from spark_jobs.silver import first_per_key, update_silver
+from spark_jobs.user_limits import skip_excess
 
 TYPES = {
     "event_id": "string", "user_id": "string", "item_id": "string", "event": "string", "value": "double",
@@ -122,7 +123,7 @@ def judge(rows: DataFrame, settings: Settings, before: DataFrame) -> DataFrame:
 
 def main(night: SparkNight) -> None:
     """Merge new events into silver.interactions."""
-    before = previous_nights(night)
+    before, limit = previous_nights(night), night.settings.interactions.max_per_user_and_day
     _warn_of_missing_times(night)
     update_silver(
         night,
@@ -131,6 +132,7 @@ def main(night: SparkNight) -> None:
         types=TYPES,
         judge=lambda rows: judge(rows, night.settings, before),
         transform=lambda rows: interactions(rows, night.settings.signals),
+        revise=None if limit is None else lambda rows: skip_excess(night, rows, limit),
     )
 
 

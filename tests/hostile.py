@@ -43,7 +43,7 @@ TEXTS = (
     "ж" * 300,
 )
 IDS = tuple(text for text in TEXTS if "\0" not in text)
-"""A NUL may be in a title; an id that holds one is in quarantine."""
+"""A NUL may be in a title; an id that holds one is in quarantine. The sources declare that `NULL` and `nan` are ids."""
 COUNTRY = "Côte d'Ivoire"
 FIRST, NIGHT = date(2024, 3, 1), date(2024, 3, 28)
 USERS = TEXTS + tuple(f"u{n}" for n in range(31))
@@ -88,6 +88,7 @@ kind = "events"
 path = {toml("landing/it's %20 #")}
 format = "json"
 settle_seconds = 0
+ids = {{ missing = [] }}
 fields = {{ {toml(FIELD)} = "string", item_id = "string", at = "timestamp" }}
 columns = {{ user_id = {toml(FIELD_SQL)}, item_id = "item_id", event = {toml(spark(COUNTRY))}, occurred_at = "at" }}
 
@@ -102,6 +103,7 @@ kind = "items"
 path = "landing/items"
 format = "json"
 settle_seconds = 0
+ids = {{ missing = [] }}
 fields = {{ item_id = "string", title = "string", genres = "array<string>", {toml(FIELD)} = "string" }}
 columns = {{ item_id = "item_id", title = "title", categories = "genres" }}
 attributes = {{ {toml(OF_ITEMS)} = {toml(FIELD_SQL)}, sold_in = {toml(SOLD_IN)} }}
@@ -112,6 +114,7 @@ kind = "users"
 path = "landing/users"
 format = "json"
 settle_seconds = 0
+ids = {{ missing = [] }}
 fields = {{ user_id = "string", {toml(FIELD)} = "string" }}
 columns = {{ user_id = "user_id" }}
 attributes = {{ {toml(OF_USERS)} = {toml(FIELD_SQL)}, country = {toml(spark(COUNTRY))} }}

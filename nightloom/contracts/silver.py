@@ -5,8 +5,8 @@ from nightloom.contracts.table import NIGHT, Column, Table, non_empty, required
 VERSIONS = Column(
     "versions",
     "map<string,string>",
-    "Where descriptions are merged by column: column -> time and row id of the description that gave its value, `*` of "
-    "the last whole one; else null",
+    "Where descriptions are merged by column: column -> time and row id of the description that gave its value, after "
+    "`~` and the source's precedence where it has one; `*` of the last whole description; else null",
 )
 
 INTERACTIONS = Table(
@@ -40,9 +40,12 @@ ITEMS = Table(
         required("categories", "array<string>", "Categories, genres, departments"),
         required("attributes", "map<string,string>", "Declared attributes"),
         required("available", "boolean", "False: the item is never listed"),
+        Column("unavailable_from", "timestamp", "When it ends to be available, UTC; null: no end is known"),
         required("updated_at", "timestamp", "Time of that description"),
         required("row_id", "string", "The record's id in bronze"),
         VERSIONS,
+        Column("source", "string", "Source of that description; null in rows of an earlier Nightloom"),
+        Column("arrived", "date", "Night on which that description arrived; null in rows of an earlier Nightloom"),
         NIGHT,
     ),
     key=("item_id",),
@@ -78,7 +81,12 @@ UNUSED_ROWS = Table(
             "string",
             "duplicate (of an interaction), superseded (by another description) or skipped (by a rule)",
         ),
-        required("detail", "string", "Id of that event, item or user; or the rule's name", personal=True),
+        required(
+            "detail",
+            "string",
+            "Id of that event, item or user; or the rule's name, also `max_per_user_and_day` of [interactions]",
+            personal=True,
+        ),
         Column("occurred_at", "timestamp", "When the duplicate says that its event was, UTC"),
         NIGHT,
     ),

@@ -13,7 +13,9 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from nightloom.airflow import Airflow
 from nightloom.places import Place, place_at, scheme_of
 from nightloom.section import join_names
+from nightloom.settings.aliases import AliasFile
 from nightloom.settings.gates import Gates
+from nightloom.settings.interactions import Interactions
 from nightloom.settings.late import Late
 from nightloom.settings.marts import Mart
 from nightloom.settings.models import ModelSpec
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
     places: Places = Places()
     spark: Spark = Spark()
     sources: tuple[Source, ...]
+    aliases: tuple[AliasFile, ...] = ()
     signals: tuple[Signal, ...]
     models: tuple[ModelSpec, ...]
     training: Training = Training()
@@ -52,6 +55,7 @@ class Settings(BaseSettings):
     serving: Serving = Serving()
     retention: Retention = Retention()
     late: Late = Late()
+    interactions: Interactions = Interactions()
     marts: tuple[Mart, ...] = ()
     airflow: Airflow = Airflow()
 

@@ -8,31 +8,26 @@ from pydantic import Field, field_validator, model_validator
 from nightloom.section import Section, join_names, suggest_key
 from nightloom.settings.databases import credential_variables, url_problem
 from nightloom.settings.formats import KEYS_OF_FORMAT, NEEDED, OF_FILES, TABLES, encoding_problem
+from nightloom.settings.ids import Ids
 from nightloom.settings.places import Address
+from nightloom.settings.row_rules import RowRule
 from nightloom.settings.times import time_zone_problem, timestamp_format_problem
 
 SOURCE_COLUMNS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "events": (frozenset({"user_id", "item_id", "event", "occurred_at"}), frozenset({"event_id", "value"})),
-    "items": (frozenset({"item_id"}), frozenset({"title", "categories", "available", "updated_at"})),
+    "items": (
+        frozenset({"item_id"}),
+        frozenset({"title", "categories", "available", "unavailable_from", "updated_at"}),
+    ),
     "users": (frozenset({"user_id"}), frozenset({"updated_at"})),
 }
 """Kind of a source -> columns it must and may give."""
+DESCRIBED_COLUMNS = ("title", "categories", "available", "unavailable_from")
+"""What a source says of an item, besides its attributes."""
 
 NOT_OF_THE_API = frozenset({"explode", "null_values", "decimal_comma", "timestamp_format", "time_zone"})
 METADATA = frozenset({"file_path", "file_name", "file_modification_time", "row_index"})
 """What expressions may name of a record's file, as `_metadata.file_path`."""
-
-
-class RowRule(Section):
-    """A condition under which a row of a source is not used."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """The reason in quarantine, or what `silver.unused_rows` says of a skipped row."""
-    when: str
-    """Spark SQL condition over the source's fields, e.g. "InvoiceNo LIKE 'C%'"."""
-    then: Literal["quarantine", "skip"]
-    """`quarantine` stores the row with the reason, to replay later; `skip` leaves it in bronze, and
-    `silver.unused_rows` names the rule."""
 
 
 class Source(Section):
@@ -115,14 +110,27 @@ class Source(Section):
     listed here goes to the rescued column."""
     columns: dict[str, str]
     """Our column = Spark SQL expression over the fields. Events need user_id, item_id, event and occurred_at, and may
-    have event_id and value. Items need item_id, and may have title, categories, available and updated_at. Users need
-    user_id, and may have updated_at. Expressions may also name what Spark calls `_metadata` of a record's file:
-    `_metadata.file_path`, `.file_name`, `.file_modification_time`, and `.row_index`, the record's place in it."""
+    have event_id and value. Items need item_id, and may have title, categories, available, unavailable_from and
+    updated_at. Users need user_id, and may have updated_at. Expressions may also name what Spark calls `_metadata` of
+    a record's file: `_metadata.file_path`, `.file_name`, `.file_modification_time`, and `.row_index`, the record's
+    place in it."""
     attributes: dict[str, str] = Field({})
     """Further attribute of an item or a user = Spark SQL expression over the fields."""
+    ids: Ids = Ids()
+    """How the ids of users and items are spelled; without a key they stay as they come."""
     merge: Literal["row", "columns"] = "row"
     """Of items and users: `row` takes the latest description whole; `columns` takes the latest value that is not null
     of each column and attribute, for records that say one thing each."""
+    full: bool = False
+    """Of items in files: each delivery is the whole catalogue, so what it lacks is not available any more until a later
+    one has it. All files of one night are one delivery."""
+    max_absent: float = Field(0.5, ge=0, le=1)
+    """With `full`: of a delivery that lacks a greater share of the catalogue nothing ends, and gate 1 warns: it may be
+    incomplete."""
+    precedence: dict[str, int] = Field({})
+    """Of items and users with `merge = "columns"`: column or attribute = a number from 0 to 999; 0 where it is not
+    named. Of the values that several sources give, the one of the greatest number counts, and of one number the
+    latest."""
     rules: tuple[RowRule, ...] = ()
     """Rows that are not used, and what happens to them."""
 
@@ -246,6 +254,27 @@ class Source(Section):
             raise ValueError(
                 "kind is 'events', which has no merge; it is for items and users, and an event counts once"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _full_catalogue(self) -> Self:
+        if self.full and not (self.kind == "items" and self.is_of_files and self.merge == "row"):
+            raise ValueError("full is true; that is for items in files, with merge = 'row'")
+        if self.full and "updated_at" in self.columns:
+            raise ValueError("full is true, so leave columns.updated_at out: a catalogue is as new as its file")
+        return self
+
+    @model_validator(mode="after")
+    def _known_precedence(self) -> Self:
+        if self.precedence and self.merge != "columns":
+            raise ValueError("precedence needs merge = 'columns': with 'row' the latest description counts whole")
+        known = {*self.attributes, *(self.columns.keys() & {*DESCRIBED_COLUMNS})}
+        for name, rank in self.precedence.items():
+            if name not in known:
+                near = suggest_key(name, known)
+                raise ValueError(f"precedence names '{name}'; this source gives {join_names(known)}{near}")
+            if not 0 <= rank <= 999:
+                raise ValueError(f"precedence of {name} is {rank}; expected a number from 0 to 999")
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from nightloom.event_journal import Event
 from nightloom.lake import now
 from nightloom.section import join_names, suggest_key
 from nightloom.settings import Settings, Source
-from nightloom.settings.sources import RowRule
+from nightloom.settings.row_rules import RowRule
 from serving.events.field_types import Check, expected_value, parse_moment, value_check
 from serving.events.interactions import InteractionReader
 
@@ -90,6 +90,8 @@ class EventContract:
                 yield Problem(field, "nothing", f"a value: it is the event's {column}")
         for column in ("event_id", "user_id", "item_id"):
             field = self.columns.get(column)
+            if field is not None and self.source.ids.normalize(str(event[field])) is None:
+                yield Problem(field, _quoted(event[field]), f"an id: it is the event's {column}")
             if field is not None and NO_ID.search(str(event[field])):
                 yield Problem(field, _quoted(event[field]), "an id without NUL and without U+FFFD")
         yield from self._problems_of_meaning(event)

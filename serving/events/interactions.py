@@ -40,7 +40,7 @@ class InteractionReader:
     """Reads the events of one source; `columns` are our columns that are a field by themselves, with its name."""
 
     def __init__(self, settings: Settings, source: Source, columns: Mapping[str, str], unused: set[str] | None) -> None:
-        self._fields, self._unused = columns, unused
+        self._fields, self._unused, self._ids = columns, unused, source.ids
         self._signals = {signal.event: signal for signal in settings.signals}
         plain = all(
             name in columns and type_name(source.fields[columns[name]]) in types
@@ -53,7 +53,7 @@ class InteractionReader:
     def user(self, event: Mapping[str, Any]) -> str | None:
         """Whose event a checked one is; None where only the night can tell, or where nobody's list depends on it."""
         used = self.can_read and self._weight(event) is not None
-        return str(event[self._fields["user_id"]]) if used else None
+        return self._ids.normalize(str(event[self._fields["user_id"]])) if used else None
 
     def read(self, record: str) -> Interaction | None:
         """A checked event from its JSON; None where the night will not use it."""
@@ -61,10 +61,11 @@ class InteractionReader:
         if any(event.get(self._fields[name]) is None for name in ("event", "event_id", "item_id", "occurred_at")):
             return None  # it was checked when nightloom.toml named other fields
         moment, weight = parse_moment(event[self._fields["occurred_at"]]), self._weight(event)
-        if moment is None or weight is None:
+        item = self._ids.normalize(str(event[self._fields["item_id"]]))
+        if moment is None or weight is None or item is None:
             return None
         at = (moment - EPOCH) // timedelta(microseconds=1)
-        return Interaction(at, str(event[self._fields["event_id"]]), str(event[self._fields["item_id"]]), weight)
+        return Interaction(at, str(event[self._fields["event_id"]]), item, weight)
 
     def _weight(self, event: Mapping[str, Any]) -> float | None:
         """None where the night will not use it."""

@@ -20,6 +20,7 @@ from expectations.night_measures import (
     source_rows,
     undescribed_shares,
 )
+from expectations.spellings import differently_spelled
 from nightloom import contracts as T
 from nightloom.night.context import Night
 from nightloom.psi import critical_psi, psi
@@ -201,3 +202,31 @@ def test_fields_that_nobody_declared_are_a_warning_that_names_source_and_fields(
     (check,) = night.lake.rows(T.GATES, "NOT passed AND check LIKE 'undeclared%'").to_pylist()
     assert (check["check"], check["severity"]) == ("undeclared fields of ratings", "warn")
     assert check["observed"] == "colour, size (kept in the column `rescued`)"
+
+
+def test_ids_that_are_described_in_another_spelling_are_counted_with_the_keys_that_make_them_one(
+    night: Night, put: Put
+) -> None:
+    put(T.ITEMS, *({"item_id": each} for each in ("42", "a1", "B2", "b2", "77", "i1")))
+    ids = ("i1", "0042", "42.0", "A1 ", "B2 ", "nobody", "9")
+    put(T.INTERACTIONS, *({"event_id": f"e{n}", "item_id": each} for n, each in enumerate(ids)))
+    put(T.INTERACTIONS, {"event_id": "old", "item_id": "077", "night": D - timedelta(days=1)})
+    measure = by_name(differently_spelled(night))["items described in another spelling"]
+    assert (measure.value, measure.high, measure.severity) == (3, 0.0, "warn")
+    assert measure.observed == (
+        "6 of 7 ids of items in the night's events are not in silver.items; 3 of them are there in another spelling: "
+        "'0042' as '42', '42.0' as '42', 'A1 ' as 'a1'; "
+        '`ids = { trim = true, drop_point_zero = true, drop_leading_zeros = true, case = "lower" }` in [[sources]] '
+        "makes each pair one id"
+    )
+
+
+def test_the_fewest_keys_are_named_and_where_no_spelling_helps_none(night: Night, put: Put) -> None:
+    put(T.ITEMS, {"item_id": "a1"}, {"item_id": "a2"})
+    put(T.USERS, {"user_id": "u1"})
+    put(T.INTERACTIONS, {"event_id": "e1", "item_id": "A1", "user_id": "someone"})
+    found = by_name(differently_spelled(night))
+    assert '`ids = { case = "lower" }`' in found["items described in another spelling"].observed
+    assert (found["users described in another spelling"].value, fits(found["users described in another spelling"])) == (
+        0, True
+    )  # fmt: skip

@@ -56,6 +56,8 @@ def test_a_good_event_becomes_one_line_with_its_own_fields_and_id(ratings: Event
     [
         ({"u": None}, "u", "nothing", "a value: it is the event's user_id"),
         ({"i": ""}, "i", "nothing", "a value: it is the event's item_id"),
+        ({"u": " null"}, "u", '" null"', "an id: it is the event's user_id"),
+        ({"id": "NaN"}, "id", '"NaN"', "an id: it is the event's event_id"),
         ({"id": "a\0b"}, "id", '"a\\u0000b"', "an id without NUL and without U+FFFD"),
         ({"u": "\ufffdFF"}, "u", '"\\ufffdFF"', "an id without NUL and without U+FFFD"),
         ({"e": "clik"}, "e", '"clik"', "a declared event: click, rating. Did you mean 'click'?"),

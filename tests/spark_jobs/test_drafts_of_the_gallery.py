@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from nightloom import settings as settings_module
 from nightloom.settings import Settings, Signal, Source
+from nightloom.settings.sources import DESCRIBED_COLUMNS
 from spark_jobs import silver_interactions, silver_items, silver_users
 from spark_jobs.column_merge import merge_of_descriptions
 from spark_jobs.context import SparkNight
@@ -102,7 +103,7 @@ def rows_of(kind: str, night: SparkNight) -> Iterator[DataFrame]:
         if kind == "events":
             yield silver_interactions.interactions(good, night.settings.signals)
         elif kind == "items":
-            latest, _ = merge_of_descriptions("item_id", silver_items.COLUMNS, sources)
+            latest, _ = merge_of_descriptions("item_id", DESCRIBED_COLUMNS, sources)
             yield silver_items.items(good, latest)
         else:
             latest, _ = merge_of_descriptions("user_id", (), sources)

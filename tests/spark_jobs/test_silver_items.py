@@ -97,6 +97,32 @@ def test_properties_that_come_one_at_a_time_make_one_item_in_any_order(
     assert (single["attributes"], single["updated_at"].day) == ([("year", "1990")], 4)
 
 
+WEB = PROPERTIES.replace('"properties"', '"web"').replace("landing/properties", "landing/web")
+RANKED = PROPERTIES.replace('merge = "columns"\n', 'merge = "columns"\nprecedence = { title = 2, year = 1 }\n')
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
+def test_a_source_of_greater_precedence_counts_for_its_columns_and_the_latest_for_the_others(
+    spark: SparkSession, tmp_path: Path, quick: None, order: list[int]
+) -> None:
+    at = project(tmp_path, spark, TOML.replace("[[signals]]", RANKED + WEB + "[[signals]]", 1))
+    given = [
+        description(1, "i1", "properties", title="Ours", year=1990, genres=["ours"]),
+        description(2, "i1", "properties", title="Ours, later"),
+        description(3, "i1", "web", title="Theirs", genres=["theirs"], on=False),
+        description(4, "i1", "catalogue", title="Whole", genres=["whole"], year=2000),
+    ]
+    for night, n in enumerate(order):
+        at.append(BRONZE_ITEMS, [given[n]])
+        at.run(silver_items.main, day=D + timedelta(days=night))
+    (row,) = at.rows(ITEMS)
+    assert (row["title"], row["attributes"]) == ("Ours, later", [("year", "1990")])
+    assert (row["categories"], row["available"], row["updated_at"].day) == (["whole"], True, 4)
+    before = sorted_maps(row)
+    at.run(silver_items.main, everything=True)
+    assert [sorted_maps(row) for row in at.rows(ITEMS)] == [before]
+
+
 def sorted_maps(row: Row) -> Row:
     return row | {"night": None} | {name: sorted(row[name] or []) for name in ("attributes", "versions")}
 
