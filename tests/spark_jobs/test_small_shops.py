@@ -142,6 +142,20 @@ def shop(quick: None, spark: SparkSession, tmp_path_factory: pytest.TempPathFact
     return shop
 
 
+@pytest.fixture(scope="module")
+def tiny_shop(
+    quick: None, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path
+) -> Shop:
+    """One user, three items, one day, no item liked a second time."""
+    shop = Shop(project(tmp_path_factory.mktemp("tiny"), spark, EVENTS_ONLY + MORE))
+    home = folder_of(shop.at.settings.place("home"))
+    home.mkdir(exist_ok=True)
+    shutil.copy(mlflow_database, home / "mlflow.db")
+    shop.likes([("anna", f"i{n}", 0) for n in range(3)])
+    shop.night(D)
+    return shop
+
+
 def items(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
@@ -189,3 +203,25 @@ def test_the_next_night_has_a_champion_and_a_user_who_has_seen_every_item_stops_
     assert status["counts"]["users"] == 14
     assert "No item is left for this user" in page
     assert shop.explain("bot", "i3").uncaused == NOTHING_LEFT
+
+
+def test_a_catalogue_that_shrinks_leaves_the_items_that_are_left_in_every_list(shop: Shop) -> None:
+    gone = [f"i{n}" for n in range(6)]
+    fixed = {"categories": [], "attributes": [], "available": False, "versions": None, "night": NEXT}
+    rows = [{"item_id": item, "title": item, "updated_at": NOON, "row_id": item} for item in gone]
+    shop.lake.append(ITEMS, [row | fixed for row in rows])
+    shop.night(NEXT + timedelta(days=1))
+    of_bot, of_u0, similar = shop.get(
+        "/v1/users/bot/recommendations", "/v1/users/u0/recommendations", "/v1/items/i6/similar"
+    )
+    assert sorted(items(of_bot)) == sorted(items(of_u0)) == ["i6", "i7"]
+    assert items(similar) == ["i7"]
+
+
+def test_one_user_three_items_and_one_day_are_enough_for_lists(tiny_shop: Shop) -> None:
+    known, unknown, similar = tiny_shop.get(
+        "/v1/users/anna/recommendations", "/v1/users/nobody/recommendations", "/v1/items/i1/similar"
+    )
+    assert sorted(items(known)) == sorted(items(unknown)) == ["i0", "i1", "i2"]
+    assert sorted(items(similar)) == ["i0", "i2"]
+    assert tiny_shop.warnings("model")["champion"][0].startswith("no model is champion")
