@@ -116,6 +116,12 @@ def content(root: Path, table: Table, without: tuple[str, ...] = TIME_COLUMNS) -
     return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
 
 
+def lake_files(root: Path) -> tuple[tuple[str, int], ...]:
+    """Every file of the lake with its size. Equal ones have equal bytes: no file is changed once it is there."""
+    files = sorted((root / "data/lake").rglob("*"))
+    return tuple((str(file.relative_to(root)), file.stat().st_size) for file in files if file.is_file())
+
+
 def _start_work(root: Path, module: str, day: date, *, spark: bool) -> Stage:
     """Start the stage and wait until its Spark is up, or without Spark until it holds the lock of the lake's ingest."""
     folder = settings_module.load(root / "nightloom.toml").place("home") / "spark" / "tmp"

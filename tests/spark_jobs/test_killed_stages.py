@@ -21,6 +21,7 @@ from nightloom.contracts import (
 )
 from nightloom.lake import Lake
 from spark_jobs import bronze, gold_histories, gold_item_days, silver_interactions
+from spark_jobs.draft.samples import spread
 from tests.spark_jobs import stage_process
 from tests.spark_jobs.small_project import EVENTS_ONLY, D, Row, event, project
 
@@ -92,12 +93,6 @@ def kills_of(lake: Path, to: Path, spark: SparkSession, module: str, kills: int)
     return done
 
 
-def test_a_silver_merge_killed_in_the_middle_loses_and_doubles_nothing(
-    spark: SparkSession, lake: Path, tmp_path: Path
-) -> None:
-    assert kills_of(lake, tmp_path, spark, SILVER, kills=1) == 1
-
-
 @pytest.mark.slow
 def test_a_gold_write_killed_in_the_middle_loses_and_doubles_nothing(
     spark: SparkSession, lake: Path, tmp_path: Path
@@ -115,10 +110,14 @@ def test_twenty_kills_of_each_stage_at_random_moments(
 
 @pytest.mark.parametrize("module", [SILVER, pytest.param(GOLD[0], marks=pytest.mark.slow)])
 def test_two_runs_of_one_night_at_once_do_the_work_of_one(
-    spark: SparkSession, lake: Path, tmp_path: Path, module: str
+    spark: SparkSession, lake: Path, tmp_path: Path, module: str, request: pytest.FixtureRequest
 ) -> None:
-    twin, both = (ready(lake, tmp_path / name, spark, module) for name in ("one", "both"))
-    stage_process.run_undisturbed(twin, module, NIGHT)
+    both = ready(lake, tmp_path / "both", spark, module)
+    if module == SILVER:
+        twin, _ = request.getfixturevalue("killed")
+    else:
+        twin = ready(lake, tmp_path / "one", spark, module)
+        stage_process.run_undisturbed(twin, module, NIGHT)
     stages = [stage_process.start(both, module, NIGHT) for _ in range(2)]
     for stage in stages:
         stage_process.finish(both, stage)
@@ -147,18 +146,14 @@ def killed(lake: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathFac
     return root, copies
 
 
-def lake_files(root: Path) -> tuple[tuple[str, int], ...]:
-    """Every file of the lake with its size. Equal ones have equal bytes: no file is changed once it is there."""
-    files = sorted((root / "data/lake").rglob("*"))
-    return tuple((str(file.relative_to(root)), file.stat().st_size) for file in files if file.is_file())
-
-
+@pytest.mark.parametrize("most", [3, pytest.param(None, marks=pytest.mark.slow)], ids=["some states", "each state"])
 def test_a_silver_killed_at_any_moment_around_its_commit_is_completed_and_gate_1_opens(
-    spark: SparkSession, killed: tuple[Path, list[Path]], tmp_path: Path
+    spark: SparkSession, killed: tuple[Path, list[Path]], tmp_path: Path, most: int | None
 ) -> None:
     undisturbed, copies = killed
     assert sum(root.name.endswith("True") for root in copies) >= MOMENTS
-    for state in {lake_files(root): root for root in copies}.values():
+    states = [*{stage_process.lake_files(root): root for root in copies}.values()]
+    for state in spread(states, most or len(states)):
         at = project(Path(shutil.copytree(state, tmp_path / state.name)), spark, EVENTS_ONLY)
         at.run(silver_interactions.main, day=NIGHT)
         same(undisturbed, at.settings.root, WRITTEN[SILVER])
