@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyspark.sql import SparkSession
 from nightloom.contracts import INTERACTIONS, ITEMS, QUARANTINE_ROWS
 from nightloom.errors import DataError
 from spark_jobs import bronze, silver_interactions, silver_items
+from spark_jobs.context import SparkNight
 from tests.spark_jobs.small_project import EVENTS_ONLY, Project
 from tests.spark_jobs.table_projects import append_delta, landed, numbered, project_of_tables, with_tables
 
@@ -27,25 +29,46 @@ def of_events(folder: Path, spark: SparkSession) -> tuple[Project, Path]:
     )
 
 
-@pytest.mark.parametrize("properties", [{}, FEED], ids=["by its files", "by its change feed"])
-def test_new_and_changed_rows_of_a_table_land_once(
-    spark: SparkSession, tmp_path: Path, properties: dict[str, str]
+def of_two_tables(folder: Path, spark: SparkSession) -> Project:
+    """Sources of events from lakehouse/ratings and from lakehouse/feed."""
+    toml = with_tables(KEYS.format("lakehouse/ratings"), toml=EVENTS_ONLY)
+    start, end = toml.index("[[sources]]"), toml.index("[[signals]]")
+    return project_of_tables(folder, spark, toml[:end] + toml[start:end].replace("ratings", "feed") + toml[end:])
+
+
+def test_new_and_changed_rows_of_a_table_land_once_by_its_files_and_by_its_change_feed(
+    spark: SparkSession, tmp_path: Path
 ) -> None:
-    at, path = of_events(tmp_path, spark)
-    append_delta(path, numbered(1, 2), configuration=properties)
-    assert at.run(bronze.main)["ratings"] == 2
-    append_delta(path, numbered(3))
-    append_delta(path, numbered(4, item_id=""))
-    assert at.run(bronze.main)["ratings"] == 2
-    assert at.run(bronze.main)["ratings"] == 0
-    DeltaTable(path).update({"value": "1.0"}, predicate="event_id = 'e2'")
-    DeltaTable(path).delete("event_id = 'e1'")
-    DeltaTable(path).optimize.compact()
-    assert at.run(bronze.main, silver_interactions.main)["ratings"] == 1
-    assert landed(at) == ["e1", "e2", "e2", "e3", "e4"]
-    assert [(row["event_id"], row["value"]) for row in at.rows(INTERACTIONS)] == [("e1", 5.0), ("e2", 5.0), ("e3", 5.0)]
-    (bad,) = at.rows(QUARANTINE_ROWS)
-    assert (bad["reason"], bad["file"]) == ("missing", "delta:lakehouse/events")
+    at = of_two_tables(tmp_path, spark)
+    tables = {"ratings": 0, "feed": 10}
+    """Source -> what is added to the numbers of its events."""
+
+    def run(*stages: Callable[[SparkNight], None]) -> set[int]:
+        counts = at.run(bronze.main, *stages)
+        return {counts[name] for name in tables}
+
+    def append(*numbers: int, **fields: str) -> None:
+        for name, more in tables.items():
+            rows = numbered(*(number + more for number in numbers), **fields)
+            append_delta(tmp_path / "lakehouse" / name, rows, configuration=FEED if name == "feed" else {})
+
+    append(1, 2)
+    assert run() == {2}
+    append(3)
+    append(4, item_id="")
+    assert run() == {2}
+    assert run() == {0}
+    for name, more in tables.items():
+        table = DeltaTable(tmp_path / "lakehouse" / name)
+        table.update({"value": "1.0"}, predicate=f"event_id = 'e{2 + more}'")
+        table.delete(f"event_id = 'e{1 + more}'")
+        table.optimize.compact()
+    assert run(silver_interactions.main) == {1}
+    assert landed(at) == sorted(f"e{n + more}" for n in (1, 2, 2, 3, 4) for more in tables.values())
+    found = {(row["event_id"], row["value"]) for row in at.rows(INTERACTIONS)}
+    assert found == {(f"e{n + more}", 5.0) for n in (1, 2, 3) for more in tables.values()}
+    bad = {(row["reason"], row["file"]) for row in at.rows(QUARANTINE_ROWS)}
+    assert bad == {("missing", f"delta:lakehouse/{name}") for name in tables}
 
 
 @pytest.mark.parametrize(
