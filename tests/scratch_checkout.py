@@ -70,8 +70,8 @@ class ScratchCheckout:
         return self._run("-c", MAIN, *words)
 
     def stage(self, module: str, day: date, *words: str) -> str:
-        """`python -m MODULE --date DAY WORD ...` -> what it prints."""
-        return self._run("-m", module, "--date", str(day), *words)
+        """A stage as Airflow runs it, in a fork of the night's warm interpreter where one runs -> what it prints."""
+        return self._run("-m", "nightloom.stage", module, "--date", str(day), *words)
 
     def night(self, day: date) -> None:
         """Run the stages of a night, gates included, on a warm Spark server."""
