@@ -23,6 +23,7 @@ TOGETHER = {
     "tests/nightloom/test_backfill.py": "airflow",
     "tests/nightloom/test_remote_airflow.py": "airflow",
     "tests/test_demo.py": "airflow",
+    "tests/test_drafted_nights.py": "airflow",
     "tests/test_first_night.py": "airflow",
     "tests/test_hostile_night.py": "hostile night",
     "tests/test_one_file_additions.py": "additions",
