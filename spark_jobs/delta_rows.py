@@ -8,10 +8,11 @@ a landing file is.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from nightloom.errors import DataError
@@ -47,13 +48,17 @@ def new_rows(night: SparkNight, source: Source, reads: Reads) -> NewRows | None:
         return NewRows(_changes(night, source, path, since + 1, newest), id, str(newest), again)
     # Delta names files by ids, so the name alone tells them apart; Spark writes the rest of an address in its own way.
     names = [re.split("/", uri)[-1] for uri in files - before]
-    rows = _at_version(night, source, path, newest, F.element_at(F.split("_metadata.file_path", "/"), -1).isin(names))
-    return NewRows(rows, id, str(newest), again)
+    return NewRows(_at_version(night, source, path, newest, names), id, str(newest), again)
 
 
-def _at_version(night: SparkNight, source: Source, path: str, version: int, where: Column | None = None) -> DataFrame:
+def _at_version(
+    night: SparkNight, source: Source, path: str, version: int, files: Sequence[str] | None = None
+) -> DataFrame:
+    """The rows of a version, or of its files of these names."""
     rows = night.spark.read.format("delta").option("versionAsOf", str(version)).load(path)
-    return _fields(rows if where is None else rows.where(where), source, FILE_TIME)
+    if files is not None:  # no column can be made before the line above: it may start this process's Spark
+        rows = rows.where(F.element_at(F.split("_metadata.file_path", "/"), -1).isin([*files]))
+    return _fields(rows, source, FILE_TIME)
 
 
 def _changes(night: SparkNight, source: Source, path: str, first: int, last: int) -> DataFrame:
