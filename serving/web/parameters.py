@@ -109,7 +109,7 @@ class ListRequest(ListSelection):
         fields: dict[str, Any] = {name: query[name] for name in ("k", "segment", "page") if name in query}
         fields |= {name: query.getlist(name) for name in ("context", "category", "attribute") if name in query}
         if "exclude" in query:
-            fields["exclude"] = [item for text in query.getlist("exclude") for item in text.split(",") if item]
+            fields["exclude"] = [item for text in query.getlist("exclude") for item in text.split(",")]
         return _checked(cls, fields)
 
     def parsed_page(self) -> Page | None:

@@ -36,6 +36,7 @@ HOSTILE: dict[bytes, int] = {
     b"GET /v1/users/u1/recommendations?k=1&k=2": 200,
     b"GET /v1/users/u1/recommendations?exclude=" + b",".join([b"i1"] * 5000): 200,
     b"GET /v1/users/u1/recommendations?exclude=%ff,,,%00&exclude=%": 200,
+    b"GET /v1/users/u1/recommendations?exclude=" + b"," * 10_001: 400,
     b"GET /v1/users/u1/recommendations?&&==&%=%": 200,
     b"GET /v1/popular?segment[]=1&segment=%7B%7D": 200,
     b"GET /v1/items/%00/similar": 200,
