@@ -52,8 +52,8 @@ class SequenceParams(Params):
     negatives: int = Field(0, ge=0)
     """Number of negatives, drawn for each step, that its targets are told from; 0: all items."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of products in training. auto: bfloat16 on a GPU and on a CPU with instructions for it (AVX512-BF16, AMX), else
-    float32, as bfloat16 is far slower there."""
+    """Of products in training. auto: bfloat16 on a GPU, else float32; a CPU with bfloat16 instructions (AVX512-BF16,
+    AMX) does them several times as fast in it, another one far slower."""
 
 
 @dataclass(frozen=True)

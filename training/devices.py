@@ -6,16 +6,10 @@ import os
 import shutil
 import subprocess
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 from nightloom.errors import NightloomError
 
-if TYPE_CHECKING:
-    import torch  # a process that only launches ranks need not wait for it
-
 RANKS_ON_CPU = 2
-BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
-"""Of a CPU, as torch names them."""
 
 
 class DeviceError(NightloomError):
@@ -59,14 +53,3 @@ def visible_gpus() -> int:
         return 0
     found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
     return found.stdout.count("GPU ")
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether products in bfloat16 are faster than in float32: on a GPU, and on a CPU with instructions for them."""
-    import torch
-
-    if device.type == "cuda":
-        return True
-    found = torch.cpu.get_capabilities()
-    used = torch.backends.cpu.get_cpu_capability()  # ATEN_CPU_CAPABILITY may ask for an older processor's
-    return "AVX512" in used and any(found.get(name, False) for name in BFLOAT16_INSTRUCTIONS)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from nightloom import settings as settings_module
 from nightloom.errors import SettingsError
@@ -83,12 +82,6 @@ def test_gpus_without_nccl_are_left_to_one_rank_and_the_training_says_so() -> No
     assert [devices.device_name(4, rank, False) for rank in range(4)] == ["cpu"] * 4
     assert "cannot use the 4 GPUs" in devices.describe(4, 4, False)
     assert "nvcc" in devices.describe(4, 4, False)
-
-
-def test_bfloat16_is_for_gpus_and_for_processors_that_have_instructions_for_it() -> None:
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf8").split()
-    assert devices.has_fast_bfloat16(torch.device("cuda"))
-    assert devices.has_fast_bfloat16(torch.device("cpu")) == bool({"avx512_bf16", "amx_bf16"} & set(flags))
 
 
 def test_a_rank_without_a_gpu_of_its_own_is_an_error() -> None:

@@ -10,7 +10,6 @@ from models.base import Examples, Report
 from models.sequence import Sequence, SequenceParams, new_network
 from models.sequence_network import Network
 from training import distributed
-from training.devices import has_fast_bfloat16
 from training.trainers.sequence_batches import Batch, batches, popularity_by_period, steps_of_an_epoch
 from training.trainers.sequence_loss import weighted_cross_entropy
 
@@ -25,7 +24,7 @@ def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
     """
     group = distributed.group()
     device = group.device
-    bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and has_fast_bfloat16(device))
+    bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and device.type == "cuda")
     items = len(examples.item_ids)
     torch.manual_seed(examples.seed)
     network = new_network(items, params).to(device)
