@@ -108,7 +108,7 @@ def nights_page(request: Request) -> Response:
     found = night_rows(settings, NIGHTS_SHOWN, served_nights(pushes))
     oldest_first = found[::-1]
     return show(
-        request, "nights.html", "Nights", nights=found, next=last_complete_day(now()),
+        request, "nights.html", "Nights", nights=found, most=NIGHTS_SHOWN, next=last_complete_day(now()),
         seconds=_chart(oldest_first, [night.seconds for night in oldest_first]),
         events=_chart(oldest_first, [float(night.new_events) for night in oldest_first]),
     )  # fmt: skip

@@ -102,7 +102,7 @@ def test_the_served_version_and_the_store(client: Client) -> None:
 def test_the_console_and_the_metrics_have_one_rule_of_freshness(client: Client) -> None:
     late = scraped(client)["nightloom_nights_late"]
     assert late > 10_000  # since 1998
-    assert f"{late:.0f} nights late" in client.get("/console").text
+    assert f"{late:,.0f} nights late" in client.get("/console").text
 
 
 def test_stages_are_those_of_the_run_records_and_new_runs_show(published: Project, client: Client) -> None:
