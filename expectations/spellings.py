@@ -46,11 +46,11 @@ def _measure(night: Night, db: duckdb.DuckDBPyConnection, table: Table, key: str
         ("d", night.lake.open(table, night.pin(table))),
     ]
     named = f"SELECT DISTINCT {key} AS id FROM t WHERE night = DATE '{night.date}'"
-    (ids,) = night.lake.query(f"SELECT count(*) AS n FROM ({named})", opened[0])["n"].to_pylist()
-    without = night.lake.stream_query(f"SELECT id FROM ({named}) LEFT ANTI JOIN d ON id = d.{key}", *opened)
-    db.register("ids_without", without)
-    db.execute("CREATE TABLE undescribed AS FROM ids_without")
-    (undescribed,) = db.sql("SELECT count(*) FROM undescribed").fetchall()[0]
+    named = f"SELECT id, d.{key} IS NULL AS without FROM ({named}) LEFT JOIN d ON id = d.{key}"
+    db.register("named_rows", night.lake.stream_query(named, *opened))
+    db.execute("CREATE TABLE named AS FROM named_rows")
+    db.execute("CREATE VIEW undescribed AS SELECT id FROM named WHERE without")
+    ids, undescribed = db.sql("SELECT count(*), count(*) FILTER (without) FROM named").fetchall()[0]
     observed = f"{undescribed:,} of {ids:,} ids of {kind} in the night's events are not in {table.full_name}"
     found, near = _other_spellings(night, db, table, key) if undescribed else (0, "")
     return Measure(INTERACTIONS, f"{kind} described in another spelling", found, observed + near, None, 0.0)

@@ -5,7 +5,6 @@ Who did it is the name of the key; the store keeps it with the reason.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 
@@ -17,7 +16,7 @@ from nightloom.settings import Settings
 from serving.access.guard import key_name
 from serving.stores import Store, open_store, overlay
 from serving.stores.overlay import Cause
-from serving.web.caching import uncached_response
+from serving.web.caching import uncached_json
 from serving.web.endpoints import Endpoint
 from serving.web.parameters import HiddenItemsQuery, HiddenItemsRequest, parse_body
 from serving.web.schemas import ChangedItemsAnswer, HiddenItemsAnswer
@@ -71,7 +70,7 @@ async def _show(request: Request, cause: Cause) -> Response:
     changes = [asdict(change) for change in found.changes if change.cause == cause]
     for each in changes:
         del each["cause"]
-    return _json({"items": items, "changes": changes[::-1]})
+    return uncached_json({"items": items, "changes": changes[::-1]})
 
 
 async def _post(request: Request, cause: Cause) -> Response:
@@ -89,11 +88,7 @@ async def _change(request: Request, change: Change, cause: Cause, items: Sequenc
     author = f"{key_name(request)}: {why.strip()}"
     changed = await run_in_threadpool(lambda: change(open_store(settings), cause, items, author))
     unchanged = [item for item in dict.fromkeys(items) if item not in set(changed)]
-    return _json({"changed": changed, "unchanged": unchanged})
-
-
-def _json(content: object) -> Response:
-    return uncached_response(json.dumps(content, ensure_ascii=False).encode("utf8", "replace"))
+    return uncached_json({"changed": changed, "unchanged": unchanged})
 
 
 def _endpoints(path: str, show: Handler, add: Handler, remove: Handler) -> Iterator[Endpoint]:

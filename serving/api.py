@@ -50,7 +50,7 @@ from serving.stores.overlay import TooManyItemsError
 from serving.stores.pushes import version_name
 from serving.stores.reader import Snapshot
 from serving.url_paths import accept_any_text
-from serving.web.caching import EVERYBODYS, conditional_response, etag_of, uncached_response
+from serving.web.caching import EVERYBODYS, conditional_response, etag_of, uncached_json
 from serving.web.endpoints import Endpoint, routes_of
 from serving.web.errors import error_response
 from serving.web.exchange import Exchange
@@ -210,7 +210,7 @@ def get_status(request: Request, snapshot: Snapshot, stale: bool) -> Response:
     fields = ("version", "state", "night", "changed_at", "reason", "note")
     pushes = [{name: getattr(push, name) for name in fields} for push in snapshot.pushes()]
     own = {"slate_version": version_name(snapshot.version), "stale": stale, "trouble": trouble and str(trouble)}
-    return _json(snapshot.meta | own | {"pushes": pushes, "age_seconds": round(age.total_seconds())})
+    return uncached_json(snapshot.meta | own | {"pushes": pushes, "age_seconds": round(age.total_seconds())})
 
 
 async def get_health(request: Request) -> Response:
@@ -221,7 +221,9 @@ async def get_health(request: Request) -> Response:
     lists: FallbackReader = request.app.state.lists
     snapshot, stale = lists.state()
     trouble = {"trouble": str(lists.trouble)} if stale else {}
-    return _json({"status": "stale" if stale else "ok", "slate_version": version_name(snapshot.version)} | trouble)
+    return uncached_json(
+        {"status": "stale" if stale else "ok", "slate_version": version_name(snapshot.version)} | trouble
+    )
 
 
 async def get_explanation(request: Request) -> Response:
@@ -288,10 +290,6 @@ ENDPOINTS = (
 def openapi_json() -> bytes:
     """The OpenAPI document."""
     return json.dumps(openapi(ENDPOINTS, __version__)).encode()
-
-
-def _json(content: object) -> Response:
-    return uncached_response(json.dumps(content, ensure_ascii=False).encode("utf8", "replace"))
 
 
 def _error_handler(code: str) -> Callable[[Request, Exception], Response]:

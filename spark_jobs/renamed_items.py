@@ -22,18 +22,20 @@ from spark_jobs.commit_stamps import commit_stamp
 from spark_jobs.context import METADATA, SparkNight
 from spark_jobs.delta_errors import translate_delta_errors
 
-CHANGES = {INTERACTIONS: ("item_id = renamed.new", "true"), ITEMS: ("available = false", "stored.available")}
+CHANGES = {INTERACTIONS: ("item_id = renamed.new", "true"), ITEMS: ("available = false", "available")}
 """Table -> what becomes of its rows of an old id, and of which ones; SQL."""
 
 
-def renamed_items(settings: Settings) -> dict[str, str]:
-    """Old id of an item -> its last name."""
+def renamed_items(settings: Settings, table: Table) -> dict[str, str]:
+    """Old id of an item -> its last name; none for a table that no items are in."""
+    if table not in CHANGES:
+        return {}
     return read_aliases({each.path: place_at(each.path, settings.root) for each in settings.aliases})
 
 
 def with_last_names(night: SparkNight, rows: DataFrame, names: Mapping[str, str]) -> DataFrame:
     """Parsed rows -> the same, items under their last names."""
-    if not names or "item_id" not in rows.columns:
+    if not names:
         return rows
     renamed = F.broadcast(_frame(night, names))
     last = F.coalesce("_new", "item_id")
@@ -63,7 +65,7 @@ def _there(night: SparkNight, table: Table, names: Mapping[str, str]) -> dict[st
     """The names of the old ids that a table has rows of which are to change."""
     if not night.lake.exists(table):
         return {}
-    where = CHANGES[table][1].removeprefix("stored.")
+    _, where = CHANGES[table]
     with spilling_duckdb(night.settings.place("scratch")) as db:
         db.register("stored", night.lake.stream(table, where, ("item_id",), night.lake.version(table)))
         db.execute("CREATE TABLE ids AS SELECT DISTINCT item_id FROM stored")

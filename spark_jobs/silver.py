@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from nightloom.contracts import BRONZE, INTERACTIONS, ITEMS, QUARANTINE_ROWS, UNUSED_ROWS, Table
+from nightloom.contracts import BRONZE, QUARANTINE_ROWS, UNUSED_ROWS, Table
 from nightloom.literals import spark_text
 from spark_jobs import unused_rows
 from spark_jobs.context import SparkNight, cached
@@ -50,8 +50,8 @@ def update_silver(
     undeclared = logged is None or not logged <= {(source.name,) for source in sources}
     tried, behind = _was_tried(night, bronze, table), unused_rows.is_behind(night, bronze, table)
     new = new_rows(night, bronze, into=UNUSED_ROWS if behind else table)
-    names = renamed_items(night.settings)
-    if renamed := rename_stored(night, table, names) if table in (INTERACTIONS, ITEMS) else 0:
+    names = renamed_items(night.settings, table)
+    if renamed := rename_stored(night, table, names):
         night.counts["renamed"] = renamed
     evaluation = Evaluation(
         sources, types, undeclared, lambda rows: drop_unneeded_raw(judge(with_last_names(night, rows, names)))

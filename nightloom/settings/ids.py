@@ -1,6 +1,7 @@
 """`ids` of [[sources]]: the one spelling of the ids of a source, and the texts that stand for no id."""
 
 import re
+from functools import cached_property
 from typing import Literal
 
 from nightloom.section import Section
@@ -30,7 +31,7 @@ class Ids(Section):
     """Texts that stand for a missing id, whatever their case and the blanks around them. The list replaces the default;
     with `[]` the text `NULL` is an id. An empty or blank text is never one."""
 
-    @property
+    @cached_property
     def no_ids(self) -> frozenset[str]:
         """What a text is, in lower case and without blanks around it, that stands for no id."""
         return frozenset({"", *(text.strip(BLANKS).lower() for text in self.missing)})

@@ -5,6 +5,7 @@ A new version and a block reach a reader within two seconds, so caches may keep 
 
 from __future__ import annotations
 
+import json
 from hashlib import blake2b
 
 from starlette.requests import Request
@@ -28,6 +29,11 @@ def conditional_response(request: Request, body: bytes, etag: str, cache_control
             return _Prepared(304, b"", head)
     length = (b"content-length", str(len(body)).encode())
     return _Prepared(200, body, [length, (b"content-type", b"application/json"), *head])
+
+
+def uncached_json(content: object) -> Response:
+    """The JSON of `content`, which no cache keeps."""
+    return uncached_response(json.dumps(content, ensure_ascii=False).encode("utf8", "replace"))
 
 
 def uncached_response(body: bytes) -> Response:

@@ -178,7 +178,7 @@ class HiddenItemsChange(Schema):
     at: str = Field(examples=["2026-11-30T09:12:44+00:00"])
     """When."""
     items: list[str] = Field(examples=[["50"]])
-    """The items that it moved."""
+    """The items that it changed."""
     added: bool = Field(examples=[True])
     """Whether they left the answers; false: they came back."""
     why: str = Field(examples=["ann: recalled by its maker"])
@@ -198,7 +198,7 @@ class ChangedItemsAnswer(Schema):
     """What a change did."""
 
     changed: list[str] = Field(examples=[["50"]])
-    """The items that it moved."""
+    """The items that it changed."""
     unchanged: list[str] = Field(examples=[["181"]])
     """Those that were as it wanted them already."""
 

@@ -171,7 +171,7 @@ def test_events_are_taken_with_their_scope_alone(client: httpx.Client, keys: dic
 
 
 @pytest.mark.parametrize("path", ["/v1/admin/blocked", "/v1/admin/out-of-stock"])
-def test_items_are_hidden_and_come_back_with_the_scope_admin_alone(
+def test_only_the_scope_admin_hides_items_and_shows_them_again(
     path: str, client: httpx.Client, keys: dict[Scope, str]
 ) -> None:
     ways: list[tuple[str, dict[str, Any]]] = [

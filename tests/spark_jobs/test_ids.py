@@ -1,10 +1,13 @@
 """Ids in the one spelling that a source declares; what stands for no id is a missing value, in Spark and in the API."""
 
+import tomllib
 from pathlib import Path
 
+import duckdb
 import pytest
 from pyspark.sql import SparkSession
 
+from expectations.spellings import SPELLINGS
 from nightloom.contracts import INTERACTIONS
 from nightloom.settings.ids import BLANKS, Ids
 from spark_jobs import silver_interactions
@@ -44,6 +47,15 @@ def test_an_id_has_one_spelling_the_same_in_spark_and_in_python(
     assert by_spark == {text: ids.normalize(text) for text in TEXTS}
     assert by_spark | expected == by_spark
     assert all(by_spark[blank] is None for blank in ("", " ", "\u00a0"))
+
+
+@pytest.mark.parametrize("key", SPELLINGS)
+def test_the_hint_of_gate_1_spells_as_the_night_does(key: str) -> None:
+    ids = Ids(missing=(), **tomllib.loads(key))
+    # Outside ASCII, lower case has variants.
+    texts = [text for text in TEXTS if text.strip(BLANKS) and (ids.case is None or text.isascii())]
+    spelled = f"SELECT {SPELLINGS[key].format(id='id')} FROM (SELECT unnest($1) AS id)"
+    assert [made for (made,) in duckdb.execute(spelled, [texts]).fetchall()] == [ids.normalize(text) for text in texts]
 
 
 def test_an_id_that_is_none_sends_its_row_to_quarantine_with_what_was_found(spark: SparkSession) -> None:
