@@ -44,14 +44,15 @@ class Server:
         connection.close()
         return found
 
-    def explainers(self) -> list[psutil.Process]:
-        return explainers_of(self.process)
+    def explainers(self, parent: psutil.Process | None = None) -> list[psutil.Process]:
+        """Child processes, of the server if no parent is given, that explain this project; one that has ended is none.
 
-
-def explainers_of(process: psutil.Process) -> list[psutil.Process]:
-    """Its child processes that explain; one that has ended is none."""
-    running = [each for each in process.children() if each.status() != psutil.STATUS_ZOMBIE]
-    return [each for each in running if "serving.explainer" in each.cmdline()]
+        The tests' own process may have some of other projects, too: whoever asks in it starts one.
+        """
+        children = (parent or self.process).children()
+        running = [each for each in children if each.status() != psutil.STATUS_ZOMBIE]
+        config = str(self.project.settings.file)
+        return [each for each in running if {"serving.explainer", config} <= set(each.cmdline())]
 
 
 def wait(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -126,7 +127,7 @@ def test_two_workers_that_ask_at_once_start_one_process_instead_of_one_that_was_
     with ThreadPoolExecutor(2) as pool:
         answers = pool.submit(server.get, EXPLAIN), pool.submit(Explanations(server.project.settings).ask, question)
         assert (answers[0].result()[0], answers[1].result().code) == (200, 200)
-    (started,) = [*server.explainers(), *explainers_of(psutil.Process())]
+    (started,) = [*server.explainers(), *server.explainers(psutil.Process())]
     assert started != helper
     started.kill()  # it would wait for this process
 
