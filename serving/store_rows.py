@@ -81,22 +81,34 @@ class StoreRows:
             yield from reader
 
     def sizes(self, kind: str) -> RowSizes:
-        """How many rows a kind has, and how large a sample of them is, drawn by a hash of the id."""
+        """How many rows a kind has, and how large a sample of them is."""
         with self._connect(kind) as connection:
             ((rows,),) = connection.execute("SELECT count(*) FROM rows").fetchall()
             sample = connection.execute(
                 f"""SELECT octet_length(key) AS keys, octet_length(value) AS values FROM
-                ({self._pairs_sql(kind, 1, START, f"hash({IDS[kind]}) % {max(rows, 1)} < {SAMPLE}")})"""
+                ({self._pairs_sql(kind, 1, START, self._sample_sql(connection, kind, rows))})"""
             ).fetchnumpy()
         return RowSizes(rows, *(np.asarray(sample[name], np.int64) for name in ("keys", "values")))
 
-    def _pairs_sql(self, kind: str, version: int, moment: str, where: str = "true") -> str:
+    def _sample_sql(self, connection: duckdb.DuckDBPyConnection, kind: str, rows: int) -> str:
+        """A source of about SAMPLE of the kind's rows, drawn by a hash of the id.
+
+        Lists are the first ones of each file instead: a draw would read all of them.
+        """
+        files = self._files(SOURCES[kind])
+        if kind != "users" or not files:
+            return f"(FROM rows WHERE hash({IDS[kind]}) % {max(rows, 1)} < {SAMPLE})"
+        numbered = read_parquet(connection, files, union_by_name=True, file_row_number=True)
+        numbered.filter(f"file_row_number < {-(-SAMPLE // len(files))}").create_view("first_rows")
+        return "first_rows"
+
+    def _pairs_sql(self, kind: str, version: int, moment: str, source: str = "rows") -> str:
         """SQL for key, value and the value's body."""
         first, last = value_header(version, "|").split("|")
         at = MOMENT if kind == "users" else sql_text(moment)
         return f"""SELECT key, body, encode({sql_text(first)} || {at} || {sql_text(last)} || body || '}}') AS value FROM
             (SELECT *, {key_sql(IDS[kind])} AS key, {BODIES[kind]} AS body
-            FROM rows WHERE {where})"""
+            FROM {source})"""
 
     def origin(self) -> tuple[str, str] | None:
         """Version of the model that scored the lists (several: comma-separated), and when the last one was scored.

@@ -18,13 +18,23 @@ MEMORY = "1500MB"
 
 
 def read_parquet(
-    db: duckdb.DuckDBPyConnection, files: Sequence[str], *, union_by_name: bool = False, hive_partitioning: bool = False
+    db: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    *,
+    union_by_name: bool = False,
+    hive_partitioning: bool = False,
+    file_row_number: bool = False,
 ) -> duckdb.DuckDBPyRelation:
     """Rows of files by their exact names; DuckDB itself takes a name for a pattern with `*`, `?` and `[`."""
     if files and (scheme := scheme_of(files[0])) and not db.filesystem_is_registered(scheme):
         db.register_filesystem(parallel_file_system(place_at(files[0])))
     exact = [re.sub(r"[*?[]", r"[\g<0>]", file) for file in files]
-    return db.read_parquet(exact, union_by_name=union_by_name, hive_partitioning=hive_partitioning)
+    return db.read_parquet(
+        exact,
+        union_by_name=union_by_name,
+        hive_partitioning=hive_partitioning,
+        file_row_number=file_row_number,
+    )
 
 
 @contextmanager
