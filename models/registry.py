@@ -33,7 +33,7 @@ FILES = "files"  # the artefact of the logged model that holds the files of Mode
 
 
 class RegistryError(NightloomError):
-    """The registry has no such version."""
+    """The registry has no such version, or MLflow is not installed here."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,18 @@ class RegisteredVersion:
 def client(settings: Settings) -> "MlflowClient":
     """MLflow's client for this project's tracking URI; the fluent functions (mlflow.start_run) use the same URI.
 
-    Call it before importing anything else from MLflow, which reads its environment then.
+    Call it before importing anything else from MLflow, which reads its environment then. Raises RegistryError where
+    MLflow is not installed.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # 40 lines for each new database
-    import mlflow  # 1.5 s: only for those who read the registry
-
+    try:
+        import mlflow  # 1.5 s: only for those who read the registry
+    except ModuleNotFoundError as error:
+        raise RegistryError(
+            f"MLflow is not installed here ({error}), as in the image for serving; run this where models are trained"
+        ) from None
     if settings.tracking_uri.startswith("sqlite:///"):
         Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +131,13 @@ def test_one_demotion_after_another_goes_further_back() -> None:
     assert (promoted_versions(rows), demoted_versions(rows)) == (["1"], {"2", "3"})
     rows.append(changed("promoted", "3", "1"))  # promoted again
     assert (promoted_versions(rows), demoted_versions(rows)) == (["1", "3"], {"2"})
+
+
+def test_without_mlflow_a_promotion_says_where_to_run_it(project: MakeProject) -> None:
+    settings = project(["popularity"], [event("ann", "x", 5)])
+    without = "import sys; sys.modules['mlflow'] = None; from nightloom.cli import main; main()"
+    command = [sys.executable, "-c", without, "--config", str(settings.file), "model", "promote", "2", *AUTHOR]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "MLflow is not installed here" in done.stderr
+    assert "Traceback" not in done.stderr
