@@ -5,6 +5,7 @@ The rows go the way of bronze and silver: the same readers, the same parser, the
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,6 +91,7 @@ def preview(night: SparkNight) -> Preview:
                 samples[source.name], files = sample_files(source, night.settings)
                 found[source.name] = SourcePreview(source.name, kind, files)
         if any(samples.values()):
+            print(f"a sample of {', '.join(samples)} goes through the checks of a night", file=sys.stderr, flush=True)
             with judged_rows(night, kind, samples) as judged:
                 _count(judged, found)
                 totals |= _totals(night.settings, judged) if kind == "events" else {}
@@ -159,7 +161,12 @@ def _totals(settings: Settings, judged: DataFrame) -> dict[str, Any]:
 
 
 def open_night(settings: Settings) -> SparkNight:
-    """A night that only looks, of today; on this machine, also where the project's nights run on a cluster."""
+    """A night that only looks, of today; on this machine, also where the project's nights run on a cluster.
+
+    Spark's warnings are about its own plans: whoever looks at files cannot do anything about them.
+    """
+    quiet = settings.spark.model_copy(update={"settings": {"spark.log.level": "ERROR"} | settings.spark.settings})
+    settings = settings.model_copy(update={"spark": quiet})
     if is_cluster(settings.places.spark):
         here = settings.places.model_copy(update={"spark": LAPTOP})
         settings = settings.model_copy(update={"places": here})

@@ -37,6 +37,7 @@ def test_init_and_check_account_for_each_row(run: Run, tmp_path: Path) -> None:
     done = run(init, *files)
     assert done.exit_code == 0, done.output
     assert "QUESTION online_retail, time_zone: which clock wrote InvoiceDate?" in done.output
+    assert "a sample of online_retail goes through the checks of a night" in done.output
     assert "next: nightloom night --date 2011-10-20" in done.output
     assert (tmp_path / "shop/landing/online_retail/online-retail.csv").read_bytes() == files[0].read_bytes()
     found = preview(open_night(load(config(tmp_path))))
