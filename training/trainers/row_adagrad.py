@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from training.trainers.optimizers import Eager
+
 TINY = 1e-10
 
 
-class RowAdagrad(torch.optim.Optimizer):
+class RowAdagrad(Eager):
     """For embedding tables with sparse=True."""
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:

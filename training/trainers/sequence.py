@@ -10,6 +10,7 @@ from models.base import Examples, Report
 from models.sequence import Sequence, SequenceParams, new_network
 from models.sequence_network import Network
 from training import distributed
+from training.trainers.optimizers import AdamW, SparseAdam
 from training.trainers.sequence_batches import Batch, batches, popularity_by_period, steps_of_an_epoch
 from training.trainers.sequence_loss import weighted_cross_entropy
 
@@ -100,8 +101,8 @@ def adams(network: Network, params: SequenceParams) -> list[torch.optim.Optimize
     """AdamW; where the item vectors' gradient is sparse, a lazy Adam of their own, without decay."""
     sparse = [network.items.weight] if network.items.sparse else []
     dense = [weight for weight in network.parameters() if not any(weight is other for other in sparse)]
-    adam = torch.optim.AdamW(dense, lr=params.learning_rate, betas=BETAS, weight_decay=params.weight_decay)
-    return [adam, *([torch.optim.SparseAdam(sparse, lr=params.learning_rate, betas=BETAS)] if sparse else [])]
+    adam = AdamW(dense, lr=params.learning_rate, betas=BETAS, weight_decay=params.weight_decay)
+    return [adam, *([SparseAdam(sparse, lr=params.learning_rate, betas=BETAS)] if sparse else [])]
 
 
 BETAS = (0.9, 0.98)

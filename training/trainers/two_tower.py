@@ -11,6 +11,7 @@ from models.base import F32, I64, Examples, Report
 from models.popularity import decayed_likes
 from models.two_tower import TwoTower, TwoTowerParams, log_popularity
 from training import distributed
+from training.trainers.optimizers import Adam
 from training.trainers.row_adagrad import RowAdagrad
 from training.trainers.two_tower_batches import Bag, Batch, Catalogue, batches
 
@@ -35,7 +36,7 @@ def fit(examples: Examples, params: TwoTowerParams, report: Report) -> TwoTower:
     drawn_I = torch.from_numpy(_logarithm_of_draws(likes_I, params, group.size)).to(device)
 
     tables = group.optimizer(RowAdagrad(network.tables.parameters(), lr=params.learning_rate), network)
-    others = group.optimizer(torch.optim.Adam(network.others.parameters(), lr=params.mixing_learning_rate), network)
+    others = group.optimizer(Adam(network.others.parameters(), lr=params.mixing_learning_rate), network)
     done, steps = group.resume(network, tables, others), params.epochs * steps_an_epoch
     step = done * steps_an_epoch
     for epoch in range(done + 1, params.epochs + 1):
