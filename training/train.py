@@ -5,6 +5,7 @@ ranks run in processes of their own (docs/ranks.md), while the others are traine
 """
 
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -35,15 +36,17 @@ def main(night: Night) -> None:
     specs = search.with_best_params(night, task, specs)
     folders = {spec.name: launch.training_folder(night, task, spec) for spec in specs}
     # One after another: ranks take the whole machine, and two trainings on the same cores took a fifth longer.
-    trained, versions, refusals = dict[str, FittedModel](), dict[str, str](), list[str]()
-    for spec in specs:
-        try:
-            fitted = trained[spec.name] = launch.train(night, task, spec, folders[spec.name], trained)
-        except DataError as error:  # a young project has too few likes for some models; others may do with them
-            refusals.append(f"{spec.name}: {error}")
-            print(f"not trained, {refusals[-1]}", file=sys.stderr)
-            continue
-        versions[spec.name] = record.record(night, task, fitted, rows)
+    trained, recorded, refusals = dict[str, FittedModel](), dict[str, Future[str]](), list[str]()
+    with ThreadPoolExecutor(1) as recorder:  # MLflow takes seconds for a model; meanwhile the next one trains
+        for spec in specs:
+            try:
+                fitted = trained[spec.name] = launch.train(night, task, spec, folders[spec.name], trained)
+            except DataError as error:  # a young project has too few likes for some models; others may do with them
+                refusals.append(f"{spec.name}: {error}")
+                print(f"not trained, {refusals[-1]}", file=sys.stderr)
+                continue
+            recorded[spec.name] = recorder.submit(record.record, night, task, fitted, rows)
+    versions = {name: one.result() for name, one in recorded.items()}
     for folder in folders.values():
         remove_tree(folder)
     if refusals and not versions and registry.champion(night.settings):
