@@ -44,8 +44,10 @@ class Task:
     seed: int
     features: FeatureVersions = NO_FEATURES
     """For the models that take features of items or users."""
-    judged: Place | None = None
-    """Files of the judged version that is refitted; None for a model that a gate has to judge."""
+    earlier: Place | None = None
+    """Files of the same model, trained on fewer days, which is refitted: of the judged version, or of a blend's member
+    that chose the weights. None for a model that is trained from scratch.
+    """
 
 
 @dataclass(frozen=True)
@@ -130,16 +132,16 @@ def _fit(task: Task, spec: ModelSpec, folder: Place, members: Members | None) ->
 
 
 def _train(task: Task, spec: ModelSpec, examples: Examples, members: Members | None, report: Report) -> Model:
-    if task.judged is None:
+    if task.earlier is None:
         if members is None:
             return trainers.fit(spec.name, examples, spec.params, report)
         return blend.combine(examples, BlendParams(**spec.params), members, report)
-    with local_copy(task.judged) as files:
-        judged = models.load(files)
+    with local_copy(task.earlier) as files:
+        earlier = models.load(files)
     if members is None:
-        return trainers.refit(judged, examples, report)
-    assert isinstance(judged, Blend)
-    return blend.replace_members(judged, examples, members.models, report)
+        return trainers.refit(earlier, examples, report)
+    assert isinstance(earlier, Blend)
+    return blend.replace_members(earlier, examples, members.models, report)
 
 
 def _report(name: str, folder: Place) -> Report:
@@ -185,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cut", type=datetime.fromisoformat, required=True, help="first moment not to train on")
     parser.add_argument("--items", type=int, help="version of silver.items, for a model that takes features")
     parser.add_argument("--users", type=int, help="version of silver.users, likewise")
-    parser.add_argument("--judged", type=place_at, help="files of the judged version to refit")
+    parser.add_argument("--earlier", type=place_at, help="files of the model to refit")
     parser.add_argument("--folder", type=place_at, required=True)
     given = parser.parse_args(argv)
     settings = settings_module.load(given.config)
@@ -193,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     group.compression = settings.training.compression
     task = Task(
         Lake(settings.place("lake")), given.version, given.cut, settings.training.seed,
-        FeatureVersions(given.items, given.users), given.judged,
+        FeatureVersions(given.items, given.users), given.earlier,
     )  # fmt: skip
     group.run(lambda: fit(task, ModelSpec(name=given.model, params=given.params), given.folder))
 

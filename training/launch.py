@@ -47,8 +47,8 @@ def training_folder(night: Night, task: Task, spec: ModelSpec) -> Place:
     was killed goes on. Folders of the same model and night for other ones are removed.
     """
     home, code = night.settings.place("home") / "training", code_revision()
-    terms = f"{task.version} {task.cut} {task.judged} {task.features} {code} {night.settings.training!r} {spec!r}"
-    name = f"{night.date}-{'refit-' if task.judged else ''}{spec.name}"
+    terms = f"{task.version} {task.cut} {task.earlier} {task.features} {code} {night.settings.training!r} {spec!r}"
+    name = f"{night.date}-{'refit-' if task.earlier else ''}{spec.name}"
     found = home / f"{name}-{hashlib.sha256(terms.encode()).hexdigest()[:12]}"
     others: list[Place] = list(home.glob(f"{name}-*"))
     for other in others:
@@ -74,22 +74,25 @@ def train_members(
     night: Night, task: Task, spec: ModelSpec, folder: Place, trained: Mapping[str, FittedModel]
 ) -> Members | None:
     """A blend's members, each by a training of its own; None where the blend draws likes at random to weigh them."""
-    if task.judged:
-        params = BlendParams(**read(folder_of(task.judged))[0])
+    if task.earlier:
+        params = BlendParams(**read(folder_of(task.earlier))[0])
         refits = (
-            train(night, replace(task, judged=task.judged / name), ModelSpec(name=name), folder / name)
+            train(night, replace(task, earlier=task.earlier / name), ModelSpec(name=name), folder / name)
             for name in params.names
         )
         return Members(tuple(map(_load, refits)))
     params = BlendParams(**spec.params)
     if not params.held_out_days:
         return None
-    specs = [ModelSpec(name=name, params=params.of(name)) for name in params.names]
-    earlier = replace(task, cut=task.cut - timedelta(days=params.held_out_days))
-    return Members(
-        tuple(_load(_find(trained, one) or train(night, task, one, folder / one.name)) for one in specs),
-        tuple(_load(train(night, earlier, one, folder / f"earlier-{one.name}")) for one in specs),
-    )
+    shorter = replace(task, cut=task.cut - timedelta(days=params.held_out_days))
+    members, earlier = list[Model](), list[Model]()
+    for spec in (ModelSpec(name=name, params=params.of(name)) for name in params.names):
+        first = train(night, shorter, spec, folder / f"earlier-{spec.name}")
+        declared = _find(trained, spec)
+        refit = replace(task, earlier=first.files)
+        members.append(_load(declared or train(night, refit, ModelSpec(name=spec.name), folder / spec.name)))
+        earlier.append(_load(first))
+    return Members(tuple(members), tuple(earlier))
 
 
 def _find(trained: Mapping[str, FittedModel], spec: ModelSpec) -> FittedModel | None:
@@ -107,8 +110,8 @@ def fit_on_ranks(night: Night, task: Task, spec: ModelSpec, folder: Place) -> Fi
     """Train one model in processes of its own, on as many ranks as configured. Raises TrainingError, DataError."""
     training = night.settings.training
     ranks = distributed.configured_ranks(training)
-    if task.judged is not None:
-        task = replace(task, judged=_copy_for_ranks(task.judged, folder))
+    if task.earlier is not None:
+        task = replace(task, earlier=_copy_for_ranks(task.earlier, folder))
     command = rank_command(night.settings, task, spec, folder, ranks)
     environment = distributed.environment(ranks, training)
     where = distributed.describe_devices(ranks)
@@ -136,15 +139,15 @@ def rank_command(settings: Settings, task: Task, spec: ModelSpec, folder: Place,
     given = {
         "config": settings.file, "model": spec.name, "params": json.dumps(spec.params), "version": task.version,
         "cut": task.cut.isoformat(), "items": task.features.items, "users": task.features.users,
-        "judged": task.judged, "folder": folder,
+        "earlier": task.earlier, "folder": folder,
     }  # fmt: skip
     arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
     return distributed.command(ranks, "training.fit", *arguments, settings=settings)
 
 
-def _copy_for_ranks(judged: Place, folder: Place) -> Place:
-    """A judged version's files in the folder of the training: ranks on other machines see no other one."""
-    copy = folder / "judged"
+def _copy_for_ranks(earlier: Place, folder: Place) -> Place:
+    """A model's files in the folder of the training: ranks on other machines see no other one."""
+    copy = folder / "earlier"
     with filled_folder(copy) as files:
-        shutil.copytree(folder_of(judged), files, dirs_exist_ok=True)
+        shutil.copytree(folder_of(earlier), files, dirs_exist_ok=True)
     return copy

@@ -84,7 +84,7 @@ def _extend(night: Night, serving: RegisteredVersion, share: float) -> Extension
     if not isinstance(model, ExtendableModel):
         raise DataError(f"{serving.name} takes no new items")
     version, spec = night.pin(INTERACTIONS), ModelSpec(name=serving.name)
-    task = Task(night.lake, version, night.end, night.settings.training.seed, judged=serving.folder)
+    task = Task(night.lake, version, night.end, night.settings.training.seed, earlier=serving.folder)
     task = replace(task, features=launch.feature_versions(night, [spec]))
     examples = examples_for(task, spec)
     extended = model.extended(examples)

@@ -34,7 +34,7 @@ def record(
         "table": INTERACTIONS.full_name, "table_version": str(task.version), "rows": str(rows),
         "config": night.settings.digest, "run_id": night.run_id, **more,
     }  # fmt: skip
-    run_name = f"{fitted.name} {night.date}{' refit' if task.judged else ''}"
+    run_name = f"{fitted.name} {night.date}{' refit' if task.earlier else ''}"
     with mlflow.start_run(
         experiment_id=registration.experiment_id(night.settings), run_name=run_name, tags=tags
     ) as run:

@@ -87,7 +87,7 @@ def _refit(night: Night, judged: RegisteredVersion) -> Refit:
     """
     spec = ModelSpec(name=judged.name)  # it has its hyper-parameters
     version = night.pin(INTERACTIONS)
-    task = Task(night.lake, version, night.end, night.settings.training.seed, judged=judged.folder)
+    task = Task(night.lake, version, night.end, night.settings.training.seed, earlier=judged.folder)
     task = replace(task, features=launch.feature_versions(night, [spec]))
     folder = launch.training_folder(night, task, spec)
     fitted = launch.train(night, task, spec, folder)

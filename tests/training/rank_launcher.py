@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,15 @@ params = {{ factors = 16, length = 8, epochs = {epochs}, batch = 32, learning_ra
 
 
 @contextmanager
-def training(settings: Settings, ranks: int, folder: Path, prefix: Sequence[str] = ()) -> Iterator[Process]:
+def training(
+    settings: Settings, ranks: int, folder: Path, prefix: Sequence[str] = (), earlier: Path | None = None
+) -> Iterator[Process]:
     """Run a training of the project's sequence model as its own process group; kill what is left of it at the end.
 
-    `prefix` is what stands before the command.
+    `prefix` is what stands before the command. `earlier` are files of a model to refit.
     """
     night = night_of(settings)
-    task = fit.task_of(night, night.lake.version(INTERACTIONS))
+    task = replace(fit.task_of(night, night.lake.version(INTERACTIONS)), earlier=earlier)
     command = [*prefix, *launch.rank_command(settings, task, settings.models[0], folder, ranks)]
     environment = os.environ | distributed.environment(ranks, settings.training) | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(

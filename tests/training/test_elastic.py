@@ -1,5 +1,6 @@
 """Ranks and trainings that SIGKILL ends: checkpoints are not lost, and the model is as good."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.training.rank_launcher import (
 )
 from tests.training.small_project import MakeProject, night_of
 from training import checkpoints, fit
+from training.trainers.sequence import REFIT_SHARE
 
 
 def test_an_interrupted_training_resumes_to_the_weights_of_an_uninterrupted_one(
@@ -63,6 +65,27 @@ def test_ranks_that_were_killed_together_resume_to_the_weights_of_uninterrupted_
     assert "epoch 2," not in output
     assert [one["epoch"] for one in fit.read(tmp_path / "killed").curve] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert_same_weights(tmp_path / "uninterrupted", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_ranks_of_a_refit_that_were_killed_resume_to_the_weights_of_an_undisturbed_one(
+    project: MakeProject, tmp_path: Path
+) -> None:
+    settings = project([sequence_section(epochs=16)], cyclic_likes(users=40))
+    with training(settings, 2, tmp_path / "judged") as first:
+        read_output(first)
+    judged = tmp_path / "judged" / "files"
+    with training(settings, 2, tmp_path / "undisturbed", earlier=judged) as undisturbed:
+        read_output(undisturbed)
+    with training(settings, 2, tmp_path / "killed", earlier=judged) as second:
+        read_output(second, until="epoch 3,")
+        kill(second)
+    with training(settings, 2, tmp_path / "killed", earlier=judged) as third:
+        output = read_output(third)
+    assert "epoch 2," not in output
+    epochs = math.ceil(REFIT_SHARE * 16)
+    assert [one["epoch"] for one in fit.read(tmp_path / "killed").curve] == list(range(1, epochs + 1))
+    assert_same_weights(tmp_path / "undisturbed", tmp_path / "killed")
 
 
 def assert_same_weights(one: Path, other: Path) -> None:

@@ -1,5 +1,6 @@
 """The refit of gate 2's winner serves; the judged version is what later challengers are compared with."""
 
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -126,7 +127,8 @@ def test_a_gate_that_runs_again_makes_no_second_refit(project: MakeProject, trac
 def test_a_refit_that_does_not_agree_with_the_judged_version_does_not_serve(
     project: MakeProject, tracked: Track, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gate = run_training(make(project, tracked, SEQUENCE, "min_refit_agreement = 1"))
+    fast = SEQUENCE.replace("epochs = 1", "epochs = 9, learning_rate = 0.1")
+    gate = run_training(make(project, tracked, fast, "min_refit_agreement = 1"))
     assert (gate.tags["verdict"], gate.tags["model_version"]) == ("promoted version 1", "1")
     check = refit_check(gate)
     assert (check["passed"], check["severity"]) == (False, "warn")
@@ -207,6 +209,16 @@ def test_a_blend_takes_a_declared_model_as_its_member_and_trains_each_by_its_own
     assert {"a-new", "b-new"} <= set(again.model.item_ids)
 
 
+def test_a_member_that_is_no_model_of_its_own_goes_on_from_its_training_without_the_held_out_days(
+    project: MakeProject, tracked: Track, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = make(project, tracked, BLEND.replace('"sequence.epochs" = 1', '"sequence.epochs" = 4'))
+    run_training(settings)
+    epochs = re.findall(r"sequence: epoch (\d)", capfd.readouterr().out)
+    assert "".join(epochs) == "1234" + "12" + "12"  # without these days, the judged one, the refit
+    assert serving(settings).tags[REFIT_OF] == "1"
+
+
 def test_a_blend_keeps_the_weights_that_held_out_likes_chose() -> None:
     judged = fitted("blend", EXAMPLES, members="item_to_item, popularity", held_out_days=0)
     again = trainers.refit(judged, EXAMPLES)
@@ -216,7 +228,7 @@ def test_a_blend_keeps_the_weights_that_held_out_likes_chose() -> None:
     assert [member.name for member in again.members] == ["item_to_item", "popularity"]
 
 
-@pytest.mark.parametrize("name", [name for name in models.names() if name != "blend"])
+@pytest.mark.parametrize("name", [name for name in models.names() if name not in ("blend", "sequence")])
 def test_a_refit_on_the_same_examples_is_the_same_model(name: str) -> None:
     judged = fitted(name, EXAMPLES)
     again = trainers.refit(judged, EXAMPLES)

@@ -1,16 +1,21 @@
 """Training the sequence model: its loss against torch's, sampled against full, bfloat16 against float32."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from models.base import FactorModel, Histories
-from models.sequence import SequenceParams, new_network
+from models.base import Examples, FactorModel, Histories
+from models.recommend import scores
+from models.sequence import Sequence, SequenceParams, new_network
 from models.sequence_network import Network
 from nightloom.topk import topk
-from tests.models.checkerboard import PARAMS, checkerboard
+from tests.models.checkerboard import PARAMS, checkerboard, trained
 from training import trainers
+from training.trainers.sequence import REFIT_SHARE
 from training.trainers.sequence_batches import batches
 from training.trainers.sequence_loss import candidates, weighted_cross_entropy
 
@@ -113,3 +118,36 @@ def test_each_other_way_of_training_learns_the_checkerboard_too(more: dict[str, 
         model.encode(newcomer), model.items_ID, 3, bias_I=model.bias_I, seen=(newcomer.indptr, newcomer.items)
     )
     assert set(ids[0].tolist()) == {3, 7, 11}
+
+
+def with_a_new_item(known: Examples) -> Examples:
+    """Item `a`, first in the order of items, is the last like of every even user."""
+    events, evens = known.histories, np.arange(0, len(known.histories), 2)
+    histories = Histories.from_events(
+        len(events), np.append(events.rows_N, evens), np.append(events.items + 1, 0 * evens).astype(np.int32),
+        np.ones(len(events.items) + len(evens), np.float32), np.append(events.times, known.cut - 1 + 0 * evens),
+    )  # fmt: skip
+    return replace(known, item_ids=np.append("a", known.item_ids), histories=histories)
+
+
+def test_a_refit_goes_on_from_the_judged_weights_in_fewer_epochs_and_learns_a_new_item() -> None:
+    judged, epochs = trained("sequence"), list[int]()
+    examples = with_a_new_item(checkerboard())
+    refit = trainers.refit(judged, examples, lambda epoch, _: epochs.append(epoch))
+    assert isinstance(judged, Sequence)
+    assert isinstance(refit, Sequence)
+    assert len(epochs) == math.ceil(REFIT_SHARE * judged.params.epochs)
+    assert refit.params == judged.params
+    scratch = trainers.fit("sequence", examples, judged.params.model_dump())
+    assert isinstance(scratch, Sequence)
+    changes = [np.abs(model.items_ID[1:] - judged.items_ID).mean() for model in (refit, scratch)]
+    assert changes[0] < changes[1] / 2
+    scores_BI = scores(refit, examples.histories)
+    ranks_B = (scores_BI > scores_BI[:, :1]).sum(axis=1)
+    assert ranks_B[::2].max() < ranks_B[1::2].min()
+
+
+def test_a_refit_repeats_bit_for_bit() -> None:
+    judged, examples = trained("sequence"), with_a_new_item(checkerboard())
+    one, other = (trainers.refit(judged, examples) for _ in range(2))
+    np.testing.assert_array_equal(scores(one, examples.histories), scores(other, examples.histories))

@@ -12,15 +12,16 @@ import pytest
 
 import models
 from models import registry
-from models.blend import Blend
-from models.sequence import Sequence
+from models.blend import Blend, BlendParams
+from models.recommend import scores
 from nightloom.contracts import INTERACTIONS, STAGES
 from nightloom.errors import SettingsError
 from nightloom.night.context import NothingToDo
 from nightloom.places import folder_of
 from nightloom.settings import Settings
 from tests.training.small_project import MakeProject, Track, event, night_of
-from training import distributed, fit, launch, registration, train
+from training import distributed, fit, launch, registration, train, trainers
+from training.trainers.blend import hold_out
 
 # Warnings are errors here, but MLflow's own are not ours to mend.
 pytestmark = [
@@ -140,29 +141,24 @@ def assert_serves_without_checkout(settings: Settings, version: str) -> None:
 
 OF_SEQUENCES = """
 [[models]]
-name = "sequence"
-params = { factors = 4, epochs = 2 }
-
-[[models]]
 name = "blend"
 params = { members = "popularity, sequence", held_out_days = 0, "sequence.factors" = 4, "sequence.epochs" = 2 }
 """
 
 
-def test_a_member_of_a_blend_is_trained_again_on_all_data(project: MakeProject, tmp_path: Path) -> None:
+def test_a_member_of_a_blend_is_refitted_on_all_data(project: MakeProject, tmp_path: Path) -> None:
     rows = [
         event(f"u{user}", f"i{item}", 5 + item / 100) for user in range(12) for item in range(8) if (user + item) % 4
     ]
     night = night_of(project([OF_SEQUENCES], rows))
     task = fit.task_of(night, night.lake.version(INTERACTIONS))
-    single, blend = (
-        models.load(folder_of(fit.fit(task, spec, tmp_path / spec.name).files)) for spec in night.settings.models
-    )  # fmt: skip
-    assert isinstance(single, Sequence)
+    (spec,) = night.settings.models
+    blend = models.load(folder_of(fit.fit(task, spec, tmp_path / spec.name).files))
+    examples, params = fit.examples_for(task, spec), BlendParams(**spec.params)
+    earlier = trainers.fit("sequence", hold_out(examples, params).earlier, params.of("sequence"))
+    refit = trainers.refit(earlier, examples)
     assert isinstance(blend, Blend)
-    member = blend.members[1]
-    assert isinstance(member, Sequence)
-    np.testing.assert_array_equal(member.items_ID, single.items_ID)
+    np.testing.assert_array_equal(scores(blend.members[1], examples.histories), scores(refit, examples.histories))
 
 
 @pytest.mark.parametrize(

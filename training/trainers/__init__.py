@@ -18,15 +18,15 @@ def fit(name: str, examples: Examples, params: Mapping[str, Any], report: Report
     return trained
 
 
-def refit(judged: Model, examples: Examples, report: Report = no_report) -> Model:
-    """Train a judged model again on more examples, with its hyper-parameters.
+def refit(earlier: Model, examples: Examples, report: Report = no_report) -> Model:
+    """Train a model again on more examples, with its hyper-parameters.
 
-    A trainer with a refit() of its own keeps more of it: what it learnt from likes that it held out.
+    A trainer with a refit() of its own keeps more of it: its weights, or what it learnt from likes that it held out.
     """
-    owner = _owner(judged.name)
+    owner = _owner(earlier.name)
     if not hasattr(owner, "refit"):
-        return fit(judged.name, examples, judged.params.model_dump(), report)
-    trained: Model = owner.refit(judged, examples, report)
+        return fit(earlier.name, examples, earlier.params.model_dump(), report)
+    trained: Model = owner.refit(earlier, examples, report)
     return trained
 
 

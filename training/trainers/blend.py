@@ -1,7 +1,8 @@
 """Training a blend: its members, and the weights that make the lists of later days best.
 
-Members are trained twice: without the latest likes, and on everything. The weights are moved, one at a time, as long as
-the lists that the first ones give to the users of these likes become better (NDCG). The second ones get the weights.
+Members are trained twice: without the latest likes, and from there on everything. The weights are moved, one at a time,
+as long as the lists that the first ones give to the users of these likes become better (NDCG). The second ones get the
+weights.
 Shapes: B users of a block, I items, M members, T validation users, C candidates of a user, K list length, V changes.
 """
 
@@ -50,13 +51,9 @@ class Members:
 def fit(examples: Examples, params: BlendParams, report: Report) -> Blend:
     """Reports the NDCG of the likes held out, and each member's weight."""
     validation = hold_out(examples, params)
-    earlier = fit_members(validation.earlier, params)
-    return _weigh(examples, params, validation, Members(fit_members(examples, params), earlier), report)
-
-
-def fit_members(examples: Examples, params: BlendParams) -> tuple[Model, ...]:
-    """One after another, in this process."""
-    return tuple(trainers.fit(name, examples, params.of(name), no_report) for name in params.names)
+    earlier = tuple(trainers.fit(name, validation.earlier, params.of(name), no_report) for name in params.names)
+    members = tuple(trainers.refit(member, examples) for member in earlier)
+    return _weigh(examples, params, validation, Members(members, earlier), report)
 
 
 def combine(examples: Examples, params: BlendParams, members: Members, report: Report) -> Blend:

@@ -1,12 +1,13 @@
 """The training script of the sequence model: one process or many ranks, CPU or GPU, the same lines."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.base import Examples, Report
+from models.base import Examples, Report, Strings, item_index
 from models.sequence import Sequence, SequenceParams, new_network
 from models.sequence_network import Network
 from training import distributed
@@ -17,29 +18,55 @@ from training.trainers.sequence_loss import weighted_cross_entropy
 PIECE = {"cpu": 16, "cuda": 1_000_000}
 """Users that go through the network together; on a CPU so few that the data between two layers stay in the cache."""
 
+REFIT_SHARE = 1 / 2
+"""Of a training's epochs: a refit begins with trained weights. With a third, lists of fast growing data were worse."""
+
 
 def fit(examples: Examples, params: SequenceParams, report: Report) -> Sequence:
     """Train on all ranks of the group this process is in, each on its own users. Every rank gets the same model.
 
     Reports `loss`, the mean cross-entropy of a target, and `learning_rate`.
     """
+    torch.manual_seed(examples.seed)
+    return _train(new_network(len(examples.item_ids), params), examples, params, params.epochs, report)
+
+
+def refit(earlier: Sequence, examples: Examples, report: Report, share: float = REFIT_SHARE) -> Sequence:
+    """Train a network further on more examples, for a share of its epochs. Reports as fit() does."""
+    torch.manual_seed(examples.seed)
+    network = new_network(len(examples.item_ids), earlier.params)
+    network.set_arrays(_known_weights(earlier, network, examples.item_ids))
+    return _train(network, examples, earlier.params, math.ceil(share * earlier.params.epochs), report)
+
+
+def _known_weights(earlier: Sequence, new: Network, item_ids: Strings) -> dict[str, NDArray[Any]]:
+    """The earlier weights; items that it does not know have those of the new network, whose items are `item_ids`."""
+    arrays, fresh = earlier.network.arrays(), new.arrays()
+    index = item_index(earlier.item_ids, item_ids)
+    known, rows = np.flatnonzero(index >= 0), index[index >= 0]
+    items_ID, bias_I = fresh["items.weight"], fresh["bias"]
+    items_ID[rows], bias_I[rows] = arrays["items.weight"][known], arrays["bias"][known]
+    items_ID[-1] = arrays["items.weight"][-1]  # the start token
+    return {**arrays, "items.weight": items_ID, "bias": bias_I, "popular_I": fresh["popular_I"]}
+
+
+def _train(network: Network, examples: Examples, params: SequenceParams, epochs: int, report: Report) -> Sequence:
     group = distributed.group()
     device = group.device
     bfloat16 = params.precision == "bfloat16" or (params.precision == "auto" and device.type == "cuda")
     items = len(examples.item_ids)
-    torch.manual_seed(examples.seed)
-    network = new_network(items, params).to(device)
+    network = network.to(device)
     starts, popular_PI = np.empty(0, np.int64), None
     if params.popularity:
         starts, popular = popularity_by_period(examples, params.popularity_half_life_days, group)
         popular_PI = torch.from_numpy(popular).to(device)
         network.popular_I = popular_PI[-1].clone()
     steps_an_epoch = steps_of_an_epoch(examples.histories, params, group)
-    steps = params.epochs * steps_an_epoch
+    steps = epochs * steps_an_epoch
     optimizers = [group.optimizer(adam, network) for adam in adams(network, params)]
     done = group.resume(network, *optimizers)
     step = done * steps_an_epoch
-    for epoch in range(done + 1, params.epochs + 1):
+    for epoch in range(done + 1, epochs + 1):
         network.train()
         losses = []
         rng = np.random.default_rng((examples.seed, epoch, group.rank))
