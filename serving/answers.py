@@ -7,10 +7,10 @@ item's id and title is cached.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from json.encoder import encode_basestring as _json
 from time import time
 from typing import Any, NamedTuple
 
@@ -30,6 +30,10 @@ MAX_CACHED_PREFIXES = 200_000
 
 class BadRequestError(NightloomError):
     """A request with an impossible parameter. The message is for the reader."""
+
+
+ItemTexts = tuple[Sequence[str], Sequence[bytes], bytes]
+"""Items of one list, the JSON of their scores, and what follows each score in the JSON."""
 
 
 class ListAnswer(NamedTuple):
@@ -62,33 +66,6 @@ def recommendations(
         chain = _chain(snapshot, "live", live, selection.segments)
         return _answer(snapshot, f'{{"user":{_json(user)}', chain, selection, stale, *named)
     return _personal(snapshot, user, snapshot.get("users", user), selection, stale)
-
-
-def plain_recommendations(snapshot: Snapshot, user: str, hidden: frozenset[str]) -> ListAnswer | None:
-    """What recommendations() gives for a request without parameters, in less time.
-
-    None where that is more than the first items of the user's own list. `hidden` are items that no answer has.
-    """
-    row, k = snapshot.get("users", user), snapshot.meta["k"]
-    if row is None or len(row["items"]) < k or not hidden.isdisjoint(row["items"]):
-        return None
-    items, place = row["items"], k
-    if len(items) == k and (place := _place_after(snapshot, items, hidden)) is None:
-        following = "null"
-    else:
-        following = f'"{Page(snapshot.key, place, list_digest("users", user, (), len(items)))}"'
-    text = _items(snapshot, [Picked(items[:k], row["scores"][:k], Link("personal", row))])
-    return _list_answer(snapshot, f'{{"user":{_json(user)}', text, "personal", row, False, following)
-
-
-def _place_after(snapshot: Snapshot, items: list[str], hidden: frozenset[str]) -> int | None:
-    """The place of the first popular item that is not among a user's."""
-    if len(items) < snapshot.meta["stored"]:
-        return None
-    popular = snapshot.get("popular", EVERYBODY) or {"items": []}
-    left = (place for place, item in enumerate(popular["items"]) if item not in items and item not in hidden)
-    found = next(left, None)
-    return None if found is None else len(items) + found
 
 
 def many_recommendations(
@@ -163,49 +140,52 @@ def _answer(
     picked, place = select(snapshot, chain, selection)
     first = picked[0].link if picked else Link("popular", {})
     following = "null" if place is None else f'"{Page(snapshot.key, place, list_digest(*named))}"'
-    return _list_answer(snapshot, start, _items(snapshot, picked), first.source, first.row, stale, following)
+    generated_at = first.row.get("generated_at", snapshot.meta["generated_at"])
+    origin = generated_at, first.row.get("model_version", snapshot.meta["model_version"]), first.source
+    listed = items_json(snapshot, [_texts(each, named=len(picked) > 1) for each in picked])
+    parts = start.encode("utf8", "replace"), listed, end_json(snapshot, origin, stale), following.encode()
+    return ListAnswer(b'%b,"items":[%b%b%b' % parts, snapshot.version, generated_at, first.source, stale)
 
 
-def _list_answer(
-    snapshot: Snapshot, start: str, items: bytes, source: str, row: dict[str, Any], stale: bool, following: str
-) -> ListAnswer:
-    """`source` and `row` are of the list with the first item, `following` is JSON."""
-    generated_at = row.get("generated_at", snapshot.meta["generated_at"])
-    model = row.get("model_version", snapshot.meta["model_version"])
-    end = (
-        f'],"slate_version":"v{snapshot.version:06d}","model_version":"{model}","generated_at":"{generated_at}",'
-        f'"source":"{source}","stale":{"true" if stale else "false"},"next":{following}'
+def end_json(snapshot: Snapshot, origin: tuple[str, str, str], stale: bool) -> bytes:
+    """What is between items and next page. `origin`: generated at, model version, source, of the first item."""
+    generated_at, model, source = origin
+    text = (
+        f'],"slate_version":"{snapshot.name}","model_version":"{model}","generated_at":"{generated_at}",'
+        f'"source":"{source}","stale":{"true" if stale else "false"},"next":'
     )
-    content = b'%b,"items":[%b%b' % (start.encode("utf8", "replace"), items, end.encode("utf8", "replace"))
-    return ListAnswer(content, snapshot.version, generated_at, source, stale)
+    return text.encode("utf8", "replace")
 
 
-def _items(snapshot: Snapshot, picked: list[Picked]) -> bytes:
-    """The JSON of items, each with its source where they are from several lists."""
+def _texts(picked: Picked, named: bool) -> ItemTexts:
+    """`named` adds the source to each item."""
+    end = b',"source":"%b"' % picked.link.source.encode() if named else b""
+    return picked.items, _encode(picked.scores)[1:-1].split(b","), end
+
+
+def items_json(snapshot: Snapshot, lists: list[ItemTexts]) -> bytes:
+    """The JSON of the items of lists."""
+    parts = list[bytes]()
     try:
-        return b",".join([_items_of(snapshot, each, named=len(picked) > 1) for each in picked])
+        for items, scores, end in lists:
+            of_list = [end] * (3 * len(items))
+            of_list[::3] = map(snapshot.prefixes.__getitem__, items)
+            of_list[1::3] = scores
+            parts += of_list
     except KeyError:
-        _fetch_prefixes(snapshot, [item for each in picked for item in each.items])
-        return _items(snapshot, picked)
-
-
-def _items_of(snapshot: Snapshot, picked: Picked, named: bool) -> bytes:
-    """The JSON of items of one list. `named` adds its source. Raises KeyError."""
-    prefixes, scores = snapshot.prefixes, _encode(picked.scores)[1:-1].split(b",")
-    end = b',"source":"%b"}' % picked.link.source.encode() if named else b"}"
-    texts = [prefixes[item] + score for item, score in zip(picked.items, scores, strict=True)]
-    return (end + b",").join(texts) + end
+        _fetch_prefixes(snapshot, [item for items, _, _ in lists for item in items])
+        return items_json(snapshot, lists)
+    return b"%b}" % b"".join(parts)[2:] if parts else b""
 
 
 def _fetch_prefixes(snapshot: Snapshot, items: list[str]) -> None:
-    """Cache `{"item_id":..,"title":..,"score":` of items; the titles are fetched together."""
+    """Cache `},{"item_id":..,"title":..,"score":` of items; the titles are fetched together."""
     if len(snapshot.prefixes) >= MAX_CACHED_PREFIXES:
         snapshot.prefixes = {}
     missing = [item for item in items if item not in snapshot.prefixes]
     for item, title in zip(missing, snapshot.titles(missing), strict=True):
-        text = f'{{"item_id":{_json(item)},"title":{_json(title)},"score":'
+        text = f'}},{{"item_id":{_json(item)},"title":{_json(title)},"score":'
         snapshot.prefixes[item] = text.encode("utf8", "replace")
 
 
-_json = json.JSONEncoder(ensure_ascii=False).encode
 _encode = msgspec.json.Encoder().encode

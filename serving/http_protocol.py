@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with bounds: JSON errors for what no app sees, slow heads end, idle connections drain.
 
-A plain GET of a user's list is answered here, by serving/direct_lists.py.
+A plain GET of a user's list is answered here, by serving/direct_lists.py. A client's header lines are the same bytes in
+each request, so the parser sees them once: a later request that differs in its user alone is compared with them.
 
 Used by `nightloom serve`.
 """
@@ -8,6 +9,7 @@ Used by `nightloom serve`.
 from __future__ import annotations
 
 import http
+import math
 import secrets
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serving.web.errors import error_body
 
 if TYPE_CHECKING:
-    from serving.direct_lists import DirectLists
+    from serving.direct_lists import Caller, DirectLists
 
 MAX_URL_BYTES = 32 << 10
 MAX_HEADER_BYTES = 32 << 10
@@ -30,7 +32,10 @@ that is on its way."""
 LINGER_SECONDS = 1
 DIRECT_LISTS = "direct_lists"
 """The app's DirectLists in the state of its lifespan."""
-OK = b"HTTP/1.1 200 OK\r\n"
+FIRST, LAST = b"GET ", b" HTTP/1.1\r\n"
+"""What is before and after the URL in the first line of a plain request."""
+MAX_REPEATED_BYTES = 4 << 10
+"""Longer header lines are parsed each time."""
 
 
 class JsonHttpProtocol(HttpToolsProtocol):
@@ -44,16 +49,30 @@ class JsonHttpProtocol(HttpToolsProtocol):
     _refused = False
     _answered = False
     """Whether the last request was answered without the app."""
+    _messages = 0
+    """How many requests the parser saw begin in the bytes that came last."""
+    _between = True
+    """Whether the parser waits for the first byte of a request."""
+    _caller: Caller | None = None
+    """Of the last request."""
+    _repeated: tuple[bytes, Caller] | None = None
+    """What followed the URL of a plain request, to its last byte, and what the parser found in its header lines."""
+    _used_at = -math.inf
+    """When the last request came that did not go through the parser, by the loop's clock."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]  # as uvicorn types it
         super().connection_made(transport)
+        self._lists: DirectLists | None = self.app_state.get(DIRECT_LISTS)
         self._close_when_idle(self.timeout_keep_alive)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._refused or self._answer_repeated(data):
             return
+        self._messages, whole = 0, self._between
         super().data_received(data)
         if self._answered:
+            if whole and self._messages == 1:
+                self._remember(data)
             self._answered = False
             self._close_when_idle(self.timeout_keep_alive)
         if self._in_head and self._late is None and not self._refused:
@@ -62,6 +81,7 @@ class JsonHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
+        self._messages, self._between = self._messages + 1, False
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -86,25 +106,56 @@ class JsonHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        self._between = not self.parser.should_upgrade()
         if not self._answered:
             super().on_message_complete()
 
+    def _answer_repeated(self, data: bytes) -> bool:
+        """Whether the data is one plain request, whose header lines are those of an earlier one, and was answered."""
+        if self._repeated is None or not self._between or not self._may_answer():
+            return False
+        end, caller = self._repeated
+        if not data.startswith(FIRST) or not data.endswith(end):
+            return False
+        assert self._lists is not None  # who has answered before
+        user = self._lists.user_of(data[len(FIRST) : -len(end)])
+        if user is None:
+            return False
+        if (found := self._lists.response(user, caller, self.server_state.default_headers)) is None:
+            return False
+        self._used_at = self.loop.time()
+        self.transport.write(found)
+        self.server_state.total_requests += 1
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the header lines of the request that was just answered, if the data is that request and nothing else."""
+        start = b"%b%b%b" % (FIRST, self.url, LAST)
+        whole = data.startswith(start) and data.find(b"\r\n\r\n") == len(data) - 4
+        end = data[len(start) - len(LAST) :]
+        if whole and len(end) <= MAX_REPEATED_BYTES and self._caller is not None:
+            self._repeated = end, self._caller
+
+    def _may_answer(self) -> bool:
+        """Whether an answer can be sent now without the app."""
+        if self._draining or self.flow.write_paused:
+            return False
+        return self.cycle is None or self.cycle.response_complete
+
     def _answer_directly(self) -> bool:
         """Whether the request is answered, without the app."""
-        self._answered = False
-        lists: DirectLists | None = self.app_state.get(DIRECT_LISTS)
-        parser, cycle = self.parser, self.cycle
-        if lists is None or self._draining or parser.get_method() != b"GET" or self.flow.write_paused:
+        self._answered, parser = False, self.parser
+        if self._lists is None or parser.get_method() != b"GET" or not self._may_answer():
             return False
-        if (cycle is not None and not cycle.response_complete) or not parser.should_keep_alive():
+        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return False
-        if parser.get_http_version() != "1.1":
+        user, self._caller = self._lists.user_of(self.url), self._lists.caller_of(self.headers, self.server)
+        if user is None or self._caller is None:
             return False
-        found = lists.response(self.url, self.headers, self.server)
+        found = self._lists.response(user, self._caller, self.server_state.default_headers)
         if found is None:
             return False
-        own = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
-        self.transport.write(OK + own + found)
+        self.transport.write(found)
         self.server_state.total_requests += 1
         self._answered = True
         return True
@@ -141,8 +192,15 @@ class JsonHttpProtocol(HttpToolsProtocol):
         self._refused = True
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
+    def timeout_keep_alive_handler(self) -> None:
+        left = self._used_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0 and not self._draining:
+            self._close_when_idle(left)
+        else:
+            super().timeout_keep_alive_handler()
+
     def _close_when_idle(self, seconds: float) -> None:
-        """data_received() of uvicorn cancels this."""
+        """data_received() of uvicorn cancels this; a request that does not reach it is seen when the time is over."""
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _refuse(self, status: int, code: str, message: str) -> None:

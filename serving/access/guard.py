@@ -110,9 +110,9 @@ class Guard:
             return Refusal(404, "not_found", f"{scope['path']} is not answered here", {})
         if self._rule.scope is None or self._access.trusts_address(self._rule.group, server[0]):
             return None
-        return self._check(scope, Headers(scope=scope))
+        return self._check(scope)
 
-    def _check(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _check(self, scope: Scope) -> Refusal | None:
         """Find out who asks, and put it into the request as `user` and `auth`."""
         ring, needed = self._access.keys.ring, self._rule.scope
         assert needed is not None
@@ -120,8 +120,8 @@ class Guard:
             return _unknown_keys()
         if self._access.keys.open:
             scope["user"], scope["auth"] = ANYBODY, EVERYTHING
-            return self._check_without_keys(scope, headers)
-        key, refusal = self._identify(scope, headers, ring, now())
+            return self._check_without_keys(scope)
+        key, refusal = self._identify(scope, Headers(scope=scope), ring, now())
         if key is None:
             return refusal
         if needed not in key.scopes:
@@ -150,12 +150,13 @@ class Guard:
             return None, _cross_site()
         return key, None
 
-    def _check_without_keys(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _check_without_keys(self, scope: Scope) -> Refusal | None:
         """While there is no key: other sites in this machine's browser may neither change nor read what is personal."""
-        if scope["method"] not in SAFE_METHODS and not is_from_here(headers, proof=False):
+        if scope["method"] not in SAFE_METHODS and not is_from_here(Headers(scope=scope), proof=False):
             return _cross_site()
-        anywhere = self._access.settings.serving.without_keys == "anywhere"
-        if anywhere or self._rule.scope is keys.Scope.READ or _names_this_machine(headers.get("host", "")):
+        if self._rule.scope is keys.Scope.READ or self._access.settings.serving.without_keys == "anywhere":
+            return None
+        if _names_this_machine(Headers(scope=scope).get("host", "")):
             return None
         message = "while no key exists, only this machine is answered, by the name localhost or by an address"
         return Refusal(403, "wrong_host", message, {})

@@ -139,16 +139,20 @@ class LmdbVersion:
             with self._env.begin() as txn:
                 kinds = [kind for kind in KINDS if txn.get(kind.encode()) is not None]
             self._databases = {kind: self._env.open_db(kind.encode(), create=False) for kind in kinds}
+        self._idle: dict[str, list[lmdb.Transaction[bytes]]] = {kind: [] for kind in kinds}
+        """Transactions that no thread uses: the version never changes, and a new one takes as long as the read."""
 
     def get(self, kind: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        if kind not in self._databases:
+        if (idle := self._idle.get(kind)) is None:
             return [None] * len(keys)
         self.file.check()
         try:  # a context manager would take as long as the read
-            with self._env.begin(db=self._databases[kind]) as txn:
-                return [txn.get(key) for key in keys]
+            txn = idle.pop() if idle else self._env.begin(db=self._databases[kind])
+            found = [txn.get(key) for key in keys]
         except lmdb.Error as error:
             raise damaged(self.file.path, error) from None
+        idle.append(txn)
+        return found
 
     def scan(self, kind: str) -> Iterator[pa.RecordBatch]:
         if kind in self._databases:

@@ -48,7 +48,7 @@ class Snapshot:
         self.push, self.version, self.key = push, push.version, key_of(push)
         self.meta: dict[str, Any] = push.facts
         self._stored, self._kept, self._store = stored, kept, store
-        self._stamp = version_stamp(push.version).encode()
+        self._stamp, self.name = version_stamp(push.version).encode(), version_name(push.version)
         self.survives_pruning = stored.survives_pruning
         self.prefixes: dict[str, bytes] = {}
         self.facts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
@@ -115,6 +115,11 @@ class Snapshot:
         if kind not in PERSONAL:  # what could not be parsed was not reached: no damaged row is kept
             self._kept.keep(kind, (key,), (value,))
         return row
+
+    def value(self, kind: str, key: bytes) -> bytes | None:
+        """The bytes of a personal row. None also for one that only get() can tell more about."""
+        (value,) = self._stored.get(kind, (key,))
+        return value if value is not None and value.startswith(self._stamp) else None
 
     def get_many(self, kind: str, texts: Sequence[str]) -> list[dict[str, Any] | None]:
         """Several values at once: one round trip to a remote store."""
