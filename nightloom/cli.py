@@ -31,7 +31,7 @@ WORDS = {
     "block": ("serving.overlay_commands:block", "Items that leave every answer within two seconds, until unblocked."),
     "unblock": ("serving.overlay_commands:unblock", "Let blocked items back into the lists."),
     "stock": ("serving.overlay_commands:stock", "Items that are out of stock: no answer has them."),
-    "serve": ("serving.commands:serve", "The API and the console."),
+    "serve": ("serving.serve_command:serve", "The API and the console."),
     "keys": ("serving.access.key_commands:keys", "Who may ask the API what: create, list, revoke, rotate."),
     "function": ("serving.function_export:function_command", "Export the model and rules for a serverless function."),
     "quarantine": (

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nightloom.errors import NightloomError, printable
-from nightloom.lake import now
 from nightloom.places import Place, place_at
 from nightloom.settings import Settings
 from nightloom.settings.sources import Source
+from nightloom.values import now
 
 KNOWN_SECONDS = 3600
 """An event that comes again within this time is not stored again. Later, silver.interactions still counts it once."""

@@ -25,9 +25,9 @@ from starlette.types import ASGIApp
 from nightloom import __version__
 from nightloom import settings as settings_module
 from nightloom.errors import NightloomError, StoreError, UnknownUserError
-from nightloom.lake import now
 from nightloom.night.context import end_of
 from nightloom.settings import Settings
+from nightloom.values import now
 from serving import console
 from serving.access import sign_in
 from serving.access.guard import Access

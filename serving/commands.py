@@ -1,4 +1,4 @@
-"""`nightloom recommend`, `explain`, `serve`: the published lists for a person at a terminal."""
+"""`nightloom recommend` and `explain`: the published lists for a person at a terminal."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from rich.table import Table
 from nightloom import settings as settings_module
 from nightloom.lake import as_json
 from nightloom.terminal import screen
-from serving import answers, listeners
+from serving import answers
 from serving.explain import Explanation
-from serving.listeners import ServeError
 from serving.rule_attribution import Attribution
 from serving.selection import Selection
 from serving.stores import open_store, overlay
 from serving.stores.pushes import version_name
 from serving.stores.reader import Reader
-
-STARTUP_FAILURE = 3
-"""Exit code of a worker of uvicorn that did not start."""
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the 60 s after which load balancers close an idle connection: the side that sends should close it."""
-STOP_SECONDS = 20
-"""The longest time that a server which stops waits for its open requests."""
 
 
 @click.command()
@@ -132,42 +124,3 @@ def _format_event(event: str, value: float | None) -> str:
 
 def _format_versions(named: dict[str, int]) -> str:
     return " ".join(f"{name}@{version}" for name, version in named.items()) or "nothing"
-
-
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
-def serve(host: str, port: int, workers: int) -> None:
-    """The API and the console. [serving] of nightloom.toml may bind a part of them to another address."""
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
-    from serving.metrics.counters import shared_counters
-    from serving.web.logs import LOGGING
-
-    settings = settings_module.load(reach=False)  # a wrong nightloom.toml is reported here, not by each worker
-    sockets = listeners.open_sockets(settings, host, port)
-    for line in listeners.describe_addresses(settings, sockets):
-        click.echo(line)
-    config = uvicorn.Config(
-        "serving.api:from_config", factory=True, workers=workers, ws="none",
-        http="serving.http_protocol:JsonHttpProtocol", log_config=LOGGING, access_log=False, server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
-    )  # fmt: skip
-    try:
-        with shared_counters():
-            if workers == 1:
-                server = uvicorn.Server(config)
-                server.run(sockets)
-                started = server.started
-            else:
-                supervisor = Multiprocess(config, sockets)
-                supervisor.run()
-                started = all(each.exitcode != STARTUP_FAILURE for each in supervisor.processes)
-    except KeyboardInterrupt:
-        return
-    except SystemExit as end:  # uvicorn's own code for a server that did not start is 3, that of a closed gate here
-        started = not end.code
-    if not started:
-        raise ServeError("the server did not start; what it says of it is above")

@@ -54,6 +54,11 @@ class Table:
         return f"{self.layer}.{self.name}"
 
     @property
+    def folder(self) -> str:
+        """Path below the lake."""
+        return f"{self.layer}/{self.name}"
+
+    @property
     def partition(self) -> str | None:
         """Partition column of the files: a night, week or month has many rows, a day has few."""
         return None if self.period == "day" else self.period

@@ -8,5 +8,5 @@ from nightloom.lake.schemas import arrow as arrow
 from nightloom.lake.schemas import arrow_schema as arrow_schema
 from nightloom.lake.schemas import arrow_type as arrow_type
 from nightloom.lake.schemas import properties as properties
-from nightloom.lake.values import as_json as as_json
-from nightloom.lake.values import now as now
+from nightloom.values import as_json as as_json
+from nightloom.values import now as now

@@ -37,7 +37,7 @@ class Lake:
 
     def place(self, table: Table) -> Place:
         """Where the table is; it need not exist."""
-        return self.root / table.layer / table.name
+        return self.root / table.folder
 
     def path(self, table: Table) -> str:
         """The same as text, for libraries."""

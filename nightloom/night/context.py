@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from nightloom.contracts import Table
 from nightloom.errors import ExitCode, NightloomError
-from nightloom.lake import Lake
 from nightloom.settings import Settings
+
+if TYPE_CHECKING:
+    from nightloom.lake import Lake
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Night:
 
     @property
     def lake(self) -> Lake:
+        from nightloom.lake import Lake  # deltalake and Arrow: a server of lists needs neither
+
         return Lake(self.settings.place("lake"))
 
     @property

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nightloom.contracts import GATES, STAGES, Table
-from nightloom.lake import Lake
 from nightloom.literals import one_of
 from nightloom.night import stages
 from nightloom.night.stages import Stage
+
+if TYPE_CHECKING:
+    from nightloom.lake import Lake
 
 Status = Literal["ok", "skipped", "closed", "failed"]
 OK: tuple[Status, ...] = ("ok",)

@@ -19,8 +19,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nightloom.lake import now
 from nightloom.settings import Settings
+from nightloom.values import now
 from serving.access import keys, policy
 from serving.access.keys import Key, KeyRing
 from serving.access.limits import Limits

@@ -22,9 +22,9 @@ from typing import NamedTuple
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from nightloom.errors import ConcurrentRunError, NightloomError, printable
-from nightloom.lake import now
 from nightloom.places import Place, lock, replacement
 from nightloom.section import join_names
+from nightloom.values import now
 
 FILE = "keys.json"
 PREFIX = "nightloom"

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from nightloom.lake import now
 from nightloom.pages.html import render
+from nightloom.values import now
 from serving.access.guard import Access, is_from_here
 from serving.access.keys import Scope
 from serving.access.sessions import COOKIE, LENGTH, begin_session

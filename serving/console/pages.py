@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
-
-from serving.console.action_pages import action_page, actions_page
-from serving.console.actions import act
-from serving.console.data import data_docs_page, data_page
-from serving.console.items import items_page
-from serving.console.layout import handler
-from serving.console.models import models_page
-from serving.console.nights import log_page, night_page, nights_page, report_page
-from serving.console.now import now_page
-from serving.console.publishes import publishes_page
-from serving.console.quarantine import quarantine_page
-from serving.console.users import explanation_page, users_page
 
 MOVED = {
     "/": "/console",
@@ -31,27 +23,63 @@ MOVED = {
 """Earlier paths -> where the page is."""
 
 
+PAGES = {
+    "/console": "now.now_page",
+    "/console/nights": "nights.nights_page",
+    "/console/nights/{night}": "nights.night_page",
+    "/console/nights/{night}/log": "nights.log_page",
+    "/console/reports/{name}": "nights.report_page",
+    "/console/models": "models.models_page",
+    "/console/users": "users.users_page",
+    "/console/items": "items.items_page",
+    "/console/publishes": "publishes.publishes_page",
+    "/console/data": "data.data_page",
+    "/console/data/quarantine": "quarantine.quarantine_page",
+    "/console/data-docs/{page:path}": "data.data_docs_page",
+    "/console/actions": "action_pages.actions_page",
+    "/console/actions/{name}": "action_pages.action_page",
+}
+"""Path -> module and function of a page."""
+
+
 def routes() -> list[Route]:
     """Every page of the console, its actions, and the earlier addresses."""
     return [
-        Route("/console", handler(now_page)),
-        Route("/console/nights", handler(nights_page)),
-        Route("/console/nights/{night}", handler(night_page)),
-        Route("/console/nights/{night}/log", handler(log_page)),
-        Route("/console/reports/{name}", handler(report_page)),
-        Route("/console/models", handler(models_page)),
-        Route("/console/users", handler(users_page)),
-        Route("/console/explain", explanation_page),
-        Route("/console/items", handler(items_page)),
-        Route("/console/publishes", handler(publishes_page)),
-        Route("/console/data", handler(data_page)),
-        Route("/console/data/quarantine", handler(quarantine_page)),
-        Route("/console/data-docs/{page:path}", handler(data_docs_page)),
-        Route("/console/actions", handler(actions_page)),
-        Route("/console/actions/{name}", handler(action_page), methods=["GET"]),
-        Route("/console/actions/{name}", act, methods=["POST"]),
+        *(Route(path, page(name), methods=["GET"]) for path, name in PAGES.items()),
+        Route("/console/explain", opened_at_need("users.explanation_page")),
+        Route("/console/actions/{name}", opened_at_need("actions.act"), methods=["POST"]),
         *(Route(path, moved) for path in MOVED),
     ]
+
+
+def page(name: str) -> Callable[[Request], Response]:
+    """A page that shows its errors, in a thread of Starlette's."""
+
+    def respond(request: Request) -> Response:
+        from serving.console.layout import handler
+
+        return handler(_load(name))(request)
+
+    return respond
+
+
+def opened_at_need(name: str) -> Callable[[Request], Awaitable[Response]]:
+    """An asynchronous handler."""
+
+    async def respond(request: Request) -> Response:
+        handle: Callable[[Request], Awaitable[Response]] = await asyncio.to_thread(_load, name)
+        return await handle(request)
+
+    return respond
+
+
+def _load(name: str) -> Any:
+    """A function of the console, `module.function`.
+
+    Its module is loaded at its first request: DuckDB and the rest that pages need would be 30 MiB in each worker.
+    """
+    module, _, function = name.partition(".")
+    return getattr(import_module(f"serving.console.{module}"), function)
 
 
 async def moved(request: Request) -> Response:

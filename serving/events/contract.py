@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from nightloom.event_journal import Event
-from nightloom.lake import now
 from nightloom.section import join_names, suggest_key
 from nightloom.settings import Settings, Source
 from nightloom.settings.row_rules import RowRule
+from nightloom.values import now
 from serving.events.field_types import Check, expected_value, parse_moment, value_check
 from serving.events.interactions import InteractionReader
 

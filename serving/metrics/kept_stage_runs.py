@@ -12,7 +12,6 @@ import sys
 import time
 
 from nightloom.errors import NightloomError
-from nightloom.lake import Lake
 from nightloom.night.records import RECORDS
 from nightloom.places import files_below, write_text
 from nightloom.settings import Settings
@@ -78,8 +77,8 @@ class KeptStageRuns:
 
     def _newest_commits(self) -> str:
         """What changes with each commit of the two tables."""
-        lake = Lake(self._settings.place("lake"))
-        logs = [lake.place(table) / "_delta_log" for table in RECORDS]
+        lake = self._settings.place("lake")
+        logs = [lake / table.folder / "_delta_log" for table in RECORDS]
         return " ".join(max((file.name for file in files_below(each)), default="-") for each in logs)
 
     async def _run(self) -> str:

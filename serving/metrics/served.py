@@ -8,7 +8,7 @@ from datetime import datetime
 
 from nightloom.airflow import Airflow
 from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.values import now
 from serving.freshness import freshness
 from serving.metrics.exposition import Family, Labels, Sample
 from serving.stores.base import NothingPublishedError

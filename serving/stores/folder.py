@@ -15,7 +15,7 @@ from pathlib import Path
 from shutil import disk_usage, rmtree
 
 from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.values import now
 from serving.stores.manifest import write_manifest
 from serving.stores.pushes import POINTER, FailureReason, PushError, concurrent_push, version_name
 

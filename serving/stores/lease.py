@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.values import now
 from serving.stores.pushes import concurrent_push
 from serving.stores.server import ServerStore
 

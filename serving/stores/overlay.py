@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.values import now
 from serving.stores.base import Store
 
 NOTE = "OVERLAY"

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.values import now
 from serving.stores.pushes import POINTER, Push, parse_version, version_name
 
 VERSION = r"(v\d+)(?: ([0-9a-f]{16}))?"

@@ -44,13 +44,16 @@ class Snapshot:
     that are not as they were published raises DamagedError.
     """
 
-    def __init__(self, push: Push, stored: StoredVersion, kept: KeptRows, store: Store | None = None) -> None:
+    def __init__(
+        self, push: Push, stored: StoredVersion, kept: KeptRows, store: Store | None = None,
+        prefixes: dict[str, bytes] | None = None,
+    ) -> None:  # fmt: skip
         self.push, self.version, self.key = push, push.version, key_of(push)
         self.meta: dict[str, Any] = push.facts
         self._stored, self._kept, self._store = stored, kept, store
         self._stamp, self.name = version_stamp(push.version).encode(), version_name(push.version)
         self.survives_pruning = stored.survives_pruning
-        self.prefixes: dict[str, bytes] = {}
+        self.prefixes: dict[str, bytes] = {} if prefixes is None else prefixes
         self.facts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         """Caches for what readers derive from this version: serving/answers.py, serving/selection.py."""
         self._popular: dict[str, Any] | None = None
@@ -83,7 +86,9 @@ class Snapshot:
     @property
     def in_memory(self) -> Snapshot:
         """The part of this version that can be read without its store: popular lists, and what was read so far."""
-        return self if self._store is None else Snapshot.of_kept_rows(self.push, self._kept)
+        if self._store is None:
+            return self
+        return Snapshot(self.push, self._kept, self._kept, prefixes=self.prefixes.copy())
 
     @property
     def kept(self) -> KeptRows:
@@ -96,7 +101,7 @@ class Snapshot:
             values = batch["value"].to_pylist()
             self._kept.keep("popular", batch["key"].to_pylist(), values)
             items |= dict.fromkeys(item for value in values for item in self._parse(value)["items"])
-        self.titles(list(items))
+        self.titles(list(items), keep=True)
 
     def pushes(self) -> list[Push]:
         """Every recorded push, newest first; in memory this one alone."""
@@ -121,14 +126,14 @@ class Snapshot:
         (value,) = self._stored.get(kind, (key,))
         return value if value is not None and value.startswith(self._stamp) else None
 
-    def get_many(self, kind: str, texts: Sequence[str]) -> list[dict[str, Any] | None]:
-        """Several values at once: one round trip to a remote store."""
+    def get_many(self, kind: str, texts: Sequence[str], *, keep: bool = True) -> list[dict[str, Any] | None]:
+        """Several values at once: one round trip to a remote store. What is to be read once needs no `keep`."""
         keys = [encode_key(text) for text in texts]
         found = self._stored.get(kind, keys)
         if None in found:
             self._check_not_pruned()
         rows = [None if value is None else self._parse(value) for value in found]
-        if kind not in PERSONAL:
+        if keep and kind not in PERSONAL:
             self._kept.keep(kind, keys, found)
         return rows
 
@@ -142,10 +147,11 @@ class Snapshot:
         """The title of an item; its id where nobody described it."""
         return self.titles([item])[0]
 
-    def titles(self, items: Sequence[str]) -> list[str]:
+    def titles(self, items: Sequence[str], *, keep: bool = False) -> list[str]:
+        """Titles of items. Readers cache them: rows are kept for popular lists alone, which the next process has."""
         rows: list[dict[str, Any] | None] = []
         for start in range(0, len(items), AT_A_TIME):
-            rows += self.get_many("items", items[start : start + AT_A_TIME])
+            rows += self.get_many("items", items[start : start + AT_A_TIME], keep=keep)
         return [item if row is None else str(row["title"]) for item, row in zip(items, rows, strict=True)]
 
     def _parse(self, value: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from nightloom.errors import StoreError
-from nightloom.lake import now
+from nightloom.values import now
 from serving.stores.base import EVERYBODY, DamagedError, Store, encode_key
 from serving.stores.pointer import Pointer, key_of, parse_pointer
 from serving.stores.pushes import (

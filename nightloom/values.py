@@ -1,4 +1,4 @@
-"""Values as the lake's tables hold them: the present moment, and JSON."""
+"""Values as tables hold them: the present moment, and JSON. Without the lake: a reader of lists needs no Delta."""
 
 import json
 from datetime import UTC, datetime
